@@ -1,0 +1,1 @@
+"""Segue: offline-to-online reinforcement learning without the drop."""

@@ -1,0 +1,208 @@
+"""Conservative Q-learning, CQL(H) (Kumar et al. 2020, arXiv 2006.04779), and Cal-QL (Nakamoto et al. 2023,
+arXiv 2303.05479), which differs from it in one line; as in the release of Cal-QL (spec sections 2 and 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from segue.agents.sac import SAC
+from segue.nets import Critics, squash
+from segue.optim import Trained, descend, polyak, trained
+from segue.types import Array, Key, Metrics, Spec, Transition
+
+
+class State(NamedTuple):
+    """SAC's state and the logarithm of the Lagrange multiplier; SAC can take it over as it is."""
+
+    actor: Trained
+    critic: Trained
+    target: Critics
+    temperature: Trained
+    multiplier: Trained  # log alpha', a scalar
+
+
+class Noise(NamedTuple):
+    """Draws of one update; all standard normal except `random`, which is uniform in [-1, 1]."""
+
+    actor: Array  # (B, A)
+    target: Array  # (B, A) or (B, N, A)
+    random: Array  # (B, N, A)
+    next: Array  # (B, N, A): policy actions at the next observation, valued at the current one
+    current: Array  # (B, N, A)
+
+
+class Candidates(NamedTuple):
+    """Values (E, B, N) of sampled actions at the current observation, or the actions (B, N, A) themselves."""
+
+    random: Array
+    next: Array
+    current: Array
+
+
+@dataclass(frozen=True)
+class CQL:
+    """Hyper-parameters of CQL and Cal-QL; the defaults are the release's AntMaze settings (spec 2.2)."""
+
+    base: SAC = field(
+        default_factory=lambda: SAC(
+            critic_hidden=(256, 256, 256, 256),
+            actor_learning_rate=1e-4,
+            temperature_learning_rate=1e-4,
+            target_samples=10,
+        )
+    )
+    calibrated: bool = True
+    """Cal-QL: bound the values of policy actions from below by the Monte-Carlo return."""
+    conservative_weight: float = 5.0
+    """w, the weight of the conservative term (also inside the Lagrangian)."""
+    samples: int = 10
+    """N actions of each kind (uniform, policy at s, policy at s')."""
+    importance_sampling: bool = True
+    soft_maximum_temperature: float = 1.0
+    lagrange: bool = True
+    """Learn a multiplier alpha' that holds the conservative gap at `gap`."""
+    gap: float = 0.8
+    log_multiplier: float = 1.0
+    """Initial log alpha'."""
+    clip_minimum: float = -jnp.inf
+    clip_maximum: float = jnp.inf
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Return a fresh state."""
+        multiplier = trained(jnp.asarray(self.log_multiplier), self.base.critic_learning_rate)
+        return State(*self.base.init(key, spec), multiplier)
+
+    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        """Do one update of all parts; all losses are taken at the same old parameters (spec 0.3)."""
+        return self.learn(state, batch, self.draw(key, batch.action))
+
+    def draw(self, key: Key, action: Array) -> Noise:
+        """Draw an update's noise for a batch of actions (B, A)."""
+        k_actor, k_target, k_random, k_next, k_current = jax.random.split(key, 5)
+        shape = (action.shape[0], self.samples, action.shape[1])
+        return Noise(
+            jax.random.normal(k_actor, action.shape),
+            self.base.draw_target(k_target, action),
+            jax.random.uniform(k_random, shape, minval=-1.0, maxval=1.0),
+            jax.random.normal(k_next, shape),
+            jax.random.normal(k_current, shape),
+        )
+
+    def learn(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
+        """Do one update with the noise given (a deterministic function)."""
+        base: Any = state
+        target = self.base.bellman_target(base, batch, noise.target)
+        actions, log_densities = self.candidates(state, batch, noise)
+        loss = jax.value_and_grad(self.critic_loss, has_aux=True)
+        (_, (gap, metrics)), gradient = loss(
+            state.critic.params, batch, target, actions, log_densities, self.multiplier(state.multiplier.params)
+        )
+        critic = descend(state.critic, self.base.critic_learning_rate, gradient)
+        actor, temperature, actor_metrics = self.base.improve(base, batch, noise.actor)
+        multiplier = state.multiplier
+        if self.lagrange:
+            slope = jax.grad(self.multiplier_loss)(multiplier.params, gap)
+            multiplier = descend(multiplier, self.base.critic_learning_rate, slope)
+            metrics = metrics | {"multiplier": self.multiplier(state.multiplier.params)}
+        target_critic = polyak(state.target, critic.params, self.base.target_rate)
+        return State(actor, critic, target_critic, temperature, multiplier), metrics | actor_metrics
+
+    # -- losses ------------------------------------------------------------------------------------------------
+
+    def candidates(self, state: State, batch: Transition, noise: Noise) -> tuple[Candidates, Candidates]:
+        """Actions (B, N, A) of the three kinds and their log-densities (B, N); no gradient reaches the actor."""
+
+        def policy(observation: Array, draws: Array) -> tuple[Array, Array]:
+            mean, std = state.actor.params(observation)
+            return squash(mean[:, None], std[:, None], draws)
+
+        following, log_following = policy(batch.next_observation, noise.next)
+        current, log_current = policy(batch.observation, noise.current)
+        log_uniform = jnp.full_like(log_current, -batch.action.shape[-1] * jnp.log(2.0))
+        return jax.lax.stop_gradient(
+            (Candidates(noise.random, following, current), Candidates(log_uniform, log_following, log_current))
+        )
+
+    def critic_loss(
+        self,
+        critic: Critics,
+        batch: Transition,
+        target: Array,
+        actions: Candidates,
+        log_densities: Candidates,
+        multiplier: Array,
+    ) -> tuple[Array, tuple[Array, Metrics]]:
+        """sum_j mean (Q_j(s, a) - y)^2 + C_j, with C_j the conservative term of `penalty`."""
+        every_action = jnp.concatenate([batch.action[:, None], *actions], axis=1)
+        q_data, *sampled = jnp.split(
+            critic(batch.observation, every_action), [1, 1 + self.samples, 1 + 2 * self.samples], axis=-1
+        )
+        q_data, values = q_data[..., 0], Candidates(*sampled)
+        bellman = jnp.mean(jnp.square(q_data - target), axis=-1)
+        gap, metrics = self.conservative_gap(q_data, values, log_densities, batch.mc_return)
+        loss = jnp.sum(bellman + self.penalty(gap, multiplier))
+        metrics |= {"critic_loss": jnp.sum(bellman), "q_data": jnp.mean(q_data), "td_target": jnp.mean(target)}
+        return loss, (gap, metrics)
+
+    def conservative_gap(
+        self, q_data: Array, values: Candidates, log_densities: Candidates, mc_return: Array
+    ) -> tuple[Array, Metrics]:
+        """Delta_j = mean clip(soft maximum over sampled actions - Q_j(s, a_data)), (E,), from q_data (E, B)."""
+        metrics = {}
+        # A row whose return is not known yet (NaN: its episode is open) is not bounded.
+        known = ~jnp.isnan(mc_return)[:, None]
+        bound = jnp.where(known, mc_return[:, None], -jnp.inf)
+        weight = jnp.broadcast_to(known, values.current.shape)
+        for name in ("next", "current"):
+            below = getattr(values, name) < bound
+            metrics[f"bound_rate_{name}"] = jnp.sum(below) / jnp.maximum(jnp.sum(weight), 1)
+        if self.calibrated:
+            values = values._replace(next=jnp.maximum(values.next, bound), current=jnp.maximum(values.current, bound))
+        gap = jnp.mean(jnp.clip(self.soft_maximum(q_data, values, log_densities) - q_data, *self.clip), axis=-1)
+        spread = jnp.std(jnp.concatenate([*values, q_data[..., None]], axis=-1), axis=-1)
+        return gap, metrics | {"conservative_gap": jnp.mean(gap), "q_spread": jnp.mean(spread)}
+
+    def soft_maximum(self, q_data: Array, values: Candidates, log_densities: Candidates) -> Array:
+        """T log sum exp(x / T), (E, B); x corrected by log-densities (3N of them), or raw with the data's Q (3N + 1)."""
+        if self.importance_sampling:
+            x = jnp.concatenate([v - d for v, d in zip(values, log_densities)], axis=-1)
+        else:
+            x = jnp.concatenate([*values, q_data[..., None]], axis=-1)
+        scale = self.soft_maximum_temperature
+        return scale * jax.nn.logsumexp(x / scale, axis=-1)
+
+    @property
+    def clip(self) -> tuple[float, float]:
+        """Bounds of each row's gap."""
+        return self.clip_minimum, self.clip_maximum
+
+    def multiplier(self, log_multiplier: Array) -> Array:
+        """alpha' = clip(exp(log alpha'), 0, 1e6)."""
+        return jnp.clip(jnp.exp(log_multiplier), 0.0, 1e6)
+
+    def penalty(self, gap: Array, multiplier: Array) -> Array:
+        """C_j = w Delta_j, or alpha' w (Delta_j - gap) with a multiplier; (E,)."""
+        if self.lagrange:
+            return multiplier * self.conservative_weight * (gap - self.gap)
+        return self.conservative_weight * gap
+
+    def multiplier_loss(self, log_multiplier: Array, gap: Array) -> Array:
+        """-mean_j C_j: the multiplier falls while the gap is smaller than wanted."""
+        return -jnp.mean(self.penalty(jax.lax.stop_gradient(gap), self.multiplier(log_multiplier)))
+
+    # -- use ---------------------------------------------------------------------------------------------------
+
+    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
+        """Act as SAC does."""
+        base: Any = state
+        return self.base.act(base, observation, key, explore)
+
+    def q(self, state: State, observation: Array, action: Array) -> Array:
+        """Smallest of the critics' values, (B,)."""
+        base: Any = state
+        return self.base.q(base, observation, action)

@@ -1,0 +1,177 @@
+"""Soft actor-critic (Haarnoja et al. 2018, arXiv 1812.05905), in the form of JaxCQL and Cal-QL (spec section 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from segue.nets import Critics, Initialiser, TanhGaussian, squash
+from segue.optim import Trained, descend, polyak, trained
+from segue.types import Array, Key, Metrics, Spec, Transition
+
+
+class State(NamedTuple):
+    """What SAC carries.  Agents that extend it keep these names, so that their states can be handed to SAC as they are."""
+
+    actor: Trained  # TanhGaussian
+    critic: Trained  # Critics
+    target: Critics
+    temperature: Trained  # log alpha, a scalar
+
+
+class Noise(NamedTuple):
+    """Standard normal draws of one update."""
+
+    actor: Array  # (B, A): the action of the actor's loss
+    target: Array  # (B, A), or (B, N, A) for the max-target backup
+
+
+@dataclass(frozen=True)
+class SAC:
+    """Hyper-parameters of SAC; the defaults are JaxCQL's (spec 1.1) with the initialisation of Cal-QL's release."""
+
+    actor_hidden: tuple[int, ...] = (256, 256)
+    critic_hidden: tuple[int, ...] = (256, 256)
+    critics: int = 2
+    layer_norm: bool = False
+    initialiser: Initialiser = "orthogonal"
+    output_gain: float = 1e-2
+    log_std_multiplier: float = 1.0
+    log_std_offset: float = -1.0
+    actor_learning_rate: float = 3e-4
+    critic_learning_rate: float = 3e-4
+    temperature_learning_rate: float = 3e-4
+    target_rate: float = 5e-3
+    """Polyak rate of the target critics, applied after every update."""
+    temperature: float = 1.0
+    """Initial entropy temperature alpha, or its fixed value."""
+    learn_temperature: bool = True
+    target_entropy: float | None = None
+    """None means minus the number of action dimensions."""
+    backup_entropy: bool = False
+    target_samples: int = 1
+    """Actions per next observation; above 1 the backup takes the best of them (max-target backup)."""
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Return a fresh state; targets start as copies of the critics."""
+        k_actor, k_critic = jax.random.split(key)
+        (size,) = spec.observation
+        nets = {"initialiser": self.initialiser, "output_gain": self.output_gain, "layer_norm": self.layer_norm}
+        actor = TanhGaussian.create(
+            k_actor,
+            size,
+            spec.action,
+            self.actor_hidden,
+            log_std_multiplier=self.log_std_multiplier,
+            log_std_offset=self.log_std_offset,
+            **nets,
+        )
+        critic = Critics.create(k_critic, size, spec.action, self.critic_hidden, self.critics, **nets)
+        return State(
+            trained(actor, self.actor_learning_rate),
+            trained(critic, self.critic_learning_rate),
+            jax.tree.map(jnp.copy, critic),
+            trained(jnp.log(jnp.asarray(self.temperature)), self.temperature_learning_rate),
+        )
+
+    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        """Do one update of critics, actor and temperature; all losses are taken at the same old parameters."""
+        return self.learn(state, batch, self.draw(key, batch.action))
+
+    def draw(self, key: Key, action: Array) -> Noise:
+        """Draw an update's noise for a batch of actions (B, A)."""
+        k_actor, k_target = jax.random.split(key)
+        return Noise(jax.random.normal(k_actor, action.shape), self.draw_target(k_target, action))
+
+    def draw_target(self, key: Key, action: Array) -> Array:
+        """Draw the noise of the bootstrap's actions: (B, A), or (B, N, A) for N target samples."""
+        (rows, size), n = action.shape, self.target_samples
+        return jax.random.normal(key, (rows, size) if n == 1 else (rows, n, size))
+
+    def learn(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
+        """Do one update with the noise given (a deterministic function)."""
+        target = self.bellman_target(state, batch, noise.target)
+        loss = jax.value_and_grad(self.critic_loss, has_aux=True)
+        (bellman, q), gradient = loss(state.critic.params, batch, target)
+        critic = descend(state.critic, self.critic_learning_rate, gradient)
+        actor, temperature, metrics = self.improve(state, batch, noise.actor)
+        state = state._replace(
+            actor=actor,
+            critic=critic,
+            target=polyak(state.target, critic.params, self.target_rate),
+            temperature=temperature,
+        )
+        return state, metrics | {"critic_loss": bellman, "q_data": jnp.mean(q), "td_target": jnp.mean(target)}
+
+    # -- losses ------------------------------------------------------------------------------------------------
+
+    def alpha(self, state: State) -> Array:
+        """Entropy temperature (scalar)."""
+        return jnp.exp(state.temperature.params)
+
+    def bellman_target(self, state: State, batch: Transition, noise: Array) -> Array:
+        """y = r + gamma (1 - d) [min_j Q'_j(s', a') - alpha log pi(a'|s') if backup_entropy], (B,)."""
+        mean, std = state.actor.params(batch.next_observation)
+        if noise.ndim == 3:
+            mean, std = mean[:, None], std[:, None]
+        action, log_density = squash(mean, std, noise)
+        value = jnp.min(state.target(batch.next_observation, action), axis=0)
+        return jax.lax.stop_gradient(
+            backup(batch, value, log_density, self.alpha(state) if self.backup_entropy else 0.0)
+        )
+
+    def critic_loss(self, critic: Critics, batch: Transition, target: Array) -> tuple[Array, Array]:
+        """sum_j mean (Q_j(s, a) - y)^2, without a half."""
+        q = critic(batch.observation, batch.action)
+        return jnp.sum(jnp.mean(jnp.square(q - target), axis=-1)), q
+
+    def improve(self, state: State, batch: Transition, noise: Array) -> tuple[Trained, Trained, Metrics]:
+        """One step of the actor and of the temperature, from the old state; critics receive no gradient."""
+        alpha = self.alpha(state)
+
+        def actor_loss(actor: TanhGaussian) -> tuple[Array, Array]:  # mean(alpha log pi(a|s) - min_j Q_j(s, a))
+            action, log_density = squash(*actor(batch.observation), noise)
+            q = jnp.min(state.critic.params(batch.observation, action), axis=0)
+            return policy_loss(alpha, log_density, q), log_density
+
+        (loss, log_density), gradient = jax.value_and_grad(actor_loss, has_aux=True)(state.actor.params)
+        actor = descend(state.actor, self.actor_learning_rate, gradient)
+        goal = -float(batch.action.shape[-1]) if self.target_entropy is None else self.target_entropy
+        temperature = state.temperature
+        if self.learn_temperature:
+            slope = jax.grad(temperature_loss)(temperature.params, log_density, goal)
+            temperature = descend(temperature, self.temperature_learning_rate, slope)
+        return actor, temperature, {"actor_loss": loss, "temperature": alpha, "entropy": -jnp.mean(log_density)}
+
+    # -- use ---------------------------------------------------------------------------------------------------
+
+    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
+        """Sample from the policy, or return tanh of its mean: (B, A)."""
+        mean, std = state.actor.params(observation)
+        return jnp.tanh(mean + std * jax.random.normal(key, mean.shape) if explore else mean)
+
+    def q(self, state: State, observation: Array, action: Array) -> Array:
+        """Smallest of the critics' values, (B,)."""
+        return jnp.min(state.critic.params(observation, action), axis=0)
+
+
+def backup(batch: Transition, value: Array, log_density: Array, alpha: Array | float) -> Array:
+    """Bellman target (B,) from target values (B,), or from (B, N), where the best action counts with its own density."""
+    if value.ndim == 2:
+        best = jnp.argmax(value, axis=1, keepdims=True)
+        value = jnp.take_along_axis(value, best, 1)[:, 0]
+        log_density = jnp.take_along_axis(log_density, best, 1)[:, 0]
+    return batch.reward + batch.continues * (value - alpha * log_density)
+
+
+def policy_loss(alpha: Array, log_density: Array, q: Array) -> Array:
+    """mean(alpha log pi(a|s) - Q(s, a))."""
+    return jnp.mean(alpha * log_density - q)
+
+
+def temperature_loss(log_alpha: Array, log_density: Array, target_entropy: float) -> Array:
+    """-log alpha * mean(log pi + target entropy): log alpha itself multiplies, as in the official code."""
+    return -log_alpha * jax.lax.stop_gradient(jnp.mean(log_density) + target_entropy)

@@ -1,0 +1,1 @@
+"""Reward augmentations: they rewrite copies of rewards between replay and learner."""

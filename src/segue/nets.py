@@ -1,0 +1,181 @@
+"""Networks as Equinox modules whose every leaf is an array; raw `jax` transformations only.
+
+Two choices of this file are made for speed and never change a result beyond rounding: an ensemble is stored
+stacked but computed member by member on a CPU (batched matrix products are slow there), and a critic evaluates
+the first layer of an observation once for all actions that share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from segue.types import Array, Key
+
+Initialiser = Literal["orthogonal", "lecun"]
+LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
+
+
+def _kernel(key: Key, shape: tuple[int, int], kind: Initialiser, gain: float) -> Array:
+    if kind == "orthogonal":
+        return jax.nn.initializers.orthogonal(gain)(key, shape)
+    return jax.nn.initializers.lecun_normal()(key, shape)
+
+
+def _last_kernel(key: Key, shape: tuple[int, int], kind: Initialiser, gain: float) -> Array:
+    if kind == "orthogonal":
+        return jax.nn.initializers.orthogonal(gain)(key, shape)
+    return jax.nn.initializers.variance_scaling(gain, "fan_in", "uniform")(key, shape)
+
+
+class Layer(eqx.Module):
+    """A dense layer `x @ weight + bias`, `weight` (in, out), optionally followed by layer normalisation."""
+
+    weight: Array
+    bias: Array
+    scale: Array | None = None
+    shift: Array | None = None
+
+    def normalise(self, x: Array) -> Array:
+        """Layer normalisation over the last axis (eps 1e-6), or the identity."""
+        if self.scale is None or self.shift is None:
+            return x
+        mean = jnp.mean(x, -1, keepdims=True)
+        variance = jnp.mean(jnp.square(x - mean), -1, keepdims=True)
+        return (x - mean) * jax.lax.rsqrt(variance + 1e-6) * self.scale + self.shift
+
+
+class MLP(eqx.Module):
+    """ReLU layers and a linear output; with `layer_norm`, Dense -> LayerNorm -> ReLU in every hidden layer."""
+
+    layers: tuple[Layer, ...]
+
+    @staticmethod
+    def create(
+        key: Key,
+        sizes: Sequence[int],
+        *,
+        initialiser: Initialiser = "orthogonal",
+        hidden_gain: float = 2.0**0.5,
+        output_gain: float = 1e-2,
+        layer_norm: bool = False,
+    ) -> MLP:
+        """Make a network with layer widths `sizes` (input first, output last), zero biases."""
+        layers = []
+        pairs = list(zip(sizes[:-1], sizes[1:]))
+        for i, (k, shape) in enumerate(zip(jax.random.split(key, len(pairs)), pairs)):
+            last = i == len(pairs) - 1
+            make = _last_kernel if last else _kernel
+            weight = make(k, shape, initialiser, output_gain if last else hidden_gain)
+            norm = layer_norm and not last
+            width = shape[1]
+            layers.append(
+                Layer(
+                    weight,
+                    jnp.zeros(width),
+                    jnp.ones(width) if norm else None,
+                    jnp.zeros(width) if norm else None,
+                )
+            )
+        return MLP(tuple(layers))
+
+    def __call__(self, x: Array) -> Array:
+        """Map (..., in) to (..., out)."""
+        return self.after_first(x @ self.layers[0].weight + self.layers[0].bias)
+
+    def after_first(self, x: Array) -> Array:
+        """Finish the computation from the first layer's affine output (..., width)."""
+        for layer, following in zip(self.layers[:-1], self.layers[1:]):
+            x = jax.nn.relu(layer.normalise(x)) @ following.weight + following.bias
+        return x
+
+
+class Critics(eqx.Module):
+    """An ensemble of E state-action values, stored stacked (every leaf has a leading axis E)."""
+
+    members: MLP
+
+    @staticmethod
+    def create(
+        key: Key,
+        observation: int,
+        action: int,
+        hidden: Sequence[int],
+        count: int,
+        *,
+        initialiser: Initialiser = "orthogonal",
+        output_gain: float = 1e-2,
+        layer_norm: bool = False,
+    ) -> Critics:
+        """Make `count` independent critics with hidden widths `hidden`."""
+        sizes = (observation + action, *hidden, 1)
+        one = lambda k: MLP.create(  # noqa: E731
+            k, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm
+        )
+        return Critics(jax.vmap(one)(jax.random.split(key, count)))
+
+    def __call__(self, observation: Array, action: Array) -> Array:
+        """Values (E, B) of actions (B, A), or (E, B, N) of N actions per observation (B, N, A); observations (B, O)."""
+        if jax.default_backend() == "cpu":
+            count = self.members.layers[0].weight.shape[0]
+            members = [jax.tree.map(lambda x, i=i: x[i], self.members) for i in range(count)]
+            return jnp.stack([_value(m, observation, action) for m in members])
+        return jax.vmap(_value, in_axes=(0, None, None))(self.members, observation, action)
+
+
+def _value(critic: MLP, observation: Array, action: Array) -> Array:
+    first = critic.layers[0]
+    size = observation.shape[-1]
+    seen = observation @ first.weight[:size] + first.bias
+    if action.ndim == 3:
+        seen = seen[:, None, :]
+    return critic.after_first(seen + action @ first.weight[size:])[..., 0]
+
+
+class TanhGaussian(eqx.Module):
+    """A tanh-squashed Gaussian policy; `log_std = clip(multiplier * raw + offset, -20, 2)`, both scalars learned."""
+
+    network: MLP
+    log_std_multiplier: Array
+    log_std_offset: Array
+
+    @staticmethod
+    def create(
+        key: Key,
+        observation: int,
+        action: int,
+        hidden: Sequence[int],
+        *,
+        initialiser: Initialiser = "orthogonal",
+        output_gain: float = 1e-2,
+        layer_norm: bool = False,
+        log_std_multiplier: float = 1.0,
+        log_std_offset: float = -1.0,
+    ) -> TanhGaussian:
+        """Make a policy; one network puts out the mean and the raw log standard deviation, A numbers each."""
+        sizes = (observation, *hidden, 2 * action)
+        network = MLP.create(key, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm)
+        return TanhGaussian(network, jnp.asarray(log_std_multiplier), jnp.asarray(log_std_offset))
+
+    def __call__(self, observation: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation (..., A) of the Gaussian under the tanh."""
+        mean, raw = jnp.split(self.network(observation), 2, axis=-1)
+        log_std = self.log_std_multiplier * raw + self.log_std_offset
+        return mean, jnp.exp(jnp.clip(log_std, LOG_STD_MIN, LOG_STD_MAX))
+
+
+def squash(mean: Array, std: Array, noise: Array) -> tuple[Array, Array]:
+    """Reparameterised actions tanh(mean + std * noise) and their log-densities (summed over the last axis)."""
+    before = mean + std * noise
+    return jnp.tanh(before), squashed_log_density(mean, std, before)
+
+
+def squashed_log_density(mean: Array, std: Array, before: Array) -> Array:
+    """Log-density of tanh(`before`), `before` ~ N(mean, std); exact for any size of `before` (no epsilon)."""
+    normal = -0.5 * jnp.square((before - mean) / std) - jnp.log(std) - 0.5 * jnp.log(2.0 * jnp.pi)
+    jacobian = 2.0 * (jnp.log(2.0) - before - jax.nn.softplus(-2.0 * before))
+    return jnp.sum(normal - jacobian, axis=-1)

@@ -1,0 +1,58 @@
+"""Gradient steps and moving averages: one optimiser per network, so that a skipped update really is skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from segue.types import Array
+
+T = TypeVar("T")
+
+
+class Trained(NamedTuple):
+    """A network (or any pytree of arrays) with the state of its own optimiser."""
+
+    params: Any
+    optimiser: Any
+
+
+@cache
+def adam(learning_rate: float) -> optax.GradientTransformation:
+    """Adam (b1 0.9, b2 0.999, eps 1e-8 outside the root, no decay): what every agent here is published with."""
+    return optax.adam(learning_rate)
+
+
+def trained(params: Any, learning_rate: float) -> Trained:
+    """Wrap fresh parameters with a zero-moment Adam state."""
+    return Trained(params, adam(learning_rate).init(params))
+
+
+def descend(network: Trained, learning_rate: float, gradient: Any) -> Trained:
+    """Take one Adam step along `gradient` (same structure as `network.params`)."""
+    steps, optimiser = adam(learning_rate).update(gradient, network.optimiser, network.params)
+    return Trained(optax.apply_updates(network.params, steps), optimiser)
+
+
+def polyak(target: T, online: T, rate: float) -> T:
+    """Return `(1 - rate) * target + rate * online`, leaf by leaf."""
+    return jax.tree.map(lambda t, o: (1.0 - rate) * t + rate * o, target, online)
+
+
+def every(n: int, step: Array, update: Callable[[T], T], carry: T) -> T:
+    """Apply `update` when `step` is a multiple of `n` (0 included), else return `carry`.
+
+    `step` is the engine's counter, shared by all seeds, so that this stays a branch under `vmap`.
+    """
+    return update(carry) if n == 1 else jax.lax.cond(step % n == 0, update, lambda c: c, carry)
+
+
+def first_not_finite(tree: Any) -> Array:
+    """Index (in `jax.tree.leaves` order) of the first leaf with a NaN or infinity; -1 when all are finite."""
+    bad = jnp.stack([~jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)])
+    return jnp.where(jnp.any(bad), jnp.argmax(bad), -1)

@@ -1,0 +1,60 @@
+"""A phase as data, and the doors between phases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from segue.augment.nothing import Nothing
+from segue.replay import Units
+from segue.samplers import Mix
+from segue.types import Augmentation, Learner, Sampler, Slot, State
+
+Enter = Callable[[Mapping[str, Slot], State], State]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Who learns, on which rows, with which rewards, while the world moves how much.
+
+    Three clocks: a phase lasts `ticks`; each tick takes `collect` environment steps per seed and then does `updates`
+    gradient updates.  `collect=0` is offline learning; `updates=0` is collection with a frozen policy.
+    """
+
+    name: str
+    learner: Learner
+    ticks: int
+    collect: int = 0
+    updates: int = 1
+    batch: Sampler = field(default_factory=Mix)
+    augment: Augmentation = field(default_factory=Nothing)
+    slot: str = "agent"
+    actor: str | None = None
+    """Slot whose policy collects; the phase's own unless named."""
+    enter: Enter | None = None
+    """(slots, fresh state) -> starting state.  None carries the slot on, or starts it fresh if it is new."""
+    units: Units | None = None
+    """Reward units of this phase; the recipe's unless given."""
+    overlap: bool = False
+    """Let the simulator step while the device updates: a tick's updates then see the rows up to the tick before."""
+    evaluate_every: int = 0
+    """Ticks between evaluations; 0 evaluates at the phase's ends only."""
+    log_every: int = 1000
+    """Ticks between rows of training metrics."""
+
+
+def fresh(slots: Mapping[str, Slot], state: State) -> State:
+    """Start over, whatever the slot held (OOO's exploiter, a repeated offline cycle)."""
+    return state
+
+
+@dataclass(frozen=True)
+class take:
+    """Start from another slot's state: `enter=take("explorer")`."""
+
+    slot: str
+
+    def __call__(self, slots: Mapping[str, Slot], state: State) -> Any:
+        """Return the named slot's state; the learner must accept its structure."""
+        return slots[self.slot].state

@@ -1,0 +1,262 @@
+"""Experience as it was: raw rewards, `terminated` and `truncated` apart, episode ends known.
+
+A dataset and a run's own experience are the same type.  Rewards are scaled, shifted and augmented on copies, on
+the way out.
+
+The device side (`Replay`) is a ring of rows with a leading axis of worlds: one for the dataset, one per seed for
+own experience.  Each world writes its rows in the order of time, so the rows of closed episodes are a prefix:
+
+      oldest                 closed              written
+        |-- closed episodes ----|-- open episode ---|        (absolute counts; row = count mod capacity)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from segue.types import Array, SegueError, Transition
+
+
+@dataclass(frozen=True)
+class Units:
+    """The learner's units of reward and time: written once, applied to dataset and own experience alike.
+
+    The learner sees `scale * raw + shift` and bootstraps with `discount`.  `failure` is the raw reward of a step
+    that has not succeeded in a sparse task: an episode that holds nothing else is valued as if it went on forever,
+    `(scale * failure + shift) / (1 - discount)` (Cal-QL's rule).  `continuing` values a truncated episode as if its
+    last reward went on forever (the kitchen rule).  Both act on Monte-Carlo returns only.
+    """
+
+    scale: float = 1.0
+    shift: float = 0.0
+    discount: float = 0.99
+    failure: float | None = None
+    continuing: bool = False
+
+    def reward(self, raw: Array) -> Array:
+        """Rewards (...) in the learner's units."""
+        return raw * self.scale + self.shift
+
+
+def returns_to_go(reward: np.ndarray, terminated: np.ndarray, units: Units) -> np.ndarray:
+    """Discounted return-to-go (T,) float32 of one episode of raw rewards (T,), in the learner's units.
+
+    Cal-QL's rules (spec 3.2): a terminal inside the episode cuts the recursion; a truncation is treated as the end
+    and nothing is bootstrapped, unless `units.continuing`; all-failure episodes of sparse tasks get the value of
+    failing forever.
+    """
+    raw = np.asarray(reward, np.float64)
+    if len(raw) == 0:
+        return np.zeros(0, np.float32)
+    scaled = raw * units.scale + units.shift
+    if units.failure is not None and np.all(raw == units.failure):
+        return np.full(len(raw), (units.failure * units.scale + units.shift) / (1.0 - units.discount), np.float32)
+    following = scaled[-1] / (1.0 - units.discount) if units.continuing else 0.0
+    out = np.empty(len(raw), np.float64)
+    for t in range(len(raw) - 1, -1, -1):
+        following = scaled[t] + units.discount * following * (1.0 - float(terminated[t]))
+        out[t] = following
+    return out.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Logged transitions on the host, in the order of time.
+
+    Shapes: `observation`, `next_observation` (N, *observation); `action` (N, A) in [-1, 1]; `reward` (N,) raw;
+    `terminated`, `truncated` (N,) bool.  An episode ends at a row where either flag is set, and at the last row.
+    """
+
+    observation: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    next_observation: np.ndarray
+    source: str = "arrays"
+
+    def __len__(self) -> int:
+        return len(self.reward)
+
+    def ends(self) -> np.ndarray:
+        """Row after the last row of each episode (ascending, the last one equals N)."""
+        ends = np.flatnonzero(self.terminated | self.truncated) + 1
+        return ends if len(ends) and ends[-1] == len(self) else np.append(ends, len(self))
+
+    def mc_returns(self, units: Units) -> np.ndarray:
+        """Return-to-go (N,) of every row under `units`."""
+        starts = np.concatenate([[0], self.ends()[:-1]])
+        pieces = [returns_to_go(self.reward[a:b], self.terminated[a:b], units) for a, b in zip(starts, self.ends())]
+        return np.concatenate(pieces)
+
+    def sha256(self) -> str:
+        """Content hash of all arrays with their shapes and types."""
+        digest = hashlib.sha256()
+        for name in ("observation", "action", "reward", "terminated", "truncated", "next_observation"):
+            array = np.ascontiguousarray(getattr(self, name))
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def check(self) -> Data:
+        """Return self if the arrays are fit to learn from; raise `SegueError` naming the first bad row otherwise."""
+        n = len(self)
+        if n == 0:
+            raise SegueError(f"{self.source}: the dataset has no transitions; give a file with at least one episode")
+        for name in ("observation", "action", "terminated", "truncated", "next_observation"):
+            if len(getattr(self, name)) != n:
+                raise SegueError(
+                    f"{self.source}: '{name}' has {len(getattr(self, name))} rows and 'reward' has {n}; "
+                    "every array needs one row per transition"
+                )
+        for name in ("observation", "action", "reward", "next_observation"):
+            array = getattr(self, name)
+            bad = ~np.isfinite(array.reshape(n, -1)).all(axis=1) if array.dtype.kind == "f" else np.zeros(n, bool)
+            if bad.any():
+                raise SegueError(
+                    f"{self.source}: '{name}' has NaN or infinity in {bad.sum()} rows, the first is row "
+                    f"{int(np.argmax(bad))}; drop those episodes or repair the log"
+                )
+        outside = np.abs(self.action).max(axis=1) > 1.0 + 1e-5
+        if outside.any():
+            row = int(np.argmax(outside))
+            raise SegueError(
+                f"{self.source}: {outside.sum()} rows have actions outside the environment's bounds, the first is row "
+                f"{row} (largest {np.abs(self.action[row]).max():.4g} times the bound); rescale or clip the actions"
+            )
+        return self
+
+
+class Rows(NamedTuple):
+    """Rows of experience in raw units, as a sampler takes them out of replay (shapes as in `Transition`)."""
+
+    observation: Array
+    action: Array
+    reward: Array
+    terminated: Array
+    next_observation: Array
+    mc_return: Array
+    online: Array
+
+    def transition(self, units: Units) -> Transition:
+        """Apply the learner's units."""
+        continues = units.discount * (1.0 - self.terminated)
+        return Transition(
+            self.observation,
+            self.action,
+            units.reward(self.reward),
+            continues,
+            self.next_observation,
+            self.mc_return,
+            self.online,
+        )
+
+
+class Replay(NamedTuple):
+    """Device-side experience; every array has leading axes (worlds, capacity), counts are (worlds,) int32."""
+
+    observation: Array
+    action: Array
+    reward: Array
+    terminated: Array
+    next_observation: Array
+    mc_return: Array
+    written: Array
+    closed: Array
+
+    @property
+    def capacity(self) -> int:
+        """Rows per world."""
+        return self.reward.shape[1]
+
+
+class View(NamedTuple):
+    """One world's rows of a `Replay`, without copying them: the replay and the index of the world."""
+
+    replay: Replay
+    world: Array
+    online: float
+
+    def span(self, closed_only: bool) -> tuple[Array, Array]:
+        """Absolute count of the oldest row and how many rows may be sampled (never negative)."""
+        newest = (self.replay.closed if closed_only else self.replay.written)[self.world]
+        oldest = jnp.maximum(self.replay.written[self.world] - self.replay.capacity, 0)
+        return oldest, jnp.maximum(newest - oldest, 0)
+
+    def take(self, count: Array) -> Rows:
+        """Rows (B, ...) at absolute counts (B,) int32."""
+        r, at = self.replay, (self.world, count % self.replay.capacity)
+        return Rows(
+            r.observation[at],
+            r.action[at],
+            r.reward[at],
+            r.terminated[at],
+            r.next_observation[at],
+            r.mc_return[at],
+            jnp.full(count.shape, self.online, r.reward.dtype),
+        )
+
+
+def from_data(data: Data, units: Units) -> Replay:
+    """Put a dataset on the device once, for all seeds; every episode is closed."""
+    n = len(data)
+    lead = lambda x: jnp.asarray(x)[None]  # noqa: E731
+    count = jnp.full((1,), n, jnp.int32)
+    return Replay(
+        lead(data.observation),
+        lead(np.asarray(data.action, np.float32)),
+        lead(np.asarray(data.reward, np.float32)),
+        lead(np.asarray(data.terminated, np.float32)),
+        lead(data.next_observation),
+        lead(data.mc_returns(units)),
+        count,
+        count,
+    )
+
+
+def empty(worlds: int, capacity: int, observation: tuple[int, ...], action: int, dtype: str) -> Replay:
+    """Make a replay without rows; float32 except for observations, which keep `dtype` (uint8 images stay uint8)."""
+    capacity = max(capacity, 1)
+    flat = partial(jnp.zeros, (worlds, capacity), jnp.float32)
+    seen = partial(jnp.zeros, (worlds, capacity, *observation), dtype)
+    count = partial(jnp.zeros, (worlds,), jnp.int32)
+    acted = jnp.zeros((worlds, capacity, action), jnp.float32)
+    return Replay(seen(), acted, flat(), flat(), seen(), flat(), count(), count())
+
+
+@partial(jax.jit, donate_argnums=0)
+def append(
+    replay: Replay, observation: Array, action: Array, reward: Array, terminated: Array, next_observation: Array
+) -> Replay:
+    """Write one row for each world (arrays have a leading axis of worlds); its return is NaN until `close`."""
+    at = (jnp.arange(replay.reward.shape[0]), replay.written % replay.capacity)
+    return replay._replace(
+        observation=replay.observation.at[at].set(observation),
+        action=replay.action.at[at].set(action),
+        reward=replay.reward.at[at].set(reward),
+        terminated=replay.terminated.at[at].set(terminated),
+        next_observation=replay.next_observation.at[at].set(next_observation),
+        mc_return=replay.mc_return.at[at].set(jnp.nan),
+        written=replay.written + 1,
+    )
+
+
+@partial(jax.jit, donate_argnums=0)
+def close(replay: Replay, world: Array, mc_return: Array, length: Array) -> Replay:
+    """Close the world's open episode of `length` rows: write its returns, padded to (horizon,), and count it."""
+    written = replay.written[world]
+    t = jnp.arange(mc_return.shape[0])
+    count = written - length + t
+    kept = (t < length) & (count >= written - replay.capacity)
+    row = jnp.where(kept, count % replay.capacity, replay.capacity)
+    return replay._replace(
+        mc_return=replay.mc_return.at[world, row].set(mc_return, mode="drop"),
+        closed=replay.closed.at[world].set(written),
+    )

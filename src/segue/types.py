@@ -1,0 +1,157 @@
+"""The nouns of Segue: transitions, learners, samplers, augmentations, slots, doors and tasks.
+
+Everything here is a contract; nothing here computes.  Arrays carry no seed axis in these signatures:
+one seed per function, and the engine supplies the axis of seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+
+Array = jax.Array
+Key = jax.Array
+State = Any
+Metrics = dict[str, Array]
+
+
+class SegueError(Exception):
+    """A mistake that the user can mend.  The message is one line: what, where, what to do."""
+
+
+class Transition(NamedTuple):
+    """A row of experience or a batch of rows, as a learner sees it (rewards and discount in the learner's units).
+
+    Shapes with batch size B: `observation` and `next_observation` (B, *observation), `action` (B, A) in [-1, 1],
+    all others (B,).
+    """
+
+    observation: Array
+    action: Array
+    reward: Array  # scale * raw reward + shift, then augmented
+    continues: Array  # weight of the bootstrap term: discount * (1 - terminated)
+    next_observation: Array
+    mc_return: Array  # discounted return-to-go of the row's episode in the learner's units; NaN while it is open
+    online: Array  # 1 where the row is the run's own experience, 0 where it is the dataset's
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an agent must know of a task: `observation` shape, its `dtype` name, and `action` size (actions in [-1, 1])."""
+
+    observation: tuple[int, ...]
+    action: int
+    dtype: str = "float32"
+
+
+class Slot(NamedTuple):
+    """A named place in a run: an agent and what it has learned so far (a pytree; leading axis = seeds)."""
+
+    learner: Learner
+    state: State
+
+
+class Door(NamedTuple):
+    """What stands when a phase begins, for one seed: other slots' states can be read here and nowhere else."""
+
+    spec: Spec
+    slots: Mapping[str, Slot]
+    offline: Any  # replay.View of the dataset
+    online: Any  # replay.View of the seed's own experience
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """Frozen, hashable hyper-parameters with pure methods over an explicit state."""
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Return a fresh state (a pytree whose leaves are all arrays)."""
+        ...
+
+    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        """Do one gradient update.  `step` counts the phase's updates and is shared by all seeds."""
+        ...
+
+
+@runtime_checkable
+class Agent(Learner, Protocol):
+    """A learner that acts."""
+
+    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
+        """Return actions (B, A) in [-1, 1] for observations (B, *observation)."""
+        ...
+
+    def q(self, state: State, observation: Array, action: Array) -> Array:
+        """Return values (B,) of actions, in the learner's reward units: for bonuses, mixtures and diagnostics."""
+        ...
+
+
+class Sampler(Protocol):
+    """Where a batch's rows come from; may have its own learned state (`()` when it has none)."""
+
+    def init(self, key: Key, door: Door) -> State:
+        """Return the sampler's state at a phase's door."""
+        ...
+
+    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Any, Metrics]:
+        """Return (state, `replay.Rows` in raw units, metrics)."""
+        ...
+
+
+class Augmentation(Protocol):
+    """Rewrites the rewards of a batch between replay and learner; may have its own learned state."""
+
+    def init(self, key: Key, door: Door) -> State:
+        """Return the augmentation's state at a phase's door (SERA copies a critic from the door's slots)."""
+        ...
+
+    def relabel(self, state: State, batch: Transition, key: Key, learner: State) -> tuple[State, Transition, Metrics]:
+        """Learn from a batch and rewrite it.  `learner` is the current state of the learner that will see the batch."""
+        ...
+
+
+class World(Protocol):
+    """One simulator in the learner's coordinates: flat or array observations, actions in [-1, 1], raw rewards."""
+
+    def reset(self, seed: int) -> np.ndarray:
+        """Begin an episode that is a deterministic function of `seed` and the actions."""
+        ...
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, bool]:
+        """Return (next observation, raw reward, terminated, truncated, success so far in this episode)."""
+        ...
+
+    def close(self) -> None:
+        """Release the simulator."""
+        ...
+
+
+class Task(Protocol):
+    """Stands outside the engine: where data and worlds come from, and how a return becomes a score."""
+
+    name: str
+    horizon: int  # longest episode, in environment steps
+
+    @property
+    def spec(self) -> Spec:
+        """Shapes that agents and replay are built with."""
+        ...
+
+    def dataset(self) -> Any:
+        """Return the logged data as `replay.Data`, or None where a task has none."""
+        ...
+
+    def world(self) -> World:
+        """Make one new simulator."""
+        ...
+
+    def score(self, raw_return: np.ndarray, success: np.ndarray) -> np.ndarray:
+        """Map raw episode returns and successes (any shape) to normalised scores, 100 = expert."""
+        ...
+
+
+Seeds = Sequence[int]
