@@ -1,1 +1,55 @@
-"""Segue: offline-to-online reinforcement learning without the drop."""
+"""Segue: offline-to-online reinforcement learning without the drop.
+
+    import segue
+
+    run = segue.train("cal-ql", "pointmaze-umaze", seeds=4)     # a folder with curves, a report and policies
+    policy = segue.load(run)
+    action = policy.act(observation)
+
+Below that stands one generator, `segue.run`, which goes through any list of `Phase`s and yields `Record`s.
+"""  # noqa: D214
+
+from __future__ import annotations
+
+from segue.agents import CQL, SAC
+from segue.engine import Carry, Record, run
+from segue.evaluate import Evaluator, handover
+from segue.experiment import Request, resume, train
+from segue.phases import Phase, fresh, take
+from segue.policy import Policy, load
+from segue.replay import Data, Units
+from segue.report import write_report
+from segue.samplers import Mix, Union
+from segue.tasks import GymTask, find_task
+from segue.types import SegueError, Slot, Spec, Transition
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CQL",
+    "SAC",
+    "Carry",
+    "Data",
+    "Evaluator",
+    "GymTask",
+    "Mix",
+    "Phase",
+    "Policy",
+    "Record",
+    "Request",
+    "SegueError",
+    "Slot",
+    "Spec",
+    "Transition",
+    "Union",
+    "Units",
+    "find_task",
+    "fresh",
+    "handover",
+    "load",
+    "resume",
+    "run",
+    "take",
+    "train",
+    "write_report",
+]

@@ -159,7 +159,7 @@ class TanhGaussian(eqx.Module):
         """Make a policy; one network puts out the mean and the raw log standard deviation, A numbers each."""
         sizes = (observation, *hidden, 2 * action)
         network = MLP.create(key, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm)
-        return TanhGaussian(network, jnp.asarray(log_std_multiplier), jnp.asarray(log_std_offset))
+        return TanhGaussian(network, jnp.asarray(log_std_multiplier, float), jnp.asarray(log_std_offset, float))
 
     def __call__(self, observation: Array) -> tuple[Array, Array]:
         """Mean and standard deviation (..., A) of the Gaussian under the tanh."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from segue.augment.nothing import Nothing
+from segue.options import option
 from segue.replay import Units
 from segue.samplers import Mix
 from segue.types import Augmentation, Learner, Sampler, Slot, State
@@ -36,7 +37,7 @@ class Phase:
     """(slots, fresh state) -> starting state.  None carries the slot on, or starts it fresh if it is new."""
     units: Units | None = None
     """Reward units of this phase; the recipe's unless given."""
-    overlap: bool = False
+    overlap: bool = option(False, when=lambda p: p.collect and p.updates, why="a phase that collects and updates")
     """Let the simulator step while the device updates: a tick's updates then see the rows up to the tick before."""
     evaluate_every: int = 0
     """Ticks between evaluations; 0 evaluates at the phase's ends only."""

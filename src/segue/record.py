@@ -1,10 +1,10 @@
 """Sinks: where the rows of a run go.  The JSONL file is the record; trackers are copies that may fail.
 
-    row -> Fan -> Jsonl        essential: an error stops the run, at a file that `segue resume` can take up
-               -> TensorBoard  an extra: its first error disables it, in one line, and the run goes on
+    row -> Fan -> Jsonl        essential: its error stops the run, at a file that `segue resume` can take up
+               -> TensorBoard  an extra: its first error switches it off, in one line, and the run goes on
                -> WandB        an extra
 
-A row is a plain dict: `kind`, `phase`, `phase_index`, the three clocks (`tick`, `environment_step`, `update`), `wall_s`,
+A row is a plain dict: `kind`, `phase`, `phase_index`, three clocks (`tick`, `environment_step`, `update`), `wall_s`,
 `seeds` and `values`: {name: [float or None, one per seed]}; other keys are kept as they are.
 """
 
@@ -18,7 +18,7 @@ import math
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +27,10 @@ import numpy as np
 from segue.types import SegueError
 
 Row = dict[str, Any]
-CLOCKS = ("tick", "environment_step", "update")
+Folder = str | os.PathLike[str]
+Tell = Callable[[str], None]
+Post = Callable[[Row], Any]
+Finish = Callable[[], Any]
 
 
 class Sink(Protocol):
@@ -37,10 +40,6 @@ class Sink(Protocol):
 
     def write(self, row: Row) -> None:
         """Take one row."""
-        ...
-
-    def position(self) -> int:
-        """Return where a resumed run should take up; 0 where a sink cannot be cut back."""
         ...
 
     def close(self) -> None:
@@ -59,9 +58,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(entry) for entry in value]
     array = np.asarray(value)  # numpy's scalars and arrays, and JAX's
-    if array.dtype.kind in "biuf":
-        return plain(array.tolist()) if array.itemsize <= 8 else plain(array.astype(float).tolist())
-    if array.dtype.name.startswith(("bfloat", "float8")):  # ml_dtypes: numpy calls their kind "void"
+    if array.dtype.kind in "biu":
+        return array.tolist()
+    if array.dtype.kind == "f" or array.dtype.name.startswith(("bfloat", "float8")):  # the latter are ml_dtypes'
         return plain(array.astype(float).tolist())
     return [plain(entry) for entry in array] if array.ndim else str(value)
 
@@ -69,26 +68,22 @@ def plain(value: Any) -> Any:
 class Jsonl:
     """One compact line of strict JSON per row, in an append-only file.
 
-    `truncate_to` is the `position()` that a checkpoint stored: rows after it are cut off, so that the resumed run
-    writes them again.  None keeps every whole row that is there.
+    `truncate_to` is the `position()` that a checkpoint stored: rows after it are cut off, and the resumed run writes
+    them again.  None keeps every whole row that is there.
     """
 
     essential = True
 
-    def __init__(self, path: str | os.PathLike[str], truncate_to: int | None = None):
+    def __init__(self, path: Folder, truncate_to: int | None = None):
         self._path = Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._end = _length_to_keep(self._path, truncate_to)
         # Unbuffered: a row is with the kernel when `write` returns, and nothing is left to fail in a destructor.
         self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - held until close()
-        try:
-            self._end = _whole_rows(self._path, truncate_to)
-        except BaseException:
-            self._file.close()
-            raise
         self._file.truncate(self._end)
 
     def write(self, row: Row) -> None:
-        """Append one row.  A full disk is a `SegueError`, and the file is left with whole rows only."""
+        """Append one row.  A full disk is a `SegueError`, and leaves whole rows only."""
         line = json.dumps(plain(row), allow_nan=False, separators=(",", ":")).encode() + b"\n"
         with self._room():
             left = memoryview(line)
@@ -109,13 +104,11 @@ class Jsonl:
     def close(self) -> None:
         """Sync and close."""
         if not self._file.closed:
-            try:
+            with contextlib.closing(self._file):
                 self.sync()
-            finally:
-                self._file.close()
 
     @contextlib.contextmanager
-    def _room(self) -> Any:
+    def _room(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -124,32 +117,16 @@ class Jsonl:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             cause = "disk is full" if error.errno == errno.ENOSPC else "disk quota is used up"
-            raise SegueError(
-                f"{self._path}: the {cause}; free some space, then continue with `segue resume`"
-            ) from error
+            raise SegueError(f"{self._path}: the {cause}; free some space, then run `segue resume`") from error
 
 
-def _whole_rows(path: Path, truncate_to: int | None) -> int:
-    """Return the length to keep: what the checkpoint says, checked, or all but a torn last line."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
+def _length_to_keep(path: Path, truncate_to: int | None) -> int:
+    """Return what the checkpoint says, checked, or the length without a torn last line."""
+    with open(path if path.exists() else os.devnull, "rb") as file:
         if truncate_to is None:
-            end = size
-            while end:  # backwards in blocks: the file may be large, a torn line is short
-                start = max(0, end - 65536)
-                file.seek(start)
-                newline = file.read(end - start).rfind(b"\n")
-                if newline >= 0:
-                    return start + newline + 1
-                end = start
-            return 0
-        if truncate_to > size:
-            raise SegueError(
-                f"{path}: {size} bytes long, but the checkpoint was taken at byte {truncate_to}; "
-                "rows were lost: restore the file, or start a new run"
-            )
+            return sum(len(line) for line in file if line.endswith(b"\n"))
         file.seek(max(0, truncate_to - 1))
-        if truncate_to and file.read(1) != b"\n":
+        if truncate_to and file.read(1) != b"\n":  # nothing at all, if the file is shorter
             raise SegueError(
                 f"{path}: no row ends at byte {truncate_to}, where the checkpoint was taken; "
                 "the file was changed: restore it, or start a new run"
@@ -158,13 +135,11 @@ def _whole_rows(path: Path, truncate_to: int | None) -> int:
 
 
 def scalars(row: Row) -> dict[str, float]:
-    """Name a row's numbers as trackers show them: `kind/name/seed_k`, `kind/name/mean` over the finite ones, `clock/*`."""
-    flat = {f"clock/{clock}": float(row[clock]) for clock in CLOCKS}
+    """Name a row's finite numbers for trackers: `kind/name/seed_k`, `kind/name/mean` over seeds, `clock/*`."""
+    flat = {f"clock/{clock}": float(row[clock]) for clock in ("tick", "environment_step", "update")}
     for name, values in row["values"].items():
-        finite = {
-            k: float(value) for k, value in zip(row["seeds"], values) if value is not None and math.isfinite(value)
-        }
-        flat |= {f"{row['kind']}/{name}/seed_{k}": value for k, value in finite.items()}
+        finite = {k: float(v) for k, v in zip(row["seeds"], values) if v is not None and math.isfinite(v)}
+        flat |= {f"{row['kind']}/{name}/seed_{k}": v for k, v in finite.items()}
         if finite:
             flat[f"{row['kind']}/{name}/mean"] = sum(finite.values()) / len(finite)
     return flat
@@ -172,25 +147,42 @@ def scalars(row: Row) -> dict[str, float]:
 
 def to_stderr(line: str) -> None:
     """Print a warning line."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # a closed or absent stderr stops nothing
+    with contextlib.suppress(OSError, ValueError):  # a closed stderr stops nothing
         print(line, file=sys.stderr, flush=True)
 
 
-class Guard:
-    """Calls what may fail.  The first exception is told in one line; after it every call does nothing."""
+class Extra:
+    """A sink that may fail.  `begin` opens it and returns (post, finish); the first error switches it off."""
 
-    def __init__(self, name: str, tell: Callable[[str], None] = to_stderr):
-        self.alive = True
+    essential = False
+
+    def __init__(self, name: str, begin: Callable[[], tuple[Post, Finish]], tell: Tell = to_stderr):
         self._name, self._tell = name, tell
+        self._post: Post = lambda row: None
+        self._finish: Finish = lambda: None
+        with self._guard():
+            self._post, self._finish = begin()
 
-    def __call__(self, action: Callable[..., Any], *arguments: Any) -> None:
-        """Call `action`, if all went well so far."""
-        if not self.alive:
-            return
+    def write(self, row: Row) -> None:
+        """Post a row."""
+        with self._guard():
+            self._post(row)
+
+    def close(self) -> None:
+        """Send the rest and close."""
+        with self._guard():
+            self._finish()
+        self._switch_off()
+
+    def _switch_off(self) -> None:
+        self._post, self._finish = lambda row: None, lambda: None
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
         try:
-            action(*arguments)
+            yield
         except Exception as error:
-            self.alive = False
+            self._switch_off()
             cause = " ".join(f"{type(error).__name__}: {error}".split())
             self._tell(f"warning: {self._name} is switched off, the run goes on ({cause})")
 
@@ -202,80 +194,52 @@ def _package(name: str, extra: str) -> Any:
         raise SegueError(f'{name} is not installed; `pip install "segue[{extra}]"`, or leave {extra} off') from error
 
 
-class TensorBoard:
+def TensorBoard(folder: Folder, resumed_at: int | None = None, tell: Tell = to_stderr) -> Extra:
     """Scalars over updates.  `resumed_at`, in updates, hides what an interrupted run wrote from there on."""
+    package = _package("tensorboardX", "tensorboard")
 
-    essential = False
+    def begin() -> tuple[Post, Finish]:
+        writer = package.SummaryWriter(str(folder), purge_step=resumed_at)
 
-    def __init__(
-        self,
-        folder: str | os.PathLike[str],
-        resumed_at: int | None = None,
-        tell: Callable[[str], None] = to_stderr,
-    ):
-        package = _package("tensorboardX", "tensorboard")
-        self._guard = Guard("TensorBoard", tell)
-        self._guard(self._open, package, str(folder), resumed_at)
+        def post(row: Row) -> None:
+            for name, value in scalars(row).items():
+                writer.add_scalar(name, value, int(row["update"]))
 
-    def _open(self, package: Any, folder: str, resumed_at: int | None) -> None:
-        self._writer = package.SummaryWriter(folder, purge_step=resumed_at)
+        return post, writer.close
 
-    def write(self, row: Row) -> None:
-        """Add the row's numbers at its update; the other clocks are values of their own."""
-        self._guard(self._write, row)
-
-    def _write(self, row: Row) -> None:
-        for name, value in scalars(row).items():
-            self._writer.add_scalar(name, value, int(row["update"]))
-
-    def position(self) -> int:
-        """Return 0: see `resumed_at`."""
-        return 0
-
-    def close(self) -> None:
-        """Flush and close."""
-        self._guard(lambda: self._writer.close())
+    return Extra("TensorBoard", begin, tell)
 
 
-class WandB:
-    """Scalars over updates, with all clocks to choose from.  The run's id stays in `folder`, so a resumed run goes on."""
+def WandB(folder: Folder, project: str, name: str, config: Mapping[str, Any], tell: Tell = to_stderr) -> Extra:
+    """Scalars over updates.  The W&B id stays in `folder`, so a resumed run goes on in its own page.
 
-    essential = False
+    What was sent cannot be taken back: rows that a resumed run repeats appear twice there.
+    """
+    package = _package("wandb", "wandb")
 
-    def __init__(
-        self,
-        folder: str | os.PathLike[str],
-        project: str,
-        name: str,
-        config: Mapping[str, Any],
-        tell: Callable[[str], None] = to_stderr,
-    ):
-        package = _package("wandb", "wandb")
-        self._guard = Guard("W&B", tell)
-        self._guard(self._open, package, Path(folder), project, name, plain(config))
-
-    def _open(self, package: Any, folder: Path, project: str, name: str, config: Any) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        identity = folder / "wandb_id"
+    def begin() -> tuple[Post, Finish]:
+        identity = Path(folder) / "wandb_id"
+        identity.parent.mkdir(parents=True, exist_ok=True)
         if not identity.exists():
             identity.write_text(uuid.uuid4().hex[:8])
-        self._run = package.init(
-            dir=str(folder), project=project, name=name, config=config, id=identity.read_text(), resume="allow"
+        run = package.init(
+            dir=str(folder),
+            project=project,
+            name=name,
+            config=plain(config),
+            id=identity.read_text(),
+            resume="allow",
+            settings=package.Settings(console="off"),  # its capture of stdout would record every frame of the live view
         )
-        self._run.define_metric("clock/update")
-        self._run.define_metric("*", step_metric="clock/update")
+        run.define_metric("clock/update")
+        run.define_metric("*", step_metric="clock/update")
+        return lambda row: run.log(scalars(row)), run.finish
 
-    def write(self, row: Row) -> None:
-        """Log the row's numbers with its clocks."""
-        self._guard(lambda: self._run.log(scalars(row)))
+    return Extra("W&B", begin, tell)
 
-    def position(self) -> int:
-        """Return 0: W&B keeps what it was sent; rows that a resumed run repeats appear twice, with equal values."""
-        return 0
 
-    def close(self) -> None:
-        """Upload the rest and close."""
-        self._guard(lambda: self._run.finish())
+def _guarded(sink: Sink, tell: Tell) -> Extra:
+    return Extra(type(sink).__name__, lambda: (sink.write, sink.close), tell)
 
 
 class Fan:
@@ -283,26 +247,17 @@ class Fan:
 
     essential = True
 
-    def __init__(self, sinks: Iterable[Sink], tell: Callable[[str], None] = to_stderr):
-        sinks = tuple(sinks)
-        self._essential: Sequence[Sink] = [sink for sink in sinks if sink.essential]
-        self._others = [(sink, Guard(type(sink).__name__, tell)) for sink in sinks if not sink.essential]
+    def __init__(self, sinks: Iterable[Sink], tell: Tell = to_stderr):
+        guarded: list[Sink] = [sink if sink.essential else _guarded(sink, tell) for sink in sinks]
+        self._sinks = sorted(guarded, key=lambda sink: not sink.essential)
 
     def write(self, row: Row) -> None:
         """Send a row to all, essential sinks first."""
-        for sink in self._essential:
+        for sink in self._sinks:
             sink.write(row)
-        for other, guard in self._others:
-            guard(other.write, row)
-
-    def position(self) -> int:
-        """Return the position of the first essential sink: the record."""
-        return next((sink.position() for sink in self._essential), 0)
 
     def close(self) -> None:
-        """Close all, then raise the first essential sink's error, if there was one."""
+        """Close all, whatever fails, then raise an essential sink's error if there was one."""
         with contextlib.ExitStack() as stack:
-            for sink in reversed(self._essential):
+            for sink in self._sinks:
                 stack.callback(sink.close)
-            for other, guard in self._others:
-                guard(other.close)

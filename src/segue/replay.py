@@ -13,6 +13,7 @@ own experience.  Each world writes its rows in the order of time, so the rows of
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -260,3 +261,24 @@ def close(replay: Replay, world: Array, mc_return: Array, length: Array) -> Repl
         mc_return=replay.mc_return.at[world, row].set(mc_return, mode="drop"),
         closed=replay.closed.at[world].set(written),
     )
+
+
+def with_returns(
+    replay: Replay, steps: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], units: Units
+) -> Replay:
+    """Rewrite the returns of own experience in other units.
+
+    `steps` are (reward, terminated, ended), each (worlds,), of every row ever written, in order.
+    """
+    reward, terminated, ended = (np.stack(x) for x in zip(*steps))
+    n, worlds = reward.shape
+    column = np.array(replay.mc_return)
+    rows = np.arange(max(n - replay.capacity, 0), n)
+    for w in range(worlds):
+        returns = np.full(n, np.nan, np.float32)
+        start = 0
+        for end in np.flatnonzero(ended[:, w]) + 1:
+            returns[start:end] = returns_to_go(reward[start:end, w], terminated[start:end, w], units)
+            start = int(end)
+        column[w, rows % replay.capacity] = returns[rows]
+    return replay._replace(mc_return=jnp.asarray(column))

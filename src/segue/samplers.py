@@ -8,6 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from segue.options import option
 from segue.replay import Rows, View
 from segue.types import Array, Door, Key, Metrics, State
 
@@ -42,7 +43,7 @@ class Mix:
 
     offline: int = 256
     online: int = 0
-    visible: Visible = "all"
+    visible: Visible = option("all", when=lambda m: m.online > 0, why="online rows in the batch")
 
     def init(self, key: Key, door: Door) -> State:
         """No state."""
@@ -57,11 +58,21 @@ class Mix:
             parts.append(uniform(k_offline, offline, self.offline, False))
         if self.online:
             own = uniform(k_online, online, self.online, closed)
-            if offline.replay.capacity > 0:
+            if self.offline:
                 _, size = online.span(closed)
                 own = where(size > 0, own, uniform(k_instead, offline, self.online, False))
             parts.append(own)
         return state, join(*parts), {}
+
+    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+        """Return why the first update could not be served, or None."""
+        if self.offline + self.online < 1:
+            return "its batch is empty; give it offline or online rows"
+        if self.offline and not offline:
+            return f"its batch takes {self.offline} rows of a dataset, but the task has none"
+        if self.online and not self.offline and not (closed if self.visible == "closed" else written):
+            return f"its batch takes {self.online} rows of own experience and there is none yet; add a warm-up phase"
+        return None
 
 
 @dataclass(frozen=True)
@@ -83,3 +94,9 @@ class Union:
         own = online.take(oldest + jnp.maximum(at - n_offline, 0))
         logged = offline.take(jnp.minimum(at, jnp.maximum(n_offline - 1, 0)))
         return state, where(at >= n_offline, own, logged), {"offline_share": jnp.mean(at < n_offline)}
+
+    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+        """Return why the first update could not be served, or None."""
+        if not offline and not (closed if self.visible == "closed" else written):
+            return "its batch has neither a dataset nor own experience to draw from"
+        return None

@@ -101,6 +101,10 @@ class Sampler(Protocol):
         """Return (state, `replay.Rows` in raw units, metrics)."""
         ...
 
+    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+        """Return why a phase's first update could not be served by so many rows of dataset and experience, or None."""
+        ...
+
 
 class Augmentation(Protocol):
     """Rewrites the rewards of a batch between replay and learner; may have its own learned state."""
@@ -134,11 +138,23 @@ class Task(Protocol):
     """Stands outside the engine: where data and worlds come from, and how a return becomes a score."""
 
     name: str
+    domain: str  # the key of recipes' presets
     horizon: int  # longest episode, in environment steps
+    failure: float | None  # raw reward of a step of a sparse task that has not succeeded; None where rewards are dense
+    source: str  # where the data comes from, in words
 
     @property
     def spec(self) -> Spec:
         """Shapes that agents and replay are built with."""
+        ...
+
+    @property
+    def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest action (A,) of the environment itself; the learner's are -1 and 1."""
+        ...
+
+    def card(self) -> dict[str, Any]:
+        """Everything that defines the task and its data, JSON-ready."""
         ...
 
     def dataset(self) -> Any:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from segue.agents.sac import SAC
 from segue.nets import Critics, squash
 from segue.optim import Trained, descend, polyak, trained
+from segue.options import option
 from segue.types import Array, Key, Metrics, Spec, Transition
 
 
@@ -66,15 +67,15 @@ class CQL:
     soft_maximum_temperature: float = 1.0
     lagrange: bool = True
     """Learn a multiplier alpha' that holds the conservative gap at `gap`."""
-    gap: float = 0.8
-    log_multiplier: float = 1.0
+    gap: float = option(0.8, when=lambda a: a.lagrange, why="lagrange=true")
+    log_multiplier: float = option(1.0, when=lambda a: a.lagrange, why="lagrange=true")
     """Initial log alpha'."""
     clip_minimum: float = -jnp.inf
     clip_maximum: float = jnp.inf
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state."""
-        multiplier = trained(jnp.asarray(self.log_multiplier), self.base.critic_learning_rate)
+        multiplier = trained(jnp.asarray(self.log_multiplier, float), self.base.critic_learning_rate)
         return State(*self.base.init(key, spec), multiplier)
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from segue.nets import Critics, Initialiser, TanhGaussian, squash
 from segue.optim import Trained, descend, polyak, trained
+from segue.options import option
 from segue.types import Array, Key, Metrics, Spec, Transition
 
 
@@ -43,13 +44,13 @@ class SAC:
     log_std_offset: float = -1.0
     actor_learning_rate: float = 3e-4
     critic_learning_rate: float = 3e-4
-    temperature_learning_rate: float = 3e-4
+    temperature_learning_rate: float = option(3e-4, when=lambda a: a.learn_temperature, why="learn_temperature=true")
     target_rate: float = 5e-3
     """Polyak rate of the target critics, applied after every update."""
     temperature: float = 1.0
     """Initial entropy temperature alpha, or its fixed value."""
     learn_temperature: bool = True
-    target_entropy: float | None = None
+    target_entropy: float | None = option(None, when=lambda a: a.learn_temperature, why="learn_temperature=true")
     """None means minus the number of action dimensions."""
     backup_entropy: bool = False
     target_samples: int = 1
@@ -74,7 +75,7 @@ class SAC:
             trained(actor, self.actor_learning_rate),
             trained(critic, self.critic_learning_rate),
             jax.tree.map(jnp.copy, critic),
-            trained(jnp.log(jnp.asarray(self.temperature)), self.temperature_learning_rate),
+            trained(jnp.log(jnp.asarray(self.temperature, float)), self.temperature_learning_rate),
         )
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:

@@ -1,0 +1,265 @@
+"""Save and load a run's carry, so that a killed run goes on with the same numbers.
+
+    RUN/checkpoints/000007/manifest.json        clocks, facts, and a checksum of every file that it needs
+    RUN/checkpoints/000007/state.safetensors    slots, sampler, augmentation, metric sums, open episodes
+    RUN/replay/000003.safetensors               environment steps since the checkpoint before: an append-only log
+
+A checkpoint is written into a temporary folder, synced, and renamed; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from segue import replay
+from segue.engine import DOOR, Carry, Plan, as_plan, entering, keys_of
+from segue.fleet import Fleet, Step
+from segue.phases import Phase
+from segue.types import Learner, SegueError, Slot, Spec, State, World
+
+FORMAT = 1
+KEEP = 2
+
+
+def save(folder: Path, carry: Carry, extra: dict[str, Any] | None = None) -> Path:
+    """Write a checkpoint of `carry` under the run's folder and return its folder; older ones but one are removed.
+
+    `extra` (JSON) comes back from `load`.  Takes the rows in `carry.unsaved`.  Raises `SegueError` when the disk is
+    full; the checkpoint before stays valid.
+    """
+    before = latest(folder)
+    parts = before[1]["replay"] if before else []
+    number = int(before[0].name) + 1 if before else 1
+    root = folder / "checkpoints"
+    temporary = root / f".{number:06d}"
+    with _full_disk(folder):
+        root.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            if carry.unsaved:
+                parts = [*parts, _append_rows(folder, len(parts) + 1, carry.unsaved)]
+            arrays = jax.device_get(_arrays(carry))
+            manifest = {
+                "format": FORMAT,
+                "seeds": list(carry.seeds),
+                "history": list(carry.history),
+                "entered": carry.entered,
+                "tick": carry.tick,
+                "environment_steps": carry.environment_steps,
+                "updates": carry.updates,
+                "capacity": carry.online.capacity,
+                "fleet": carry.fleet is not None,
+                "replay": parts,
+                "state": _write(temporary / "state.safetensors", {k: np.asarray(v) for k, v in arrays.items()}),
+                "extra": extra or {},
+            }
+            with (temporary / "manifest.json").open("w") as file:
+                json.dump(manifest, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(root / f"{number:06d}")
+            _sync(root)
+        except OSError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    carry.unsaved.clear()
+    for old in sorted(root.glob("[0-9]*"))[:-KEEP]:
+        shutil.rmtree(old, ignore_errors=True)
+    return root / f"{number:06d}"
+
+
+def latest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Folder and manifest of the newest complete checkpoint whose checksums hold, or None."""
+    for path in sorted((folder / "checkpoints").glob("[0-9]*"), reverse=True):
+        try:
+            manifest = json.loads((path / "manifest.json").read_text())
+            if manifest["format"] == FORMAT and _digest(path / "state.safetensors") == manifest["state"]:
+                return path, manifest
+        except (OSError, ValueError, KeyError):
+            continue
+    return None
+
+
+def load(
+    folder: Path, plan: Plan | Sequence[Phase], spec: Spec, n_offline: int, world: Callable[[], World] | None
+) -> tuple[Carry, dict[str, Any]]:
+    """Return the carry of the newest good checkpoint and its `extra`.
+
+    The plan must be the one that the run was started with.  Raises `SegueError` when there is no checkpoint, when a
+    file is damaged, when shapes do not fit the plan, or when an environment does not repeat its open episode.
+    """
+    found = latest(folder)
+    if found is None:
+        raise SegueError(f"{folder}: no complete checkpoint to resume from; start the run again")
+    path, manifest = found
+    arrays = load_file(path / "state.safetensors")
+    seeds = tuple(manifest["seeds"])
+    online, rewards = _replay(folder, manifest, spec, len(seeds))
+    carry = Carry(
+        seeds,
+        online,
+        history=tuple(manifest["history"]),
+        entered=manifest["entered"],
+        tick=manifest["tick"],
+        environment_steps=manifest["environment_steps"],
+        updates=manifest["updates"],
+        rewards=rewards,
+    )
+    learners, shapes = _shapes(carry, as_plan(plan), spec, n_offline)
+    carry.slots = {n: Slot(learners[n], _restore(arrays, f"slots.{n}", t)) for n, t in shapes["slots"].items()}
+    carry.sampler = _restore(arrays, "sampler", shapes["sampler"])
+    carry.augment = _restore(arrays, "augment", shapes["augment"])
+    names = sorted({k.split("/")[1] for k in arrays if k.startswith("sums/")})
+    carry.sums = {n: (jnp.asarray(arrays[f"sums/{n}/total"]), jnp.asarray(arrays[f"sums/{n}/count"])) for n in names}
+    if manifest["fleet"] and world is not None:
+        carry.fleet = Fleet(world, seeds)
+        carry.fleet.restore({k.removeprefix("fleet/"): v for k, v in arrays.items() if k.startswith("fleet/")})
+    return carry, manifest["extra"]
+
+
+def named_leaves(prefix: str, tree: State) -> dict[str, Any]:
+    """Arrays of a pytree under readable, stable names."""
+    return {prefix + jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _arrays(carry: Carry) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, slot in carry.slots.items():
+        out |= named_leaves(f"slots.{name}", slot.state)
+    out |= named_leaves("sampler", carry.sampler) | named_leaves("augment", carry.augment)
+    for name, (total, count) in carry.sums.items():
+        out |= {f"sums/{name}/total": total, f"sums/{name}/count": count}
+    if carry.fleet is not None:
+        out |= {f"fleet/{k}": v for k, v in carry.fleet.snapshot().items()}
+    return out
+
+
+def _shapes(
+    carry: Carry, plan: Plan, spec: Spec, n_offline: int
+) -> tuple[dict[str, Learner], dict[str, Any]]:
+    """Structures of all states, found by walking the run's doors without computing anything."""
+    make = lambda: replay.empty(1, n_offline, spec.observation, spec.action, spec.dtype)  # noqa: E731
+    offline, online = jax.eval_shape(make), jax.eval_shape(lambda: carry.online)
+    keys = jax.eval_shape(lambda: keys_of(carry.seeds, DOOR))
+    learners: dict[str, Learner] = {}
+    shapes: dict[str, Any] = {"slots": {}, "sampler": (), "augment": ()}
+    for index in range(len(carry.history) + carry.entered):
+        phase = plan(carry.history[:index])
+        assert phase is not None
+        door = entering(phase, index, spec, dict(learners))
+        state, shapes["sampler"], shapes["augment"] = jax.eval_shape(door, keys, shapes["slots"], offline, online)
+        learners[phase.slot] = phase.learner
+        shapes["slots"][phase.slot] = state
+    return learners, shapes
+
+
+def _restore(arrays: dict[str, np.ndarray], prefix: str, template: Any) -> Any:
+    leaves = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(template):
+        name = prefix + jax.tree_util.keystr(path)
+        found = arrays.get(name)
+        if found is None or found.shape != leaf.shape:
+            shape = None if found is None else found.shape
+            raise SegueError(
+                f"the checkpoint does not fit the run's plan: {name} is {shape} in the checkpoint and {leaf.shape} in "
+                "the plan; resume with the recipe and options that the run was started with"
+            )
+        leaves.append(jnp.asarray(found, leaf.dtype))
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def _append_rows(folder: Path, number: int, steps: list[Step]) -> dict[str, Any]:
+    path = folder / "replay" / f"{number:06d}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    arrays = {name: np.stack([getattr(s, name) for s in steps]) for name in Step._fields}
+    temporary = path.with_suffix(".tmp")
+    digest = _write(temporary, arrays)
+    temporary.rename(path)
+    return {"file": path.name, "rows": len(steps), "sha256": digest}
+
+
+def _replay(folder: Path, manifest: dict[str, Any], spec: Spec, worlds: int) -> tuple[Any, list[Any]]:
+    """Own experience and all its rewards, from the log.  Returns are written at the phase's door."""
+    capacity, rewards = manifest["capacity"], []
+    host = {
+        "observation": np.zeros((worlds, capacity, *spec.observation), spec.dtype),
+        "action": np.zeros((worlds, capacity, spec.action), np.float32),
+        "reward": np.zeros((worlds, capacity), np.float32),
+        "terminated": np.zeros((worlds, capacity), np.float32),
+        "next_observation": np.zeros((worlds, capacity, *spec.observation), spec.dtype),
+    }
+    written = 0
+    closed = np.zeros(worlds, np.int32)
+    for part in manifest["replay"]:
+        path = folder / "replay" / part["file"]
+        try:
+            if _digest(path) != part["sha256"]:
+                raise SegueError(f"{path}: the log of experience is damaged (checksum differs); restore it from a backup")
+            arrays = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise SegueError(f"{path}: cannot read the log of experience ({error}); restore it from a backup") from error
+        at = (written + np.arange(part["rows"])) % capacity
+        for name, target in host.items():
+            target[:, at] = np.swapaxes(arrays[name], 0, 1)
+        ended = arrays["terminated"] | arrays["truncated"]
+        for t in range(part["rows"]):
+            rewards.append((arrays["reward"][t], arrays["terminated"][t], ended[t]))
+            closed[ended[t]] = written + t + 1
+        written += part["rows"]
+    count = jnp.full((worlds,), written, jnp.int32)
+    columns = {k: jnp.asarray(v) for k, v in host.items()}
+    unknown = jnp.full((worlds, capacity), jnp.nan, jnp.float32)
+    return replay.Replay(**columns, mc_return=unknown, written=count, closed=jnp.asarray(closed)), rewards
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> str:
+    try:
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, path)
+    except SafetensorError as error:  # the library wraps the operating system's errors
+        if "No space left" in str(error) or "os error 28" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return _digest(path)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _full_disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise SegueError(
+            f"{folder}: the disk is full while saving a checkpoint; free some space, then `segue resume {folder}` "
+            "(the checkpoint before is intact)"
+        ) from error

@@ -1,0 +1,76 @@
+"""Minari datasets, local or remote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segue.data.arrays import from_episodes
+from segue.data.d4rl import CLIP_ACTION
+from segue.data.extras import need
+from segue.replay import Data
+from segue.types import SegueError
+
+
+def read_minari(
+    dataset: str | Path,
+    keys: tuple[str, ...] = (),
+    *,
+    clip_action: float | None = CLIP_ACTION,
+) -> Data:
+    """Read a Minari dataset as checked `Data` in raw rewards; nothing is dropped, final observations are logged.
+
+    `dataset` is a path to a dataset's folder (or its `data` folder) or an id, which is downloaded if it is not here.
+    Dictionary observations are flattened and concatenated in the order of `keys` (needed for them, an error else).
+    Actions are scaled from the dataset's bounds to [-1, 1] and kept within +-`clip_action`.
+    Raises `SegueError` if Minari is absent, the dataset cannot be had, or its spaces are not continuous.
+    """
+    minari = need("minari", "minari", "reading a Minari dataset")
+    try:
+        folder = Path(dataset)
+        if folder.is_dir():
+            log = minari.MinariDataset(folder if (folder / "metadata.json").exists() else folder / "data")
+        else:
+            log = minari.load_dataset(str(dataset), download=True)
+    except Exception as error:  # Minari raises what its storage and its network raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SegueError(f"minari {dataset}: cannot be read or downloaded ({reason}); check the id or path") from error
+    low, high = action_bounds(log.action_space, f"minari {dataset}")
+    bound = 1.0 if clip_action is None else clip_action
+
+    def episodes() -> Iterator[Mapping[str, Any]]:
+        for episode in log.iterate_episodes():
+            action = 2.0 * (np.asarray(episode.actions, np.float64) - low) / (high - low) - 1.0
+            yield {
+                "observation": flatten(episode.observations, keys, f"minari {dataset}"),
+                "action": np.where(np.abs(action) <= 1.0 + 1e-5, np.clip(action, -bound, bound), action),
+                "reward": episode.rewards,
+                "terminated": bool(np.asarray(episode.terminations)[-1]),
+            }
+
+    return from_episodes(episodes(), source=f"minari:{dataset}")
+
+
+def flatten(observation: Any, keys: tuple[str, ...], where: str) -> np.ndarray:
+    """Observations (T, ...) as one array: `keys` of a dictionary concatenated along the last axis."""
+    if isinstance(observation, Mapping):
+        if not keys or any(key not in observation for key in keys):
+            raise SegueError(
+                f"{where}: observations are a dictionary of {sorted(observation)} and keys={keys!r}; name them"
+            )
+        parts = [np.asarray(observation[key], np.float32) for key in keys]
+        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+    if keys:
+        raise SegueError(f"{where}: observations are one array, so keys={keys!r} has no effect; leave it out")
+    return np.asarray(observation)
+
+
+def action_bounds(space: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds (A,) of a flat, bounded Box; `SegueError` for any other space."""
+    low, high = np.asarray(getattr(space, "low", np.nan)), np.asarray(getattr(space, "high", np.nan))
+    if low.ndim != 1 or not np.isfinite(low).all() or not np.isfinite(high).all() or low.dtype.kind != "f":
+        raise SegueError(f"{where}: actions are {space}; Segue needs a flat Box with finite bounds")
+    return low.astype(np.float64), high.astype(np.float64)

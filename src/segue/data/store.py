@@ -1,0 +1,79 @@
+"""Files that are whole or absent: atomic writes, content hashes, one cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from segue.data.d4rl import load
+from segue.types import SegueError
+
+
+def cache_folder() -> Path:
+    """Return the folder of generated datasets: the environment variable SEGUE_CACHE, or ~/.cache/segue."""
+    return Path(os.environ.get("SEGUE_CACHE") or Path.home() / ".cache" / "segue")
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Call `write` on a temporary file beside `path`, sync it and rename it: readers see all of it or none."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise SegueError(f"{path.parent}: cannot write here ({error.strerror}); set SEGUE_CACHE elsewhere") from error
+    os.close(handle)
+    temporary = Path(name)
+    temporary.chmod(0o644)  # mkstemp makes it private; a cache may be shared
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def content_hash(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of named arrays with their shapes and types; compression and order do not matter."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def write_d4rl(path: str | Path, arrays: Mapping[str, np.ndarray], attrs: Mapping[str, Any]) -> str:
+    """Write named arrays in D4RL's layout with attributes, atomically; return the content hash, which is one of them.
+
+    Names with a slash ("infos/goal") become groups.  Attributes that `segue.find_task("hdf5:PATH")` reads: `env_id`,
+    `env_kwargs` (JSON), `max_episode_steps`, and for mazes `reset_cell`, `goal_cell`.
+    """
+    digest = content_hash(arrays)
+
+    def write(temporary: Path) -> None:
+        with h5py.File(temporary, "w") as file:
+            for name, array in arrays.items():
+                file.create_dataset(name, data=array, compression="gzip", compression_opts=1, shuffle=True)
+            file.attrs.update({**attrs, "sha256": digest, "arrays": json.dumps(sorted(arrays))})
+
+    write_atomically(Path(path), write)
+    return digest
+
+
+def verify(path: str | Path) -> None:
+    """Raise `SegueError` unless the file of `write_d4rl` holds exactly what was written."""
+    attrs = load(path, ())[1]
+    if "sha256" not in attrs or "arrays" not in attrs:
+        raise SegueError(f"{path}: no content hash in its attributes; write it with write_d4rl")
+    arrays = load(path, tuple(json.loads(attrs["arrays"])))[0]
+    if content_hash(arrays) != attrs["sha256"]:
+        raise SegueError(f"{path}: the content does not match its hash; delete the file and make it again")

@@ -1,0 +1,152 @@
+"""Options by name: how a recipe's numbers are listed, overridden and explained.
+
+A path is `PHASE.FIELD...`, `units.FIELD`, `evaluation.FIELD`, or `SLOT.FIELD...`, which reaches the learner of every
+phase that trains the slot.  A field inside a field may be named without its way there when the name is unique
+(`agent.target_rate` for `agent.base.target_rate`).
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import field, fields, is_dataclass, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from segue.types import SegueError
+
+
+def option(default: Any, *, when: Callable[[Any], bool], why: str) -> Any:
+    """Declare a dataclass field that has an effect only `when` the finished object says so; `why` names the condition."""
+    return field(default=default, metadata={"when": when, "why": why})
+
+
+def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    """All options below a dataclass, by path; classes of nested parts appear as `path.type`."""
+    out: dict[str, Any] = {}
+    for f in fields(value):
+        path, inner = f"{prefix}{f.name}", getattr(value, f.name)
+        if is_dataclass(inner) and not isinstance(inner, type):
+            out[f"{path}.type"] = type(inner).__name__
+            out |= leaves(inner, f"{path}.")
+        elif callable(inner):
+            out[path] = getattr(inner, "__name__", str(inner))
+        else:
+            out[path] = inner
+    return out
+
+
+def parse(path: str, text: Any, hint: Any, shown: str = "") -> Any:
+    """Turn text (or a value) into what a field of type `hint` holds; `SegueError` says what was expected."""
+    value = text
+    if isinstance(text, str):
+        try:
+            value = ast.literal_eval({"true": "True", "false": "False", "none": "None", "inf": "1e999"}.get(text, text))
+        except (ValueError, SyntaxError):
+            value = text
+    fitted = _fit(value, hint)
+    if fitted is _MISFIT:
+        raise SegueError(f"{shown or path}: {text!r} is not {_name(hint)}")
+    return fitted
+
+
+_MISFIT = object()
+
+
+def _fit(value: Any, hint: Any) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return next((x for x in (_fit(value, a) for a in arguments) if x is not _MISFIT), _MISFIT)
+    if origin is Literal:
+        return value if value in arguments else _MISFIT
+    if origin is tuple:
+        value = (value,) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+        if not isinstance(value, (tuple, list)):
+            return _MISFIT
+        inner = tuple(_fit(v, arguments[0]) for v in value)
+        return _MISFIT if _MISFIT in inner else inner
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)  # 1e6 is how people write a million
+    if hint is type(None):
+        return None if value is None else _MISFIT
+    if hint in (int, float, str, bool):
+        return value if type(value) is hint else _MISFIT
+    return _MISFIT
+
+
+def _name(hint: Any) -> str:
+    if hint is type(None):
+        return "None"
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(map(repr, arguments))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_name(a) for a in arguments)
+    if origin is tuple:
+        return f"a tuple of {arguments[0].__name__}, like (256, 256)"
+    return {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}.get(
+        getattr(hint, "__name__", ""), "something that can be set by name"
+    )
+
+
+def assign(target: Any, path: list[str], value: Any, shown: str) -> tuple[Any, str]:
+    """Return a copy of a dataclass with the field at `path` set, and the field's full path."""
+    head, *rest = path
+    names = [f.name for f in fields(target)]
+    if head not in names:
+        inside = [n for n in names if is_dataclass(getattr(target, n)) and head in reachable(getattr(target, n))]
+        if len(inside) != 1:
+            unknown(shown, head, [*names, *(x for n in names for x in reachable(getattr(target, n)))])
+        head, rest = inside[0], path
+    current = getattr(target, head)
+    if rest:
+        if not is_dataclass(current):
+            raise SegueError(f"{shown}: '{head}' is a single value; there is no '{'.'.join(rest)}' in it")
+        inner, full = assign(current, rest, value, shown)
+        return replace(target, **{head: inner}), f"{head}.{full}"
+    if is_dataclass(current):
+        raise SegueError(f"{shown}: '{head}' has parts; set one of {', '.join(f.name for f in fields(current))}")
+    hint = get_type_hints(type(target))[head]
+    return replace(target, **{head: parse(head, value, hint, shown)}), head
+
+
+def reachable(value: Any) -> list[str]:
+    """Names of all fields at any depth below a dataclass (nothing for other values)."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return []
+    return [x for f in fields(value) for x in (f.name, *reachable(getattr(value, f.name)))]
+
+
+def check_effect(owner: Any, path: str, shown: str) -> None:
+    """Raise `SegueError` when an option that was set has no effect in the finished object."""
+    *way, name = path.split(".")
+    for step in way:
+        owner = getattr(owner, step)
+    meta = next(f.metadata for f in fields(owner) if f.name == name)
+    if "when" in meta and not meta["when"](owner):
+        raise SegueError(f"{shown}: has no effect here; it needs {meta['why']}")
+
+
+def unknown(shown: str, name: str, known: Iterable[str]) -> typing.NoReturn:
+    """Raise the error for a name that does not exist, with the nearest ones that do."""
+    choices = sorted(set(known))
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else "known names: " + ", ".join(choices)
+    raise SegueError(f"{shown}: there is no '{name}'; {hint}")
+
+
+def split_settings(settings: Iterable[str]) -> Mapping[str, str]:
+    """{path: text} from 'path=text' words."""
+    out = {}
+    for word in settings:
+        path, equals, text = word.partition("=")
+        if not equals or not path or not text:
+            raise SegueError(f"--set {word}: write it as name=value, for example online.utd_ratio=2")
+        if path in out:
+            raise SegueError(f"--set {path}: given twice")
+        out[path.strip()] = text.strip()
+    return out

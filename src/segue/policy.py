@@ -1,0 +1,116 @@
+"""A trained policy as a bundle: `policy.json` and `weights.safetensors`, loaded without the task or the simulator."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from segue.agents import build, describe
+from segue.checkpoint import named_leaves
+from segue.types import Agent, Array, SegueError, Slot, Spec, State
+
+FORMAT = 1
+
+
+@partial(jax.jit, static_argnames=("agent", "explore"))
+def _act(agent: Agent, explore: bool, state: State, observation: Array, key: Array) -> Array:
+    return agent.act(state, observation, key, explore)
+
+
+class Policy:
+    """What one seed of a run has learned, ready to act."""
+
+    def __init__(self, agent: Agent, state: State, spec: Spec, seed: int, facts: Mapping[str, Any]) -> None:
+        self.agent, self.state, self.spec, self.seed, self.facts = agent, state, spec, seed, dict(facts)
+        self._low, self._high = (np.asarray(facts["action"][k], np.float32) for k in ("low", "high"))
+
+    def act(self, observation: Any, *, explore: bool = False, key: Array | None = None) -> np.ndarray:
+        """Return actions within the environment's bounds, (A,) or (B, A), float32.
+
+        `observation` is one observation or a batch of them, or a mapping with the keys that the task's observation is
+        made of.  `explore` samples from the policy and needs a `key`.  Raises `SegueError` for a wrong shape.
+        """
+        array = self._flat(observation)
+        single = array.ndim == len(self.spec.observation)
+        batch = array[None] if single else array
+        if batch.shape[1:] != self.spec.observation:
+            raise SegueError(f"the policy takes observations of shape {self.spec.observation}; this is {array.shape}")
+        if explore and key is None:
+            raise SegueError("explore=True draws random actions; give key=jax.random.key(...)")
+        action = np.asarray(_act(self.agent, explore, self.state, batch, jax.random.key(0) if key is None else key))
+        scaled = self._low + 0.5 * (action + 1.0) * (self._high - self._low)
+        return scaled[0] if single else scaled
+
+    def _flat(self, observation: Any) -> np.ndarray:
+        if isinstance(observation, Mapping):
+            keys = self.facts["observation"]["keys"]
+            missing = [k for k in keys if k not in observation]
+            if missing or not keys:
+                raise SegueError(f"the policy's observation is made of {keys}; this mapping has {sorted(observation)}")
+            observation = np.concatenate([np.ravel(observation[k]) for k in keys])
+        return np.asarray(observation, self.spec.dtype)
+
+
+def save_policy(folder: Path, slot: Slot, spec: Spec, seeds: tuple[int, ...], facts: Mapping[str, Any]) -> Path:
+    """Write the bundle of all seeds into `folder` (replaced as a whole); `facts` must describe `action` bounds."""
+    temporary, old = folder.with_name(f".{folder.name}"), folder.with_name(f".{folder.name}-old")
+    for leftover in (temporary, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    arrays = {k: np.ascontiguousarray(v) for k, v in named_leaves("state", jax.device_get(slot.state)).items()}
+    save_file(arrays, temporary / "weights.safetensors")
+    bundle = {
+        "format": FORMAT,
+        "agent": describe(slot.learner),
+        "spec": {"observation": list(spec.observation), "action": spec.action, "dtype": spec.dtype},
+        "seeds": list(seeds),
+        **facts,
+    }
+    (temporary / "policy.json").write_text(json.dumps(bundle, indent=1))
+    if folder.exists():
+        folder.rename(old)
+    os.replace(temporary, folder)
+    shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
+    """Load the policy of a run's folder (or of a bundle's), for one of its seeds; the first seed unless named.
+
+    Never picks the best seed silently.  Raises `SegueError` when there is no bundle, the seed is not in it, or the
+    files do not fit.
+    """
+    folder = Path(run)
+    folder = folder / "policy" if (folder / "policy").is_dir() else folder
+    try:
+        bundle = json.loads((folder / "policy.json").read_text())
+        arrays = load_file(folder / "weights.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise SegueError(
+            f"{run}: no readable policy ({type(error).__name__}); a run writes its bundle at the end of each phase"
+        ) from error
+    seeds = bundle["seeds"]
+    if seed is not None and seed not in seeds:
+        raise SegueError(f"{run}: there is no seed {seed}; the run has {seeds}")
+    row = 0 if seed is None else seeds.index(seed)
+    spec = Spec(tuple(bundle["spec"]["observation"]), bundle["spec"]["action"], bundle["spec"]["dtype"])
+    agent = build(bundle["agent"])
+    template = jax.eval_shape(lambda: agent.init(jax.random.key(0), spec))
+    leaves = []
+    for name, leaf in named_leaves("state", template).items():
+        if name not in arrays or arrays[name].shape[1:] != leaf.shape:
+            raise SegueError(f"{run}: weights and description of the policy do not fit at {name}; export it again")
+        leaves.append(jnp.asarray(arrays[name][row], leaf.dtype))
+    state = jax.tree.unflatten(jax.tree.structure(template), leaves)
+    return Policy(agent, state, spec, seeds[row], bundle)

@@ -1,0 +1,143 @@
+"""A recipe: a paper as plain data, and how presets and a user's words change it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from segue import options
+from segue.phases import Phase
+from segue.replay import Units
+from segue.types import SegueError
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a run is judged: `episodes` per seed and evaluation, without exploration noise."""
+
+    episodes: int = 20
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Phases, units and presets of one published method.
+
+    `presets` maps a task's domain, or its name, to settings by path (see `segue.options`); a name's settings come
+    after its domain's.
+    """
+
+    name: str
+    paper: str
+    aim: str
+    """The published number that the recipe aims at, or what it is for."""
+    phases: tuple[Phase, ...]
+    units: Units
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    presets: Mapping[str, Settings] = field(default_factory=dict)
+
+    def options(self) -> dict[str, Any]:
+        """All options by full path, in the order of phases."""
+        out = {f"units.{k}": v for k, v in options.leaves(self.units).items()}
+        out |= {f"evaluation.{k}": v for k, v in options.leaves(self.evaluation).items()}
+        for phase in self.phases:
+            out |= {f"{phase.name}.{k}": v for k, v in options.leaves(phase).items() if k not in ("name", "slot")}
+        return out
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe with all its numbers decided, and where each of them came from."""
+
+    recipe: Recipe
+    sources: Mapping[str, str]
+
+    def table(self) -> dict[str, dict[str, Any]]:
+        """{path: {"value", "source"}}, JSON-ready."""
+        plain = lambda v: list(v) if isinstance(v, tuple) else v  # noqa: E731
+        return {
+            path: {"value": plain(value), "source": self.sources.get(path, "default")}
+            for path, value in self.recipe.options().items()
+        }
+
+
+def resolve(recipe: Recipe, domain: str, task: str, settings: Settings, facts: Settings | None = None) -> Resolved:
+    """Apply the task's own facts, the domain's preset, the task's preset, and the user's settings, in this order.
+
+    Raises `SegueError` for an unknown name (with the nearest known one), a wrong type, or an option of the user's
+    that has no effect.
+    """
+    sources: dict[str, str] = {}
+    for path, value in (facts or {}).items():
+        recipe, changed = apply(recipe, path, value)
+        sources |= dict.fromkeys(changed, "task")
+    for name, preset in ((n, recipe.presets[n]) for n in (domain, task) if n in recipe.presets):
+        for path, value in preset.items():
+            recipe, changed = apply(recipe, path, value)
+            sources |= dict.fromkeys(changed, f"preset {name}")
+    touched: list[tuple[str, list[str]]] = []
+    for path, value in settings.items():
+        recipe, changed = apply(recipe, path, value)
+        sources |= dict.fromkeys(changed, "command line")
+        touched.append((path, changed))
+    for path, changed in touched:
+        failures = []
+        for full in changed:
+            owner, _, rest = full.partition(".")
+            try:
+                options.check_effect(_owner(recipe, owner), rest, path)
+            except SegueError as error:
+                failures.append(error)
+        if len(failures) == len(changed):
+            raise failures[0]
+    return Resolved(recipe, sources)
+
+
+def _owner(recipe: Recipe, name: str) -> Any:
+    known = {"units": recipe.units, "evaluation": recipe.evaluation} | {p.name: p for p in recipe.phases}
+    return known[name]
+
+
+def apply(recipe: Recipe, path: str, value: Any) -> tuple[Recipe, list[str]]:
+    """Return the recipe with one setting applied, and the full paths that it changed."""
+    head, _, rest = path.partition(".")
+    words = rest.split(".") if rest else []
+    slots = {p.slot for p in recipe.phases}
+    known = ["units", "evaluation", *(p.name for p in recipe.phases), *slots]
+    if head not in known:
+        options.unknown(path, head, known)
+    if not words:
+        raise SegueError(f"{path}: name a field of it, for example {head}.{_example(recipe, head)}")
+    if head in ("units", "evaluation"):
+        part, full = options.assign(getattr(recipe, head), words, value, path)
+        return replace(recipe, **{head: part}), [f"{head}.{full}"]
+    phases, changed = [], []
+    for phase in recipe.phases:
+        if phase.name == head:
+            phase, full = _assign_phase(phase, words, value, path)
+            changed.append(f"{phase.name}.{full}")
+        elif phase.slot == head:
+            learner, full = options.assign(phase.learner, words, value, path)
+            phase = replace(phase, learner=learner)
+            changed.append(f"{phase.name}.learner.{full}")
+        phases.append(phase)
+    return replace(recipe, phases=tuple(phases)), changed
+
+
+def _assign_phase(phase: Phase, words: list[str], value: Any, path: str) -> tuple[Phase, str]:
+    if words == ["utd_ratio"]:  # the field's word for updates per environment step
+        if not phase.collect:
+            raise SegueError(f"{path}: phase '{phase.name}' takes no environment steps, so it has no utd_ratio")
+        updates = options.parse(path, value, float) * phase.collect
+        if updates != int(updates) or updates < 0:
+            raise SegueError(f"{path}: {value} x {phase.collect} steps a tick is not a whole number of updates")
+        return replace(phase, updates=int(updates)), "updates"
+    return options.assign(phase, words, value, path)
+
+
+def _example(recipe: Recipe, head: str) -> str:
+    if head in ("units", "evaluation"):
+        return next(iter(options.leaves(getattr(recipe, head))))
+    return "ticks" if any(p.name == head for p in recipe.phases) else "base.actor_learning_rate"

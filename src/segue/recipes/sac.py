@@ -1,0 +1,36 @@
+"""SAC from scratch: no dataset, the control of every offline-to-online experiment (spec 1)."""
+
+from __future__ import annotations
+
+from segue.agents import SAC
+from segue.phases import Phase
+from segue.recipes.recipe import Evaluation, Recipe
+from segue.replay import Units
+from segue.samplers import Mix
+
+_SPARSE = {"units.scale": 10.0, "units.shift": -5.0}
+
+SAC_RECIPE = Recipe(
+    "sac",
+    "Haarnoja et al. 2018, SAC, arXiv 1812.05905 (JaxCQL's form)",
+    "a control: what the same online budget gives without data",
+    (Phase("online", SAC(), 1_000_000, collect=1, batch=Mix(0, 256), evaluate_every=10_000),),
+    Units(),
+    Evaluation(20),
+    {
+        "antmaze": _SPARSE,
+        "adroit-binary": {"units.scale": 10.0, "units.shift": 5.0},
+        "pointmaze": {  # default of ours: the same networks, batch and budget as the Cal-QL recipe's online phase
+            **_SPARSE,
+            "agent.actor_hidden": (128, 128),
+            "agent.critic_hidden": (128, 128),
+            "online.ticks": 6_000,
+            "online.evaluate_every": 500,
+            "online.log_every": 250,
+            "online.batch.online": 128,
+            "evaluation.episodes": 10,
+        },
+        "pointmaze-medium": {"online.ticks": 20_000, "online.evaluate_every": 1_000},
+        "pointmaze-large": {"online.ticks": 40_000, "online.evaluate_every": 2_000},
+    },
+)

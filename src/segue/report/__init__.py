@@ -1,0 +1,33 @@
+"""Reports on runs: statistics over seeds, and one HTML file that opens anywhere."""
+
+from segue.report.html import write_report
+from segue.report.read import read_run
+from segue.report.run import Run
+from segue.report.statistics import (
+    Dip,
+    Interval,
+    bootstrap_band,
+    dip,
+    evaluation_regret,
+    interquartile_mean,
+    interval,
+    probability_of_improvement,
+    stratified_bootstrap,
+    training_failure_rate,
+)
+
+__all__ = [
+    "Dip",
+    "Interval",
+    "Run",
+    "bootstrap_band",
+    "dip",
+    "evaluation_regret",
+    "interquartile_mean",
+    "interval",
+    "probability_of_improvement",
+    "read_run",
+    "stratified_bootstrap",
+    "training_failure_rate",
+    "write_report",
+]

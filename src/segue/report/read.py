@@ -1,0 +1,177 @@
+"""The only reader of run folders: `run.json` and `metrics.jsonl` become a `Run`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segue.report.run import Curve, Episodes, Handover, PhaseLine, Run, Setting
+from segue.types import SegueError
+
+Row = dict[str, Any]
+ALWAYS = {"kind", "phase_index", "environment_step", "update", "seeds"}  # what every row has
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder; a last line cut off by a crash is left out.
+
+    Raises SegueError where the folder is no run, a file is damaged, or nothing has been evaluated yet.
+    """
+    about = _read_about(folder / "run.json")
+    rows = _read_rows(folder / "metrics.jsonl")
+    seeds = tuple(int(seed) for seed in about["seeds"])
+    phases = tuple(
+        PhaseLine(
+            str(phase.get("name", index)),
+            str(phase.get("slot", "agent")),
+            _short(phase.get("learner", "")),
+            *(int(phase.get(key) or 0) for key in ("ticks", "collect", "updates")),
+        )
+        for index, phase in enumerate(about.get("phases", []))
+    )
+    switch = _switch(phases, rows)
+    offline_updates = _offline_updates(phases, rows, switch)
+    kinds = {kind: [row for row in rows if row["kind"] == kind] for kind in ("training", "evaluation", "handover")}
+    if not kinds["evaluation"]:
+        raise SegueError(f"{folder.name}: no evaluation in metrics.jsonl yet; report again after the first one")
+    return Run(
+        name=folder.resolve().name,
+        recipe=str(about.get("recipe", "?")),
+        task=str(about.get("task", "?")),
+        status=str(about.get("status", "?")),
+        version=str(about.get("segue", "?")),
+        created=str(about.get("created", "?")),
+        command=tuple(str(word) for word in about.get("command", [])),
+        seeds=seeds,
+        config={key: Setting(item.get("value"), str(item.get("source", "?"))) for key, item in _config(about).items()},
+        phases=phases,
+        provenance=about.get("provenance") or {},
+        switch=switch,
+        offline_updates=offline_updates,
+        wall_s=_wall(rows),
+        training=_curve(kinds["training"], seeds, switch, offline_updates),
+        evaluation=_curve(kinds["evaluation"], seeds, switch, offline_updates),
+        episodes=_episodes([row for row in rows if row["kind"] == "episode"], seeds),
+        handovers=tuple(_handover(row, seeds) for row in kinds["handover"]),
+    )
+
+
+def _read_about(path: Path) -> Row:
+    try:
+        about = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise SegueError(f"{path.parent}: no run.json here; give the folder that a run wrote") from None
+    except (OSError, ValueError) as error:
+        raise SegueError(f"{path}: cannot be read ({error}); restore it or leave this run out") from None
+    if not isinstance(about, dict) or not about.get("seeds"):
+        raise SegueError(f"{path}: names no seeds, so this is no run of Segue; give the folder that a run wrote")
+    return about
+
+
+def _read_rows(path: Path) -> list[Row]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
+        raise SegueError(f"{path.parent}: no readable metrics.jsonl, so no evaluation yet; report later") from None
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not (isinstance(row, dict) and row.keys() >= ALWAYS):
+            if number == len(lines):  # no newline behind it: the write was cut off
+                break
+            raise SegueError(f"{path}: line {number} is not a metrics row; remove that line") from None
+        rows.append(row)
+    return rows
+
+
+def _switch(phases: Sequence[PhaseLine], rows: Sequence[Row]) -> int | None:
+    """First phase that collects, by plan or by deed (phases that a decision added are not in the plan)."""
+    planned = [index for index, phase in enumerate(phases) if phase.collect > 0]
+    seen = [row["phase_index"] for row in rows if row["environment_step"] > 0]
+    return min(planned[:1] + seen, default=None)
+
+
+def _offline_updates(phases: Sequence[PhaseLine], rows: Sequence[Row], switch: int | None) -> int:
+    """Updates before the switch: those done once the switch has been reached (a phase may stop early), else planned."""
+    end = len(phases) if switch is None else switch
+    done = max((row["update"] for row in rows if switch is None or row["phase_index"] < switch), default=0)
+    if switch is not None and any(row["phase_index"] >= switch for row in rows):
+        return int(done)
+    return max(int(done), sum(phase.ticks * phase.updates for phase in phases[:end]))
+
+
+def _curve(rows: Sequence[Row], seeds: Sequence[int], switch: int | None, offline_updates: int) -> Curve:
+    """Rows of the same moment become one column: seeds may be logged apart, and a resumed run may repeat itself."""
+    moments: dict[tuple[int, int, int, int], int] = {}
+    for row in rows:
+        moments.setdefault(_moment(row), len(moments))
+    names = dict.fromkeys(name for row in rows for name in row.get("values", {}))
+    values = {name: np.full((len(seeds), len(moments)), np.nan) for name in names}
+    place = {seed: index for index, seed in enumerate(seeds)}
+    for row in rows:
+        column = moments[_moment(row)]
+        for name, numbers in row.get("values", {}).items():
+            for seed, value in zip(row["seeds"], numbers):
+                if seed in place:
+                    values[name][place[seed], column] = _float(value)
+    clock = np.array(list(moments), np.int64).reshape(-1, 4)
+    online = np.zeros(len(clock), bool) if switch is None else clock[:, 0] >= switch
+    x = np.where(online, clock[:, 2], clock[:, 3] - offline_updates).astype(np.float64)
+    return Curve(x, online, clock[:, 0], clock[:, 2], clock[:, 3], values)
+
+
+def _moment(row: Row) -> tuple[int, int, int, int]:
+    return row["phase_index"], row.get("tick", 0), row["environment_step"], row["update"]
+
+
+def _episodes(rows: Sequence[Row], seeds: Sequence[int]) -> Episodes:
+    place = {seed: index for index, seed in enumerate(seeds)}
+    rows = [row for row in rows if row["seeds"] and row["seeds"][0] in place]
+    names = dict.fromkeys(name for row in rows for name in row.get("values", {}))
+    return Episodes(
+        np.array([place[row["seeds"][0]] for row in rows], np.int64),
+        np.array([row["environment_step"] for row in rows], np.int64),
+        {name: np.array([_float((row["values"].get(name) or [None])[0]) for row in rows]) for name in names},
+    )
+
+
+def _handover(row: Row, seeds: Sequence[int]) -> Handover:
+    column = _curve([row], seeds, None, 0)
+    points = row.get("points") or {}
+    pairs = [(_float(q), _float(mc)) for q, mc in zip(points.get("q", []), points.get("mc_return", []))]
+    q, mc_return = np.array([pair for pair in pairs if np.isfinite(pair).all()], np.float64).reshape(-1, 2).T
+    return Handover(row["phase_index"], {name: table[:, 0] for name, table in column.values.items()}, q, mc_return)
+
+
+def _wall(rows: Sequence[Row]) -> dict[int, float]:
+    """Seconds from a phase's first row (its beginning) to its last."""
+    spans: dict[int, tuple[float, float]] = {}
+    for row in rows:
+        wall = float(row.get("wall_s") or 0.0)
+        low, high = spans.get(row["phase_index"], (wall, wall))
+        spans[row["phase_index"]] = min(low, wall), max(high, wall)
+    return {phase: high - low for phase, (low, high) in spans.items()}
+
+
+def _config(about: Row) -> dict[str, Row]:
+    config = about.get("config") or {}
+    return {key: item if isinstance(item, dict) else {"value": item} for key, item in config.items()}
+
+
+def _float(value: Any) -> float:
+    """The number, or NaN for null and for what is no number; infinities stay, they are a finding."""
+    return float(value) if isinstance(value, (int, float)) else float("nan")
+
+
+def _short(learner: Any) -> str:
+    """A learner's name: `run.json` may give a word or a dictionary with its hyper-parameters."""
+    return str(learner.get("name", "?")) if isinstance(learner, dict) else str(learner)

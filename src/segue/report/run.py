@@ -1,0 +1,98 @@
+"""What a run folder says, as plain arrays.
+
+Time has one axis in a report.  Left of zero are the offline phases, counted in gradient updates still to come;
+right of zero is everything from the first phase that moves the world on, counted in environment steps per seed:
+
+    x = update - offline_updates          x = environment_step
+    |-------- offline phases -------------|------ online phases ------>
+    -offline_updates                      0 = the switch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segue.report.statistics import Floats
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One resolved configuration value and where it came from."""
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class PhaseLine:
+    """A phase as `run.json` announces it; an offline phase has `collect == 0`."""
+
+    name: str
+    slot: str
+    learner: str
+    ticks: int
+    collect: int
+    updates: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Rows of one kind in the order of time, S seeds by T rows; NaN where a seed has no number."""
+
+    x: Floats  # (T,) see the module's drawing
+    online: np.ndarray  # (T,) bool: right of the switch
+    phase: np.ndarray  # (T,) phase index
+    environment_step: np.ndarray  # (T,)
+    update: np.ndarray  # (T,)
+    values: Mapping[str, Floats]  # each (S, T)
+
+    def known(self, name: str) -> bool:
+        """Whether any seed has a finite number under `name`."""
+        return name in self.values and bool(np.isfinite(self.values[name]).any())
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Finished training episodes, E of them over all seeds, in the order of time."""
+
+    seed: np.ndarray  # (E,) position in `Run.seeds`
+    environment_step: np.ndarray  # (E,)
+    values: Mapping[str, Floats]  # each (E,)
+
+
+@dataclass(frozen=True)
+class Handover:
+    """Diagnostics at the end of one phase: numbers per seed (S,), and pooled pairs (P,) of fresh episodes."""
+
+    phase: int
+    values: Mapping[str, Floats]
+    q: Floats
+    mc_return: Floats
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.  `switch` is the index of the first phase that moves the world, None while there is none."""
+
+    name: str
+    recipe: str
+    task: str
+    status: str
+    version: str
+    created: str
+    command: tuple[str, ...]
+    seeds: tuple[int, ...]
+    config: Mapping[str, Setting]
+    phases: tuple[PhaseLine, ...]
+    provenance: Mapping[str, Any]
+    switch: int | None
+    offline_updates: int
+    wall_s: Mapping[int, float]  # seconds spent in each phase that has rows
+    training: Curve
+    evaluation: Curve
+    episodes: Episodes
+    handovers: tuple[Handover, ...]

@@ -1,0 +1,179 @@
+"""What a report says of one run in numbers and in words: before, at and after the switch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from segue.report.markup import count, number, percent
+from segue.report.run import Handover, Run
+from segue.report.statistics import Dip, Floats, dip, evaluation_regret, interquartile_mean, training_failure_rate
+
+SLIGHT = 0.05  # of the quantity's full scale: a dip no deeper is called slight
+AGREES = 0.10  # of the larger of |Q| and |return|: a gap no wider is called agreement
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Numbers per seed (S,) of one run; NaN where the run cannot say."""
+
+    run: Run
+    quantity: str  # what dip and verdict speak of: success, else score, else return
+    at_switch: Floats  # last evaluation of the offline part
+    lowest: Floats  # worst evaluation after the switch, whenever it was
+    final: Floats  # last evaluation of the run
+    final_score: Floats
+    final_return: Floats
+    dip: Dip | None  # of the interquartile mean; None without both an offline and an online part
+    dips: tuple[Dip, ...]  # per seed
+    regret: Floats  # evaluation_regret of success, else of score / 100
+    failure_rate: Floats  # training_failure_rate of every seed's own episodes
+    before: Handover | None  # diagnostics at the switch
+    after: Handover | None  # diagnostics at the end of the last phase that moved on from the switch
+
+
+def quantity_of(runs: Sequence[Run]) -> str:
+    """Return the first of success, score and return that every run has measured."""
+    for name in ("success", "score"):
+        if all(run.evaluation.known(name) for run in runs):
+            return name
+    return "return"
+
+
+def summarise(run: Run, quantity: str) -> Summary:
+    """Reduce a run to what tables and sentences need."""
+    curve = run.evaluation
+    nothing = np.full(len(run.seeds), np.nan)
+    table = curve.values.get(quantity, np.full((len(run.seeds), len(curve.x)), np.nan))
+    offline, online = np.flatnonzero(~curve.online), np.flatnonzero(curve.online)
+    learning = np.array([column for column in online if not _frozen(run, int(curve.phase[column]))], int)
+    path = np.concatenate([offline[-1:], learning]).astype(int)
+    steps = curve.environment_step[path]
+    handed_over = len(offline) > 0 and len(learning) > 0
+    whole = np.concatenate([offline[-1:], online]).astype(int) if len(online) else online
+    judged = curve.values["success"] if curve.known("success") else curve.values.get("score", table * np.nan) / 100.0
+    before = [item for item in run.handovers if run.switch is None or item.phase < run.switch]
+    after = [item for item in run.handovers if run.switch is not None and item.phase >= run.switch]
+    return Summary(
+        run=run,
+        quantity=quantity,
+        at_switch=table[:, offline[-1]] if len(offline) else nothing,
+        lowest=_lowest(table[:, online]),
+        final=_last(table),
+        final_score=_last(curve.values["score"]) if curve.known("score") else nothing,
+        final_return=_last(curve.values["return"]) if curve.known("return") else nothing,
+        dip=dip(steps, interquartile_mean(table[:, path])) if handed_over else None,
+        dips=tuple(dip(steps, row) for row in table[:, path]) if handed_over else (),
+        regret=evaluation_regret(curve.environment_step[whole], judged[:, whole]),
+        failure_rate=np.array([_failure_rate(run, seed) for seed in range(len(run.seeds))]),
+        before=before[-1] if before else None,
+        after=after[-1] if after else None,
+    )
+
+
+def repeats(run: Run, name: str, main: str) -> bool:
+    """Whether `name` says what `main` says already: a score that is 100 times success, a return that is success."""
+    values, factor = run.evaluation.values, 100.0 if name == "score" else 1.0
+    said = main == "success" and name in values
+    return said and np.allclose(values[name], factor * values[main], equal_nan=True)
+
+
+def show(quantity: str, value: float | None) -> str:
+    """A value of a quantity in its own notation."""
+    if quantity == "score" and value is not None and np.isfinite(value):
+        return f"{value:,.1f}".replace("-", "−")
+    return percent(value) if quantity == "success" else number(value)
+
+
+def show_difference(quantity: str, value: float | None) -> str:
+    """A difference of two values of a quantity; of percentages and scores in points."""
+    if value is None or np.isnan(value):
+        return number(None)
+    if quantity == "return":
+        return number(value)
+    points = 100 * value if quantity == "success" else value
+    return f"{number(round(points, 1)).removesuffix('.0')} points"
+
+
+def show_length(measured: Dip) -> str:
+    """How long a dip lasted."""
+    if measured.depth == 0:
+        return "no dip"
+    return "not within the run" if measured.length is None else f"{count(measured.length)} steps"
+
+
+def verdict(summary: Summary) -> tuple[str, str]:
+    """(headline, detail): did it drop, how deep, how long, and did the critic promise too much or too little."""
+    return _drop(summary), _calibration(summary)
+
+
+def _drop(summary: Summary) -> str:
+    name = {"success": "success", "score": "the score", "return": "the return"}[summary.quantity]
+    final = show(summary.quantity, float(interquartile_mean(summary.final)))
+    ended = "ended" if summary.run.status == "finished" else "last stood"
+    if summary.dip is None or np.isnan(summary.dip.value):
+        if summary.run.switch is None:
+            return f"No online part: nothing was handed over; {name} {ended} offline at {final}."
+        if not summary.run.evaluation.online.any():
+            return f"The world has not been evaluated after the switch yet; {name} stood at {final}."
+        return f"No offline part: nothing was handed over; {name} {ended} at {final}."
+    value, depth, length = summary.dip
+    if depth == 0:
+        return f"No drop at the hand-over: {name} stood at {show(summary.quantity, value)} and {ended} at {final}."
+    full = {"success": 1.0, "score": 100.0, "return": max(abs(value), abs(value - depth))}[summary.quantity]
+    word = "dipped slightly" if depth <= SLIGHT * full else "dropped"
+    back = f"was back after {count(length)} environment steps" if length is not None else "did not come back"
+    return (
+        f"At the hand-over {name} {word} by {show_difference(summary.quantity, depth)}, from "
+        f"{show(summary.quantity, value)} to {show(summary.quantity, value - depth)}, and {back}; "
+        f"it {ended} at {final}."
+    )
+
+
+def _calibration(summary: Summary) -> str:
+    hurt = sum(measured.depth > 0 for measured in summary.dips)
+    seeds = (
+        f"{hurt} of {len(summary.dips)} seeds fell below their value at the switch. " if len(summary.dips) > 1 else ""
+    )
+    end, when = (summary.before, "at the switch") if summary.dip or summary.before else (summary.after, "at the end")
+    for kind, where in (("fresh", "On fresh episodes"), ("data", "On the data")):
+        q, mc_return = mean_of(end, f"q_{kind}"), mean_of(end, f"mc_return_{kind}")
+        if np.isfinite(q) and np.isfinite(mc_return):
+            return f"{seeds}{where} the critic {_judgement(q, mc_return)} {when}."
+    return f"{seeds}Q and Monte-Carlo return were not measured {when}."
+
+
+def _judgement(q: float, mc_return: float) -> str:
+    gap = q - mc_return
+    numbers = f"(Q {number(q)}, Monte-Carlo return {number(mc_return)})"
+    if abs(gap) <= AGREES * max(abs(q), abs(mc_return)):
+        return f"agreed with what really came {numbers}"
+    word = "overestimated" if gap > 0 else "underestimated"
+    return f"{word} by {number(abs(gap))} {numbers}"
+
+
+def mean_of(handover: Handover | None, name: str) -> float:
+    """Interquartile mean over seeds of a diagnostic; NaN where it is missing."""
+    if handover is None or name not in handover.values:
+        return float("nan")
+    return float(interquartile_mean(handover.values[name]))
+
+
+def _frozen(run: Run, phase: int) -> bool:
+    """A phase without updates: its evaluations repeat the policy of the switch and say nothing of a drop."""
+    return phase < len(run.phases) and run.phases[phase].updates == 0
+
+
+def _failure_rate(run: Run, seed: int) -> float:
+    return training_failure_rate(run.episodes.values.get("success", np.zeros(0))[run.episodes.seed == seed])
+
+
+def _last(table: Floats) -> Floats:
+    """Each seed's last known value (S,)."""
+    return np.array([row[~np.isnan(row)][-1] if (~np.isnan(row)).any() else np.nan for row in table])
+
+
+def _lowest(table: Floats) -> Floats:
+    return np.array([row[~np.isnan(row)].min() if (~np.isnan(row)).any() else np.nan for row in table])

@@ -1,0 +1,223 @@
+"""A task as plain data: which environment, which log, which rewards, which score."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from segue.data import describe, end_at_success, make_pointmaze, read_d4rl, read_minari
+from segue.data.extras import versions
+from segue.replay import Data
+from segue.tasks.scores import SUCCESS
+from segue.tasks.worlds import GymWorld, make_env
+from segue.types import SegueError, Spec
+
+Pairs = tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class GymTask:
+    """A `Task` over any Gymnasium environment.
+
+    `env`: an id, or a callable that makes one.  `domain`: the key of presets ("pointmaze", "antmaze", "adroit-binary",
+    "locomotion", "kitchen", "custom").  `env_kwargs`, `options` (of every reset): pairs, see `pairs`.  `keys`,
+    `reward`, `success`, `terminal_success`: as in `GymWorld`.  `exact_goal`: as in `make_env`.  `failure`: raw reward
+    of a step that has not succeeded (None: dense rewards).  `source`: "pointmaze:MAZE", "d4rl:PATH", "minari:ID",
+    "data" (the field `data`) or "none".  `reference`: (random, expert) raw returns; (0, 1) scores by success.
+    """
+
+    name: str
+    env: str | Callable[..., gymnasium.Env]
+    horizon: int
+    domain: str = "custom"
+    env_kwargs: Pairs = ()
+    keys: tuple[str, ...] = ()
+    options: Pairs = ()
+    exact_goal: bool = False
+    reward: str = "env"
+    success: str = "never"
+    terminal_success: bool = False
+    failure: float | None = None
+    source: str = "none"
+    reference: tuple[float, float] | None = None
+    data: Data | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def custom(
+        cls,
+        env: str | Callable[..., gymnasium.Env],
+        data: Data | None = None,
+        *,
+        name: str | None = None,
+        horizon: int | None = None,
+        domain: str = "custom",
+        env_kwargs: Mapping[str, Any] | None = None,
+        keys: tuple[str, ...] = (),
+        options: Mapping[str, Any] | None = None,
+        exact_goal: bool = False,
+        reward: str = "env",
+        success: str = "never",
+        terminal_success: bool = False,
+        failure: float | None = None,
+        reference: tuple[float, float] | None = None,
+    ) -> GymTask:
+        """Bring your own: an environment and, if there is a log of it, its `Data` in the rewards of `reward`.
+
+        `horizon` is the environment's registered time limit unless given; without either `SegueError` is raised.
+        """
+        title = env if isinstance(env, str) else getattr(env, "__name__", "custom")
+        kwargs = pairs(env_kwargs or {})
+        if horizon is None:
+            probe = make_env(env, dict(kwargs))
+            horizon = probe.spec.max_episode_steps if probe.spec is not None else None
+            probe.close()
+        if horizon is None:
+            raise SegueError(
+                f"{title}: the environment has no registered time limit; give horizon=, the longest episode"
+            )
+        return cls(
+            name=name or title,
+            env=env,
+            horizon=horizon,
+            domain=domain,
+            env_kwargs=kwargs,
+            keys=keys,
+            options=pairs(options or {}),
+            exact_goal=exact_goal,
+            reward=reward,
+            success=success,
+            terminal_success=terminal_success,
+            failure=failure,
+            source="none" if data is None else "data",
+            reference=reference,
+            data=data,
+        )
+
+    @functools.cached_property
+    def spec(self) -> Spec:
+        """Shapes of observations and actions, from the environment (made once and closed)."""
+        world = self.world()
+        world.close()
+        return Spec(world.observation_shape, world.action_size, world.observation_dtype)
+
+    @functools.cached_property
+    def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest action (A,) of the environment itself, float64."""
+        world = self.world()
+        world.close()
+        return world.action_bounds
+
+    def dataset(self) -> Data | None:
+        """Return the checked log, read once per task object, or None where the task has none.
+
+        Raises `SegueError` if the log is not fit to learn from or is not one of this environment.
+        """
+        return self._log
+
+    @functools.cached_property
+    def _log(self) -> Data | None:
+        data = self._read()
+        if data is None:
+            return None
+        data = (end_at_success(data) if self.terminal_success else data).check()
+        logged, needed = (data.observation.shape[1:], data.action.shape[1]), (self.spec.observation, self.spec.action)
+        if logged != needed:
+            raise SegueError(
+                f"{self.name}: dataset {data.source} has observations of shape {logged[0]} and {logged[1]} actions, "
+                f"the environment {self._env_name} has {needed[0]} and {needed[1]}; check env_kwargs and keys"
+            )
+        return data
+
+    def _read(self) -> Data | None:
+        """Return the log as it was logged, before success ends episodes."""
+        kind, _, where = self.source.partition(":")
+        if kind not in SOURCES:
+            raise SegueError(f"{self.name}: no source {self.source!r}; there are {', '.join(SOURCES)}")
+        return SOURCES[kind](self, where)
+
+    def world(self) -> GymWorld:
+        """Make one new simulator."""
+        return GymWorld(
+            make_env(self.env, dict(self.env_kwargs), self.horizon, self.exact_goal),
+            self.horizon,
+            self.keys,
+            {key: np.asarray(value) if isinstance(value, tuple) else value for key, value in self.options},
+            self.reward,
+            self.success,
+            self.terminal_success,
+        )
+
+    def score(self, raw_return: np.ndarray, success: np.ndarray) -> np.ndarray:
+        """Normalised scores, 100 = expert: 100 (return - random) / (expert - random), or the success percentage.
+
+        The percentage where the reference is (0, 1); the raw return where the task has no reference.
+        """
+        if self.reference is None:
+            return np.asarray(raw_return, np.float64)
+        if self.reference == SUCCESS:
+            return 100.0 * np.asarray(success, np.float64)
+        random, expert = self.reference
+        return 100.0 * (np.asarray(raw_return, np.float64) - random) / (expert - random)
+
+    def card(self) -> dict[str, Any]:
+        """Everything that defines the task and what its log holds, as JSON-ready values."""
+        used = self.dataset()
+        logged = self._read() if self.terminal_success else used  # whole trajectories are what a reader can judge
+        dataset = None
+        if used is not None and logged is not None:
+            dataset = {**describe(logged, self.failure), "sha256": used.sha256()}
+        return {
+            "name": self.name,
+            "domain": self.domain,
+            "env": self._env_name,
+            "env_kwargs": {key: _plain(value) for key, value in self.env_kwargs},
+            "options": {key: _plain(value) for key, value in self.options},
+            "horizon": self.horizon,
+            "observation": {"keys": list(self.keys), "shape": list(self.spec.observation), "dtype": self.spec.dtype},
+            "action": self.spec.action,
+            "exact_goal": self.exact_goal,
+            "reward": self.reward,
+            "failure": self.failure,
+            "terminal_success": self.terminal_success,
+            "score": "raw return" if self.reference is None else list(self.reference),
+            "source": self.source,
+            "dataset": dataset,
+            "versions": versions(),
+        }
+
+    @property
+    def _env_name(self) -> str:
+        return self.env if isinstance(self.env, str) else getattr(self.env, "__name__", type(self.env).__name__)
+
+
+def _read_file(task: GymTask, path: str) -> Data:
+    return read_d4rl(path, rewards_from="infos/success" if task.reward == "success-1" else None)
+
+
+SOURCES: dict[str, Callable[[GymTask, str], Data | None]] = {
+    "none": lambda task, where: None,
+    "data": lambda task, where: task.data,
+    "pointmaze": lambda task, maze: make_pointmaze(maze),
+    "d4rl": _read_file,
+    "minari": lambda task, dataset: read_minari(dataset, task.keys),
+}
+
+
+def pairs(mapping: Mapping[str, Any]) -> Pairs:
+    """Turn a mapping into sorted, hashable pairs; lists and arrays become tuples."""
+    return tuple((key, _frozen(mapping[key])) for key in sorted(mapping))
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | tuple | None) else repr(value)

@@ -1,0 +1,189 @@
+"""Gymnasium environments in the learner's coordinates: one array in, one array out, an end that means one thing.
+
+world.reset(seed)                  observation 0
+world.step(action 0)  ->  observation 1, reward 0, terminated 0, truncated 0, success up to step 0
+...
+after terminated or truncated only reset() is allowed: nothing resets by itself
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from segue.data.extras import robotics
+from segue.types import SegueError
+
+SUCCESS: dict[str, Callable[[bool], bool]] = {  # (terminated) -> success, where info has no "success"
+    "never": lambda terminated: False,
+    "terminated": lambda terminated: terminated,
+}
+REWARDS: dict[str, Callable[[float, bool], float]] = {  # (environment's reward, success of this step) -> raw reward
+    "env": lambda reward, success: reward,
+    "success-1": lambda reward, success: float(success) - 1.0,
+}
+
+
+def make_env(
+    env: str | Callable[[], gymnasium.Env],
+    kwargs: Mapping[str, Any] | None = None,
+    horizon: int | None = None,
+    exact_goal: bool = False,
+) -> gymnasium.Env:
+    """Make an environment from its Gymnasium id and keywords, or by calling `env`.
+
+    `horizon` replaces the registered time limit of an id (None keeps it).  `exact_goal`: see `ExactGoal`.
+    Raises `SegueError` if the id is not known, a package is missing, or the environment refuses.
+    """
+    where = env if isinstance(env, str) else getattr(env, "__name__", "the environment")
+    if isinstance(env, str) and env not in gymnasium.registry and ":" not in env:
+        robotics()
+    try:
+        if isinstance(env, str):
+            made = gymnasium.make(env, max_episode_steps=horizon, disable_env_checker=True, **(kwargs or {}))
+        else:
+            made = env(**(kwargs or {}))
+    except Exception as error:  # an environment raises what it likes
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SegueError(
+            f"{where}: cannot be made with {dict(kwargs or {})} ({reason}); check the id and keywords"
+        ) from error
+    return ExactGoal(made) if exact_goal else made
+
+
+class ExactGoal(gymnasium.Wrapper):
+    """A maze whose goal is the centre of the cell asked for.
+
+    Gymnasium-robotics moves even a commanded goal by up to a quarter of a cell (AntMaze: 1 m, with a radius of
+    0.45 m) and the agent is not told.  D4RL-style datasets are labelled for the centre, so the world must be as well.
+    The start keeps its noise.
+    """
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Reset with options that name a "goal_cell"."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        maze: Any = self.env.unwrapped
+        maze.goal = np.array(maze.maze.cell_rowcol_to_xy(np.asarray((options or {})["goal_cell"])), np.float64)
+        maze.update_target_site_pos()
+        return {**observation, "desired_goal": maze.goal.copy()}, info
+
+
+class GymWorld:
+    """A `World` over one Gymnasium environment.
+
+    `keys` name the parts of a dictionary observation to concatenate, in order; () takes a Box as it is.  `options`
+    go to every reset.  Actions in [-1, 1] are scaled to the environment's bounds.  `reward` and `success` name rules
+    of `REWARDS` and `SUCCESS`; `terminal_success` ends the episode at the first success.  An episode is truncated at
+    `horizon` steps exactly, or earlier where the environment says so.
+
+    Replayable bit for bit: `reset(seed)` and the same actions give the same observations, if the environment draws
+    its random numbers from its own generator, or in `reset` only from numpy's global one (OGBench's mazes do), which
+    is seeded for that call and put back.  One that draws from the global one while stepping is not replayable.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env,
+        horizon: int,
+        keys: tuple[str, ...] = (),
+        options: Mapping[str, Any] | None = None,
+        reward: str = "env",
+        success: str = "never",
+        terminal_success: bool = False,
+    ) -> None:
+        for name, rules in ((reward, REWARDS), (success, SUCCESS)):
+            if name not in rules:
+                raise SegueError(f"{_title(env)}: no rule {name!r}; there are {', '.join(rules)}")
+        self.env, self.horizon = env, horizon
+        self._keys, self._options, self._terminal = keys, dict(options or {}), terminal_success
+        self._reward, self._success = REWARDS[reward], SUCCESS[success]
+        self.observation_shape, self.observation_dtype = _observation(env, keys)
+        self.action_size, self._middle, self._half, self._dtype = _action(env)
+        self._step, self._succeeded, self._over = 0, False, True
+
+    def reset(self, seed: int) -> np.ndarray:
+        """Begin an episode; return its first observation."""
+        with _global_seed(seed):
+            observation, _ = self.env.reset(seed=seed, options=dict(self._options) or None)
+        self._step, self._succeeded, self._over = 0, False, False
+        return self._flat(observation)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, bool]:
+        """Act (A,), clipped to [-1, 1]; return next observation, raw reward, terminated, truncated, success so far."""
+        if self._over:
+            raise SegueError(f"{_title(self.env)}: step() after the end of an episode; call reset(seed) first")
+        action = np.asarray(action, np.float64)
+        if action.shape != (self.action_size,) or not np.isfinite(action).all():
+            raise SegueError(f"{_title(self.env)}: action {action} is not {self.action_size} finite numbers in [-1, 1]")
+        scaled = self._middle + self._half * np.clip(action, -1.0, 1.0)
+        observation, reward, terminated, cut, info = self.env.step(scaled.astype(self._dtype))
+        success = bool(info["success"]) if "success" in info else self._success(bool(terminated))
+        self._step += 1
+        self._succeeded |= success
+        ended = bool(terminated) or (self._terminal and success)
+        truncated = not ended and (bool(cut) or self._step >= self.horizon)
+        self._over = ended or truncated
+        return self._flat(observation), self._reward(float(reward), success), ended, truncated, self._succeeded
+
+    @property
+    def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest action (A,) of the environment itself."""
+        return self._middle - self._half, self._middle + self._half
+
+    def close(self) -> None:
+        """Release the simulator."""
+        self.env.close()
+
+    def _flat(self, observation: Any) -> np.ndarray:
+        """Return a copy: some environments hand out the array they go on writing to."""
+        if self._keys:
+            return np.concatenate([np.ravel(observation[key]) for key in self._keys], dtype=np.float32)
+        return np.array(observation, self.observation_dtype)
+
+
+def _observation(env: gymnasium.Env, keys: tuple[str, ...]) -> tuple[tuple[int, ...], str]:
+    """Shape and type name of what `GymWorld` returns; `SegueError` where the layout does not fit."""
+    space = env.observation_space
+    if isinstance(space, gymnasium.spaces.Dict):
+        boxes = {key: part for key, part in space.items() if isinstance(part, gymnasium.spaces.Box)}
+        missing = [key for key in keys if key not in boxes]
+        if missing or not keys:
+            raise SegueError(
+                f"{_title(env)}: observations are a dictionary of {sorted(boxes)}, keys={keys!r}; name its keys"
+            )
+        return (sum(int(np.prod(boxes[key].shape)) for key in keys),), "float32"
+    if not isinstance(space, gymnasium.spaces.Box):
+        raise SegueError(f"{_title(env)}: observations are {space}; Segue needs a Box or a dictionary of Boxes")
+    if keys:
+        raise SegueError(f"{_title(env)}: observations are one array, so keys={keys!r} has no effect; leave it out")
+    return tuple(space.shape), "uint8" if space.dtype == np.uint8 else "float32"
+
+
+def _action(env: gymnasium.Env) -> tuple[int, np.ndarray, np.ndarray, np.dtype]:
+    """Size, middle and half-width of the action space, and its type; [-1, 1] maps to itself exactly."""
+    space = env.action_space
+    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1 or not space.is_bounded():
+        raise SegueError(f"{_title(env)}: actions are {space}; Segue needs a flat Box with finite bounds")
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    return space.shape[0], (low + high) / 2.0, (high - low) / 2.0, np.dtype(space.dtype)
+
+
+def _title(env: gymnasium.Env) -> str:
+    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+
+
+@contextmanager
+def _global_seed(seed: int) -> Iterator[None]:
+    """Seed numpy's global generator for the time of a reset and put it back, so that no caller notices."""
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002

@@ -1,0 +1,94 @@
+"""Stopping at any record, saving, and going on from the files gives the same numbers, bit for bit."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from segue import checkpoint, engine
+from segue.engine import run
+from segue.types import SegueError
+from tests.engine.test_run import DATA, finish, plan, same
+from tests.toys import HORIZON, SPEC, UNITS, Corridor
+
+SEEDS = (0, 1)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 6, 17, 29])
+def test_resume_is_exact(stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "PULSE", 0.0)  # a record after every tick
+    phases = plan()
+    whole, records = finish(phases, SEEDS)
+    options = {"data": DATA, "world": Corridor, "horizon": HORIZON}
+    for seen, record in enumerate(run(phases, SPEC, SEEDS, UNITS, keep_rows=True, **options)):
+        if seen in (stop - 1, stop):
+            checkpoint.save(tmp_path, record.carry, {"seen": seen})
+        if seen == stop:
+            break
+    carry, extra = checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor)
+    assert extra == {"seen": stop}
+    rest = list(run(phases, SPEC, SEEDS, UNITS, carry=carry, **options))
+    same(whole, carry)
+    for name, a, b in zip(whole.online._fields, jax.device_get(whole.online), jax.device_get(carry.online)):
+        np.testing.assert_array_equal(a, b, err_msg=name)
+    assert len(rest) == len(records) - stop - 1
+    for a, b in zip(records[stop + 1 :], rest):
+        assert (a.phase.name, a.tick, a.logs, a.ends, a.episodes) == (b.phase.name, b.tick, b.logs, b.ends, b.episodes)
+        for name in a.metrics:
+            np.testing.assert_array_equal(a.metrics[name], b.metrics[name])
+
+
+def saved(folder: Path) -> None:
+    for record in run(plan(2, 5), SPEC, SEEDS, UNITS, data=DATA, world=Corridor, horizon=HORIZON, keep_rows=True):
+        if record.begins or record.ends:
+            checkpoint.save(folder, record.carry)
+
+
+def test_a_damaged_checkpoint_falls_back(tmp_path: Path) -> None:
+    saved(tmp_path)
+    newest, manifest = checkpoint.latest(tmp_path) or (None, None)
+    assert newest is not None
+    assert manifest is not None
+    with (newest / "state.safetensors").open("r+b") as file:
+        file.seek(-3, 2)
+        file.write(b"xyz")
+    older, _ = checkpoint.latest(tmp_path) or (None, None)
+    assert older is not None
+    assert older.name < newest.name
+    checkpoint.load(tmp_path, plan(2, 5), SPEC, len(DATA), Corridor)
+
+
+def test_another_plan_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path)
+    from dataclasses import replace
+
+    from tests.toys import small_cql
+
+    wider = small_cql(base=replace(small_cql().base, actor_hidden=(17,)))
+    phases = tuple(replace(p, learner=wider) for p in plan(2, 5))
+    with pytest.raises(SegueError, match="does not fit the run's plan"):
+        checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor)
+
+
+def test_no_checkpoint_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SegueError, match="no complete checkpoint"):
+        checkpoint.load(tmp_path, plan(), SPEC, len(DATA), Corridor)
+
+
+def test_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path)
+    before = checkpoint.latest(tmp_path)
+    carry, _ = checkpoint.load(tmp_path, plan(2, 5), SPEC, len(DATA), Corridor)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(SegueError, match="disk is full.*segue resume"):
+        checkpoint.save(tmp_path, carry)
+    assert checkpoint.latest(tmp_path) == before
+    assert not list((tmp_path / "checkpoints").glob(".*"))

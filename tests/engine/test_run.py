@@ -1,0 +1,172 @@
+"""The engine: clocks, replay, independence of seeds, of dispatches and of interruptions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from segue import engine
+from segue.engine import Carry, run
+from segue.phases import Phase, fresh
+from segue.replay import Units
+from segue.samplers import Mix, Union
+from segue.types import SegueError
+from tests.toys import HORIZON, SPEC, UNITS, Corridor, corridor_data, small_cql
+
+DATA = corridor_data()
+
+
+def plan(offline: int = 7, online: int = 30) -> tuple[Phase, ...]:
+    agent = small_cql()
+    return (
+        Phase("offline", agent, offline, batch=Mix(16), log_every=4),
+        Phase("online", agent, online, collect=1, batch=Mix(8, 8, "closed"), log_every=10),
+    )
+
+
+def finish(phases: Any, seeds: tuple[int, ...], **options: Any) -> tuple[Carry, list[Any]]:
+    records, carry = [], None
+    for record in run(phases, SPEC, seeds, UNITS, data=DATA, world=Corridor, horizon=HORIZON, **options):
+        carry = record.carry
+        records.append(record)
+    assert carry is not None
+    return carry, records
+
+
+def test_clocks_and_events() -> None:
+    _, records = finish(plan(), (0, 1))
+    spoken = [(r.phase.name, r.tick, r.logs, r.ends) for r in records if r.begins or r.logs or r.ends]
+    assert spoken == [
+        ("offline", 0, False, False),
+        ("offline", 4, True, False),
+        ("offline", 7, True, True),
+        ("online", 0, False, False),
+        ("online", 10, True, False),
+        ("online", 20, True, False),
+        ("online", 30, True, True),
+    ]
+    assert (records[-1].environment_step, records[-1].update) == (30, 37)
+    assert all(np.isfinite(records[-1].metrics[k]).all() for k in ("critic_loss", "actor_loss", "bound_rate_current"))
+
+
+def test_a_seed_does_not_notice_the_others() -> None:
+    """Bit for bit on a CPU, where seeds run one after the other in one program."""
+    together, _ = finish(plan(), (3, 5, 8))
+    alone, _ = finish(plan(), (5,))
+    pick = jax.tree.map(lambda x: x[1], together.slots["agent"].state)
+    for a, b in zip(jax.tree.leaves(pick), jax.tree.leaves(alone.slots["agent"].state), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b)[0])
+    np.testing.assert_array_equal(together.online.observation[1], alone.online.observation[0])
+
+
+def test_replay_holds_the_truth() -> None:
+    """Raw rewards, real successors, no row across episodes, returns exactly where the episode is closed."""
+    carry, records = finish(plan(0, 40), (0, 1))
+    online = jax.device_get(carry.online)
+    ended = np.stack([e for _, _, e in carry.rewards])
+    episodes = [e for r in records for e in r.episodes]
+    assert len(episodes) == ended.sum() > 0
+    for w in range(2):
+        assert set(np.unique(online.reward[w])) <= {0.0, 1.0}
+        for t in range(40):
+            if not ended[t, w] and t < 39:
+                np.testing.assert_array_equal(online.next_observation[w, t], online.observation[w, t + 1])
+            step = online.next_observation[w, t] - online.observation[w, t]
+            np.testing.assert_allclose(step[1], 1 / HORIZON, rtol=1e-5)
+        closed = np.flatnonzero(ended[:, w])[-1] + 1
+        assert online.closed[w] == closed
+        assert np.isfinite(online.mc_return[w, :closed]).all()
+        assert np.isnan(online.mc_return[w, closed:]).all()
+    failing = next(e for e in episodes if e.raw_return == 0)
+    row = failing.environment_step - 1
+    w = carry.seeds.index(failing.seed)
+    assert online.mc_return[w, row] == pytest.approx(-5 / 0.1)
+
+
+def test_dispatches_do_not_change_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, _ = finish(plan(), (0,))
+    monkeypatch.setattr(engine, "PULSE", 0.0)
+    single, _ = finish(plan(), (0,))
+    same(usual, single)
+
+
+def same(a: Carry, b: Carry) -> None:
+    for x, y in zip(jax.tree.leaves(a.slots["agent"].state), jax.tree.leaves(b.slots["agent"].state), strict=True):
+        np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
+
+
+def test_nothing_recompiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One program for each distinct (learner, sampler, augmentation, units), however long the phases are."""
+    engine.advance.clear_cache()
+    finish(plan(9, 31), (0, 1))
+    assert engine.advance._cache_size() == 2
+    finish(plan(13, 47)[:1], (0, 1))
+    assert engine.advance._cache_size() <= 3  # another capacity of replay is another shape
+
+
+def test_fresh_units_and_slots() -> None:
+    """A second slot starts fresh, in other units; its returns follow them and the first slot is left alone."""
+    agent = small_cql()
+    other = Units(scale=1.0, shift=-1.0, discount=0.5, failure=0.0)
+    phases = (
+        Phase("online", agent, 30, collect=1, batch=Mix(8, 8, "closed")),
+        Phase("retrain", agent, 3, batch=Union(16), slot="exploiter", enter=fresh, units=other),
+    )
+    carry, records = finish(phases, (0,))
+    before = next(r for r in records if r.ends and r.index == 0)
+    assert before.environment_step == records[-1].environment_step == 30
+    online = jax.device_get(carry.online)
+    assert np.nanmin(online.mc_return) >= -2.0 - 1e-6
+    assert set(carry.slots) == {"agent", "exploiter"}
+
+
+def test_plan_decides_from_facts() -> None:
+    agent = small_cql()
+
+    def decide(history: tuple[dict[str, Any], ...]) -> Phase | None:
+        if len(history) == 3 or (history and history[-1].get("good")):
+            return None
+        return Phase(f"try{len(history)}", agent, 2, batch=Mix(8))
+
+    names = []
+    for record in run(decide, SPEC, (0,), UNITS, data=DATA, capacity=10):
+        if record.ends:
+            names.append(record.phase.name)
+            record.facts["good"] = len(names) == 2
+    assert names == ["try0", "try1"]
+
+
+def test_overlap_only_delays_rows() -> None:
+    strict, _ = finish(plan(3, 20), (0,))
+    phases = plan(3, 20)
+    from dataclasses import replace
+
+    late, records = finish((phases[0], replace(phases[1], overlap=True)), (0,))
+    assert records[-1].update == 23
+    np.testing.assert_array_equal(strict.online.observation[0, 0], late.online.observation[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("phase", "says"),
+    [
+        (Phase("p", small_cql(), 3, batch=Mix(0, 8)), "own experience and there is none"),
+        (Phase("p", small_cql(), 3, collect=1, actor="ghost"), "'ghost'"),
+        (Phase("p", small_cql(), -1), "negative"),
+        (Phase("p", small_cql(), 3, batch=Mix(0, 0)), "empty"),
+    ],
+)
+def test_doors_refuse(phase: Phase, says: str) -> None:
+    with pytest.raises(SegueError, match=says):
+        finish((phase,), (0,))
+
+
+def test_divergence_is_named() -> None:
+    from dataclasses import replace
+
+    bad = replace(DATA, reward=np.full_like(DATA.reward, 1e25))
+    with pytest.raises(engine.Diverged, match=r"agent\.\w+.*not finite"):
+        for _ in run(plan(), SPEC, (0, 1), UNITS, data=bad, world=Corridor, horizon=HORIZON):
+            pass

@@ -1,0 +1,213 @@
+"""The page: well formed, alone in the world, escaped, and true to the data."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segue.report import write_report
+from segue.report.markup import MISSING, Markup, count, element, number, percent, short
+from segue.report.svg import Scale, line, nice_ticks
+from segue.types import SegueError
+
+REFERENCES = {"src", "href", "xlink:href", "srcset", "data", "poster", "action"}
+
+
+class Page(HTMLParser):
+    """Checks nesting while reading; collects tables, text, identities and what could reach outside."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.rows: list[list[str]] = []
+        self.words: list[str] = []
+        self.identities: list[str] = []
+        self.named: list[str] = []
+        self.outside: list[str] = []
+        self.tags: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags.append(tag)
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        for key, value in attrs:
+            if key == "id":
+                self.identities.append(value)
+            elif key == "aria-labelledby":
+                self.named += value.split()
+            elif key in REFERENCES or key.startswith("on"):
+                self.outside.append(f"{key}={value}")
+
+    def handle_endtag(self, tag) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+        if self.open and {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def row(self, name: str) -> list[str]:
+        return next(row for row in self.rows if row and row[0].startswith(name))
+
+
+def page_of(folders: list[Path], out: Path) -> tuple[str, Page]:
+    written = write_report(folders, out).read_text("utf-8")
+    return written, Page(written)
+
+
+def test_the_page_stands_alone(dipping: Path, tmp_path: Path) -> None:
+    written, page = page_of([dipping], tmp_path / "deep" / "report.html")
+    assert page.outside == []
+    assert not re.search(r"https?://|@import|url\(|<script|<link", written)
+    assert "&lt;script&gt;alert('x')&lt;/script&gt;" in written
+    assert str(tmp_path) not in written
+    assert len(set(page.identities)) == len(page.identities)
+    assert set(page.named) <= set(page.identities)
+    assert page.tags.count("svg") == page.tags.count("desc") > 4
+    assert [file.name for file in (tmp_path / "deep").iterdir()] == ["report.html"]
+
+
+def test_the_numbers_are_those_of_the_data(dipping: Path, tmp_path: Path) -> None:
+    _, page = page_of([dipping], tmp_path / "report.html")
+    headline = (
+        "success dropped by 55 points, from 80 % to 25 %, and was back after 30 environment steps; it ended at 95 %"
+    )
+    assert headline in page.text
+    assert "2 of 2 seeds fell below" in page.text
+    assert "underestimated by 6.00 (Q 2.00, Monte-Carlo return 8.00) at the switch" in page.text
+    cells = ["seed 3", "80 %", "20 %", "90 %", "900", "0.412", "0.500", "60 points", "30 steps"]
+    assert page.row("seed 3") == cells
+    assert page.row("seed 5")[1:4] == ["80 %", "30 %", "100 %"]
+    assert page.row("step 20") == ["step 20", "50 %", "50 %", "50 %"]
+    assert page.row("Q on fresh")[1:] == ["2.00", "9.00"]
+    assert page.row("note") == ["note", "<script>alert('x')</script>", "command line"]
+
+
+def test_the_same_folders_give_the_same_page(make_run, tmp_path: Path) -> None:
+    many = [seed * seed / 100 for seed in range(10)]
+    folder = make_run(seeds=tuple(range(10)), offline={10: many}, online={10: many[::-1], 20: many})
+    first, _ = page_of([folder], tmp_path / "a.html")
+    assert page_of([folder], tmp_path / "b.html")[0] == first
+
+
+def test_no_drop_and_overestimation(make_run, tmp_path: Path) -> None:
+    diagnostics = {"q_data": [9.0, 9.0], "mc_return_data": [3.0, 3.0], "q_fresh": [None, None]}
+    folder = make_run(offline={100: [0.5, 0.5]}, online={10: [0.6, 0.7], 20: [0.1, 0.2]}, handover=diagnostics)
+    _, page = page_of([folder], tmp_path / "report.html")
+    assert "No drop at the hand-over: success stood at 50 % and ended at 15 %." in page.text
+    assert "On the data the critic overestimated by 6.00" in page.text
+    assert page.row("seed 3")[-2:] == ["0 points", "no dip"]
+
+
+def test_never_back_in_score_of_one_seed(make_run, tmp_path: Path) -> None:
+    folder = make_run(seeds=(4,), success=False, offline={100: [0.5]}, online={10: [0.2], 20: [0.3]}, handover={})
+    _, page = page_of([folder], tmp_path / "report.html")
+    assert "the score dropped by 30 points, from 50.0 to 20.0, and did not come back; it ended at 30.0" in page.text
+    assert "Q and Monte-Carlo return were not measured" in page.text
+    assert page.row("seed 4")[-1] == "not within the run"
+    assert "95 % interval" not in page.text
+
+
+def test_runs_without_one_of_the_parts(make_run, tmp_path: Path) -> None:
+    offline = make_run("offline", offline={10: [0.5, 0.7]})
+    scratch = make_run("scratch", online={10: [0.1, 0.1], 20: [0.4, 0.4]})
+    assert (
+        "No online part: nothing was handed over; success ended offline at 60 %."
+        in page_of([offline], tmp_path / "offline.html")[1].text
+    )
+    assert (
+        "No offline part: nothing was handed over; success ended at 40 %."
+        in page_of([scratch], tmp_path / "scratch.html")[1].text
+    )
+
+
+def test_two_runs_of_a_task_are_compared(dipping: Path, make_run, tmp_path: Path) -> None:
+    other = make_run("other", "wsrl", offline={100: [0.8, 0.8]}, online={20: [1.0, 1.0], 40: [1.0, 1.0]})
+    written, page = page_of([dipping, other], tmp_path / "report.html")
+    assert "2 runs compared" in page.text
+    row = next(row for row in page.rows if row[0] == "wsrl" and len(row) > 8)
+    assert row[1:4] == ["2", "80 %[80, 80]", "100 %[100, 100]"]
+    assert row[-3].startswith("0.050")  # 0.8 to 1.0 in the first half, then 1.0
+    assert row[-1].startswith("0.750")  # (1.0, 1.0) against (0.9, 1.0): two wins and two ties of four pairs
+    assert 'class="centre run0"' in written
+    assert 'class="centre run1"' in written
+
+
+def test_several_tasks_are_pooled_by_recipe(make_run, tmp_path: Path) -> None:
+    folders = [
+        make_run(f"{recipe}-{task}", recipe, task, offline={9: [0.5, 0.5]}, online={5: [end, end]})
+        for task in ("maze", "kitchen")
+        for recipe, end in (("calql", 0.5), ("wsrl", 1.0))
+    ]
+    _, page = page_of(folders, tmp_path / "report.html")
+    assert "All tasks together" in page.text
+    assert ["wsrl", "2", "4", "100.0[100.0, 100.0]", "1.00[1.00, 1.00]"] in page.rows
+
+
+def test_a_run_that_blew_up_still_has_a_report(dipping: Path, tmp_path: Path) -> None:
+    about, metrics = dipping / "run.json", dipping / "metrics.jsonl"
+    about.write_text(about.read_text().replace('"finished"', '"failed"'))
+    metrics.write_text(
+        metrics.read_text().replace('loss": [0.5, 0.5]', 'loss": [Infinity, 1e30]').replace("2.0, 2.0]", "NaN, 1e30]")
+    )
+    written, page = page_of([dipping], tmp_path / "report.html")
+    assert "it last stood at 95 %" in page.text
+    assert "overestimated by 1.00e+30" in page.text
+    assert not re.search(r'="[^"]*(nan|inf)\b', written.split("</style>")[1])
+
+
+def test_same_recipe_twice_is_told_apart(make_run, tmp_path: Path) -> None:
+    folders = [make_run(name, offline={9: [0.5, 0.5]}) for name in ("monday", "friday")]
+    _, page = page_of(folders, tmp_path / "report.html")
+    assert "calql (monday)" in page.text
+    assert "calql (friday)" in page.text
+
+
+def test_a_folder_as_target_and_no_folder_at_all(dipping: Path, tmp_path: Path) -> None:
+    assert write_report([dipping], tmp_path) == tmp_path / "report.html"
+    with pytest.raises(SegueError, match="no run folder"):
+        write_report([], tmp_path / "x.html")
+
+
+def test_text_is_escaped_by_construction() -> None:
+    made = element("p", "<b>", Markup("<i></i>"), ["&"], class_='a"b', hidden=True, lang=None)
+    assert made == '<p class="a&quot;b" hidden>&lt;b&gt;<i></i>&amp;</p>'
+
+
+def test_numbers_as_people_write_them() -> None:
+    nan = float("nan")
+    assert [number(v) for v in (0, -0.5, 12.34, 1234.5, nan, None, 2e9)] == [
+        "0", "−0.500", "12.3", "1,234", MISSING, MISSING, "2.00e+09"
+    ]  # fmt: skip
+    assert [percent(v) for v in (0.5, 0.3333, 1.0, -0.1, nan)] == ["50 %", "33.3 %", "100 %", "−10 %", MISSING]
+    assert [short(v) for v in (0, -250_000, 1.5e6, 0.25, 1e-5)] == ["0", "−250k", "1.5M", "0.25", "1e−5"]
+    assert short(-2e30) == "−2e30"
+    assert count(1234567) == "1,234,567"
+
+
+def test_ticks_are_nice_and_inside() -> None:
+    assert nice_ticks(0.0, 1.0, 4) == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert nice_ticks(-3.0, 103.0, 5) == [0.0, 25.0, 50.0, 75.0, 100.0]
+    assert Scale(0.5, 2000.0, 0.0, 1.0, log=True).ticks(5) == [1.0, 10.0, 100.0, 1000.0]
+    np.testing.assert_allclose(Scale(1.0, 100.0, 0.0, 10.0, log=True)([1.0, 10.0, 100.0]), [0.0, 5.0, 10.0])
+
+
+def test_a_line_breaks_at_a_gap() -> None:
+    x = np.arange(5.0)
+    assert line(x, np.array([0.0, 1.0, np.nan, 3.0, 4.0]), "s").count("M") == 2

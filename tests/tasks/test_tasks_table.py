@@ -1,0 +1,180 @@
+"""Tasks by name and by file, their logs against their environments, their scores and cards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segue.data import from_episodes, write_d4rl
+from segue.tasks import GymTask, find_task, reference_score, reference_scores, task_from_file, task_names
+from segue.tasks.layouts import BINARY, LAYOUTS
+from segue.types import SegueError, Task
+
+pytest.importorskip("gymnasium_robotics")
+
+SHAPES = {  # environment -> observation size, actions
+    "PointMaze_UMaze-v3": (4, 2),
+    "PointMaze_Medium-v3": (4, 2),
+    "PointMaze_Large-v3": (4, 2),
+    "AntMaze_UMaze-v5": (29, 8),
+    "AntMaze_Medium-v5": (29, 8),
+    "Hopper-v5": (11, 3),
+    "HalfCheetah-v5": (17, 6),
+    "AdroitHandDoor-v1": (39, 28),
+    "AdroitHandPen-v1": (45, 24),
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGUE_CACHE", str(tmp_path / "cache"))
+
+
+def hopper_file(path: Path, size: int = 11, actions: int = 3, **attributes: object) -> Path:
+    n, rng = 50, np.random.default_rng(0)
+    arrays = {
+        "observations": rng.standard_normal((n, size)).astype(np.float32),
+        "actions": rng.uniform(-1, 1, (n, actions)).astype(np.float32),
+        "rewards": np.ones(n, np.float32),
+        "terminals": np.zeros(n, bool),
+        "timeouts": np.arange(n) % 10 == 9,
+    }
+    write_d4rl(path, arrays, {"env_id": "Hopper-v5", "max_episode_steps": 1000, **attributes})
+    return path
+
+
+@pytest.mark.parametrize("name", [name for name in task_names() if not name.startswith("pointmaze")])
+def test_file_backed_tasks(name: str, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGUE_DATA", str(shared_data))
+    task = find_task(name)
+    check(task, name)
+
+
+@pytest.mark.parametrize("maze", ["umaze", "medium", "large"])
+def test_pointmaze_tasks(maze: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SEGUE_DATA", raising=False)  # these need nothing
+    check(find_task(f"pointmaze-{maze}"), f"pointmaze-{maze}")
+
+
+def check(task: GymTask, name: str) -> None:
+    data = task.dataset()
+    assert data is not None
+    assert data is task.dataset()  # read once
+    assert isinstance(task.env, str)
+    assert task.name == name
+    assert (task.spec.observation, task.spec.action) == ((SHAPES[task.env][0],), SHAPES[task.env][1])
+    assert task.spec.dtype == "float32"
+    world = task.world()
+    seen = world.reset(0)
+    assert seen.shape == data.observation.shape[1:]
+    # a first observation of the world looks like a logged one: same layout, same order, same units
+    low, high = data.observation.min(axis=0), data.observation.max(axis=0)
+    slack = 0.25 * (high - low) + 0.3
+    assert np.all((low - slack <= seen) & (seen <= high + slack))
+    reward = world.step(np.zeros(task.spec.action, np.float32))[1]
+    if task.failure is not None:
+        assert reward == task.failure
+        assert set(np.unique(data.reward)) == {task.failure, task.failure + 1.0}
+        assert task.score(np.zeros(2), np.array([True, False])).tolist() == [100.0, 0.0]
+    world.close()
+
+
+def test_binary_and_dense_adroit_differ(shared_data: Path) -> None:
+    path = shared_data / "adroit-door-expert25.hdf5"
+    dense, binary = find_task(f"hdf5:{path}"), find_task(f"hdf5:{path}?reward=binary")
+    assert (dense.domain, dense.failure, dense.reward) == ("custom", None, "env")
+    assert (binary.domain, binary.failure, binary.reward) == ("adroit-binary", -1.0, "success-1")
+    card = binary.card()
+    assert card["dataset"]["episodes"] == 300  # trajectories as logged, though every success ends an episode
+    assert 0.3 < card["dataset"]["success_fraction"] < 0.5
+    data = binary.dataset()
+    assert data is not None
+    np.testing.assert_array_equal(data.terminated, data.reward == 0.0)
+    json.dumps(card)
+
+
+def test_antmaze_facts(shared_data: Path) -> None:
+    task = find_task(f"hdf5:{shared_data / 'antmaze-medium-diverse.hdf5'}")
+    assert (task.domain, task.horizon, task.failure, task.exact_goal) == ("antmaze", 1000, 0.0, True)
+    assert dict(task.options) == {"reset_cell": (1, 1), "goal_cell": (6, 6)}
+    assert dict(task.env_kwargs) == {"continuing_task": False, "include_cfrc_ext_in_observation": False}
+    data, world = task.dataset(), task.world()
+    assert data is not None
+    seen = world.reset(0)
+    torso = world.env.unwrapped.data.qpos  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(seen[:3], torso[:3].astype(np.float32))  # x, y, then the Ant's height first
+    starts = data.observation[np.concatenate([[0], data.ends()[:-1]])]
+    np.testing.assert_array_equal(starts[:, 2:], np.tile(seen[2:], (len(starts), 1)))  # every episode starts standing
+    world.close()
+    assert hash(task) == hash(find_task(f"hdf5:{shared_data / 'antmaze-medium-diverse.hdf5'}"))
+
+
+def test_names_and_suggestions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(SegueError, match="did you mean pointmaze-umaze"):
+        find_task("pointmaze-umase")
+    with pytest.raises(SegueError, match=r"there are pointmaze-umaze, .* and hdf5:PATH"):
+        find_task("zzz")
+    monkeypatch.delenv("SEGUE_DATA", raising=False)
+    with pytest.raises(SegueError, match=r"set SEGUE_DATA .* hdf5:PATH"):
+        find_task("hopper-medium")
+    monkeypatch.setenv("SEGUE_DATA", str(tmp_path))
+    with pytest.raises(SegueError, match=r"no hopper-medium.hdf5 in"):
+        find_task("hopper-medium")
+    with pytest.raises(SegueError, match="no such file"):
+        find_task(f"hdf5:{tmp_path / 'absent.hdf5'}")
+
+
+def test_files_that_do_not_describe_a_task(tmp_path: Path) -> None:
+    path = hopper_file(tmp_path / "a.hdf5")
+    assert find_task(f"hdf5:{path}").card()["dataset"]["transitions"] == 45
+    with pytest.raises(SegueError, match=r"nothing is known of '\?reward=sparse'"):
+        find_task(f"hdf5:{path}?reward=sparse")
+    with pytest.raises(SegueError, match="no binary task"):
+        find_task(f"hdf5:{path}?reward=binary")
+    with pytest.raises(SegueError, match="'Hopper-v99' is not in the table"):
+        task_from_file(hopper_file(tmp_path / "b.hdf5", env_id="Hopper-v99"))
+    with pytest.raises(SegueError, match="is not JSON"):
+        task_from_file(hopper_file(tmp_path / "c.hdf5", env_kwargs="{"))
+    with pytest.raises(SegueError, match="'goal_cell'"):
+        task_from_file(hopper_file(tmp_path / "d.hdf5", env_id="AntMaze_UMaze-v5"))
+    np.savez(tmp_path / "e.npz", rewards=np.zeros(3))
+    with pytest.raises(SegueError, match="no attribute 'env_id'"):
+        task_from_file(tmp_path / "e.npz")
+
+
+@pytest.mark.parametrize(("size", "actions"), [(12, 3), (11, 2)])
+def test_wrong_sizes_show_both_sides(size: int, actions: int, tmp_path: Path) -> None:
+    task = task_from_file(hopper_file(tmp_path / "a.hdf5", size, actions))
+    says = rf"shape \({size},\) and {actions} actions, the environment Hopper-v5 has \(11,\) and 3"
+    with pytest.raises(SegueError, match=says):
+        task.dataset()
+
+
+def test_bring_your_own() -> None:
+    rng = np.random.default_rng(0)
+    episode = {"observation": rng.normal(size=(6, 3)), "action": rng.uniform(-1, 1, (5, 1)), "reward": np.zeros(5)}
+    data = from_episodes([episode])
+    task: Task = GymTask.custom("Pendulum-v1", data)
+    assert (task.name, task.horizon) == ("Pendulum-v1", 200)
+    assert task.dataset() is data
+    assert task.score(np.array([-3.0]), np.array([False])).tolist() == [-3.0]  # no reference: the raw return
+    made = GymTask.custom(lambda: __import__("gymnasium").make("Pendulum-v1"), name="mine", reference=(-1000.0, 0.0))
+    assert (made.horizon, made.dataset(), made.spec.action) == (200, None, 1)
+    assert made.score(np.array([-500.0]), np.array([False])).tolist() == [50.0]
+    json.dumps(made.card())
+    with pytest.raises(SegueError, match="no source 'ftp:x'"):
+        GymTask("a", "Pendulum-v1", 200, source="ftp:x").dataset()
+
+
+def test_reference_scores() -> None:
+    assert reference_score("hopper-medium-v2") == (-20.272305, 3234.3)
+    assert len(reference_scores()) == 115
+    with pytest.raises(SegueError, match="no reference score for 'hopper'"):
+        reference_score("hopper")
+    assert LAYOUTS["HalfCheetah-v5"].reference == (-280.178953, 12135.0)
+    assert set(BINARY) <= set(LAYOUTS)
+    task = GymTask("a", "Hopper-v5", 1000, reference=reference_score("hopper-medium-v2"))
+    np.testing.assert_allclose(task.score(np.array([-20.272305, 3234.3]), np.zeros(2)), [0.0, 100.0], atol=1e-9)

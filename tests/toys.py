@@ -1,0 +1,57 @@
+"""Tiny worlds with known answers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from segue.agents import CQL, SAC
+from segue.replay import Data, Units
+from segue.types import Spec
+
+SPEC = Spec((2,), 1)
+UNITS = Units(scale=10.0, shift=-5.0, discount=0.9, failure=0.0)
+HORIZON = 12
+
+
+class Corridor:
+    """A point on a line starts near 0 and must pass 1: reward 1 and the end there, else 0; 12 steps at most."""
+
+    def reset(self, seed: int) -> np.ndarray:
+        self.x = float(np.random.default_rng(seed).uniform(-0.2, 0.2))
+        self.t = 0
+        self.won = False
+        return self._see()
+
+    def _see(self) -> np.ndarray:
+        return np.asarray([self.x, self.t / HORIZON], np.float32)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, bool]:
+        self.x = float(np.clip(self.x + 0.25 * float(action[0]), -1.0, 1.0))
+        self.t += 1
+        self.won = self.x >= 0.95
+        return self._see(), float(self.won), self.won, self.t >= HORIZON and not self.won, self.won
+
+    def close(self) -> None:
+        pass
+
+
+def corridor_data(episodes: int = 60, seed: int = 0, skill: float = 0.3) -> Data:
+    """Noisy walks, mostly to the right."""
+    rng, world = np.random.default_rng(seed), Corridor()
+    rows: list[tuple] = []
+    for e in range(episodes):
+        observation = world.reset(seed * 1000 + e)
+        while True:
+            action = np.clip(rng.normal(skill, 0.7, 1), -1, 1).astype(np.float32)
+            following, reward, terminated, truncated, _ = world.step(action)
+            rows.append((observation, action, reward, terminated, truncated, following))
+            observation = following
+            if terminated or truncated:
+                break
+    columns = [np.asarray(c) for c in zip(*rows)]
+    return Data(*(c.astype(np.float32) if c.dtype != bool else c for c in columns), source="corridor")
+
+
+def small_cql(**changes: object) -> CQL:
+    base = SAC(actor_hidden=(16,), critic_hidden=(16, 16), target_samples=2)
+    return CQL(**({"base": base, "samples": 3} | changes))  # type: ignore[arg-type]
