@@ -7,7 +7,7 @@
     action = policy.act(observation)
 
 Below that stands one generator, `segue.run`, which goes through any list of `Phase`s and yields `Record`s.
-"""  # noqa: D214
+"""
 
 from __future__ import annotations
 

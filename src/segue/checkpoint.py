@@ -149,9 +149,7 @@ def _arrays(carry: Carry) -> dict[str, Any]:
     return out
 
 
-def _shapes(
-    carry: Carry, plan: Plan, spec: Spec, n_offline: int
-) -> tuple[dict[str, Learner], dict[str, Any]]:
+def _shapes(carry: Carry, plan: Plan, spec: Spec, n_offline: int) -> tuple[dict[str, Learner], dict[str, Any]]:
     """Structures of all states, found by walking the run's doors without computing anything."""
     make = lambda: replay.empty(1, n_offline, spec.observation, spec.action, spec.dtype)  # noqa: E731
     offline, online = jax.eval_shape(make), jax.eval_shape(lambda: carry.online)
@@ -209,10 +207,14 @@ def _replay(folder: Path, manifest: dict[str, Any], spec: Spec, worlds: int) -> 
         path = folder / "replay" / part["file"]
         try:
             if _digest(path) != part["sha256"]:
-                raise SegueError(f"{path}: the log of experience is damaged (checksum differs); restore it from a backup")
+                raise SegueError(
+                    f"{path}: the log of experience is damaged (checksum differs); restore it from a backup"
+                )
             arrays = load_file(path)
         except (OSError, SafetensorError) as error:
-            raise SegueError(f"{path}: cannot read the log of experience ({error}); restore it from a backup") from error
+            raise SegueError(
+                f"{path}: cannot read the log of experience ({error}); restore it from a backup"
+            ) from error
         at = (written + np.arange(part["rows"])) % capacity
         for name, target in host.items():
             target[:, at] = np.swapaxes(arrays[name], 0, 1)

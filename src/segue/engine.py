@@ -435,12 +435,12 @@ def check_phase(phase: Phase, carry: Carry, n_offline: int, world: Any) -> None:
         raise SegueError(f"{where} collects {phase.collect} steps a tick, but the task has no environment to step")
     if phase.actor is not None and phase.actor not in carry.slots:
         known = ", ".join(sorted(carry.slots)) or "none yet"
-        raise SegueError(f"{where} acts with slot '{phase.actor}', which no phase has trained before it (slots: {known})")
+        raise SegueError(
+            f"{where} acts with slot '{phase.actor}', which no phase has trained before it (slots: {known})"
+        )
     if phase.updates and phase.ticks:
         ready = 0 if phase.overlap else phase.collect
-        refusal = phase.batch.refuse(
-            n_offline, int(carry.online.written.min()) + ready, int(carry.online.closed.min())
-        )
+        refusal = phase.batch.refuse(n_offline, int(carry.online.written.min()) + ready, int(carry.online.closed.min()))
         if refusal:
             raise SegueError(f"{where}: {refusal}")
 

@@ -31,7 +31,18 @@ from segue.report import write_report
 from segue.tasks import find_task
 from segue.types import SegueError, Task
 
-PACKAGES = ("segue", "jax", "jaxlib", "equinox", "optax", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "minari")
+PACKAGES = (
+    "segue",
+    "jax",
+    "jaxlib",
+    "equinox",
+    "optax",
+    "numpy",
+    "gymnasium",
+    "gymnasium-robotics",
+    "mujoco",
+    "minari",
+)
 SAVE_EVERY = 60.0  # seconds between checkpoints; overridden by SEGUE_SAVE_EVERY
 
 
@@ -135,7 +146,9 @@ def resume(folder: Path, task_of: Callable[[str], Task] = find_task, stream: Tex
         for stale in ("metrics.jsonl",):
             (folder / stale).unlink(missing_ok=True)
         return _drive(folder, decided, task, request, None, stream)
-    carry, extra = checkpoint.load(folder, decided.recipe.phases, task.spec, 0 if data is None else len(data), task.world)
+    carry, extra = checkpoint.load(
+        folder, decided.recipe.phases, task.spec, 0 if data is None else len(data), task.world
+    )
     return _drive(folder, decided, task, request, (carry, extra), stream)
 
 
@@ -317,7 +330,11 @@ class _Book:
             "task": self.task.name,
             "observation": _plain(card["observation"]),
             "action": {"low": np.asarray(low).tolist(), "high": np.asarray(high).tolist()},
-            "trained": {"phase": record.phase.name, "environment_step": record.environment_step, "update": record.update},
+            "trained": {
+                "phase": record.phase.name,
+                "environment_step": record.environment_step,
+                "update": record.update,
+            },
         }
 
     def row(self, record: Record, kind: str, values: Mapping[str, Any], **more: Any) -> None:

@@ -131,9 +131,12 @@ def _value(critic: MLP, observation: Array, action: Array) -> Array:
     first = critic.layers[0]
     size = observation.shape[-1]
     seen = observation @ first.weight[:size] + first.bias
-    if action.ndim == 3:
-        seen = seen[:, None, :]
-    return critic.after_first(seen + action @ first.weight[size:])[..., 0]
+    if action.ndim == 2:
+        return critic.after_first(seen + action @ first.weight[size:])[..., 0]
+    # Rows are flattened before the wide layers: XLA's CPU backend runs the gradients of plain matrix products faster.
+    rows, count, _ = action.shape
+    flat = (seen[:, None] + action @ first.weight[size:]).reshape(rows * count, -1)
+    return critic.after_first(flat)[..., 0].reshape(rows, count)
 
 
 class TanhGaussian(eqx.Module):

@@ -263,9 +263,7 @@ def close(replay: Replay, world: Array, mc_return: Array, length: Array) -> Repl
     )
 
 
-def with_returns(
-    replay: Replay, steps: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], units: Units
-) -> Replay:
+def with_returns(replay: Replay, steps: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], units: Units) -> Replay:
     """Rewrite the returns of own experience in other units.
 
     `steps` are (reward, terminated, ended), each (worlds,), of every row ever written, in order.

@@ -41,7 +41,7 @@ class Transition(NamedTuple):
 
 @dataclass(frozen=True)
 class Spec:
-    """What an agent must know of a task: `observation` shape, its `dtype` name, and `action` size (actions in [-1, 1])."""
+    """What an agent must know of a task: shape and dtype of observations, and the number of actions (in [-1, 1])."""
 
     observation: tuple[int, ...]
     action: int
@@ -137,11 +137,30 @@ class World(Protocol):
 class Task(Protocol):
     """Stands outside the engine: where data and worlds come from, and how a return becomes a score."""
 
-    name: str
-    domain: str  # the key of recipes' presets
-    horizon: int  # longest episode, in environment steps
-    failure: float | None  # raw reward of a step of a sparse task that has not succeeded; None where rewards are dense
-    source: str  # where the data comes from, in words
+    @property
+    def name(self) -> str:
+        """The task's name; recipes may have a preset under it."""
+        ...
+
+    @property
+    def domain(self) -> str:
+        """The key of recipes' presets."""
+        ...
+
+    @property
+    def horizon(self) -> int:
+        """Longest episode, in environment steps."""
+        ...
+
+    @property
+    def failure(self) -> float | None:
+        """Raw reward of a step of a sparse task that has not succeeded; None where rewards are dense."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where the data comes from, in words."""
+        ...
 
     @property
     def spec(self) -> Spec:

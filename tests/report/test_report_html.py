@@ -149,6 +149,15 @@ def test_two_runs_of_a_task_are_compared(dipping: Path, make_run, tmp_path: Path
     assert 'class="centre run1"' in written
 
 
+def test_one_number_has_one_interval_throughout(make_run, tmp_path: Path) -> None:
+    many = [seed * seed / 100 for seed in range(7)]
+    folders = [make_run(name, name, seeds=tuple(range(7)), offline={9: many}, online={5: many}) for name in ("a", "b")]
+    _, page = page_of(folders, tmp_path / "report.html")
+    rows = [row for row in page.rows if row[0] in ("a", "b", "IQM95 % interval")]
+    shown = {cell for row in rows for cell in row if cell.startswith("11 %[")}
+    assert len(shown) == 1
+
+
 def test_several_tasks_are_pooled_by_recipe(make_run, tmp_path: Path) -> None:
     folders = [
         make_run(f"{recipe}-{task}", recipe, task, offline={9: [0.5, 0.5]}, online={5: [end, end]})

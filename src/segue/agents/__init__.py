@@ -52,7 +52,9 @@ def build(description: dict[str, Any]) -> Agent:
         raise SegueError(f"no agent '{name}' in this version of Segue; known: {', '.join(AGENTS)}")
     known = {f.name for f in fields(AGENTS[name].agent)}
     if strange := sorted(set(values) - known):
-        raise SegueError(f"agent {name} has no {', '.join(strange)} in this version of Segue; use the one that wrote it")
+        raise SegueError(
+            f"agent {name} has no {', '.join(strange)} in this version of Segue; use the version that wrote it"
+        )
     for key, value in values.items():
         if isinstance(value, dict):
             values[key] = build(value)

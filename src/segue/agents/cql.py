@@ -169,7 +169,7 @@ class CQL:
         return gap, metrics | {"conservative_gap": jnp.mean(gap), "q_spread": jnp.mean(spread)}
 
     def soft_maximum(self, q_data: Array, values: Candidates, log_densities: Candidates) -> Array:
-        """T log sum exp(x / T), (E, B); x corrected by log-densities (3N of them), or raw with the data's Q (3N + 1)."""
+        """T log sum exp(x / T), (E, B); x: 3N values less log-densities, or 3N raw values and the data's."""
         if self.importance_sampling:
             x = jnp.concatenate([v - d for v, d in zip(values, log_densities)], axis=-1)
         else:

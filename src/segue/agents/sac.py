@@ -15,7 +15,7 @@ from segue.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):
-    """What SAC carries.  Agents that extend it keep these names, so that their states can be handed to SAC as they are."""
+    """What SAC carries.  Agents that extend it keep these names, so that SAC can take their states over as they are."""
 
     actor: Trained  # TanhGaussian
     critic: Trained  # Critics
@@ -160,7 +160,7 @@ class SAC:
 
 
 def backup(batch: Transition, value: Array, log_density: Array, alpha: Array | float) -> Array:
-    """Bellman target (B,) from target values (B,), or from (B, N), where the best action counts with its own density."""
+    """Bellman target (B,) from target values (B,), or from (B, N): the best action counts, with its own density."""
     if value.ndim == 2:
         best = jnp.argmax(value, axis=1, keepdims=True)
         value = jnp.take_along_axis(value, best, 1)[:, 0]

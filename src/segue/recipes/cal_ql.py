@@ -57,8 +57,8 @@ _LOCOMOTION = {  # WSRL's settings for CQL on MuJoCo (spec 2.2)
 }
 
 _POINTMAZE = {  # default of ours: sized for a laptop, so that a first run takes minutes
+    # Without a penalty per step: values start at 0 and need not fall to -500 first, which takes 1e5 updates.
     "units.scale": 10.0,
-    "units.shift": -5.0,
     "agent.conservative_weight": 1.0,
     "agent.samples": 4,
     "agent.target_samples": 4,

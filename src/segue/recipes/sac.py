@@ -21,7 +21,7 @@ SAC_RECIPE = Recipe(
         "antmaze": _SPARSE,
         "adroit-binary": {"units.scale": 10.0, "units.shift": 5.0},
         "pointmaze": {  # default of ours: the same networks, batch and budget as the Cal-QL recipe's online phase
-            **_SPARSE,
+            "units.scale": 10.0,
             "agent.actor_hidden": (128, 128),
             "agent.critic_hidden": (128, 128),
             "online.ticks": 6_000,

@@ -77,7 +77,7 @@ def _sections(groups: Sequence[Sequence[Member]], runs: Sequence[Run], labels: S
         parts += [sections.handover(group, suffix), sections.results(group, suffix)]
         trained.append(sections.training(group, suffix))
     if several:
-        together = tables.all_tasks([[member.summary for member in group] for group in groups], sections.generator())
+        together = tables.all_tasks([[member.summary for member in group] for group in groups], sections.generator)
         parts.append(section("All tasks together", together))
     settings = [sections.settings(run, label if len(runs) > 1 else "") for run, label in zip(runs, labels)]
     return [*parts, *trained, section("Configuration", settings)]

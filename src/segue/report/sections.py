@@ -129,9 +129,9 @@ def results(group: Sequence[Member], suffix: str) -> Markup:
     parts: list[object] = []
     if len(group) > 1:
         summaries, labels = [member.summary for member in group], [member.label for member in group]
-        parts.append(tables.comparison(summaries, labels, generator()))
+        parts.append(tables.comparison(summaries, labels, generator))
     for member in group:
-        shown = tables.per_seed(member.summary, generator())
+        shown = tables.per_seed(member.summary, generator)
         name = element("summary", f"{member.label}, seed by seed")
         parts.append(element("details", name, shown) if len(group) > 1 else shown)
     judged = "success" if all(member.run.evaluation.known("success") for member in group) else "score / 100"

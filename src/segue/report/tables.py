@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from segue.report.statistics import (
     stratified_bootstrap,
 )
 from segue.report.summary import Summary, mean_of, repeats, show, show_difference, show_length
+
+Source = Callable[[], Generator]  # a new generator for every interval, so that equal data show equal intervals
 
 DIAGNOSTICS = (
     ("q_data", "Q on the data", "mean Q of the dataset's own actions", number),
@@ -68,7 +70,7 @@ def estimate(quantity: str, measured: Interval) -> object:
     return with_range(show(quantity, measured.point), low, high)
 
 
-def per_seed(summary: Summary, generator: Generator) -> Markup:
+def per_seed(summary: Summary, generator: Source) -> Markup:
     """The final table of one run: every seed, then interquartile mean and interval of each column."""
     quantity, run = summary.quantity, summary.run
     columns: list[tuple[str, Any, str]] = [
@@ -92,7 +94,7 @@ def per_seed(summary: Summary, generator: Generator) -> Markup:
         rows.append(row(f"seed {seed}", cells))
     if len(run.seeds) < 2:
         return table("One seed: no interval can be given.", _head(columns), rows)
-    totals: list[object] = [estimate(kind, interval(values, generator)) for _, values, kind in columns]
+    totals: list[object] = [estimate(kind, interval(values, generator())) for _, values, kind in columns]
     if summary.dip:
         totals += [show_difference(quantity, summary.dip.depth), show_length(summary.dip)]
     else:
@@ -103,22 +105,22 @@ def per_seed(summary: Summary, generator: Generator) -> Markup:
     )
 
 
-def comparison(summaries: Sequence[Summary], labels: Sequence[str], generator: Generator) -> Markup:
+def comparison(summaries: Sequence[Summary], labels: Sequence[str], generator: Source) -> Markup:
     """Runs of one task against each other; the first run is the baseline of P(improvement)."""
     quantity, first = summaries[0].quantity, summaries[0]
     scored = quantity != "score" and not all(repeats(summary.run, "score", quantity) for summary in summaries)
     rows = []
     for summary, label in zip(summaries, labels):
-        better = probability_of_improvement([summary.final], [first.final], generator)
+        better = probability_of_improvement([summary.final], [first.final], generator())
         cells = [
             len(summary.run.seeds),
-            estimate(quantity, interval(summary.at_switch, generator)),
-            estimate(quantity, interval(summary.final, generator)),
-            *([estimate("score", interval(summary.final_score, generator))] if scored else []),
+            estimate(quantity, interval(summary.at_switch, generator())),
+            estimate(quantity, interval(summary.final, generator())),
+            *([estimate("score", interval(summary.final_score, generator()))] if scored else []),
             show_difference(quantity, summary.dip.depth) if summary.dip else number(None),
             show_length(summary.dip) if summary.dip else number(None),
-            estimate("regret", interval(summary.regret, generator)),
-            estimate("rate", interval(summary.failure_rate, generator)),
+            estimate("regret", interval(summary.regret, generator())),
+            estimate("rate", interval(summary.failure_rate, generator())),
             "baseline" if summary is first else estimate("probability", better),
         ]
         rows.append(row(label, cells))
@@ -134,7 +136,7 @@ def comparison(summaries: Sequence[Summary], labels: Sequence[str], generator: G
     return table(caption, head, rows)
 
 
-def all_tasks(groups: Sequence[Sequence[Summary]], generator: Generator) -> Markup:
+def all_tasks(groups: Sequence[Sequence[Summary]], generator: Source) -> Markup:
     """Recipes over several tasks: final scores pooled, seeds redrawn within each task."""
     recipes = list(dict.fromkeys(summary.run.recipe for group in groups for summary in group))
 
@@ -145,11 +147,11 @@ def all_tasks(groups: Sequence[Sequence[Summary]], generator: Generator) -> Mark
     rows = []
     for recipe in recipes:
         ours = scores(recipe)
-        better = probability_of_improvement(ours, scores(recipes[0]), generator)
+        better = probability_of_improvement(ours, scores(recipes[0]), generator())
         cells = [
             sum(len(part) > 0 for part in ours),
             sum(len(part) for part in ours),
-            estimate("score", stratified_bootstrap(ours, generator)),
+            estimate("score", stratified_bootstrap(ours, generator())),
             "baseline" if recipe == recipes[0] else estimate("probability", better),
         ]
         rows.append(row(recipe, cells))
