@@ -1,4 +1,4 @@
-"""The only file that loops: dataset and worlds -> replay -> sampler -> augmentation -> learner -> slot -> act -> worlds.
+"""The only file that loops: dataset, worlds -> replay -> sampler -> augmentation -> learner -> slot -> act -> worlds.
 
 `run` is a generator of Records; the caller logs, evaluates, saves and prints.  It never returns to the host inside
 a dispatch, and what it computes depends on the seeds and the clocks only: not on how updates are grouped into
@@ -176,7 +176,7 @@ def act(agent: Agent, explore: bool, state: State, observation: Array, keys: Arr
 
 
 def entering(phase: Phase, index: int, spec: Spec, learners: dict[str, Learner]) -> Callable[..., Any]:
-    """Return the program of a phase's door: (keys, slot states, offline, online) -> (learner, sampler, augmentation)."""
+    """Return the program of a phase's door: (keys, states, offline, online) -> (learner, sampler, augmentation)."""
 
     def doors(keys: Array, states: dict[str, State], offline: Replay, online: Replay) -> Any:
         def seed(world: Array, key: Array, states: dict[str, State]) -> tuple[State, State, State]:

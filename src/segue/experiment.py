@@ -86,7 +86,7 @@ class Interrupted(Exception):
 
 
 def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any]) -> Resolved:
-    """Decide all of a recipe's numbers for a task; the task's own facts (its failure reward) stand under the presets."""
+    """Decide all of a recipe's numbers for a task; the task's own facts (its failure reward) come before presets."""
     return resolve(recipe, task.domain, task.name, settings, {"units.failure": task.failure})
 
 
@@ -143,8 +143,7 @@ def resume(folder: Path, task_of: Callable[[str], Task] = find_task, stream: Tex
     if data is not None and was is not None and data.sha256() != was["sha256"]:
         raise SegueError(f"{folder}: the dataset of '{request.task}' is not the one that the run began with")
     if checkpoint.latest(folder) is None:
-        for stale in ("metrics.jsonl",):
-            (folder / stale).unlink(missing_ok=True)
+        (folder / "metrics.jsonl").unlink(missing_ok=True)
         return _drive(folder, decided, task, request, None, stream)
     carry, extra = checkpoint.load(
         folder, decided.recipe.phases, task.spec, 0 if data is None else len(data), task.world
@@ -201,7 +200,8 @@ def describe_run(decided: Resolved, task: Task, request: Request, folder: Path) 
         "task_card": _plain(task.card()),
         "provenance": {
             "versions": {"python": platform.python_version(), **_versions()},
-            "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, JAX on {jax.default_backend()}",
+            "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+            "backend": jax.default_backend(),
             "dataset": None
             if data is None
             else {"source": task.source, "sha256": data.sha256(), "transitions": len(data), "episodes": ends},
@@ -316,8 +316,8 @@ class _Book:
             if record.ends:
                 units = record.carry.units
                 assert units is not None
-                values, points = handover(slot, units, self.task.dataset(), result)
-                self.row(record, "handover", values, points=points)
+                found, points = handover(slot, units, self.task.dataset(), result)
+                self.row(record, "handover", found, points=points)
                 save_policy(self.folder / "policy", slot, self.task.spec, self.seeds, self.facts(record))
         if record.ends:
             self.row(record, "phase", {}, event="end")

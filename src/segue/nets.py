@@ -7,6 +7,7 @@ the first layer of an observation once for all actions that share it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -66,7 +67,7 @@ class MLP(eqx.Module):
     ) -> MLP:
         """Make a network with layer widths `sizes` (input first, output last), zero biases."""
         layers = []
-        pairs = list(zip(sizes[:-1], sizes[1:]))
+        pairs = list(itertools.pairwise(sizes))
         for i, (k, shape) in enumerate(zip(jax.random.split(key, len(pairs)), pairs)):
             last = i == len(pairs) - 1
             make = _last_kernel if last else _kernel
@@ -89,7 +90,7 @@ class MLP(eqx.Module):
 
     def after_first(self, x: Array) -> Array:
         """Finish the computation from the first layer's affine output (..., width)."""
-        for layer, following in zip(self.layers[:-1], self.layers[1:]):
+        for layer, following in itertools.pairwise(self.layers):
             x = jax.nn.relu(layer.normalise(x)) @ following.weight + following.bias
         return x
 

@@ -19,7 +19,7 @@ from segue.types import SegueError
 
 
 def option(default: Any, *, when: Callable[[Any], bool], why: str) -> Any:
-    """Declare a dataclass field that has an effect only `when` the finished object says so; `why` names the condition."""
+    """Declare a dataclass field that has an effect only `when` the finished object says so; `why` says when that is."""
     return field(default=default, metadata={"when": when, "why": why})
 
 

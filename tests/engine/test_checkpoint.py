@@ -88,7 +88,7 @@ def test_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(SegueError, match="disk is full.*segue resume"):
+    with pytest.raises(SegueError, match=r"disk is full.*segue resume"):
         checkpoint.save(tmp_path, carry)
     assert checkpoint.latest(tmp_path) == before
     assert not list((tmp_path / "checkpoints").glob(".*"))

@@ -220,7 +220,7 @@ def test_two_updates(case: str) -> None:
             if hp["use_cql"]:
                 close(metrics["conservative_gap"], np.mean([out["cql_qf1_diff"], out["cql_qf2_diff"]]), "gap")
         else:
-            # The official code draws fresh noise for each network's loss: take each part from the update that used its draws.
+            # The official code draws fresh noise for each network's loss: take each part from its own update.
             parts = {
                 n: learn(state, batch, noise_of(case, t, n + "."))[0]
                 for n in ("policy", "qf1", "qf2", "log_alpha", "log_alpha_prime")
@@ -245,7 +245,7 @@ def test_two_updates(case: str) -> None:
                 state.target,
                 *(trained(g, 1.0) for g in first_moments[2:]),
             )
-            same_parts(bare, {k: v for k, v in subtree(hp, "grad1.").items()}, "gradient")
+            same_parts(bare, subtree(hp, "grad1."), "gradient")
         if f"after{t}.policy.W0" in hp:
             same_parts(state, subtree(hp, f"after{t}."), f"after update {t}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +60,11 @@ class SAC:
         """Return a fresh state; targets start as copies of the critics."""
         k_actor, k_critic = jax.random.split(key)
         (size,) = spec.observation
-        nets = {"initialiser": self.initialiser, "output_gain": self.output_gain, "layer_norm": self.layer_norm}
+        nets: dict[str, Any] = {
+            "initialiser": self.initialiser,
+            "output_gain": self.output_gain,
+            "layer_norm": self.layer_norm,
+        }
         actor = TanhGaussian.create(
             k_actor,
             size,
