@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,22 +19,28 @@ from rich.table import Table
 from segue import experiment
 from segue.agents import AGENTS
 from segue.data import cache_folder
-from segue.experiment import Interrupted, Request
-from segue.options import split_settings, unknown
+from segue.experiment import Request
+from segue.guards import Interrupted
+from segue.options import gather_settings, split_settings, unknown
 from segue.recipes import RECIPES, Resolved, find_recipe
 from segue.report import write_report
 from segue.tasks import find_task, task_names
 from segue.types import SegueError
 
 app = tyro.extras.SubcommandApp()
-Word = tyro.conf.Positional[str]
+RecipeName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RECIPE")]]
+TaskName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
+Folder = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FOLDER")]]
+Folders = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER ...")]]
 Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")]
+COMMANDS = ("run", "resume", "report", "list", "explain")
+MOST_SEEDS = 1000  # more is a seed's name taken for a count
 
 
 @app.command(name="run")
 def run_command(
-    recipe: Word,
-    task: Word,
+    recipe: RecipeName,
+    task: TaskName,
     /,
     seeds: str = "4",
     settings: Settings = (),
@@ -46,7 +54,7 @@ def run_command(
     Args:
         recipe: One of `segue list recipes`.
         task: One of `segue list tasks`, or hdf5:PATH for a file in D4RL's layout.
-        seeds: How many (8: seeds 0 to 7), or which ones (3,5,9); all learn side by side in this process.
+        seeds: How many (8: seeds 0 to 7), or which ones (3,5,9; one alone: 5,); all learn side by side.
         settings: Options to change, for example online.utd_ratio=2 agent.gap=0.4; `segue explain` shows all.
         out: Folder of the run; by default the next free one under `root`.
         root: Folder of runs.
@@ -55,30 +63,28 @@ def run_command(
     """
     chosen = find_recipe(recipe)
     found = find_task(task)
-    request = Request(recipe, task, parse_seeds(seeds), split_settings(settings), track)
-    decided = experiment.resolved(chosen, found, request.settings)
+    request = Request(recipe, experiment.lasting(task), parse_seeds(seeds), split_settings(settings), track)
     if dry_run:
-        found.dataset()
+        decided = experiment.resolved(chosen, found, request.settings)
+        experiment.check(decided, found, request)
         show_phases(decided)
-        print(f"{len(request.seeds)} seeds, nothing was run")
+        print(f"seeds {', '.join(map(str, request.seeds))}; nothing was run")
         return
-    folder = experiment.start(chosen, found, request, out, root)
-    print(f"report: {folder / 'report.html'}")
+    say_report(experiment.start(chosen, found, request, out, root))
 
 
 @app.command(name="resume")
-def resume_command(run: tyro.conf.Positional[Path], /) -> None:
+def resume_command(run: Folder, /) -> None:
     """Continue a run that was stopped or killed; the result is the one it would have had.
 
     Args:
         run: Folder of the run.
     """
-    folder = experiment.resume(run, find_task)
-    print(f"report: {folder / 'report.html'}")
+    say_report(experiment.resume(run, find_task))
 
 
 @app.command(name="report")
-def report_command(runs: tyro.conf.Positional[tuple[Path, ...]], /, out: Path | None = None) -> None:
+def report_command(runs: Folders, /, out: Path | None = None) -> None:
     """Write one self-contained HTML report of one run, or of several side by side.
 
     Args:
@@ -98,7 +104,7 @@ def list_command(what: tyro.conf.Positional[Literal["all", "recipes", "tasks", "
     Args:
         what: recipes, tasks or agents.
     """
-    console = Console()
+    console = wide_console()
     if what in ("all", "recipes"):
         table = Table("recipe", "paper", "aims at", title="Recipes", title_justify="left")
         for r in RECIPES.values():
@@ -118,7 +124,7 @@ def list_command(what: tyro.conf.Positional[Literal["all", "recipes", "tasks", "
 
 
 @app.command(name="explain")
-def explain_command(recipe: Word, task: Word = "pointmaze-umaze", /, settings: Settings = ()) -> None:
+def explain_command(recipe: RecipeName, task: TaskName = "pointmaze-umaze", /, settings: Settings = ()) -> None:
     """Show a recipe's phases, and every option with its value and where it comes from.
 
     Args:
@@ -128,66 +134,95 @@ def explain_command(recipe: Word, task: Word = "pointmaze-umaze", /, settings: S
     """
     decided = experiment.resolved(find_recipe(recipe), find_task(task), split_settings(settings))
     show_phases(decided)
-    table = Table("option", "value", "source", title=f"{recipe} on {task}", title_justify="left")
+    table = Table(title=f"{recipe} on {task}", title_justify="left")
+    for column in ("option", "value", "source"):
+        table.add_column(column, overflow="fold")
     for path, entry in decided.table().items():
         source = entry["source"]
         table.add_row(path, str(entry["value"]), source, style=None if source == "default" else "bold")
-    Console().print(table)
+    wide_console().print(table)
 
 
 def show_phases(decided: Resolved) -> None:
     """Print a recipe's phases as a table."""
     recipe = decided.recipe
-    table = Table("phase", "learner", "slot", "ticks", "per tick", "batch", "rewards", title=recipe.paper)
+    table = Table(title=recipe.paper, title_justify="left")
+    for column in ("phase", "learner", "slot", "ticks", "a tick", "batch", "rewards"):
+        table.add_column(column, overflow="fold")
     for p in recipe.phases:
-        per_tick = f"{p.collect} environment steps, {p.updates} updates"
+        parts = [f"{n} {unit}{'s' * (n != 1)}" for n, unit in ((p.collect, "step"), (p.updates, "update")) if n]
         rewards = type(p.augment).__name__ if type(p.augment).__name__ != "Nothing" else "as they are"
-        table.add_row(p.name, type(p.learner).__name__, p.slot, f"{p.ticks:,}", per_tick, str(p.batch), rewards)
-    Console().print(table)
+        tick = ", ".join(parts) or "nothing"
+        table.add_row(p.name, type(p.learner).__name__, p.slot, f"{p.ticks:,}", tick, str(p.batch), rewards)
+    wide_console().print(table)
     print(f"learner's units: {recipe.units}")
+
+
+def wide_console() -> Console:
+    """A console as wide as the terminal, and 120 columns wide where there is none."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=120)
+
+
+def say_report(folder: Path) -> None:
+    """Name the report of a run, if it could be written."""
+    if (folder / "report.html").exists():
+        print(f"report: {folder / 'report.html'}")
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
     """(0, ..., n - 1) from "n", or the seeds named in "3,5,9"."""
     try:
-        seeds = tuple(int(x) for x in text.split(",")) if "," in text else tuple(range(int(text)))
+        numbers = [int(x) for x in text.removesuffix(",").split(",")]
     except ValueError as error:
         raise SegueError(f"--seeds {text}: give how many (8), or which ones (3,5,9)") from error
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise SegueError(f"--seeds {text}: give at least one seed, none negative, none twice")
+    if "," not in text and numbers[0] > MOST_SEEDS:
+        raise SegueError(f"--seeds {text}: that is how many, {MOST_SEEDS} at most; the one seed {text} is '{text},'")
+    seeds = tuple(numbers if "," in text else range(numbers[0]))
+    if not seeds or min(seeds) < 0 or max(seeds) >= 2**31 or len(set(seeds)) < len(seeds):
+        raise SegueError(f"--seeds {text}: give at least one seed, none negative or above 2147483647, none twice")
     return seeds
 
 
 def command(arguments: Sequence[str]) -> int:
-    """Run the command line; return its exit code: 0, 1 for a mistake, 2 for wrong words, 130/143 when stopped."""
+    """Run the command line; return its exit code.
+
+    0, 1 for a mistake, 2 for wrong words, 70 for a bug of Segue's, 130 and 143 when SIGINT and SIGTERM stopped it.
+    """
     use_compilation_cache()
     words = list(arguments)
     try:
-        known = ("run", "resume", "report", "list", "explain")
-        if words and not words[0].startswith("-") and words[0] not in known:
-            unknown("segue", words[0], known)
+        if words == ["--version"]:
+            print(f"segue {metadata.version('segue')}")
+            return 0
+        if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+            unknown("command", words[0], COMMANDS)
+        words = gather_settings(words)
         app.cli(prog="segue", description=__doc__, args=words, config=(tyro.conf.OmitArgPrefixes,))
+        sys.stdout.flush()  # a reader that has gone is noticed here and not at the interpreter's exit
     except SegueError as error:
-        print(f"segue: {error}", file=sys.stderr)
-        return 1
+        return _fail(str(error), 1)
     except Interrupted as stopped:
         return 128 + stopped.number
-    except KeyboardInterrupt:
-        print("segue: stopped at once; `segue resume` goes on from the last checkpoint", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        number = stopped.args[0] if stopped.args else signal.SIGINT
+        return _fail("stopped at once; a run that has begun goes on with `segue resume FOLDER`", 128 + number)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except SystemExit as finished:
-        return int(finished.code or 0)
-    except MemoryError:
-        print("segue: out of memory; use fewer seeds or a smaller batch", file=sys.stderr)
-        return 1
-    except Exception:
+        return finished.code if isinstance(finished.code, int) else int(finished.code is not None)
+    except Exception as error:
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            return _fail("out of memory; use fewer seeds or a smaller batch, then `segue resume FOLDER`", 1)
         traceback.print_exc()
-        print("segue: this is a bug in Segue; the lines above say where", file=sys.stderr)
-        return 70
+        return _fail("this is a bug in Segue; the lines above say where", 70)
     return 0
+
+
+def _fail(line: str, code: int) -> int:
+    print("segue:", " ".join(line.split()), file=sys.stderr)
+    return code
 
 
 def use_compilation_cache() -> None:

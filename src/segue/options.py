@@ -146,7 +146,27 @@ def split_settings(settings: Iterable[str]) -> Mapping[str, str]:
         path, equals, text = word.partition("=")
         if not equals or not path or not text:
             raise SegueError(f"--set {word}: write it as name=value, for example online.utd_ratio=2")
+        path = path.strip()
         if path in out:
-            raise SegueError(f"--set {path}: given twice")
-        out[path.strip()] = text.strip()
+            raise SegueError(f"--set {path}: given twice; give it once")
+        out[path] = text.strip()
     return out
+
+
+def gather_settings(words: Iterable[str]) -> list[str]:
+    """Move the settings of every --set behind a single one at the end: of several, a parser would keep the last."""
+    others: list[str] = []
+    settings: list[str] = []
+    inside = seen = False
+    for word in words:
+        if word == "--set" or word.startswith("--set="):
+            inside = seen = True
+            settings += [word.removeprefix("--set=")] * (word != "--set")
+        elif word.startswith("-") or not inside:
+            inside = False
+            others.append(word)
+        else:
+            settings.append(word)
+    if seen and not settings:
+        raise SegueError("--set: give at least one name=value, for example online.utd_ratio=2")
+    return [*others, "--set", *settings] if seen else others

@@ -56,24 +56,29 @@ _LOCOMOTION = {  # WSRL's settings for CQL on MuJoCo (spec 2.2)
     "online.evaluate_every": 20_000,
 }
 
-_POINTMAZE = {  # default of ours: sized for a laptop, so that a first run takes minutes
-    # Without a penalty per step: values start at 0 and need not fall to -500 first, which takes 1e5 updates.
+_POINTMAZE = {
+    # Default of ours: sized for a laptop, so that a first run takes minutes.  Three choices were measured on umaze:
+    # no penalty per step, since values that start at 0 need 1e5 updates to fall to -500; a conservative weight that is
+    # small beside the goal's 10, since with 1 or 5 values rose above 10 online and the policy was lost; and fast
+    # critics and targets, since a run has thousands of updates where the paper's have a million.
     "units.scale": 10.0,
-    "agent.conservative_weight": 1.0,
+    "agent.conservative_weight": 0.1,
+    "agent.lagrange": False,
     "agent.samples": 4,
     "agent.target_samples": 4,
-    "agent.lagrange": False,
     "agent.actor_hidden": (128, 128),
     "agent.critic_hidden": (128, 128),
-    "agent.actor_learning_rate": 3e-4,
-    "agent.temperature_learning_rate": 3e-4,
-    "offline.ticks": 4_000,
-    "offline.evaluate_every": 1_000,
-    "offline.log_every": 250,
+    "agent.actor_learning_rate": 1e-3,
+    "agent.critic_learning_rate": 1e-3,
+    "agent.target_rate": 0.02,
+    "agent.temperature": 0.1,
+    "offline.ticks": 1_500,
+    "offline.evaluate_every": 500,
+    "offline.log_every": 100,
     "offline.batch.offline": 128,
-    "online.ticks": 6_000,
-    "online.evaluate_every": 500,
-    "online.log_every": 250,
+    "online.ticks": 3_000,
+    "online.evaluate_every": 250,
+    "online.log_every": 100,
     "online.batch.offline": 64,
     "online.batch.online": 64,
     "evaluation.episodes": 10,
@@ -97,8 +102,18 @@ CAL_QL = Recipe(
         "locomotion": _LOCOMOTION,
         "custom": _LOCOMOTION | {"offline.ticks": 20_000, "online.ticks": 20_000, "offline.evaluate_every": 5_000},
         "pointmaze": _POINTMAZE,
-        "pointmaze-medium": {"offline.ticks": 10_000, "online.ticks": 20_000, "online.evaluate_every": 1_000},
-        "pointmaze-large": {"offline.ticks": 20_000, "online.ticks": 40_000, "online.evaluate_every": 2_000},
+        "pointmaze-medium": {
+            "offline.ticks": 4_000,
+            "offline.evaluate_every": 1_000,
+            "online.ticks": 8_000,
+            "online.evaluate_every": 500,
+        },
+        "pointmaze-large": {
+            "offline.ticks": 20_000,
+            "offline.evaluate_every": 4_000,
+            "online.ticks": 40_000,
+            "online.evaluate_every": 2_000,
+        },
     },
 )
 

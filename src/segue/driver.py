@@ -1,0 +1,229 @@
+"""What stands around the engine while a run runs: evaluation, files, signals, the live view."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from segue import checkpoint, engine, manifest
+from segue.data.extras import need
+from segue.engine import Carry, Record
+from segue.evaluate import Evaluator, handover
+from segue.guards import Interrupted, full_disk, signals
+from segue.live import view
+from segue.policy import save_policy
+from segue.progress import duration
+from segue.recipes import Resolved
+from segue.record import Fan, Jsonl, Sink, TensorBoard, WandB, to_stderr
+from segue.report import write_report
+from segue.types import SegueError, Task
+
+SAVE_EVERY = 60.0  # seconds between checkpoints; overridden by SEGUE_SAVE_EVERY
+
+
+def drive(
+    folder: Path,
+    decided: Resolved,
+    task: Task,
+    seeds: tuple[int, ...],
+    trackers: Sequence[str] = (),
+    resumed: tuple[Carry, dict[str, Any]] | None = None,
+    notes: Sequence[str] = (),
+    stream: TextIO | None = None,
+) -> Path:
+    """Run to the end what run.json in `folder` (locked by the caller) describes; return the folder.
+
+    Raises `Interrupted` when a signal stopped the run, and `SegueError`; in both cases `resume` goes on.
+    """
+    interval = save_interval()
+    try:
+        with full_disk(folder), ExitStack() as stack:
+            _run(folder, decided, task, seeds, trackers, resumed, notes, stream, interval, stack)
+            manifest.set_status(folder, "finished")
+    except (Interrupted, KeyboardInterrupt):
+        _note(folder, "interrupted")
+        raise
+    except BaseException:
+        _note(folder, "failed")
+        raise
+    try:
+        write_report([folder], folder / "report.html")
+    except Exception as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        to_stderr(
+            f"segue: {folder}: the run is finished, but not its report ({cause}); `segue report {folder}` tries again"
+        )
+    return folder
+
+
+def _run(
+    folder: Path,
+    decided: Resolved,
+    task: Task,
+    seeds: tuple[int, ...],
+    trackers: Sequence[str],
+    resumed: tuple[Carry, dict[str, Any]] | None,
+    notes: Sequence[str],
+    stream: TextIO | None,
+    interval: float,
+    stack: ExitStack,
+) -> None:
+    carry, extra = resumed or (None, {"position": 0, "wall_s": 0.0})
+    described = manifest.read(folder)
+    stopping = stack.enter_context(signals())
+    show = stack.enter_context(view(described["phases"], seeds, stream))
+    for note in notes:
+        show.message(note)
+    log = Jsonl(folder / "metrics.jsonl", extra["position"])
+    sinks = Fan([log, *(_TRACKERS[t](folder, described, carry) for t in trackers)], tell=show.message)
+    stack.callback(sinks.close)
+    evaluator = Evaluator(task, seeds, decided.recipe.evaluation.episodes)
+    stack.callback(evaluator.close)
+    book = _Book(folder, task, seeds, sinks, show.row, evaluator, extra["wall_s"])
+    manifest.set_status(folder, "running")
+    saved = time.monotonic()
+    records = engine.run(
+        decided.recipe.phases,
+        task.spec,
+        seeds,
+        decided.recipe.units,
+        data=task.dataset(),
+        world=task.world,
+        horizon=task.horizon,
+        carry=carry,
+        keep_rows=True,
+    )
+    for record in records:
+        book.write(record)
+        show.pulse(record.index, record.tick, record.environment_step, record.update)
+        number = stopping()
+        if record.begins or record.ends or number is not None or time.monotonic() - saved >= interval:
+            checkpoint.save(folder, record.carry, {"position": log.position(), "wall_s": book.wall()})
+            saved = time.monotonic()
+        if number is not None:
+            show.message(f"stopped and saved; `segue resume {folder}` goes on from here")
+            raise Interrupted(number)
+    show.message(f"finished in {duration(book.wall())}")
+
+
+class _Book:
+    """Turns records into rows."""
+
+    def __init__(
+        self,
+        folder: Path,
+        task: Task,
+        seeds: tuple[int, ...],
+        sinks: Sink,
+        show: Callable[[dict[str, Any]], None],
+        evaluator: Evaluator,
+        wall_s: float,
+    ) -> None:
+        self.folder, self.task, self.seeds, self.sinks, self.show = folder, task, seeds, sinks, show
+        self.evaluator = evaluator
+        self.began = time.monotonic() - wall_s
+
+    def wall(self) -> float:
+        """Seconds that the run has taken, over all its sessions."""
+        return time.monotonic() - self.began
+
+    def write(self, record: Record) -> None:
+        """Write what the record holds, and evaluate where it asks for it."""
+        if record.begins:
+            self.row(record, "phase", {}, event="begin")
+        for e in record.episodes:
+            values = {"return": [e.raw_return], "length": [e.length], "success": [e.success]}
+            # Clocks of the tick in which it ended: when a record comes depends on the machine, and rows must not.
+            ago = (record.environment_step - e.environment_step) // record.phase.collect
+            clocks = {"tick": record.tick - ago, "update": record.update - ago * record.phase.updates}
+            self.row(record, "episode", values, seeds=[e.seed], environment_step=e.environment_step, **clocks)
+        if record.metrics:
+            self.row(record, "training", record.metrics)
+        if record.evaluates:
+            slot = record.carry.slots[record.phase.actor or record.phase.slot]
+            result = self.evaluator(slot)
+            self.row(record, "evaluation", result.values())
+            if record.ends:
+                units = record.carry.units
+                assert units is not None
+                found, points = handover(slot, units, self.task.dataset(), result)
+                self.row(record, "handover", found, points=points)
+                save_policy(self.folder / "policy", slot, self.task.spec, self.seeds, self.facts(record))
+        if record.ends:
+            self.row(record, "phase", {}, event="end")
+
+    def facts(self, record: Record) -> dict[str, Any]:
+        """What a policy's bundle says about itself beside its weights."""
+        card = self.task.card()
+        low, high = self.task.action_bounds
+        return {
+            "task": self.task.name,
+            "observation": manifest.plain(card["observation"]),
+            "action": {"low": np.asarray(low).tolist(), "high": np.asarray(high).tolist()},
+            "trained": {
+                "phase": record.phase.name,
+                "environment_step": record.environment_step,
+                "update": record.update,
+            },
+        }
+
+    def row(self, record: Record, kind: str, values: Mapping[str, Any], **more: Any) -> None:
+        """Write one row to the sinks and show it."""
+        row = {
+            "kind": kind,
+            "phase": record.phase.name,
+            "phase_index": record.index,
+            "tick": record.tick,
+            "environment_step": record.environment_step,
+            "update": record.update,
+            "wall_s": round(self.wall(), 3),
+            "seeds": list(self.seeds),
+            "values": {k: np.asarray(v) for k, v in values.items()},
+            **more,
+        }
+        self.sinks.write(row)
+        self.show(row)
+
+
+def _tensorboard(folder: Path, described: dict[str, Any], carry: Carry | None) -> Sink:
+    return TensorBoard(folder / "tensorboard", 0 if carry is None else carry.updates)
+
+
+def _wandb(folder: Path, described: dict[str, Any], carry: Carry | None) -> Sink:
+    config = {k: v["value"] for k, v in described["config"].items()}
+    return WandB(folder, "segue", folder.name, config | {"recipe": described["recipe"], "task": described["task"]})
+
+
+_TRACKERS: dict[str, Callable[..., Sink]] = {"tensorboard": _tensorboard, "wandb": _wandb}
+_PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
+
+
+def ready(trackers: Sequence[str]) -> None:
+    """Raise `SegueError` where a tracker is not known or not installed, or an environment variable makes no sense."""
+    save_interval()
+    for name in trackers:
+        if name not in _TRACKERS:
+            raise SegueError(f"there is no tracker '{name}'; there are {', '.join(_TRACKERS)}")
+        need(_PACKAGES[name], name, f"--track {name}")
+
+
+def save_interval() -> float:
+    """Seconds between checkpoints."""
+    text = os.environ.get("SEGUE_SAVE_EVERY", str(SAVE_EVERY))
+    try:
+        return float(text)
+    except ValueError as error:
+        raise SegueError(f"SEGUE_SAVE_EVERY={text}: give seconds between checkpoints, for example 60") from error
+
+
+def _note(folder: Path, status: str) -> None:
+    """Note a status if that is possible: what goes wrong on the way out must not hide why the run ends."""
+    with contextlib.suppress(OSError, SegueError):
+        manifest.set_status(folder, status)

@@ -1,0 +1,279 @@
+"""What may go wrong around a run: disks, trackers, reports, signals.  Toy worlds, in this process."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segue import checkpoint, driver, experiment, policy
+from segue.experiment import Request
+from segue.guards import Interrupted
+from segue.phases import Phase
+from segue.recipes import RECIPES, Evaluation, Recipe
+from segue.samplers import Mix
+from segue.types import SegueError
+from tests.cli.conftest import RUN, rows
+from tests.toys import HORIZON, SPEC, UNITS, Corridor, corridor_data, small_cql
+
+
+class Toy:
+    """A corridor as a task."""
+
+    name = domain = "corridor"
+    horizon, failure, source, spec = HORIZON, 0.0, "toy", SPEC
+    action_bounds = (-np.ones(1), np.ones(1))
+    data = corridor_data()
+
+    def card(self) -> dict[str, Any]:
+        return {"observation": {"keys": []}}
+
+    def dataset(self) -> Any:
+        return self.data
+
+    def world(self) -> Corridor:
+        return Corridor()
+
+    def score(self, raw_return: np.ndarray, success: np.ndarray) -> np.ndarray:
+        return 100.0 * success
+
+
+RECIPE = Recipe(
+    "toy",
+    "no paper",
+    "nothing",
+    (
+        Phase("offline", small_cql(), 6, batch=Mix(16), log_every=4),
+        Phase("online", small_cql(), 30, collect=1, batch=Mix(8, 8, "closed"), log_every=10, evaluate_every=10),
+    ),
+    UNITS,
+    Evaluation(2),
+)
+
+
+@pytest.fixture(autouse=True)
+def _known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECIPES, "toy", RECIPE)
+    monkeypatch.setenv("SEGUE_SAVE_EVERY", "0")
+
+
+def begin(folder: Path | None, recipe: Recipe = RECIPE, **more: Any) -> Path:
+    request = Request("toy", "corridor", (0, 1), more.pop("settings", {}), more.pop("trackers", ()))
+    return experiment.start(recipe, Toy(), request, folder, stream=io.StringIO(), **more)
+
+
+def go_on(folder: Path) -> Path:
+    return experiment.resume(folder, lambda name: Toy(), io.StringIO())
+
+
+def status(folder: Path) -> str:
+    return json.loads((folder / "run.json").read_text())["status"]
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "policy" / "weights.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run."""
+    RECIPES["toy"] = RECIPE
+    return begin(tmp_path_factory.mktemp("whole") / "run")
+
+
+def test_rows_do_not_depend_on_when_the_engine_speaks(whole: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("segue.engine.PULSE", 0.0)
+    assert rows(begin(tmp_path / "run")) == rows(whole)
+
+
+@pytest.mark.parametrize(
+    ("where", "writes"),
+    [("checkpoint", 0), ("checkpoint", 2), ("policy", 0), ("metrics", 9), ("status", 2)],
+)
+def test_a_full_disk(where: str, writes: int, whole: Path, tmp_path: Path, monkeypatch) -> None:
+    folder, count = tmp_path / "run", 0
+    module, name = {
+        "checkpoint": (checkpoint, "save_file"),
+        "policy": (policy, "save_file"),
+        "metrics": (driver.Jsonl, "write"),
+        "status": (os, "fsync"),
+    }[where]
+    true = getattr(module, name)
+
+    def full(*arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count > writes + 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return true(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, full)
+        with pytest.raises(SegueError, match=r"disk is full.*segue resume") as caught:
+            begin(folder)
+        assert "\n" not in str(caught.value)
+    go_on(folder)
+    assert weights(folder) == weights(whole)
+    assert rows(folder) == rows(whole)
+
+
+def test_a_full_disk_for_real(segue, reference: Path, tmp_path: Path) -> None:
+    mount = shutil.which("mount") or "mount"
+    small = tmp_path / "small"
+    small.mkdir()
+    mounting = [mount, "-t", "tmpfs", "-o", "size=150k", "none", str(small)]
+    if os.getuid() != 0 or subprocess.run(mounting, check=False, capture_output=True).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        code, _, err = segue(*RUN, "--out", small / "run")
+        assert code == 1
+        assert err.count("\n") == 1
+        assert "disk is full" in err
+        subprocess.run([mount, "-o", "remount,size=40m", small], check=True)
+        assert segue("resume", small / "run")[0] == 0
+        assert weights(small / "run") == weights(reference)
+        assert rows(small / "run") == rows(reference)
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_crash_before_the_first_checkpoint(whole: Path, tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / "run"
+
+    def crash(*_: Any) -> None:
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", crash)
+        with pytest.raises(RuntimeError, match="power cut"):
+            begin(folder)
+    assert status(folder) == "failed"
+    assert rows(folder)
+    go_on(folder)
+    assert weights(folder) == weights(whole)
+    assert rows(folder) == rows(whole)
+
+
+def test_a_folder_of_a_crash_before_run_json_can_be_used(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".run.json").write_text('{"stat')
+    assert status(begin(tmp_path)) == "finished"
+
+
+def test_a_report_that_fails_does_not_lose_the_run(tmp_path: Path, monkeypatch, capsys) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("no\nfigures")
+
+    monkeypatch.setattr(driver, "write_report", fail)
+    folder = begin(tmp_path / "run")
+    assert status(folder) == "finished"
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"the run is finished, but not its report (ZeroDivisionError: no figures); `segue report {folder}`" in err
+
+
+def test_tensorboard_writes_events(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    folder = begin(tmp_path / "run", trackers=("tensorboard",))
+    (events,) = (folder / "tensorboard").glob("events*")
+    assert b"evaluation/score/mean" in events.read_bytes()
+
+
+def test_a_failing_tracker_does_not_stop_the_run(whole: Path, tmp_path: Path, monkeypatch) -> None:
+    writer = pytest.importorskip("tensorboardX").SummaryWriter
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(writer, "add_scalar", fail)
+    folder = begin(tmp_path / "run", trackers=("tensorboard",))
+    assert status(folder) == "finished"
+    assert rows(folder) == rows(whole)
+
+
+def test_trackers_are_refused_at_the_door(tmp_path: Path, monkeypatch) -> None:
+    import sys
+
+    with pytest.raises(SegueError, match="no tracker 'paper'"):
+        begin(tmp_path / "run", trackers=("paper",))
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(SegueError, match=r"segue\[wandb\]"):
+        begin(tmp_path / "run", trackers=("wandb",))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_later_phase_is_refused_before_the_first(tmp_path: Path) -> None:
+    phases = (RECIPE.phases[0], replace(RECIPE.phases[1], actor="ghost"))
+    with pytest.raises(SegueError, match="slot 'ghost'"):
+        begin(tmp_path / "run", replace(RECIPE, phases=phases))
+    phases = (replace(RECIPE.phases[0], batch=Mix(0, 8)), RECIPE.phases[1])
+    with pytest.raises(SegueError, match="there is none yet"):
+        begin(tmp_path / "run", replace(RECIPE, phases=phases))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("number", "during"), [(signal.SIGINT, "evaluation"), (signal.SIGTERM, "door")])
+def test_signals_wait_for_a_safe_point(number, during: str, whole: Path, tmp_path: Path, monkeypatch, capfd) -> None:
+    folder, sent = tmp_path / "run", 0
+    owner, name = (driver.Evaluator, "__call__") if during == "evaluation" else (driver.engine, "check_finite")
+    true = getattr(owner, name)
+
+    def interrupted(*arguments: Any) -> Any:
+        nonlocal sent
+        sent += 1
+        if sent == 2:
+            os.kill(os.getpid(), number)
+        return true(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, interrupted)
+        with pytest.raises(Interrupted) as caught:
+            begin(folder)
+    assert caught.value.number == number
+    assert status(folder) == "interrupted"
+    assert "once more stops at once" in capfd.readouterr().err
+    go_on(folder)
+    assert weights(folder) == weights(whole)
+    assert rows(folder) == rows(whole)
+
+
+def test_a_second_signal_stops_at_once(whole: Path, tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / "run"
+
+    def impatient(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("not reached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "handover", impatient)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            begin(folder)
+    assert caught.value.args == (signal.SIGTERM,)
+    assert status(folder) == "interrupted"
+    go_on(folder)
+    assert weights(folder) == weights(whole)
+    assert rows(folder) == rows(whole)
+
+
+def test_settings_of_python_are_strict_json(tmp_path: Path) -> None:
+    settings = {"agent.clip_maximum": float("inf"), "agent.actor_hidden": (16,), "online.ticks": 30}
+    folder = begin(tmp_path / "run", settings=settings)
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    json.loads((folder / "run.json").read_text(), parse_constant=refuse)
+    described = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(described | {"status": "interrupted"}))
+    assert status(go_on(folder)) == "finished"

@@ -1,0 +1,125 @@
+"""A run that was stopped or killed, whenever, ends with the numbers that it would have had."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from tests.cli.conftest import RUN, rows
+
+
+def until(process: subprocess.Popen[str], condition, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"the run ended too soon: {process.communicate()}"
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def stands(folder: Path, phase: int, tick: int) -> bool:
+    """Whether a checkpoint from the middle of a phase is there, and a later row."""
+    for path in (folder / "checkpoints").glob("[0-9]*/manifest.json"):
+        try:
+            manifest = json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue  # a newer one has just replaced it
+        if len(manifest["history"]) == phase and manifest["tick"] > 0:
+            return any(r["phase_index"] == phase and r["tick"] >= max(tick, manifest["tick"]) for r in rows(folder))
+    return False
+
+
+def same_as(reference: Path, folder: Path) -> None:
+    ours, theirs = (load_file(f / "policy" / "weights.safetensors") for f in (folder, reference))
+    assert ours.keys() == theirs.keys()
+    for name, array in theirs.items():
+        assert ours[name].tobytes() == array.tobytes(), name
+    assert (folder / "policy/weights.safetensors").read_bytes() == (
+        reference / "policy/weights.safetensors"
+    ).read_bytes()
+    assert rows(folder) == rows(reference)
+    assert json.loads((folder / "run.json").read_text())["status"] == "finished"
+    assert (folder / "report.html").exists()
+
+
+def status(folder: Path) -> str:
+    return json.loads((folder / "run.json").read_text())["status"]
+
+
+@pytest.mark.parametrize(("phase", "tick"), [(0, 300), (1, 200)], ids=["offline", "online"])
+def test_kill(phase: int, tick: int, launch, segue, reference: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = launch(*RUN, "--out", folder)
+    until(process, lambda: stands(folder, phase, tick))
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert status(folder) == "running"
+    assert 0 < len(rows(folder)) < len(rows(reference))
+
+    moved = tmp_path / "elsewhere"  # a run's folder may be moved
+    folder.rename(moved)
+    code, out, err = segue("resume", moved)
+    assert (code, err) == (0, "")
+    assert str(moved) in out
+    same_as(reference, moved)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"])
+def test_signals_save(number: signal.Signals, code: int, launch, segue, reference: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = launch(*RUN, "--out", folder, SEGUE_SAVE_EVERY="1000")
+    if number == signal.SIGINT:
+        until(process, lambda: len(rows(folder)) > 1)  # it compiles the offline phase
+    else:
+        until(process, lambda: any(r["phase_index"] == 1 and r["tick"] >= 100 for r in rows(folder)))
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert f"`segue resume {folder}` goes on from here" in out
+    assert "stopping at the next safe point" in err
+    assert "Traceback" not in err
+    assert status(folder) == "interrupted"
+    assert segue("resume", folder)[0] == 0
+    same_as(reference, folder)
+
+
+def test_one_process_at_a_time(launch, segue, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = launch(*RUN, "--out", folder)
+    until(process, lambda: (folder / "run.json").exists())
+    code, _, err = segue("resume", folder)  # while the first process is at work
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "another process is at work" in err
+    process.kill()
+    process.communicate()
+
+
+def test_the_log_is_plain(reference: Path) -> None:
+    text = (reference.parent / "stdout.txt").read_text()
+    assert all(line.isprintable() for line in text.splitlines())
+    lines = text.splitlines()
+    assert lines[-1] == f"report: {reference / 'report.html'}"
+    assert "finished in 0:00:" in lines[-2]
+    assert len([line for line in lines if "handover, " in line]) == 2
+    assert not [line for line in lines if "| - " in line or "ETA phase ?" in line]
+
+
+def test_run_json_is_strict(reference: Path) -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    described = json.loads((reference / "run.json").read_text(), parse_constant=refuse)
+    assert described["seeds"] == [0, 1]
+    assert described["config"]["online.ticks"] == {"value": 400, "source": "command line"}
+    assert described["config"]["offline.learner.clip_maximum"]["value"] == "inf"
+    assert described["provenance"]["versions"]["jax"]
+    assert len(described["provenance"]["dataset"]["sha256"]) == 64
+    for line in (reference / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=refuse)

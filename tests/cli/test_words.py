@@ -1,0 +1,150 @@
+"""Mistakes in words give one line that helps; right words do what they say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from segue.cli import parse_seeds
+from segue.options import gather_settings
+from segue.types import SegueError
+
+BASE = ("run", "cal-ql", "pointmaze-umaze", "--dry-run")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("rnu",), "there is no 'rnu'; did you mean 'run'?"),
+        (("run", "calql", "pointmaze-umaze"), "did you mean 'cal-ql'?"),
+        (("run", "cal-ql", "pointmase-umaze"), "did you mean pointmaze-umaze"),
+        (("run", "cal-ql", "zzz"), "there are pointmaze-umaze"),
+        (("explain", "calql"), "did you mean 'cal-ql'?"),
+        (("report",), "name at least one run's folder"),
+        ((*BASE, "--set", "online.tics=3"), "online.tics: there is no 'tics'; did you mean 'ticks'?"),
+        ((*BASE, "--set", "onlin.ticks=3"), "did you mean 'online'?"),
+        ((*BASE, "--set", "online.ticks=few"), "online.ticks: 'few' is not a whole number"),
+        ((*BASE, "--set", "agent.actor_hidden=(1.5,)"), "a tuple of int"),
+        ((*BASE, "--set", "agent.lagrange=maybe"), "true or false"),
+        ((*BASE, "--set", "online.batch.visible=some"), "one of 'all', 'closed'"),
+        ((*BASE, "--set", "agent.gap=0.3"), "agent.gap: has no effect here"),
+        ((*BASE, "--set", "offline.utd_ratio=2"), "takes no environment steps"),
+        ((*BASE, "--set", "agent=3"), "name a field of it"),
+        ((*BASE, "--set", "online.batch=3"), "'batch' has parts"),
+        ((*BASE, "--set", "online.ticks"), "write it as name=value"),
+        ((*BASE, "--set", "=3"), "write it as name=value"),
+        ((*BASE, "--set"), "at least one name=value"),
+        ((*BASE, "--set", "online.ticks=3", "--set", "online.ticks=4"), "given twice"),
+        ((*BASE, "--set", "online.ticks=-5"), "phase 'online': ticks"),
+        ((*BASE, "--set", "online.log_every=0"), "log_every at least 1"),
+        ((*BASE, "--set", "evaluation.episodes=0"), "at least 1"),
+        ((*BASE, "--set", "offline.batch.offline=0"), "phase 'offline': its batch is empty"),
+        ((*BASE, "--set", "online.actor=ghost"), "slot 'ghost'"),
+        ((*BASE, "--seeds", "x"), "--seeds x"),
+        ((*BASE, "--seeds", "0"), "at least one seed"),
+        ((*BASE, "--seeds", "3,3"), "none twice"),
+        ((*BASE, "--seeds", "100000"), "the one seed 100000 is '100000,'"),
+        ((*BASE, "--seeds", "99999999999,"), "2147483647"),
+        (("run", "cal-ql", "hopper-medium"), "set SEGUE_DATA"),
+        (("run", "cal-ql", "hdf5:nowhere.hdf5"), "no such file"),
+        (("run", "cal-ql", "hdf5:nowhere.hdf5?reward=x"), "?reward=x"),
+    ],
+)
+def test_a_mistake_is_one_line(words, says, mistake, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert says in mistake(*words)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("run",), ("RECIPE", "TASK", "required")),
+        (("run", "cal-ql"), ("TASK", "required")),
+        (("resume",), ("FOLDER", "required")),
+        (("run", "cal-ql", "pointmaze-umaze", "--sedes", "3"), ("--sedes", "--seeds")),
+        (("run", "cal-ql", "pointmaze-umaze", "--track", "mlflow"), ("tensorboard", "wandb")),
+        (("list", "everything"), ("recipes", "tasks")),
+        ((), ("run, resume, report, list, explain",)),
+    ],
+)
+def test_the_parser_is_short_and_names_what_it_wants(words, says, say) -> None:
+    code, out, err = say(*words)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) < 14
+    assert all(word in err for word in says), err
+    assert "Traceback" not in err
+
+
+def test_save_every_must_be_a_number(mistake, monkeypatch) -> None:
+    monkeypatch.setenv("SEGUE_SAVE_EVERY", "often")
+    assert "SEGUE_SAVE_EVERY=often" in mistake(*BASE)
+
+
+def test_dry_run_writes_nothing(say, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = say(*BASE, "--seeds", "3,5", "--out", tmp_path / "new")
+    assert (code, err) == (0, "")
+    assert "seeds 3, 5; nothing was run" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_seeds_are_counted_or_named() -> None:
+    assert parse_seeds("3") == (0, 1, 2)
+    assert parse_seeds("3,5") == (3, 5)
+    assert parse_seeds("7,") == (7,)
+
+
+def test_settings_of_several_flags_are_all_kept(say) -> None:
+    words = ["a", "--set", "x=1", "y=-2", "--seeds", "2", "--set=z=3", "--set", "w=4"]
+    assert gather_settings(words) == ["a", "--seeds", "2", "--set", "x=1", "y=-2", "z=3", "w=4"]
+    assert gather_settings(["list"]) == ["list"]
+    with pytest.raises(SegueError):
+        gather_settings(["--set"])
+    _, out, _ = say("explain", "cal-ql", "--set", "online.ticks=5", "--set", "offline.ticks=6")
+    assert out.count("command line") == 2
+
+
+def test_explain_names_every_option_and_its_source(say) -> None:
+    from segue.experiment import resolved
+    from segue.recipes import find_recipe
+    from segue.tasks import find_task
+
+    code, out, err = say("explain", "cal-ql", "pointmaze-umaze", "--set", "online.utd_ratio=2")
+    assert (code, err) == (0, "")
+    table = resolved(find_recipe("cal-ql"), find_task("pointmaze-umaze"), {"online.utd_ratio": "2"}).table()
+    lines = [[cell.strip() for cell in line.split("│")] for line in out.splitlines() if "│" in line]
+    shown = {cells[1]: cells[2:4] for cells in lines if len(cells) == 5}
+    for path, entry in table.items():
+        assert shown[path] == [str(entry["value"]), entry["source"]]
+    assert shown["online.updates"] == ["2", "command line"]
+    assert shown["units.failure"][1] == "task"
+    assert shown["units.scale"][1] == "preset pointmaze"
+    json.dumps(table)
+
+
+@pytest.mark.parametrize("what", ["all", "recipes", "tasks", "agents"])
+def test_list(what, say) -> None:
+    code, out, err = say("list", what)
+    assert (code, err) == (0, "")
+    assert "\x1b" not in out
+    assert ("cal-ql" in out) == (what in ("all", "recipes"))
+    assert ("hdf5:PATH" in out) == (what in ("all", "tasks"))
+
+
+def test_version_and_help(say) -> None:
+    assert say("--version")[1].startswith("segue 0.")
+    code, out, _ = say("run", "--help")
+    assert code == 0
+    assert "--dry-run" in out
+
+
+def test_a_reader_that_leaves_is_no_bug(launch) -> None:
+    process = launch("list")
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) in (0, 1)
+    assert err == ""

@@ -1,0 +1,99 @@
+"""Imports point one way, and `import segue` brings nothing heavy or optional."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import segue
+
+PACKAGE = Path(segue.__file__).parent
+# Who may import whom; a folder counts as one unit.  An arrow that is missing here needs a reason, not a line.
+ARROWS: dict[str, set[str]] = {
+    "types": set(),
+    "options": {"types"},
+    "nets": {"types"},
+    "optim": {"types"},
+    "agents": {"types", "options", "nets", "optim"},
+    "augment": {"types", "options", "nets", "optim"},
+    "replay": {"types"},
+    "samplers": {"types", "options", "nets", "optim", "replay"},
+    "phases": {"types", "options", "augment", "replay", "samplers"},
+    "fleet": {"types"},
+    "engine": {"types", "optim", "replay", "phases", "fleet"},
+    "evaluate": {"types", "replay", "fleet", "engine"},
+    "checkpoint": {"types", "replay", "phases", "fleet", "engine"},
+    "policy": {"types", "agents", "checkpoint"},
+    "data": {"types", "replay"},
+    "tasks": {"types", "replay", "data"},
+    "recipes": {"types", "options", "agents", "augment", "replay", "samplers", "phases"},
+    "record": {"types"},
+    "progress": {"record"},
+    "live": {"types", "record", "progress"},
+    "report": {"types"},
+    "guards": {"types", "record"},
+    "manifest": {"types", "recipes"},
+    "driver": {
+        *("types", "data", "engine", "evaluate", "checkpoint", "policy", "recipes"),
+        *("record", "progress", "live", "report", "guards", "manifest"),
+    },
+}
+TOP = {"__init__", "experiment", "cli", "__main__"}  # may import anything but cli, which only __main__ does
+HEAVY = ("torch", "tensorflow", "minari", "wandb", "tensorboardX", "gymnasium_robotics", "mujoco")
+
+
+def unit_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Units that a file names in any import, wherever it stands in the file."""
+    package = ["segue", *path.relative_to(PACKAGE).parts[:-1]]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{module}.{alias.name}" for alias in node.names] if module == "segue" else [module]
+        found |= {name.split(".")[1] if "." in name else "__init__" for name in names if name.split(".")[0] == "segue"}
+    return found
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_every_unit_has_its_arrows() -> None:
+    assert {unit_of(path) for path in FILES} - TOP == set(ARROWS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_arrows_point_one_way(path: Path) -> None:
+    unit, names = unit_of(path), imported(path)
+    if unit in TOP:
+        assert "cli" not in names or unit == "__main__"
+        return
+    strange = names - ARROWS[unit] - {unit}
+    assert not strange, f"{unit} may import {sorted(ARROWS[unit])}, and not {sorted(strange)}"
+
+
+def test_arrows_have_no_cycle() -> None:
+    above = {unit: set(below) for unit, below in ARROWS.items()}
+    while above:
+        free = {unit for unit, below in above.items() if not below}
+        assert free, f"a cycle among {sorted(above)}"
+        above = {unit: below - free for unit, below in above.items() if unit not in free}
+
+
+def test_import_is_light() -> None:
+    code = f"import segue, sys; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"

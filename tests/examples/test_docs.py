@@ -1,0 +1,157 @@
+"""What README and docs say exists: links, files, commands, names in snippets."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import segue
+from segue import cli
+from tests.toys import HORIZON, SPEC, UNITS, Corridor, corridor_data, small_cql
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+README = PAGES[0].read_text()
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+MENTION = re.compile(r"`((?:src|docs|examples|tests|benchmarks|\.ci|\.github)/[\w./-]*)`")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def name_of(value: Any) -> str:
+    return str(value.relative_to(ROOT)) if isinstance(value, Path) else str(value)
+
+
+def fences(page: Path, language: str) -> list[str]:
+    return [body for kind, body in FENCE.findall(page.read_text()) if kind == language]
+
+
+def commands() -> list[str]:
+    lines = [line for body in fences(PAGES[0], "sh") for line in body.splitlines()]
+    parts = [part for line in lines for part in re.split(r"&&|\s#", line)]
+    return [part.strip().removeprefix(".venv/bin/") for part in parts if re.match(r"\s*(\.venv/bin/)?segue ", part)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_and_files_exist(page: Path) -> None:
+    text = FENCE.sub("", page.read_text())
+    links = [x.partition("#")[0] for x in LINK.findall(text) if not re.match(r"[a-z]+:|#", x)]
+    missing = [x for x in links if not (page.parent / x).exists()]
+    missing += [x for x in MENTION.findall(text) if not (ROOT / x).exists()]
+    assert not missing
+
+
+def test_ci_runs_the_readme_command() -> None:
+    (said,) = [line for body in fences(PAGES[0], "sh") for line in body.splitlines() if "pytest" in line]
+    assert f"tests='{said}'\n" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("line", commands())
+def test_commands_parse(line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each command resolves its recipe, task, settings and flags; nothing is run or made."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(segue.GymTask, "dataset", lambda self: None)
+    work = [(cli.experiment, name) for name in ("start", "resume", "check")]
+    for owner, name in (*work, (cli, "write_report")):
+        monkeypatch.setattr(owner, name, lambda *arguments: tmp_path)
+    assert cli.command(shlex.split(line)[1:]) == 0
+
+
+def test_there_are_commands() -> None:
+    assert {line.split()[1] for line in commands()} == {"run", "resume", "report", "list", "explain"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_snippets_compile_and_their_names_exist(page: Path) -> None:
+    for body in fences(page, "python"):
+        compile(body, str(page), "exec", dont_inherit=True)
+        for node in ast.walk(ast.parse(body)):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    importlib.import_module(alias.name)
+            elif isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(str(node.module))
+                assert all(hasattr(module, alias.name) for alias in node.names)
+            elif isinstance(node, ast.Attribute) and (path := dotted(node)):
+                value: Any = segue
+                for step in path:
+                    assert hasattr(value, step), f"segue.{'.'.join(path)}"
+                    value = getattr(value, step)
+
+
+def dotted(node: ast.expr) -> list[str]:
+    """["a", "b"] of segue.a.b, else []."""
+    steps: list[str] = []
+    while isinstance(node, ast.Attribute):
+        steps.insert(0, node.attr)
+        node = node.value
+    return steps if isinstance(node, ast.Name) and node.id == "segue" else []
+
+
+@dataclass(frozen=True)
+class Toy:
+    """The corridor as far as the page's functions need it."""
+
+    spec = SPEC
+    horizon = HORIZON
+
+    def dataset(self) -> segue.Data:
+        return corridor_data()
+
+    def world(self) -> Corridor:
+        return Corridor()
+
+    def score(self, raw_return: Any, success: Any) -> Any:
+        return 100.0 * success
+
+
+@pytest.fixture(scope="module")
+def page() -> dict[str, Any]:
+    """Names that docs/fitting_the_rest.md defines, with one small agent standing for all that are to come."""
+    agent = small_cql()
+    coming = ("IQL", "VAE", "SPOT", "Uniform", "PEX", "TD3BC", "MetaCritics", "OPT")
+    stand_ins: dict[str, Any] = dict.fromkeys(coming, lambda **options: agent.base)
+    names = stand_ins | {"CQL": lambda: agent, "SAC": lambda **options: agent.base, "__name__": "page"}
+    for body in fences(ROOT / "docs" / "fitting_the_rest.md", "python"):
+        exec(compile(body, "fitting_the_rest.md", "exec", dont_inherit=True), names)
+    return names
+
+
+def shrunk(phase: segue.Phase, ticks: int) -> segue.Phase:
+    return replace(phase, ticks=ticks, updates=min(phase.updates, 2), evaluate_every=0)
+
+
+def test_ooo_runs(page: dict[str, Any]) -> None:
+    """Explore with a bonus, then exploit without it (WSRL's shape runs in examples/compose_phases.py)."""
+    phases = [shrunk(p, 30 if p.collect else 2) for p in page["ooo"][:2]] + [shrunk(page["exploiter"](14), 2)]
+    records = list(segue.run(phases, SPEC, (0,), UNITS, data=corridor_data(), world=Corridor, horizon=HORIZON))
+    assert [r.phase.name for r in records if r.ends] == ["offline", "explore", "exploit-14"]
+    assert [r.phase.name for r in records if "bonus" in r.metrics] == ["offline", "explore"]
+
+
+def test_first_hides_later_rows(page: dict[str, Any]) -> None:
+    import jax
+
+    from segue.replay import View, empty
+
+    online = empty(1, 50, (2,), 1, "float32")
+    online = online._replace(
+        written=online.written + 40, closed=online.closed + 36, reward=jax.numpy.arange(50.0)[None]
+    )
+    view, none = View(online, jax.numpy.int32(0), 1.0), View(empty(1, 0, (2,), 1, "float32"), jax.numpy.int32(0), 0.0)
+    _, rows, _ = page["First"](14, segue.Union(512)).sample((), jax.random.key(0), none, view)
+    assert set(rows.reward.tolist()) == set(range(14))
+
+
+def test_subroutine_runs(page: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("online", "retrain"):
+        monkeypatch.setitem(page, name, shrunk(page[name], 3))
+    monkeypatch.setitem(page, "CYCLES", 2)
+    told = page["subroutine"](Toy(), (0, 1), UNITS)
+    assert told == ["online", "retrain", "online", "retrain"]
