@@ -42,9 +42,7 @@ phases = (
 seeds = (0, 1)
 evaluator = segue.Evaluator(task, seeds, episodes=2)
 ends = {}
-for record in segue.run(
-    phases, task.spec, seeds, units, data=data, world=task.world, horizon=task.horizon, capacity=10_000
-):
+for record in segue.run(phases, task, seeds, units):
     if record.evaluates:
         result = evaluator(record.slot)
         score = ", ".join(f"{x:.0f}" for x in result.score.mean(axis=1))

@@ -35,6 +35,29 @@ class Corridor:
         pass
 
 
+class CorridorTask:
+    """The corridor as a task; `data=None` is a task without a dataset."""
+
+    name, domain, source = "corridor", "toy", "corridor"
+    horizon, failure, spec = HORIZON, 0.0, SPEC
+    action_bounds = (np.asarray([-1.0]), np.asarray([1.0]))
+
+    def __init__(self, data: Data | None = None) -> None:
+        self.data = data
+
+    def dataset(self) -> Data | None:
+        return self.data
+
+    def world(self) -> Corridor:
+        return Corridor()
+
+    def card(self) -> dict:
+        return {"name": self.name, "observation": {"keys": [], "shape": [2], "dtype": "float32"}}
+
+    def score(self, raw_return: np.ndarray, success: np.ndarray) -> np.ndarray:
+        return 100.0 * np.asarray(success)
+
+
 def corridor_data(episodes: int = 60, seed: int = 0, skill: float = 0.3) -> Data:
     """Noisy walks, mostly to the right."""
     rng, world = np.random.default_rng(seed), Corridor()

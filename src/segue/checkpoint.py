@@ -26,10 +26,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from segue import replay
-from segue.engine import DOOR, Carry, Plan, as_plan, entering, keys_of
+from segue.engine import DOOR, Carry, Plan, as_plan, entering, keys_of, learning_of, slot_of
 from segue.fleet import Fleet, Step
 from segue.phases import Phase
-from segue.types import Learner, SegueError, Slot, Spec, State, World
+from segue.types import SegueError, Slot, Spec, State, World
 
 FORMAT = 1
 KEEP = 2
@@ -59,6 +59,7 @@ def save(folder: Path, carry: Carry, extra: dict[str, Any] | None = None) -> Pat
                 "seeds": list(carry.seeds),
                 "history": list(carry.history),
                 "entered": carry.entered,
+                "facts": carry.facts,
                 "tick": carry.tick,
                 "environment_steps": carry.environment_steps,
                 "updates": carry.updates,
@@ -115,15 +116,18 @@ def load(
         online,
         history=tuple(manifest["history"]),
         entered=manifest["entered"],
+        facts=manifest["facts"],
         tick=manifest["tick"],
         environment_steps=manifest["environment_steps"],
         updates=manifest["updates"],
         rewards=rewards,
     )
-    learners, shapes = _shapes(carry, as_plan(plan), spec, n_offline)
-    carry.slots = {n: Slot(learners[n], _restore(arrays, f"slots.{n}", t)) for n, t in shapes["slots"].items()}
-    carry.sampler = _restore(arrays, "sampler", shapes["sampler"])
-    carry.augment = _restore(arrays, "augment", shapes["augment"])
+    for name, slot in _shapes(carry, as_plan(plan), spec, n_offline).items():
+        carry.slots[name] = slot._replace(
+            state=_restore(arrays, f"slots.{name}", slot.state),
+            batch_state=_restore(arrays, f"samplers.{name}", slot.batch_state),
+            augment_state=_restore(arrays, f"augmentations.{name}", slot.augment_state),
+        )
     names = sorted({k.split("/")[1] for k in arrays if k.startswith("sums/")})
     carry.sums = {n: (jnp.asarray(arrays[f"sums/{n}/total"]), jnp.asarray(arrays[f"sums/{n}/count"])) for n in names}
     if manifest["fleet"] and world is not None:
@@ -141,7 +145,8 @@ def _arrays(carry: Carry) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, slot in carry.slots.items():
         out |= named_leaves(f"slots.{name}", slot.state)
-    out |= named_leaves("sampler", carry.sampler) | named_leaves("augment", carry.augment)
+        out |= named_leaves(f"samplers.{name}", slot.batch_state)
+        out |= named_leaves(f"augmentations.{name}", slot.augment_state)
     for name, (total, count) in carry.sums.items():
         out |= {f"sums/{name}/total": total, f"sums/{name}/count": count}
     if carry.fleet is not None:
@@ -149,21 +154,19 @@ def _arrays(carry: Carry) -> dict[str, Any]:
     return out
 
 
-def _shapes(carry: Carry, plan: Plan, spec: Spec, n_offline: int) -> tuple[dict[str, Learner], dict[str, Any]]:
-    """Structures of all states, found by walking the run's doors without computing anything."""
+def _shapes(carry: Carry, plan: Plan, spec: Spec, n_offline: int) -> dict[str, Slot]:
+    """Structures of all slots, found by walking the run's doors without computing anything."""
     make = lambda: replay.empty(1, n_offline, spec.observation, spec.action, spec.dtype)  # noqa: E731
     offline, online = jax.eval_shape(make), jax.eval_shape(lambda: carry.online)
     keys = jax.eval_shape(lambda: keys_of(carry.seeds, DOOR))
-    learners: dict[str, Learner] = {}
-    shapes: dict[str, Any] = {"slots": {}, "sampler": (), "augment": ()}
+    slots: dict[str, Slot] = {}
     for index in range(len(carry.history) + carry.entered):
         phase = plan(carry.history[:index])
         assert phase is not None
-        door = entering(phase, index, spec, dict(learners))
-        state, shapes["sampler"], shapes["augment"] = jax.eval_shape(door, keys, shapes["slots"], offline, online)
-        learners[phase.slot] = phase.learner
-        shapes["slots"][phase.slot] = state
-    return learners, shapes
+        states = {name: learning_of(slot) for name, slot in slots.items()}
+        learning = jax.eval_shape(entering(phase, index, spec, dict(slots)), keys, states, offline, online)
+        slots[phase.slot] = slot_of(phase, learning)
+    return slots
 
 
 def _restore(arrays: dict[str, np.ndarray], prefix: str, template: Any) -> Any:

@@ -91,12 +91,9 @@ def _run(
     saved = time.monotonic()
     records = engine.run(
         decided.recipe.phases,
-        task.spec,
+        task,
         seeds,
         decided.recipe.units,
-        data=task.dataset(),
-        world=task.world,
-        horizon=task.horizon,
         carry=carry,
         keep_rows=True,
     )

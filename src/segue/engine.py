@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from segue.fleet import Episode, Fleet, Step
 from segue.optim import first_not_finite
 from segue.phases import Phase
 from segue.replay import Data, Replay, Units, View
-from segue.types import Agent, Array, Augmentation, Door, Learner, Sampler, SegueError, Slot, Spec, State, World
+from segue.types import Agent, Array, Augmentation, Door, Learner, Sampler, SegueError, Slot, Spec, State, Task
 
 INIT, UPDATE, ACT, DOOR = range(4)  # streams of random numbers of a seed
 PULSE = 0.4  # seconds between records when nothing else is due
@@ -48,11 +48,11 @@ class Carry:
     """Facts of the finished phases, in order (JSON); a plan decides from them, so a resumed run decides alike."""
     entered: bool = False
     """Whether the current phase has begun."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """JSON about the current phase, which the caller may add to; it becomes the phase's entry in `history`."""
     tick: int = 0
     environment_steps: int = 0
     updates: int = 0
-    sampler: State = ()
-    augment: State = ()
     sums: dict[str, tuple[Array, Array]] = field(default_factory=dict)
     """Sums and counts (S,) of each metric since the last log."""
     fleet: Fleet | None = None
@@ -80,8 +80,11 @@ class Record:
     metrics: dict[str, np.ndarray] = field(default_factory=dict)
     """Means (S,) since the last log; NaN where nothing was computed."""
     episodes: tuple[Episode, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
-    """JSON that the caller may add to at a phase's end; the plan sees it in its history."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """JSON about the phase, which the caller may add to: a plan sees it in its history once the phase is over."""
+        return self.carry.facts
 
     @property
     def slot(self) -> Slot:
@@ -175,21 +178,29 @@ def act(agent: Agent, explore: bool, state: State, observation: Array, keys: Arr
     return for_seeds(seed, state, observation, keys)
 
 
-def entering(phase: Phase, index: int, spec: Spec, learners: dict[str, Learner]) -> Callable[..., Any]:
-    """Return the program of a phase's door: (keys, states, offline, online) -> (learner, sampler, augmentation)."""
+def entering(phase: Phase, index: int, spec: Spec, slots: dict[str, Slot]) -> Callable[..., Learning]:
+    """Return the program of a phase's door: (keys, slots' states, offline, online) -> what its slot holds."""
 
-    def doors(keys: Array, states: dict[str, State], offline: Replay, online: Replay) -> Any:
-        def seed(world: Array, key: Array, states: dict[str, State]) -> tuple[State, State, State]:
+    def doors(keys: Array, states: dict[str, Learning], offline: Replay, online: Replay) -> Learning:
+        def seed(world: Array, key: Array, states: dict[str, Learning]) -> Learning:
             k_learner, k_sampler, k_augment = jax.random.split(jax.random.fold_in(key, index), 3)
-            slots = {name: Slot(learners[name], state) for name, state in states.items()}
-            door = Door(spec, slots, View(offline, jnp.int32(0), 0.0), View(online, world, 1.0))
+            here = {
+                name: slots[name]._replace(state=s.learner, batch_state=s.sampler, augment_state=s.augment)
+                for name, s in states.items()
+            }
+            door = Door(spec, here, View(offline, jnp.int32(0), 0.0), View(online, world, 1.0))
+            old = here.get(phase.slot) if phase.enter is None else None
+            same_batch = old is not None and old.batch == phase.batch
+            same_augment = old is not None and old.augment == phase.augment
             if phase.enter is not None:
-                state = phase.enter(slots, phase.learner.init(k_learner, spec))
-            elif phase.slot in slots:
-                state = slots[phase.slot].state
+                state = phase.enter(here, phase.learner.init(k_learner, spec))
             else:
-                state = phase.learner.init(k_learner, spec)
-            return state, phase.batch.init(k_sampler, door), phase.augment.init(k_augment, door)
+                state = phase.learner.init(k_learner, spec) if old is None else old.state
+            return Learning(
+                state,
+                old.batch_state if old is not None and same_batch else phase.batch.init(k_sampler, door),
+                old.augment_state if old is not None and same_augment else phase.augment.init(k_augment, door),
+            )
 
         return for_seeds(seed, jnp.arange(keys.shape[0]), keys, states)
 
@@ -198,50 +209,59 @@ def entering(phase: Phase, index: int, spec: Spec, learners: dict[str, Learner])
 
 def enter(carry: Carry, phase: Phase, index: int, spec: Spec, offline: Replay) -> None:
     """Take all seeds through a phase's door."""
-    learners = {name: slot.learner for name, slot in carry.slots.items()}
-    states = {name: slot.state for name, slot in carry.slots.items()}
-    program = jax.jit(entering(phase, index, spec, learners))
-    state, carry.sampler, carry.augment = program(keys_of(carry.seeds, DOOR), states, offline, carry.online)
-    carry.slots = carry.slots | {phase.slot: Slot(phase.learner, state)}
+    states = {name: learning_of(slot) for name, slot in carry.slots.items()}
+    program = jax.jit(entering(phase, index, spec, carry.slots))
+    learning = program(keys_of(carry.seeds, DOOR), states, offline, carry.online)
+    carry.slots = carry.slots | {phase.slot: slot_of(phase, learning)}
     carry.entered, carry.tick, carry.sums = True, 0, {}
+
+
+def learning_of(slot: Slot) -> Learning:
+    """What a slot has learned."""
+    return Learning(slot.state, slot.batch_state, slot.augment_state)
+
+
+def slot_of(phase: Phase, learning: Learning) -> Slot:
+    """Return the slot that a phase trains, with what it has learned."""
+    return Slot(phase.learner, learning.learner, phase.batch, learning.sampler, phase.augment, learning.augment)
 
 
 def run(
     plan: Plan | Sequence[Phase],
-    spec: Spec,
+    task: Task,
     seeds: Sequence[int],
     units: Units,
     *,
-    data: Data | None = None,
-    world: Callable[[], World] | None = None,
-    horizon: int = 1000,
     capacity: int = 1_000_000,
     carry: Carry | None = None,
     keep_rows: bool = False,
 ) -> Iterator[Record]:
-    """Run phases with all seeds side by side and yield where they stand.
+    """Run phases on a task with all seeds side by side and yield where they stand.
 
     `plan` is a tuple of phases, or a function from the facts of the finished phases to the next phase (None: done).
-    `data` is shared by all seeds; `world` makes one simulator (asked for once per seed when a phase first collects).
+    The task's dataset is shared by all seeds; each seed gets a world of its own when a phase first collects.  Where
+    `units.failure` is None, the task's own failure reward stands.
     `capacity` bounds own experience per seed (oldest out first).  `carry` continues a run.  With `keep_rows`,
     environment steps are kept in `carry.unsaved` until the caller takes them.
 
     Raises `SegueError` before anything compiles when the parts do not fit, and when a number stops being finite.
     """
-    following = as_plan(plan)
+    following, spec = as_plan(plan), task.spec
     if carry is None:
         longest = capacity if callable(plan) else sum(p.ticks * p.collect for p in plan)
         carry = new_carry(seeds, spec, min(capacity, longest))
-    source = _Offline(data, spec)
+    source = _Offline(task.dataset(), spec)
     while (phase := following(carry.history)) is not None:
-        yield from _phase(phase, carry, spec, phase.units or units, source, world, horizon, keep_rows)
+        here = phase.units or units
+        here = replace(here, failure=task.failure) if here.failure is None else here
+        yield from _phase(phase, carry, task, here, source, keep_rows)
         carry.entered = False
 
 
 def new_carry(seeds: Sequence[int], spec: Spec, capacity: int) -> Carry:
     """Return a carry before its first phase."""
     if len(set(seeds)) != len(seeds) or not seeds:
-        raise SegueError(f"seeds {list(seeds)}: give at least one seed, each of them once")
+        raise SegueError(f"seeds {list(seeds)}: give at least one seed, none twice")
     return Carry(tuple(seeds), replay.empty(len(seeds), capacity, spec.observation, spec.action, spec.dtype))
 
 
@@ -270,29 +290,21 @@ class _Offline:
         return self.replay
 
 
-def _phase(
-    phase: Phase,
-    carry: Carry,
-    spec: Spec,
-    units: Units,
-    source: _Offline,
-    world: Callable[[], World] | None,
-    horizon: int,
-    keep_rows: bool,
-) -> Iterator[Record]:
+def _phase(phase: Phase, carry: Carry, task: Task, units: Units, source: _Offline, keep_rows: bool) -> Iterator[Record]:
     index = len(carry.history)
     offline = source.within(units)
     if units != carry.units and carry.rewards:
         carry.online = replay.with_returns(carry.online, carry.rewards, units)
     carry.units = units
-    check_phase(phase, carry, len(source.data) if source.data is not None else 0, world)
-    if phase.collect and carry.fleet is None and world is not None:
-        carry.fleet = Fleet(world, carry.seeds)
+    check_phase(phase, carry, 0 if source.data is None else len(source.data))
+    if phase.collect and carry.fleet is None:
+        carry.fleet = Fleet(task.world, carry.seeds)
     resumed = carry.entered
     if not resumed:
-        enter(carry, phase, index, spec, offline)
-    facts = {"phase": phase.name, "ticks": phase.ticks}
-    record = partial(Record, phase, index, facts=facts, carry=carry)
+        enter(carry, phase, index, task.spec, offline)
+    if not resumed:
+        carry.facts = {"phase": phase.name, "ticks": phase.ticks}
+    record = partial(Record, phase, index, carry=carry)
     updates_before = carry.updates - carry.tick * phase.updates
     update_keys, act_keys = keys_of(carry.seeds, UPDATE), keys_of(carry.seeds, ACT)
     finished: list[Episode] = []
@@ -304,10 +316,10 @@ def _phase(
         return record(carry.tick, carry.environment_steps, carry.updates, episodes=episodes, **events)
 
     def learn(count: int) -> None:
-        learning = Learning(carry.slots[phase.slot].state, carry.sampler, carry.augment)
+        learning = learning_of(carry.slots[phase.slot])
         if not carry.sums:
             carry.sums = no_sums(phase, units, learning, offline, carry.online, update_keys)
-        (state, carry.sampler, carry.augment), carry.sums = advance(
+        learning, carry.sums = advance(
             phase.learner,
             phase.batch,
             phase.augment,
@@ -321,7 +333,7 @@ def _phase(
             jnp.int32(carry.updates - updates_before),
             jnp.int32(count),
         )
-        carry.slots[phase.slot] = Slot(phase.learner, state)
+        carry.slots[phase.slot] = slot_of(phase, learning)
         carry.updates += count
 
     def policy(state: State, actor: Any) -> Array:
@@ -347,7 +359,7 @@ def _phase(
             carry.unsaved.append(step)
         for w, episode in ended.items():
             length = len(episode.rewards)
-            padded = np.zeros(max(horizon, length), np.float32)
+            padded = np.zeros(max(task.horizon, length), np.float32)
             terminated = np.zeros(length, np.bool_)
             terminated[-1] = step.terminated[w]
             padded[:length] = replay.returns_to_go(np.asarray(episode.rewards, np.float32), terminated, units)
@@ -374,7 +386,8 @@ def _phase(
         carry.tick += 1
 
     if not resumed:
-        yield here(begins=True, evaluates=index == 0)
+        nothing = phase.ticks == 0
+        yield here(begins=True, ends=nothing, evaluates=index == 0 or nothing)
     pace, spoke = 1, time.monotonic()
     while carry.tick < phase.ticks:
         due = next_stop(phase, carry.tick)
@@ -398,7 +411,7 @@ def _phase(
             events["evaluates"] |= events["ends"]
             yield here(metrics=metrics, **events)
             spoke = time.monotonic()
-    carry.history = (*carry.history, facts)
+    carry.history = (*carry.history, carry.facts)
 
 
 def next_stop(phase: Phase, tick: int) -> int:
@@ -426,13 +439,11 @@ def no_sums(
     return {k: (jnp.zeros(len(keys)), jnp.zeros(len(keys), jnp.int32)) for k in metrics}
 
 
-def check_phase(phase: Phase, carry: Carry, n_offline: int, world: Any) -> None:
+def check_phase(phase: Phase, carry: Carry, n_offline: int) -> None:
     """Fail at the door: refuse a phase whose parts do not fit, naming both sides."""
     where = f"phase '{phase.name}'"
     if phase.ticks < 0 or phase.collect < 0 or phase.updates < 0 or phase.log_every < 1 or phase.evaluate_every < 0:
         raise SegueError(f"{where}: ticks, collect, updates and intervals must not be negative (log_every at least 1)")
-    if phase.collect and world is None:
-        raise SegueError(f"{where} collects {phase.collect} steps a tick, but the task has no environment to step")
     if phase.actor is not None and phase.actor not in carry.slots:
         known = ", ".join(sorted(carry.slots)) or "none yet"
         raise SegueError(

@@ -26,7 +26,7 @@ class Trajectory(NamedTuple):
     action: np.ndarray
     reward: np.ndarray
     terminated: np.ndarray
-    success: bool
+    success: float
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Evaluator:
                         np.stack(acted),
                         np.asarray(rewards, np.float64),
                         np.asarray(ends, np.bool_),
-                        any(wins),
+                        float(wins[-1]),
                     )
                     begin(w)
         return tuple(done[e] for e in range(self.episodes))

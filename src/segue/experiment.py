@@ -77,7 +77,7 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
     carry = engine.new_carry(request.seeds, task.spec, 1)
     steps = 0
     for phase in recipe.phases:
-        engine.check_phase(phase, carry, 0 if data is None else len(data), task.world)
+        engine.check_phase(phase, carry, 0 if data is None else len(data))
         carry.slots[phase.slot] = Slot(phase.learner, ())
         steps += phase.ticks * phase.collect
         most = jnp.full(len(request.seeds), min(steps, 1), jnp.int32)

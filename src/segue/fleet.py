@@ -7,6 +7,7 @@ simulator; and since a world is reset here and by nobody else, no autoreset's fa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -50,7 +51,7 @@ class Open:
 
     actions: list[np.ndarray] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
-    success: bool = False
+    success: float = math.nan
 
 
 class Fleet:
@@ -84,7 +85,7 @@ class Fleet:
         for w in range(len(self.worlds)):
             self.open[w].actions.append(action[w])
             self.open[w].rewards.append(float(reward[w]))
-            self.open[w].success |= bool(success[w])
+            self.open[w].success = float(success[w])
             if terminated[w] or truncated[w]:
                 ended[w] = self.open[w]
                 self.episodes[w] += 1
@@ -107,7 +108,7 @@ class Fleet:
                 observation, reward, _, _, success = world.step(action)
                 self.open[w].actions.append(action)
                 self.open[w].rewards.append(float(reward))
-                self.open[w].success |= success
+                self.open[w].success = float(success)
             if not np.array_equal(observation, snapshot["observation"][w]):
                 raise SegueError(
                     f"seed {self.seeds[w]}: the environment did not repeat its open episode after reset(seed) and the "

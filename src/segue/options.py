@@ -23,6 +23,13 @@ def option(default: Any, *, when: Callable[[Any], bool], why: str) -> Any:
     return field(default=default, metadata={"when": when, "why": why})
 
 
+def require(owner: Any, **conditions: bool) -> None:
+    """Raise `SegueError` naming the first option whose condition does not hold."""
+    for name, holds in conditions.items():
+        if not holds:
+            raise SegueError(f"{type(owner).__name__}: {name}={getattr(owner, name)} is out of range")
+
+
 def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
     """All options below a dataclass, by path; classes of nested parts appear as `path.type`."""
     out: dict[str, Any] = {}

@@ -41,6 +41,10 @@ class Units:
     failure: float | None = None
     continuing: bool = False
 
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.discount < 1.0:
+            raise SegueError(f"units.discount is {self.discount}; it must be at least 0 and below 1")
+
     def reward(self, raw: Array) -> Array:
         """Rewards (...) in the learner's units."""
         return raw * self.scale + self.shift

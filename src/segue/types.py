@@ -49,10 +49,18 @@ class Spec:
 
 
 class Slot(NamedTuple):
-    """A named place in a run: an agent and what it has learned so far (a pytree; leading axis = seeds)."""
+    """A named place in a run: an agent and what it has learned so far (pytrees; leading axis = seeds).
+
+    The sampler and the augmentation that serve the slot learn too; a later phase that trains the slot with the same
+    ones goes on with what they have learned.
+    """
 
     learner: Learner
     state: State
+    batch: Sampler | None = None
+    batch_state: State = ()
+    augment: Augmentation | None = None
+    augment_state: State = ()
 
 
 class Door(NamedTuple):
@@ -125,8 +133,11 @@ class World(Protocol):
         """Begin an episode that is a deterministic function of `seed` and the actions."""
         ...
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, bool]:
-        """Return (next observation, raw reward, terminated, truncated, success so far in this episode)."""
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, float]:
+        """Return (next observation, raw reward, terminated, truncated, success so far in this episode).
+
+        Success is 1 or 0, and NaN where the task does not say what success is.
+        """
         ...
 
     def close(self) -> None:

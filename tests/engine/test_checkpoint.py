@@ -12,8 +12,8 @@ import pytest
 from segue import checkpoint, engine
 from segue.engine import run
 from segue.types import SegueError
-from tests.engine.test_run import DATA, finish, plan, same
-from tests.toys import HORIZON, SPEC, UNITS, Corridor
+from tests.engine.test_run import DATA, TASK, finish, plan, same
+from tests.toys import SPEC, UNITS, Corridor
 
 SEEDS = (0, 1)
 
@@ -23,15 +23,14 @@ def test_resume_is_exact(stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(engine, "PULSE", 0.0)  # a record after every tick
     phases = plan()
     whole, records = finish(phases, SEEDS)
-    options = {"data": DATA, "world": Corridor, "horizon": HORIZON}
-    for seen, record in enumerate(run(phases, SPEC, SEEDS, UNITS, keep_rows=True, **options)):
+    for seen, record in enumerate(run(phases, TASK, SEEDS, UNITS, keep_rows=True)):
         if seen in (stop - 1, stop):
             checkpoint.save(tmp_path, record.carry, {"seen": seen})
         if seen == stop:
             break
     carry, extra = checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor)
     assert extra == {"seen": stop}
-    rest = list(run(phases, SPEC, SEEDS, UNITS, carry=carry, **options))
+    rest = list(run(phases, TASK, SEEDS, UNITS, carry=carry))
     same(whole, carry)
     for name, a, b in zip(whole.online._fields, jax.device_get(whole.online), jax.device_get(carry.online)):
         np.testing.assert_array_equal(a, b, err_msg=name)
@@ -43,7 +42,7 @@ def test_resume_is_exact(stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def saved(folder: Path) -> None:
-    for record in run(plan(2, 5), SPEC, SEEDS, UNITS, data=DATA, world=Corridor, horizon=HORIZON, keep_rows=True):
+    for record in run(plan(2, 5), TASK, SEEDS, UNITS, keep_rows=True):
         if record.begins or record.ends:
             checkpoint.save(folder, record.carry)
 

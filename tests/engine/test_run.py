@@ -14,9 +14,10 @@ from segue.phases import Phase, fresh
 from segue.replay import Units
 from segue.samplers import Mix, Union
 from segue.types import SegueError
-from tests.toys import HORIZON, SPEC, UNITS, Corridor, corridor_data, small_cql
+from tests.toys import HORIZON, UNITS, CorridorTask, corridor_data, small_cql
 
 DATA = corridor_data()
+TASK = CorridorTask(DATA)
 
 
 def plan(offline: int = 7, online: int = 30) -> tuple[Phase, ...]:
@@ -29,7 +30,7 @@ def plan(offline: int = 7, online: int = 30) -> tuple[Phase, ...]:
 
 def finish(phases: Any, seeds: tuple[int, ...], **options: Any) -> tuple[Carry, list[Any]]:
     records, carry = [], None
-    for record in run(phases, SPEC, seeds, UNITS, data=DATA, world=Corridor, horizon=HORIZON, **options):
+    for record in run(phases, TASK, seeds, UNITS, **options):
         carry = record.carry
         records.append(record)
     assert carry is not None
@@ -132,7 +133,7 @@ def test_plan_decides_from_facts() -> None:
         return Phase(f"try{len(history)}", agent, 2, batch=Mix(8))
 
     names = []
-    for record in run(decide, SPEC, (0,), UNITS, data=DATA, capacity=10):
+    for record in run(decide, TASK, (0,), UNITS, capacity=10):
         if record.ends:
             names.append(record.phase.name)
             record.facts["good"] = len(names) == 2
@@ -168,5 +169,5 @@ def test_divergence_is_named() -> None:
 
     bad = replace(DATA, reward=np.full_like(DATA.reward, 1e25))
     with pytest.raises(engine.Diverged, match=r"agent\.\w+.*not finite"):
-        for _ in run(plan(), SPEC, (0, 1), UNITS, data=bad, world=Corridor, horizon=HORIZON):
+        for _ in run(plan(), CorridorTask(bad), (0, 1), UNITS):
             pass

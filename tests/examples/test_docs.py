@@ -6,7 +6,7 @@ import ast
 import importlib
 import re
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 import segue
 from segue import cli
-from tests.toys import HORIZON, SPEC, UNITS, Corridor, corridor_data, small_cql
+from tests.toys import UNITS, CorridorTask, corridor_data, small_cql
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -94,23 +94,6 @@ def dotted(node: ast.expr) -> list[str]:
     return steps if isinstance(node, ast.Name) and node.id == "segue" else []
 
 
-@dataclass(frozen=True)
-class Toy:
-    """The corridor as far as the page's functions need it."""
-
-    spec = SPEC
-    horizon = HORIZON
-
-    def dataset(self) -> segue.Data:
-        return corridor_data()
-
-    def world(self) -> Corridor:
-        return Corridor()
-
-    def score(self, raw_return: Any, success: Any) -> Any:
-        return 100.0 * success
-
-
 @pytest.fixture(scope="module")
 def page() -> dict[str, Any]:
     """Names that docs/fitting_the_rest.md defines, with one small agent standing for all that are to come."""
@@ -130,7 +113,7 @@ def shrunk(phase: segue.Phase, ticks: int) -> segue.Phase:
 def test_ooo_runs(page: dict[str, Any]) -> None:
     """Explore with a bonus, then exploit without it (WSRL's shape runs in examples/compose_phases.py)."""
     phases = [shrunk(p, 30 if p.collect else 2) for p in page["ooo"][:2]] + [shrunk(page["exploiter"](14), 2)]
-    records = list(segue.run(phases, SPEC, (0,), UNITS, data=corridor_data(), world=Corridor, horizon=HORIZON))
+    records = list(segue.run(phases, CorridorTask(corridor_data()), (0,), UNITS))
     assert [r.phase.name for r in records if r.ends] == ["offline", "explore", "exploit-14"]
     assert [r.phase.name for r in records if "bonus" in r.metrics] == ["offline", "explore"]
 
@@ -153,5 +136,5 @@ def test_subroutine_runs(page: dict[str, Any], monkeypatch: pytest.MonkeyPatch) 
     for name in ("online", "retrain"):
         monkeypatch.setitem(page, name, shrunk(page[name], 3))
     monkeypatch.setitem(page, "CYCLES", 2)
-    told = page["subroutine"](Toy(), (0, 1), UNITS)
+    told = page["subroutine"](CorridorTask(corridor_data()), (0, 1), UNITS)
     assert told == ["online", "retrain", "online", "retrain"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
 
@@ -40,7 +41,9 @@ def describe(agent: Any) -> dict[str, Any]:
     out: dict[str, Any] = {"type": type(agent).__name__}
     for f in fields(agent):
         value = getattr(agent, f.name)
-        out[f.name] = describe(value) if is_dataclass(value) else value
+        # Strict JSON has no infinities; `build` turns the word back into the number.
+        infinite = isinstance(value, float) and math.isinf(value)
+        out[f.name] = describe(value) if is_dataclass(value) else str(value) if infinite else value
     return out
 
 
@@ -60,5 +63,7 @@ def build(description: dict[str, Any]) -> Agent:
             values[key] = build(value)
         elif isinstance(value, list):
             values[key] = tuple(value)
+        elif value in ("inf", "-inf"):
+            values[key] = float(value)
     agent: Agent = AGENTS[name].agent(**values)
     return agent

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from segue.agents.sac import SAC
 from segue.nets import Critics, squash
 from segue.optim import Trained, descend, polyak, trained
-from segue.options import option
+from segue.options import option, require
 from segue.types import Array, Key, Metrics, Spec, Transition
 
 
@@ -72,6 +72,9 @@ class CQL:
     """Initial log alpha'."""
     clip_minimum: float = -jnp.inf
     clip_maximum: float = jnp.inf
+
+    def __post_init__(self) -> None:
+        require(self, samples=self.samples > 0, soft_maximum_temperature=self.soft_maximum_temperature > 0)
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state."""

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from segue.nets import Critics, Initialiser, TanhGaussian, squash
 from segue.optim import Trained, descend, polyak, trained
-from segue.options import option
-from segue.types import Array, Key, Metrics, Spec, Transition
+from segue.options import option, require
+from segue.types import Array, Key, Metrics, SegueError, Spec, Transition
 
 
 class State(NamedTuple):
@@ -56,9 +56,25 @@ class SAC:
     target_samples: int = 1
     """Actions per next observation; above 1 the backup takes the best of them (max-target backup)."""
 
+    def __post_init__(self) -> None:
+        require(
+            self,
+            actor_hidden=all(n > 0 for n in self.actor_hidden),
+            critic_hidden=all(n > 0 for n in self.critic_hidden),
+            critics=self.critics > 0,
+            actor_learning_rate=self.actor_learning_rate >= 0,
+            critic_learning_rate=self.critic_learning_rate >= 0,
+            temperature_learning_rate=self.temperature_learning_rate >= 0,
+            target_rate=0 < self.target_rate <= 1,
+            temperature=self.temperature > 0,
+            target_samples=self.target_samples > 0,
+        )
+
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies of the critics."""
         k_actor, k_critic = jax.random.split(key)
+        if len(spec.observation) != 1:
+            raise SegueError(f"SAC and CQL take flat observations; the task's have the shape {spec.observation}")
         (size,) = spec.observation
         nets: dict[str, Any] = {
             "initialiser": self.initialiser,

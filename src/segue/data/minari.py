@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,16 +28,7 @@ def read_minari(
     Actions are scaled from the dataset's bounds to [-1, 1] and kept within +-`clip_action`.
     Raises `SegueError` if Minari is absent, the dataset cannot be had, or its spaces are not continuous.
     """
-    minari = need("minari", "minari", "reading a Minari dataset")
-    try:
-        folder = Path(dataset)
-        if folder.is_dir():
-            log = minari.MinariDataset(folder if (folder / "metadata.json").exists() else folder / "data")
-        else:
-            log = minari.load_dataset(str(dataset), download=True)
-    except Exception as error:  # Minari raises what its storage and its network raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SegueError(f"minari {dataset}: cannot be read or downloaded ({reason}); check the id or path") from error
+    log = _open(dataset)
     low, high = action_bounds(log.action_space, f"minari {dataset}")
     bound = 1.0 if clip_action is None else clip_action
 
@@ -52,6 +43,43 @@ def read_minari(
             }
 
     return from_episodes(episodes(), source=f"minari:{dataset}")
+
+
+class Environment(NamedTuple):
+    """What a Minari dataset says about its environment."""
+
+    env: str
+    kwargs: dict[str, Any]
+    horizon: int
+    keys: tuple[str, ...]
+
+
+def read_environment(dataset: str | Path) -> Environment:
+    """Return the environment that a Minari dataset was logged in; `keys` are those of a dictionary observation.
+
+    Raises `SegueError` if the dataset cannot be had, or does not name its environment and its time limit.
+    """
+    log = _open(dataset)
+    spec = log.spec.env_spec
+    if spec is None or spec.max_episode_steps is None:
+        raise SegueError(
+            f"minari {dataset}: does not name its environment with a time limit; use GymTask.custom with read_minari"
+        )
+    spaces = getattr(log.observation_space, "spaces", {})
+    keys = tuple(spaces) if isinstance(spaces, Mapping) else ()
+    return Environment(spec.id, dict(spec.kwargs), int(spec.max_episode_steps), keys)
+
+
+def _open(dataset: str | Path) -> Any:
+    minari = need("minari", "minari", "reading a Minari dataset")
+    try:
+        folder = Path(dataset)
+        if folder.is_dir():
+            return minari.MinariDataset(folder if (folder / "metadata.json").exists() else folder / "data")
+        return minari.load_dataset(str(dataset), download=True)
+    except Exception as error:  # Minari raises what its storage and its network raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SegueError(f"minari {dataset}: cannot be read or downloaded ({reason}); check the id or path") from error
 
 
 def flatten(observation: Any, keys: tuple[str, ...], where: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -131,7 +132,7 @@ def _assign_phase(phase: Phase, words: list[str], value: Any, path: str) -> tupl
         if not phase.collect:
             raise SegueError(f"{path}: phase '{phase.name}' takes no environment steps, so it has no utd_ratio")
         updates = options.parse(path, value, float) * phase.collect
-        if updates != int(updates) or updates < 0:
+        if not math.isfinite(updates) or updates != int(updates) or updates < 0:
             raise SegueError(f"{path}: {value} x {phase.collect} steps a tick is not a whole number of updates")
         return replace(phase, updates=int(updates)), "updates"
     return options.assign(phase, words, value, path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segue.data.d4rl import attributes
+from segue.data.minari import read_environment
 from segue.data.pointmaze import MAZES
 from segue.tasks.layouts import BINARY, LAYOUTS
 from segue.tasks.scores import SUCCESS
@@ -18,6 +19,7 @@ from segue.types import SegueError
 
 FOLDER = "SEGUE_DATA"  # the environment variable that names the folder of the files below
 PREFIX = "hdf5:"
+MINARI = "minari:"
 QUERIES = {"": "env", "reward=binary": "success-1"}  # what may stand behind "?" in a task's name -> reward rule
 FILES = {  # task -> (file in $SEGUE_DATA, reward rule)
     "antmaze-umaze-diverse": ("antmaze-umaze-diverse.hdf5", "env"),
@@ -50,6 +52,8 @@ def find_task(name: str) -> GymTask:
         if query not in QUERIES:
             raise SegueError(f"{name}: nothing is known of '?{query}'; write '?reward=binary' or nothing")
         return task_from_file(path, reward=QUERIES[query])
+    if name.startswith(MINARI):
+        return _from_minari(name)
     for maze, facts in MAZES.items():
         if name == f"pointmaze-{maze}":
             options = {"reset_cell": facts.reset_cell, "goal_cell": facts.goal_cell}
@@ -83,7 +87,10 @@ def task_from_file(path: str | Path, name: str | None = None, reward: str = "env
     except json.JSONDecodeError as error:
         raise SegueError(f"{path}: attribute 'env_kwargs' is not JSON ({error}); repair it") from error
     options: dict[str, Any] = {key: attrs[key] for key in ("reset_cell", "goal_cell") if key in attrs}
-    horizon = int(attrs["max_episode_steps"])
+    try:
+        horizon = int(attrs["max_episode_steps"])
+    except (TypeError, ValueError) as error:
+        raise SegueError(f"{path}: attribute 'max_episode_steps' is not a whole number; repair it") from error
     return _from_facts(
         name or Path(path).stem,
         str(attrs["env_id"]),
@@ -93,6 +100,19 @@ def task_from_file(path: str | Path, name: str | None = None, reward: str = "env
         reward,
         f"d4rl:{path}",
         where=f"{path}: ",
+    )
+
+
+def _from_minari(name: str) -> GymTask:
+    """Return the task of a Minari dataset: its own environment, and all keys of a dictionary observation in order."""
+    facts = read_environment(name.removeprefix(MINARI))
+    return GymTask(
+        name=name,
+        env=facts.env,
+        horizon=facts.horizon,
+        env_kwargs=pairs(facts.kwargs),
+        keys=facts.keys,
+        source=name,
     )
 
 

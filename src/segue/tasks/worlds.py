@@ -8,6 +8,8 @@ after terminated or truncated only reset() is allowed: nothing resets by itself
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -43,10 +45,14 @@ def make_env(
     if isinstance(env, str) and env not in gymnasium.registry and ":" not in env:
         robotics()
     try:
-        if isinstance(env, str):
-            made = gymnasium.make(env, max_episode_steps=horizon, disable_env_checker=True, **(kwargs or {}))
-        else:
-            made = env(**(kwargs or {}))
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # of versions that are out of date: a dataset names the one it was logged in
+            if isinstance(env, str):
+                made = gymnasium.make(env, max_episode_steps=horizon, disable_env_checker=True, **(kwargs or {}))
+            else:
+                made = env(**(kwargs or {}))
     except Exception as error:  # an environment raises what it likes
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SegueError(
@@ -103,18 +109,19 @@ class GymWorld:
         self.env, self.horizon = env, horizon
         self._keys, self._options, self._terminal = keys, dict(options or {}), terminal_success
         self._reward, self._success = REWARDS[reward], SUCCESS[success]
+        self._defined = success != "never"
         self.observation_shape, self.observation_dtype = _observation(env, keys)
         self.action_size, self._middle, self._half, self._dtype = _action(env)
-        self._step, self._succeeded, self._over = 0, False, True
+        self._step, self._succeeded, self._over = 0, math.nan, True
 
     def reset(self, seed: int) -> np.ndarray:
         """Begin an episode; return its first observation."""
         with _global_seed(seed):
             observation, _ = self.env.reset(seed=seed, options=dict(self._options) or None)
-        self._step, self._succeeded, self._over = 0, False, False
+        self._step, self._succeeded, self._over = 0, math.nan, False
         return self._flat(observation)
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, bool]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, float]:
         """Act (A,), clipped to [-1, 1]; return next observation, raw reward, terminated, truncated, success so far."""
         if self._over:
             raise SegueError(f"{_title(self.env)}: step() after the end of an episode; call reset(seed) first")
@@ -125,7 +132,8 @@ class GymWorld:
         observation, reward, terminated, cut, info = self.env.step(scaled.astype(self._dtype))
         success = bool(info["success"]) if "success" in info else self._success(bool(terminated))
         self._step += 1
-        self._succeeded |= success
+        if self._defined or "success" in info:
+            self._succeeded = max(float(success), 0.0 if math.isnan(self._succeeded) else self._succeeded)
         ended = bool(terminated) or (self._terminal and success)
         truncated = not ended and (bool(cut) or self._step >= self.horizon)
         self._over = ended or truncated
