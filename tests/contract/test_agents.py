@@ -1,0 +1,116 @@
+"""What every registered agent must do.  A new agent enters by its line in the table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segue.agents import AGENTS, CQL, build, describe
+from segue.types import Agent, Spec, Transition
+
+SPEC = Spec((5,), 3)
+ROWS = 16
+
+
+def small(name: str) -> Any:
+    """The agent with its default hyper-parameters, but narrow."""
+    agent = AGENTS[name].agent()
+    base = {"actor_hidden": [8], "critic_hidden": [8, 8], "target_samples": 2}
+    described = describe(agent)
+    if isinstance(agent, CQL):
+        return build(described | {"samples": 3, "base": described["base"] | base})
+    return build(described | base)
+
+
+def batch(seed: int = 0, **changes: Any) -> Transition:
+    rng = np.random.default_rng(seed)
+    f = lambda *s: jnp.asarray(rng.standard_normal(s), jnp.float32)  # noqa: E731
+    rows = Transition(
+        f(ROWS, 5), jnp.tanh(f(ROWS, 3)), f(ROWS), jnp.full(ROWS, 0.99), f(ROWS, 5), f(ROWS) - 1, jnp.zeros(ROWS)
+    )
+    return rows._replace(**changes)
+
+
+def equal(a: Any, b: Any) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+@pytest.fixture(scope="module", params=list(AGENTS))
+def learned(request: pytest.FixtureRequest) -> tuple[Any, Any, Any]:
+    """(agent, its jitted update, a state after one update)."""
+    agent = small(request.param)
+    update = jax.jit(agent.update)
+    state, _ = update(agent.init(jax.random.key(0), SPEC), batch(), jax.random.key(1), 0)
+    return agent, update, state
+
+
+def test_protocol_and_arrays(learned: Any) -> None:
+    agent, _, state = learned
+    assert isinstance(agent, Agent)
+    assert hash(agent) == hash(build(describe(agent)))
+    fresh = agent.init(jax.random.key(0), SPEC)
+    assert jax.tree.structure(fresh) == jax.tree.structure(state)
+    for before, after in zip(jax.tree.leaves(fresh), jax.tree.leaves(state), strict=True):
+        assert (before.shape, before.dtype, before.weak_type) == (after.shape, after.dtype, after.weak_type)
+
+
+def test_description_round_trip(learned: Any) -> None:
+    import json
+
+    agent, _, _ = learned
+    text = json.dumps(describe(agent), allow_nan=False)
+    assert build(json.loads(text)) == agent
+
+
+def test_deterministic_and_moved_by_the_key(learned: Any) -> None:
+    _, update, state = learned
+    once, again = (update(state, batch(), jax.random.key(2), 1)[0] for _ in range(2))
+    other = update(state, batch(), jax.random.key(3), 1)[0]
+    assert equal(once, again)
+    assert not equal(once, other)
+
+
+def test_seeds_do_not_mix_under_vmap(learned: Any) -> None:
+    agent, update, _ = learned
+    keys = jax.random.split(jax.random.key(5), 2)
+    states = jax.vmap(lambda k: agent.init(k, SPEC))(keys)
+    two = jax.jit(jax.vmap(agent.update, in_axes=(0, None, 0, None)))
+    both, _ = two(states, batch(), keys, 0)
+    alone, _ = update(jax.tree.map(lambda x: x[1], states), batch(), keys[1], 0)
+    for a, b in zip(jax.tree.leaves(both), jax.tree.leaves(alone), strict=True):
+        # Batched matrix products round differently; Adam's first step turns a gradient's sign into a learning rate.
+        np.testing.assert_allclose(a[1], b, atol=1e-3)
+
+
+def test_acts_in_bounds(learned: Any) -> None:
+    agent, _, state = learned
+    far = 1e3 * batch().observation
+    for explore in (False, True):
+        action = agent.act(state, far, jax.random.key(0), explore)
+        assert action.shape == (ROWS, 3)
+        assert float(jnp.max(jnp.abs(action))) <= 1.0
+    assert not equal(agent.act(state, far, jax.random.key(0), True), agent.act(state, far, jax.random.key(1), True))
+    assert equal(agent.act(state, far, jax.random.key(0), False), agent.act(state, far, jax.random.key(1), False))
+    assert agent.q(state, far, action).shape == (ROWS,)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        batch(reward=jnp.full(ROWS, -1e4)),
+        batch(action=jnp.ones((ROWS, 3))),
+        batch(mc_return=jnp.full(ROWS, jnp.nan)),
+        batch(continues=jnp.zeros(ROWS)),
+        batch(observation=1e4 * batch().observation),
+    ],
+    ids=["large reward", "saturated action", "open episodes", "all terminal", "far observation"],
+)
+def test_hostile_batches_stay_finite(learned: Any, rows: Transition) -> None:
+    _, update, state = learned
+    for step in range(3):
+        state, _ = update(state, rows, jax.random.key(step), step)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state))

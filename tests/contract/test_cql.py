@@ -1,0 +1,86 @@
+"""CQL's and Cal-QL's mathematics, by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segue.agents.cql import CQL, Candidates
+from tests.contract.test_agents import SPEC, batch, equal, small
+
+
+@pytest.mark.parametrize(("actions", "gap"), [(8, 8.946), (24, 20.04), (28, 22.81), (30, 24.20)])
+def test_gap_of_a_constant_critic(actions: int, gap: float) -> None:
+    """With a uniform policy: log 30 + A log 2 with importance sampling, log 31 without (spec 2.1)."""
+    values = Candidates(*(jnp.full((2, 4, 10), 7.0) for _ in range(3)))
+    densities = Candidates(*(jnp.full((4, 10), -actions * jnp.log(2.0)) for _ in range(3)))
+    data = jnp.full((2, 4), 7.0)
+    unknown = jnp.full(4, jnp.nan)
+    got, _ = CQL().conservative_gap(data, values, densities, unknown)
+    np.testing.assert_allclose(got, np.log(30) + actions * np.log(2), rtol=1e-6)
+    np.testing.assert_allclose(got, gap, atol=0.01)
+    plain, _ = CQL(importance_sampling=False).conservative_gap(data, values, densities, unknown)
+    np.testing.assert_allclose(plain, np.log(31), rtol=1e-6)
+
+
+def test_calibration_stops_at_the_return() -> None:
+    """Below the return no gradient flows through policy actions; random ones are never bounded; unknown never binds."""
+    values = Candidates(*(jnp.asarray(np.random.default_rng(i).normal(size=(1, 3, 4))) for i in range(3)))
+    densities = Candidates(*(jnp.zeros((3, 4)) for _ in range(3)))
+    returns = jnp.asarray([10.0, -10.0, jnp.nan])  # above all values, below all values, unknown
+
+    def gap(values: Candidates) -> jax.Array:
+        return CQL().conservative_gap(jnp.zeros((1, 3)), values, densities, returns)[0].sum()
+
+    slope = jax.grad(gap)(values)
+    for name in ("next", "current"):
+        gradient = getattr(slope, name)[0]
+        assert np.all(gradient[0] == 0)
+        assert np.all(gradient[1:] > 0)
+    assert np.all(slope.random > 0)
+    _, metrics = CQL().conservative_gap(jnp.zeros((1, 3)), values, densities, returns)
+    assert metrics["bound_rate_current"] == pytest.approx(0.5)  # of the rows whose return is known
+
+
+def test_each_loss_moves_only_its_own_part() -> None:
+    """Perturb what one part's step depends on; the others' steps must not notice (spec 0.3)."""
+    agent = small("CQL")
+    state = agent.init(jax.random.key(0), SPEC)
+
+    def after(a: CQL) -> dict:
+        return a.update(state, batch(), jax.random.key(1), jnp.int32(0))[0]._asdict()
+
+    plain = after(agent)
+    heavier = after(replace(agent, conservative_weight=50.0))
+    assert equal(plain["actor"], heavier["actor"])
+    assert equal(plain["temperature"], heavier["temperature"])
+    assert not equal(plain["critic"], heavier["critic"])
+    calmer = after(replace(agent, base=replace(agent.base, actor_learning_rate=1.0, target_entropy=-9.0)))
+    assert equal(plain["critic"], calmer["critic"])
+    assert equal(plain["multiplier"], calmer["multiplier"])
+    assert not equal(plain["actor"], calmer["actor"])
+    assert not equal(plain["temperature"], calmer["temperature"])
+
+
+@pytest.mark.parametrize(("gap", "falls"), [(-50.0, False), (50.0, True)])
+def test_multiplier_follows_the_gap(gap: float, falls: bool) -> None:
+    """alpha' falls while the gap is smaller than wanted, and rises while it is larger."""
+    agent = small("CQL")
+    agent = replace(agent, gap=gap)
+    state = agent.init(jax.random.key(0), SPEC)
+    after, _ = agent.update(state, batch(), jax.random.key(1), jnp.int32(0))
+    assert (float(after.multiplier.params) < float(state.multiplier.params)) == falls
+
+
+def test_hand_over_to_sac_is_the_identity() -> None:
+    """SAC goes on from Cal-QL's state as it is; the multiplier rides along untouched (WSRL's hand-over)."""
+    agent = small("CQL")
+    state = agent.init(jax.random.key(0), SPEC)
+    after, _ = agent.base.update(state, batch(), jax.random.key(1), jnp.int32(0))
+    assert type(after) is type(state)
+    assert equal(after.multiplier, state.multiplier)
+    assert not equal(after.critic, state.critic)

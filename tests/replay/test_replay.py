@@ -1,0 +1,126 @@
+"""Replay against a list, samplers against counting, returns against hand-computed numbers (spec 3.2)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segue import replay
+from segue.replay import Data, Units, View, returns_to_go
+from segue.samplers import Mix, Union
+from segue.types import SegueError
+
+ANTMAZE = Units(scale=10, shift=-5, failure=0.0)
+ADROIT = Units(scale=10, shift=5, failure=-1.0)
+KITCHEN = Units(continuing=True)
+
+
+@pytest.mark.parametrize(
+    ("raw", "terminated", "units", "want"),
+    [
+        ((0, 0, 0), (0, 0, 0), ANTMAZE, (-500, -500, -500)),
+        ((0, 0, 1), (0, 0, 1), ANTMAZE, (-5.0495, -0.05, 5)),
+        ((0, 1, 0), (0, 0, 0), ANTMAZE, (-4.9505, 0.05, -5)),
+        ((-1, -1, 0, 0), (0, 0, 1, 1), ADROIT, (-5.0495, -0.05, 5, 5)),
+        ((-1, 0, -1, 0), (0, 1, 0, 1), ADROIT, (-0.05, 5, -0.05, 5)),
+        ((2, 2, 2), (0, 0, 0), KITCHEN, (200, 200, 200)),
+        ((2, 2, 2), (0, 0, 1), KITCHEN, (5.9402, 3.98, 2)),
+    ],
+)
+def test_returns(raw: tuple, terminated: tuple, units: Units, want: tuple) -> None:
+    got = returns_to_go(np.asarray(raw, np.float32), np.asarray(terminated, bool), units)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 12),
+    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40),
+)
+def test_ring_is_a_list_of_the_newest_rows(capacity: int, ends: list[tuple[bool, bool]]) -> None:
+    """Two worlds whose episodes end at their own times, any capacity."""
+    ring = replay.empty(2, capacity, (1,), 1, "float32")
+    rows: list[list[list[float]]] = [[], []]  # [row number, return or NaN] per world
+    steps, start = [], [0, 0]
+    for t, ended in enumerate(ends):
+        seen = np.full((2, 1), t, np.float32)
+        reward = np.asarray([t, -t], np.float32)
+        ring = replay.append(ring, seen, seen, reward, np.zeros(2, np.float32), seen)
+        steps.append((reward, np.zeros(2, bool), np.asarray(ended)))
+        for w in range(2):
+            rows[w].append([float(t), np.nan])
+            if ended[w]:
+                raw = np.asarray([s[0][w] for s in steps[start[w] :]])
+                returns = returns_to_go(raw, np.zeros(len(raw), bool), Units())
+                padded = np.zeros(len(ends), np.float32)
+                padded[: len(raw)] = returns
+                ring = replay.close(ring, jnp.int32(w), padded, jnp.int32(len(raw)))
+                for i, value in enumerate(returns):
+                    rows[w][start[w] + i][1] = float(value)
+                start[w] = t + 1
+    again = replay.with_returns(ring, steps, Units())
+    np.testing.assert_array_equal(np.asarray(ring.mc_return), np.asarray(again.mc_return))
+    for w in range(2):
+        view = View(ring, jnp.int32(w), 1.0)
+        oldest, size = view.span(False)
+        got = view.take(oldest + jnp.arange(size))
+        newest = rows[w][-capacity:]
+        np.testing.assert_array_equal(got.observation[:, 0], [r[0] for r in newest])
+        np.testing.assert_array_equal(got.mc_return, np.asarray([r[1] for r in newest], np.float32))
+        _, closed = view.span(True)
+        assert int(closed) == max(min(capacity, len(ends)) - (len(ends) - start[w]), 0)
+
+
+def data(n: int) -> Data:
+    column = np.arange(n, dtype=np.float32)
+    flags = np.zeros(n, bool)
+    return Data(column[:, None], np.zeros((n, 1), np.float32), column, flags, flags, column[:, None])
+
+
+def views(n_offline: int, n_online: int, closed: int) -> tuple[View, View]:
+    own = replay.empty(1, max(n_online, 1), (1,), 1, "float32")
+    own = own._replace(written=jnp.full(1, n_online, jnp.int32), closed=jnp.full(1, closed, jnp.int32))
+    own = own._replace(observation=-1.0 - jnp.arange(max(n_online, 1))[None, :, None])
+    return View(replay.from_data(data(n_offline), Units()), jnp.int32(0), 0.0), View(own, jnp.int32(0), 1.0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 30), st.data())
+def test_mix_is_exact(n_offline: int, n_online: int, written: int, draw: st.DataObject) -> None:
+    closed = draw.draw(st.integers(0, written))
+    offline, online = views(5, written, closed)
+    mix = Mix(n_offline, n_online, "closed") if n_online else Mix(n_offline)
+    _, rows, _ = mix.sample((), jax.random.key(written), offline, online)
+    own = n_online if closed else 0
+    assert float(rows.online.sum()) == own
+    assert rows.online.shape == (n_offline + n_online,)
+    assert np.all(np.asarray(rows.observation[:, 0])[:n_offline] >= 0)
+    if own:
+        assert np.asarray(rows.observation[:, 0])[n_offline:].min() >= -closed
+
+
+def test_union_is_uniform() -> None:
+    offline, online = views(30, 10, 10)
+    _, rows, metrics = Union(20_000).sample((), jax.random.key(0), offline, online)
+    counts = np.unique(np.asarray(rows.observation[:, 0]), return_counts=True)[1]
+    assert len(counts) == 40
+    np.testing.assert_allclose(counts / 20_000, 1 / 40, atol=0.006)
+    assert float(metrics["offline_share"]) == pytest.approx(0.75, abs=0.02)
+
+
+def test_images_stay_bytes() -> None:
+    ring = replay.empty(1, 3, (4, 4, 3), 1, "uint8")
+    image = np.full((1, 4, 4, 3), 200, np.uint8)
+    zero = np.zeros((1,), np.float32)
+    ring = replay.append(ring, image, np.zeros((1, 1), np.float32), zero, zero, image)
+    assert ring.observation.dtype == jnp.uint8
+    assert int(View(ring, jnp.int32(0), 1.0).take(jnp.zeros(1, jnp.int32)).observation[0, 0, 0, 0]) == 200
+
+
+def test_units_refuse_a_discount_of_one() -> None:
+    with pytest.raises(SegueError, match="below 1"):
+        Units(discount=1.0)
