@@ -16,7 +16,8 @@ from segue.engine import Carry, Record, run
 from segue.evaluate import Evaluator, handover
 from segue.experiment import Request, resume, train
 from segue.phases import Phase, fresh, take
-from segue.policy import Policy, load
+from segue.policy import Policy, load, save_policy
+from segue.recipes import Recipe
 from segue.replay import Data, Units
 from segue.report import write_report
 from segue.samplers import Mix, Union
@@ -35,6 +36,7 @@ __all__ = [
     "Mix",
     "Phase",
     "Policy",
+    "Recipe",
     "Record",
     "Request",
     "SegueError",
@@ -49,6 +51,7 @@ __all__ = [
     "load",
     "resume",
     "run",
+    "save_policy",
     "take",
     "train",
     "write_report",

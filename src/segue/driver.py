@@ -23,7 +23,7 @@ from segue.progress import duration
 from segue.recipes import Resolved
 from segue.record import Fan, Jsonl, Sink, TensorBoard, WandB, to_stderr
 from segue.report import write_report
-from segue.types import SegueError, Task
+from segue.types import Agent, SegueError, Task
 
 SAVE_EVERY = 60.0  # seconds between checkpoints; overridden by SEGUE_SAVE_EVERY
 
@@ -143,8 +143,9 @@ class _Book:
             self.row(record, "episode", values, seeds=[e.seed], environment_step=e.environment_step, **clocks)
         if record.metrics:
             self.row(record, "training", record.metrics)
-        if record.evaluates:
-            slot = record.carry.slots[record.phase.actor or record.phase.slot]
+        slot = record.carry.slots[record.phase.actor or record.phase.slot]
+        # A phase may train what does not act (a density, a second critic): there is nothing to roll out or to export.
+        if record.evaluates and isinstance(slot.learner, Agent):
             result = self.evaluator(slot)
             self.row(record, "evaluation", result.values())
             if record.ends:

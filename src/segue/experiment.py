@@ -43,7 +43,8 @@ def train(
     """Do in Python what `segue run` does; return the run's folder.
 
     `seeds` is how many, or which ones.  `settings` are options by path ({"online.utd_ratio": 2}).  A run of a task
-    that is not known by name can be continued with `resume(folder, lambda name: task)`.  Raises `SegueError`.
+    that is not known by name can be continued with `resume(folder, lambda name: task)`, and one of a recipe of your
+    own with `recipe_of`.  Raises `SegueError`.
     """
     chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
     found = find_task(task) if isinstance(task, str) else task
@@ -122,8 +123,15 @@ def refuse_used(folder: Path) -> None:
         raise SegueError(f"{folder}: is not empty; give another --out")
 
 
-def resume(folder: Path, task_of: Callable[[str], Task] = find_task, stream: TextIO | None = None) -> Path:
+def resume(
+    folder: str | os.PathLike[str],
+    task_of: Callable[[str], Task] = find_task,
+    recipe_of: Callable[[str], Recipe] = find_recipe,
+    stream: TextIO | None = None,
+) -> Path:
     """Continue a run from its last checkpoint; exact, whatever stopped it.  Return the run's folder.
+
+    `task_of` and `recipe_of` find by name what a run was started with, for tasks and recipes of your own.
 
     Raises `SegueError` when the folder is no run, or when its recipe, task or dataset are not what they were.
     """
@@ -138,7 +146,7 @@ def resume(folder: Path, task_of: Callable[[str], Task] = find_task, stream: Tex
             asked["recipe"], asked["task"], tuple(asked["seeds"]), asked["settings"], tuple(asked["trackers"])
         )
         task = task_of(request.task)
-        decided = resolved(find_recipe(request.recipe), task, request.settings)
+        decided = resolved(recipe_of(request.recipe), task, request.settings)
         ready(request.trackers)
         _refuse_changed(folder, described, decided)
         data = task.dataset()

@@ -65,7 +65,7 @@ _POINTMAZE = {
     "agent.conservative_weight": 0.1,
     "agent.lagrange": False,
     "agent.samples": 4,
-    "agent.target_samples": 4,
+    "agent.target_samples": 1,
     "agent.actor_hidden": (128, 128),
     "agent.critic_hidden": (128, 128),
     "agent.actor_learning_rate": 1e-3,

@@ -1,0 +1,138 @@
+"""Updates per second of Cal-QL, and the share of this machine's matrix-product rate that they reach.
+
+    python benchmarks/updates.py                          AntMaze setting, 1, 4 and 8 seeds
+    python benchmarks/updates.py --setting pointmaze      the laptop preset
+    python benchmarks/updates.py --seeds-by vmap          the other way to run seeds (see segue.engine.for_seeds)
+    python benchmarks/updates.py --trace FOLDER           a profile of three updates, for Perfetto or TensorBoard
+
+Sampling from a replay on the device is included.  The rate of float32 matrix products (2048 x 2048) is measured in
+the same process, before and after, and the median is used: on a shared machine quote ratios, not times.
+
+What is counted is what the algorithm needs, multiply and add as two: for each critic one forward pass and the
+gradient of its parameters over 1 + 3N actions a state, the bootstrap's forward pass, the actor's value with its
+gradient in the action, and the policy.  What is recomputed, or thrown away, does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from segue import engine, replay
+from segue.agents import CQL
+from segue.recipes import find_recipe, resolve
+from segue.types import Spec
+
+SETTINGS = {"antmaze": (29, 8), "pointmaze": (4, 2)}
+
+
+def matrix_rate(size: int = 2048, repeats: int = 11) -> float:
+    """Median GFLOP/s of a float32 matrix product."""
+    a = jnp.ones((size, size))
+    product = jax.jit(lambda x: x @ x)
+    product(a).block_until_ready()
+    return statistics.median(2e-9 * size**3 / seconds(lambda: product(a)) for _ in range(repeats))
+
+
+def seconds(work: Any) -> float:
+    """Wall time of a computation, to its last result."""
+    began = time.perf_counter()
+    jax.block_until_ready(work())
+    return time.perf_counter() - began
+
+
+def layers(widths: Sequence[int]) -> list[int]:
+    """Multiply-adds of each layer for one row."""
+    return [a * b for a, b in itertools.pairwise(widths)]
+
+
+def update_gflop(agent: CQL, observation: int, action: int, batch: int) -> float:
+    """GFLOP that one update needs."""
+    critic = layers([observation + action, *agent.base.critic_hidden, 1])
+    policy = layers([observation, *agent.base.actor_hidden, 2 * action])
+    forward, backward = sum(critic), sum(critic[1:])  # no gradient in the first layer's input
+    rows = batch * (1 + 3 * agent.samples)
+    shared = batch * observation * agent.base.critic_hidden[0]  # an observation's first layer serves all its actions
+    first = rows * action * agent.base.critic_hidden[0] + shared
+    values = first + rows * sum(critic[1:])
+    parameters = values + rows * backward
+    target = batch * agent.base.target_samples * forward
+    through_actor = batch * 2 * forward
+    actor = batch * (3 * sum(policy) + sum(policy))  # its own loss; and the next observation's actions
+    per_critic = values + parameters + target + through_actor
+    return 2e-9 * (agent.base.critics * per_critic + actor)
+
+
+def one(setting: str, seeds: int, at_least: float, trace: str | None) -> tuple[float, float, float]:
+    """Seconds per update and seed (median, fastest), and GFLOP of an update."""
+    observation, action = SETTINGS[setting]
+    recipe = resolve(find_recipe("cal-ql"), setting, setting, {}).recipe
+    phase, units = recipe.phases[0], recipe.units
+    rng, n = np.random.default_rng(0), 100_000
+    column = lambda *shape: rng.standard_normal((n, *shape)).astype(np.float32)  # noqa: E731
+    ends = np.arange(n) % 200 == 199
+    data = replay.Data(
+        column(observation), np.tanh(column(action)), column(), np.zeros(n, bool), ends, column(observation)
+    )
+    carry = engine.new_carry(range(seeds), Spec((observation,), action), 1)
+    offline = replay.from_data(data, units)
+    engine.enter(carry, phase, 0, Spec((observation,), action), offline)
+    keys, zero = engine.keys_of(range(seeds), engine.UPDATE), jnp.int32(0)
+    learning = engine.learning_of(carry.slots["agent"])
+    sums = engine.no_sums(phase, units, learning, offline, carry.online, keys)
+
+    def run(count: int) -> Any:
+        nonlocal learning, sums
+        learning, sums = engine.advance(
+            phase.learner, phase.batch, phase.augment, units, learning, sums, offline, carry.online, keys, zero, zero,
+            jnp.int32(count),
+        )  # fmt: skip
+        return learning
+
+    print(f"  {seeds} seeds: compiled in {seconds(lambda: run(1)):.1f} s", flush=True)
+    once = seconds(lambda: run(1))
+    count = max(1, round(at_least / once))
+    times = [seconds(lambda: run(count)) / (count * seeds) for _ in range(7)]
+    if trace:
+        with jax.profiler.trace(trace):
+            seconds(lambda: run(3))
+    return statistics.median(times), min(times), update_gflop(phase.learner, observation, action, recipe_batch(phase))
+
+
+def recipe_batch(phase: Any) -> int:
+    """Rows of an offline batch."""
+    rows: int = phase.batch.offline
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--setting", choices=SETTINGS, default="antmaze")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 4, 8])
+    parser.add_argument("--seeds-by", choices=("default", "vmap"), default="default")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of each of the 7 timed dispatches, at least")
+    parser.add_argument("--trace", help="folder for a profile")
+    options = parser.parse_args()
+    if options.seeds_by == "vmap":
+        engine.for_seeds = lambda function, *arguments: jax.vmap(function)(*arguments)
+    before = matrix_rate()
+    rows = [(seeds, *one(options.setting, seeds, options.seconds, options.trace)) for seeds in options.seeds]
+    rate = statistics.median([before, matrix_rate()])
+    print(f"{options.setting}: {rows[0][3]:.2f} GFLOP an update; matrix products run at {rate:.0f} GFLOP/s")
+    print(f"JAX {jax.__version__} on {jax.default_backend()}, seeds by {options.seeds_by}")
+    print("seeds  ms per update and seed  fastest  updates/s of all seeds  share of the matrix rate")
+    for seeds, median, fastest, gflop in rows:
+        share = gflop / median / rate
+        print(f"{seeds:5}  {1e3 * median:22.2f}  {1e3 * fastest:7.2f}  {1 / median:22.1f}  {100 * share:22.0f} %")
+
+
+if __name__ == "__main__":
+    main()

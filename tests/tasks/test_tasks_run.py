@@ -1,0 +1,66 @@
+"""Every kind of real dataset runs from its file through both phases to a policy and a report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import segue
+
+SMALL = {
+    "agent.actor_hidden": (16,),
+    "agent.critic_hidden": (16,),
+    "agent.samples": 2,
+    "agent.target_samples": 2,
+    "offline.ticks": 4,
+    "online.ticks": 12,
+    "offline.evaluate_every": 0,
+    "online.evaluate_every": 0,
+    "offline.log_every": 2,
+    "evaluation.episodes": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("antmaze-umaze-diverse", (-500.0, 5.0)),
+        ("adroit-pen-binary", (-500.0, 5.0)),
+        ("hopper-mixed", (-1e3, 1e3)),
+    ],
+)
+def test_real_data(
+    name: str, values: tuple[float, float], shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGUE_DATA", str(shared_data))
+    folder = segue.train("cal-ql", name, 1, SMALL, folder=tmp_path / "run")
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    trained = [r for r in rows if r["kind"] == "training"]
+    assert all(np.isfinite(r["values"][k]).all() for r in trained for k in ("critic_loss", "actor_loss"))
+    task = segue.find_task(name)
+    config = json.loads((folder / "run.json").read_text())["config"]
+    units = segue.Units(**{k: config[f"units.{k}"]["value"] for k in ("scale", "shift", "discount", "failure")})
+    data = task.dataset()
+    assert data is not None
+    returns = data.mc_returns(units)
+    assert values[0] - 1e-3 <= returns.min()
+    assert returns.max() <= values[1] + 1e-3
+    handed = [r["values"] for r in rows if r["kind"] == "handover"]
+    assert len(handed) == 2
+    assert all(np.isfinite(v).all() for h in handed for v in h.values())
+    policy = segue.load(folder)
+    assert policy.act(data.observation[0]).shape == (task.spec.action,)
+    assert (folder / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_cal_ql_learns_pointmaze(tmp_path: Path) -> None:
+    """The README's main job, shorter and with two seeds: most evaluations of the last third must succeed."""
+    settings = {"online.ticks": 1500, "evaluation.episodes": 5}
+    folder = segue.train("cal-ql", "pointmaze-umaze", 2, settings, folder=tmp_path / "run")
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    late = [r["values"]["success"] for r in rows if r["kind"] == "evaluation" and r["environment_step"] >= 1000]
+    assert np.mean(late) >= 0.6, late
