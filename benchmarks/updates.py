@@ -98,8 +98,7 @@ def one(setting: str, seeds: int, at_least: float, trace: str | None) -> tuple[f
         return learning
 
     print(f"  {seeds} seeds: compiled in {seconds(lambda: run(1)):.1f} s", flush=True)
-    once = seconds(lambda: run(1))
-    count = max(1, round(at_least / once))
+    count = max(1, round(at_least / seconds(lambda: run(1))))
     times = [seconds(lambda: run(count)) / (count * seeds) for _ in range(7)]
     if trace:
         with jax.profiler.trace(trace):

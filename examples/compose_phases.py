@@ -22,12 +22,12 @@ task = segue.find_task("pointmaze-umaze")
 data = task.dataset()
 print(f"{task.name}: {len(data)} logged transitions, observations {task.spec.observation}, {task.spec.action} actions")
 
-# The learner's reward is 100 * raw.  `failure` tells Monte-Carlo returns what a step without success looks like.
-units = segue.Units(scale=100.0, discount=0.99, failure=task.failure)
+# The learner sees 10 times the raw reward; the task itself says what a step without success earns.
+units = segue.Units(scale=10.0, discount=0.99)
 
 # %% An agent is its hyper-parameters and nothing else; what it learns lives in a slot
 sac = segue.SAC(actor_hidden=(64, 64), critic_hidden=(64, 64), target_samples=4)
-cal_ql = segue.CQL(base=sac, conservative_weight=1.0, samples=4, lagrange=False)
+cal_ql = segue.CQL(base=sac, conservative_weight=0.1, samples=4, lagrange=False)
 
 # %% A phase says who learns, on which rows, while the world moves how much
 phases = (
@@ -51,7 +51,7 @@ for record in segue.run(phases, task, seeds, units):
             f"updates {record.update:4}  scores of the seeds {score}"
         )
         if record.ends:
-            ends[record.phase.name], _ = segue.handover(record.slot, units, data, result)
+            ends[record.phase.name], _ = segue.handover(record.slot, record.units, data, result)
 evaluator.close()
 
 # %% What a hand-over looks like from the critic's side, one number per seed

@@ -149,9 +149,7 @@ class _Book:
             result = self.evaluator(slot)
             self.row(record, "evaluation", result.values())
             if record.ends:
-                units = record.carry.units
-                assert units is not None
-                found, points = handover(slot, units, self.task.dataset(), result)
+                found, points = handover(slot, record.units, self.task.dataset(), result)
                 self.row(record, "handover", found, points=points)
                 save_policy(self.folder / "policy", slot, self.task.spec, self.seeds, self.facts(record))
         if record.ends:

@@ -87,6 +87,12 @@ class Record:
         return self.carry.facts
 
     @property
+    def units(self) -> Units:
+        """The phase's reward units, with the task's failure reward filled in."""
+        assert self.carry.units is not None
+        return self.carry.units
+
+    @property
     def slot(self) -> Slot:
         """The slot that the phase trains."""
         return self.carry.slots[self.phase.slot]
