@@ -110,17 +110,17 @@ def load(
     path, manifest = found
     arrays = load_file(path / "state.safetensors")
     seeds = tuple(manifest["seeds"])
-    online, rewards = _replay(folder, manifest, spec, len(seeds))
+    online, ledger = _replay(folder, manifest, spec, len(seeds))
     carry = Carry(
         seeds,
         online,
+        ledger,
         history=tuple(manifest["history"]),
         entered=manifest["entered"],
         facts=manifest["facts"],
         tick=manifest["tick"],
         environment_steps=manifest["environment_steps"],
         updates=manifest["updates"],
-        rewards=rewards,
     )
     for name, slot in _shapes(carry, as_plan(plan), spec, n_offline).items():
         carry.slots[name] = slot._replace(
@@ -194,9 +194,9 @@ def _append_rows(folder: Path, number: int, steps: list[Step]) -> dict[str, Any]
     return {"file": path.name, "rows": len(steps), "sha256": digest}
 
 
-def _replay(folder: Path, manifest: dict[str, Any], spec: Spec, worlds: int) -> tuple[Any, list[Any]]:
+def _replay(folder: Path, manifest: dict[str, Any], spec: Spec, worlds: int) -> tuple[Any, replay.Ledger]:
     """Own experience and all its rewards, from the log.  Returns are written at the phase's door."""
-    capacity, rewards = manifest["capacity"], []
+    capacity, ledger = manifest["capacity"], replay.Ledger(worlds)
     host = {
         "observation": np.zeros((worlds, capacity, *spec.observation), spec.dtype),
         "action": np.zeros((worlds, capacity, spec.action), np.float32),
@@ -222,14 +222,14 @@ def _replay(folder: Path, manifest: dict[str, Any], spec: Spec, worlds: int) -> 
         for name, target in host.items():
             target[:, at] = np.swapaxes(arrays[name], 0, 1)
         ended = arrays["terminated"] | arrays["truncated"]
-        for t in range(part["rows"]):
-            rewards.append((arrays["reward"][t], arrays["terminated"][t], ended[t]))
-            closed[ended[t]] = written + t + 1
+        ledger.add(arrays["reward"], arrays["terminated"], ended)
+        last = part["rows"] - np.argmax(ended[::-1], axis=0)  # the row after each world's last end, if it has one
+        closed = np.where(ended.any(axis=0), written + last, closed).astype(np.int32)
         written += part["rows"]
     count = jnp.full((worlds,), written, jnp.int32)
     columns = {k: jnp.asarray(v) for k, v in host.items()}
     unknown = jnp.full((worlds, capacity), jnp.nan, jnp.float32)
-    return replay.Replay(**columns, mc_return=unknown, written=count, closed=jnp.asarray(closed)), rewards
+    return replay.Replay(**columns, mc_return=unknown, written=count, closed=jnp.asarray(closed)), ledger
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> str:

@@ -21,7 +21,7 @@ from segue import replay
 from segue.fleet import Episode, Fleet, Step
 from segue.optim import first_not_finite
 from segue.phases import Phase
-from segue.replay import Data, Replay, Units, View
+from segue.replay import Data, Ledger, Replay, Units, View
 from segue.types import Agent, Array, Augmentation, Door, Learner, Sampler, SegueError, Slot, Spec, State, Task
 
 INIT, UPDATE, ACT, DOOR = range(4)  # streams of random numbers of a seed
@@ -43,6 +43,7 @@ class Carry:
 
     seeds: tuple[int, ...]
     online: Replay
+    ledger: Ledger
     slots: dict[str, Slot] = field(default_factory=dict)
     history: tuple[dict[str, Any], ...] = ()
     """Facts of the finished phases, in order (JSON); a plan decides from them, so a resumed run decides alike."""
@@ -58,8 +59,6 @@ class Carry:
     fleet: Fleet | None = None
     units: Units | None = None
     """Units that the returns in `online` are written in; None when they are not written (after loading)."""
-    rewards: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
-    """(reward, terminated, ended), each (S,), of every environment step so far: what returns are computed from."""
     unsaved: list[Step] = field(default_factory=list)
 
 
@@ -268,7 +267,8 @@ def new_carry(seeds: Sequence[int], spec: Spec, capacity: int) -> Carry:
     """Return a carry before its first phase."""
     if len(set(seeds)) != len(seeds) or not seeds:
         raise SegueError(f"seeds {list(seeds)}: give at least one seed, none twice")
-    return Carry(tuple(seeds), replay.empty(len(seeds), capacity, spec.observation, spec.action, spec.dtype))
+    own = replay.empty(len(seeds), capacity, spec.observation, spec.action, spec.dtype)
+    return Carry(tuple(seeds), own, Ledger(len(seeds)))
 
 
 def as_plan(plan: Plan | Sequence[Phase]) -> Plan:
@@ -299,8 +299,8 @@ class _Offline:
 def _phase(phase: Phase, carry: Carry, task: Task, units: Units, source: _Offline, keep_rows: bool) -> Iterator[Record]:
     index = len(carry.history)
     offline = source.within(units)
-    if units != carry.units and carry.rewards:
-        carry.online = replay.with_returns(carry.online, carry.rewards, units)
+    if units != carry.units and carry.ledger.count:
+        carry.online = replay.with_returns(carry.online, carry.ledger, units)
     carry.units = units
     check_phase(phase, carry, 0 if source.data is None else len(source.data))
     if phase.collect and carry.fleet is None:
@@ -360,7 +360,7 @@ def _phase(phase: Phase, carry: Carry, task: Task, units: Units, source: _Offlin
             step.terminated.astype(np.float32),
             step.next_observation,
         )
-        carry.rewards.append((step.reward, step.terminated, step.terminated | step.truncated))
+        carry.ledger.add(step.reward, step.terminated, step.terminated | step.truncated)
         if keep_rows:
             carry.unsaved.append(step)
         for w, episode in ended.items():

@@ -13,7 +13,6 @@ own experience.  Each world writes its rows in the order of time, so the rows of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -267,12 +266,38 @@ def close(replay: Replay, world: Array, mc_return: Array, length: Array) -> Repl
     )
 
 
-def with_returns(replay: Replay, steps: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], units: Units) -> Replay:
-    """Rewrite the returns of own experience in other units.
+class Ledger:
+    """Reward, `terminated` and `ended` of every row ever written: what returns are computed from in other units.
 
-    `steps` are (reward, terminated, ended), each (worlds,), of every row ever written, in order.
+    Grows by doubling; 6 bytes a row and world.
     """
-    reward, terminated, ended = (np.stack(x) for x in zip(*steps))
+
+    def __init__(self, worlds: int) -> None:
+        self.count = 0
+        self._reward = np.zeros((1024, worlds), np.float32)
+        self._terminated = np.zeros((1024, worlds), np.bool_)
+        self._ended = np.zeros((1024, worlds), np.bool_)
+
+    def add(self, reward: np.ndarray, terminated: np.ndarray, ended: np.ndarray) -> None:
+        """Append rows (worlds,), or several at once (rows, worlds)."""
+        reward, terminated, ended = (np.atleast_2d(x) for x in (reward, terminated, ended))
+        end = self.count + len(reward)
+        while end > len(self._reward):
+            self._reward, self._terminated, self._ended = (
+                np.concatenate([x, np.zeros_like(x)]) for x in (self._reward, self._terminated, self._ended)
+            )
+        at = slice(self.count, end)
+        self._reward[at], self._terminated[at], self._ended[at] = reward, terminated, ended
+        self.count = end
+
+    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Reward, terminated and ended, each (rows, worlds)."""
+        return self._reward[: self.count], self._terminated[: self.count], self._ended[: self.count]
+
+
+def with_returns(replay: Replay, ledger: Ledger, units: Units) -> Replay:
+    """Rewrite the returns of own experience in other units; `ledger` holds every row ever written."""
+    reward, terminated, ended = ledger.columns()
     n, worlds = reward.shape
     column = np.array(replay.mc_return)
     rows = np.arange(max(n - replay.capacity, 0), n)

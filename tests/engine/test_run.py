@@ -67,7 +67,7 @@ def test_replay_holds_the_truth() -> None:
     """Raw rewards, real successors, no row across episodes, returns exactly where the episode is closed."""
     carry, records = finish(plan(0, 40), (0, 1))
     online = jax.device_get(carry.online)
-    ended = np.stack([e for _, _, e in carry.rewards])
+    _, _, ended = carry.ledger.columns()
     episodes = [e for r in records for e in r.episodes]
     assert len(episodes) == ended.sum() > 0
     for w in range(2):

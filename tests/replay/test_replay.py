@@ -45,16 +45,16 @@ def test_ring_is_a_list_of_the_newest_rows(capacity: int, ends: list[tuple[bool,
     """Two worlds whose episodes end at their own times, any capacity."""
     ring = replay.empty(2, capacity, (1,), 1, "float32")
     rows: list[list[list[float]]] = [[], []]  # [row number, return or NaN] per world
-    steps, start = [], [0, 0]
+    ledger, start = replay.Ledger(2), [0, 0]
     for t, ended in enumerate(ends):
         seen = np.full((2, 1), t, np.float32)
         reward = np.asarray([t, -t], np.float32)
         ring = replay.append(ring, seen, seen, reward, np.zeros(2, np.float32), seen)
-        steps.append((reward, np.zeros(2, bool), np.asarray(ended)))
+        ledger.add(reward, np.zeros(2, bool), np.asarray(ended))
         for w in range(2):
             rows[w].append([float(t), np.nan])
             if ended[w]:
-                raw = np.asarray([s[0][w] for s in steps[start[w] :]])
+                raw = ledger.columns()[0][start[w] :, w]
                 returns = returns_to_go(raw, np.zeros(len(raw), bool), Units())
                 padded = np.zeros(len(ends), np.float32)
                 padded[: len(raw)] = returns
@@ -62,7 +62,7 @@ def test_ring_is_a_list_of_the_newest_rows(capacity: int, ends: list[tuple[bool,
                 for i, value in enumerate(returns):
                     rows[w][start[w] + i][1] = float(value)
                 start[w] = t + 1
-    again = replay.with_returns(ring, steps, Units())
+    again = replay.with_returns(ring, ledger, Units())
     np.testing.assert_array_equal(np.asarray(ring.mc_return), np.asarray(again.mc_return))
     for w in range(2):
         view = View(ring, jnp.int32(w), 1.0)
