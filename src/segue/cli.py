@@ -161,7 +161,7 @@ def show_phases(decided: Resolved) -> None:
 def wide_console() -> Console:
     """A console as wide as the terminal, and 120 columns wide where there is none."""
     console = Console()
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=120)
+    return console if console.is_terminal else Console(width=max(console.width, 120))
 
 
 def say_report(folder: Path) -> None:

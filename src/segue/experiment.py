@@ -126,8 +126,8 @@ def refuse_used(folder: Path) -> None:
 def resume(
     folder: str | os.PathLike[str],
     task_of: Callable[[str], Task] = find_task,
-    recipe_of: Callable[[str], Recipe] = find_recipe,
     stream: TextIO | None = None,
+    recipe_of: Callable[[str], Recipe] = find_recipe,
 ) -> Path:
     """Continue a run from its last checkpoint; exact, whatever stopped it.  Return the run's folder.
 
