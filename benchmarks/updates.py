@@ -2,7 +2,7 @@
 
     python benchmarks/updates.py                          AntMaze setting, 1, 4 and 8 seeds
     python benchmarks/updates.py --setting pointmaze      the laptop preset
-    python benchmarks/updates.py --seeds-by vmap          the other way to run seeds (see segue.engine.for_seeds)
+    python benchmarks/updates.py --seeds-by vmap          the other way to run seeds (see segue.programs.for_seeds)
     python benchmarks/updates.py --trace FOLDER           a profile of three updates, for Perfetto or TensorBoard
 
 Sampling from a replay on the device is included.  The rate of float32 matrix products (2048 x 2048) is measured in
@@ -26,8 +26,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segue import engine, replay
+from segue import engine, programs, replay
 from segue.agents import CQL
+from segue.carry import new_carry
 from segue.recipes import find_recipe, resolve
 from segue.types import Spec
 
@@ -82,16 +83,16 @@ def one(setting: str, seeds: int, at_least: float, trace: str | None) -> tuple[f
     data = replay.Data(
         column(observation), np.tanh(column(action)), column(), np.zeros(n, bool), ends, column(observation)
     )
-    carry = engine.new_carry(range(seeds), Spec((observation,), action), 1)
+    carry = new_carry(range(seeds), Spec((observation,), action), 1)
     offline = replay.from_data(data, units)
     engine.enter(carry, phase, 0, Spec((observation,), action), offline)
-    keys, zero = engine.keys_of(range(seeds), engine.UPDATE), jnp.int32(0)
-    learning = engine.learning_of(carry.slots["agent"])
-    sums = engine.no_sums(phase, units, learning, offline, carry.online, keys)
+    keys, zero = programs.keys_of(range(seeds), programs.UPDATE), jnp.int32(0)
+    learning = programs.learning_of(carry.slots["agent"])
+    sums = programs.no_sums(phase, units, learning, offline, carry.online, keys)
 
     def run(count: int) -> Any:
         nonlocal learning, sums
-        learning, sums = engine.advance(
+        learning, sums = programs.advance(
             phase.learner, phase.batch, phase.augment, units, learning, sums, offline, carry.online, keys, zero, zero,
             jnp.int32(count),
         )  # fmt: skip
@@ -121,7 +122,7 @@ def main() -> None:
     parser.add_argument("--trace", help="folder for a profile")
     options = parser.parse_args()
     if options.seeds_by == "vmap":
-        engine.for_seeds = lambda function, *arguments: jax.vmap(function)(*arguments)
+        programs.for_seeds = lambda function, *arguments: jax.vmap(function)(*arguments)
     before = matrix_rate()
     rows = [(seeds, *one(options.setting, seeds, options.seconds, options.trace)) for seeds in options.seeds]
     rate = statistics.median([before, matrix_rate()])

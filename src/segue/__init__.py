@@ -12,7 +12,8 @@ Below that stands one generator, `segue.run`, which goes through any list of `Ph
 from __future__ import annotations
 
 from segue.agents import CQL, SAC
-from segue.engine import Carry, Record, run
+from segue.carry import Carry, Record
+from segue.engine import run
 from segue.evaluate import Evaluator, handover
 from segue.experiment import Request, resume, train
 from segue.phases import Phase, fresh, take

@@ -26,9 +26,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from segue import replay
-from segue.engine import DOOR, Carry, Plan, as_plan, entering, keys_of, learning_of, slot_of
+from segue.carry import Carry
+from segue.engine import Plan, as_plan
 from segue.fleet import Fleet, Step
 from segue.phases import Phase
+from segue.programs import DOOR, entering, keys_of, learning_of, slot_of
 from segue.types import SegueError, Slot, Spec, State, World
 
 FORMAT = 1

@@ -53,7 +53,7 @@ def run_command(
 
     Args:
         recipe: One of `segue list recipes`.
-        task: One of `segue list tasks`, or hdf5:PATH for a file in D4RL's layout.
+        task: One of `segue list tasks`, or hdf5:PATH, minari:DATASET, gym:ID.
         seeds: How many (8: seeds 0 to 7), or which ones (3,5,9; one alone: 5,); all learn side by side.
         settings: Options to change, for example online.utd_ratio=2 agent.gap=0.4; `segue explain` shows all.
         out: Folder of the run; by default the next free one under `root`.
@@ -113,8 +113,11 @@ def list_command(what: tyro.conf.Positional[Literal["all", "recipes", "tasks", "
     if what in ("all", "tasks"):
         table = Table("task", "needs", title="Tasks", title_justify="left")
         for name in task_names():
-            table.add_row(name, "nothing" if name.startswith("pointmaze") else "$SEGUE_DATA, the folder of its file")
-        table.add_row("hdf5:PATH", "a file in D4RL's layout")
+            made = name.startswith("pointmaze")
+            table.add_row(name, "the extra envs" + ("" if made else ", and its file in the folder $SEGUE_DATA"))
+        table.add_row("hdf5:PATH", "a file in D4RL's layout, and what its environment needs; ?env=ID names another one")
+        table.add_row("minari:DATASET", "the extra minari; a local dataset or one of Minari's server")
+        table.add_row("gym:ID", "what the environment needs; it has no data, so only a recipe without an offline phase")
         console.print(table)
     if what in ("all", "agents"):
         table = Table("agent", "kind", "paper", "tested against", title="Agents", title_justify="left")

@@ -13,8 +13,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from segue import checkpoint, engine, manifest
+from segue.carry import Carry, Record
 from segue.data.extras import need
-from segue.engine import Carry, Record
 from segue.evaluate import Evaluator, handover
 from segue.guards import Interrupted, full_disk, signals
 from segue.live import view

@@ -11,7 +11,8 @@ from typing import Any, TextIO
 
 import jax.numpy as jnp
 
-from segue import checkpoint, engine, manifest
+from segue import checkpoint, manifest
+from segue.carry import check_phase, new_carry
 from segue.driver import drive, ready
 from segue.guards import lock
 from segue.recipes import Recipe, Resolved, find_recipe, resolve
@@ -58,7 +59,8 @@ def lasting(task: str) -> str:
     """Return a task's name that means the same in every working folder: the path in "hdf5:PATH" becomes absolute."""
     if not task.startswith(PREFIX):
         return task
-    return PREFIX + os.path.abspath(os.path.expanduser(task.removeprefix(PREFIX)))
+    path, mark, query = task.removeprefix(PREFIX).partition("?")
+    return PREFIX + os.path.abspath(os.path.expanduser(path)) + mark + query
 
 
 def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any]) -> Resolved:
@@ -75,10 +77,10 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
     data, recipe = task.dataset(), decided.recipe
     if recipe.evaluation.episodes < 1:
         raise SegueError(f"evaluation.episodes is {recipe.evaluation.episodes}; an evaluation needs at least 1")
-    carry = engine.new_carry(request.seeds, task.spec, 1)
+    carry = new_carry(request.seeds, task.spec, 1)
     steps = 0
     for phase in recipe.phases:
-        engine.check_phase(phase, carry, 0 if data is None else len(data))
+        check_phase(phase, carry, 0 if data is None else len(data))
         carry.slots[phase.slot] = Slot(phase.learner, ())
         steps += phase.ticks * phase.collect
         most = jnp.full(len(request.seeds), min(steps, 1), jnp.int32)

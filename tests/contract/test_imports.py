@@ -24,9 +24,11 @@ ARROWS: dict[str, set[str]] = {
     "samplers": {"types", "options", "nets", "optim", "replay"},
     "phases": {"types", "options", "augment", "replay", "samplers"},
     "fleet": {"types"},
-    "engine": {"types", "optim", "replay", "phases", "fleet"},
-    "evaluate": {"types", "replay", "fleet", "engine"},
-    "checkpoint": {"types", "replay", "phases", "fleet", "engine"},
+    "programs": {"types", "replay", "phases"},
+    "carry": {"types", "optim", "replay", "phases", "fleet"},
+    "engine": {"types", "replay", "phases", "fleet", "programs", "carry"},
+    "evaluate": {"types", "replay", "fleet", "programs"},
+    "checkpoint": {"types", "replay", "phases", "fleet", "programs", "carry", "engine"},
     "policy": {"types", "agents", "checkpoint"},
     "data": {"types", "replay"},
     "tasks": {"types", "replay", "data"},
@@ -38,7 +40,7 @@ ARROWS: dict[str, set[str]] = {
     "guards": {"types", "record"},
     "manifest": {"types", "recipes"},
     "driver": {
-        *("types", "data", "engine", "evaluate", "checkpoint", "policy", "recipes"),
+        *("types", "data", "carry", "engine", "evaluate", "checkpoint", "policy", "recipes"),
         *("record", "progress", "live", "report", "guards", "manifest"),
     },
 }

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from segue import engine
-from segue.engine import Carry, run
+from segue import engine, programs
+from segue.carry import Carry, Diverged
+from segue.engine import run
 from segue.phases import Phase, fresh
 from segue.replay import Units
 from segue.samplers import Mix, Union
@@ -101,11 +102,11 @@ def same(a: Carry, b: Carry) -> None:
 
 def test_nothing_recompiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """One program for each distinct (learner, sampler, augmentation, units), however long the phases are."""
-    engine.advance.clear_cache()
+    programs.advance.clear_cache()
     finish(plan(9, 31), (0, 1))
-    assert engine.advance._cache_size() == 2
+    assert programs.advance._cache_size() == 2
     finish(plan(13, 47)[:1], (0, 1))
-    assert engine.advance._cache_size() <= 3  # another capacity of replay is another shape
+    assert programs.advance._cache_size() <= 3  # another capacity of replay is another shape
 
 
 def test_fresh_units_and_slots() -> None:
@@ -168,6 +169,6 @@ def test_divergence_is_named() -> None:
     from dataclasses import replace
 
     bad = replace(DATA, reward=np.full_like(DATA.reward, 1e25))
-    with pytest.raises(engine.Diverged, match=r"agent\.\w+.*not finite"):
+    with pytest.raises(Diverged, match=r"agent\.\w+.*not finite"):
         for _ in run(plan(), CorridorTask(bad), (0, 1), UNITS):
             pass

@@ -115,7 +115,7 @@ def test_antmaze_facts(shared_data: Path) -> None:
 def test_names_and_suggestions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(SegueError, match="did you mean pointmaze-umaze"):
         find_task("pointmaze-umase")
-    with pytest.raises(SegueError, match=r"there are pointmaze-umaze, .* and hdf5:PATH"):
+    with pytest.raises(SegueError, match=r"there are pointmaze-umaze, .*, hdf5:PATH, .*gym:ID"):
         find_task("zzz")
     monkeypatch.delenv("SEGUE_DATA", raising=False)
     with pytest.raises(SegueError, match=r"set SEGUE_DATA .* hdf5:PATH"):
@@ -130,12 +130,14 @@ def test_names_and_suggestions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 def test_files_that_do_not_describe_a_task(tmp_path: Path) -> None:
     path = hopper_file(tmp_path / "a.hdf5")
     assert find_task(f"hdf5:{path}").card()["dataset"]["transitions"] == 45
-    with pytest.raises(SegueError, match=r"nothing is known of '\?reward=sparse'"):
+    with pytest.raises(SegueError, match=r"nothing is known of '\?rewards=binary'"):
+        find_task(f"hdf5:{path}?rewards=binary")
+    with pytest.raises(SegueError, match="no reward=sparse; there are env, binary"):
         find_task(f"hdf5:{path}?reward=sparse")
     with pytest.raises(SegueError, match="no binary task"):
         find_task(f"hdf5:{path}?reward=binary")
-    with pytest.raises(SegueError, match="'Hopper-v99' is not in the table"):
-        task_from_file(hopper_file(tmp_path / "b.hdf5", env_id="Hopper-v99"))
+    with pytest.raises(SegueError, match="Hopper-v99: cannot be made"):
+        task_from_file(hopper_file(tmp_path / "b.hdf5", env_id="Hopper-v99")).dataset()
     with pytest.raises(SegueError, match="is not JSON"):
         task_from_file(hopper_file(tmp_path / "c.hdf5", env_kwargs="{"))
     with pytest.raises(SegueError, match="'goal_cell'"):
@@ -143,6 +145,24 @@ def test_files_that_do_not_describe_a_task(tmp_path: Path) -> None:
     np.savez(tmp_path / "e.npz", rewards=np.zeros(3))
     with pytest.raises(SegueError, match="no attribute 'env_id'"):
         task_from_file(tmp_path / "e.npz")
+
+
+def test_any_environment_with_or_without_a_file(tmp_path: Path) -> None:
+    path = hopper_file(tmp_path / "a.hdf5", 3, 1)
+    task = find_task(f"hdf5:{path}?env=Pendulum-v1")
+    assert (task.env, task.domain, task.horizon, task.reference) == ("Pendulum-v1", "custom", 1000, None)
+    assert task.card()["dataset"]["transitions"] == 45
+    bare = find_task("gym:Pendulum-v1")  # no log; the registered time limit
+    assert (bare.horizon, bare.dataset(), bare.source) == (200, None, "none")
+    known = find_task("gym:Hopper-v5")
+    assert (known.domain, known.reference) == (LAYOUTS["Hopper-v5"].domain, LAYOUTS["Hopper-v5"].reference)
+    maze = find_task("gym:PointMaze_UMaze-v3")  # its goal moves, so it is observed
+    assert (maze.spec.observation, maze.exact_goal) == ((8,), False)
+    assert find_task("gym:PointMaze_UMaze-v3?keys=observation,desired_goal").spec.observation == (6,)
+    with pytest.raises(SegueError, match="names its environment twice"):
+        find_task("gym:Pendulum-v1?env=Hopper-v5")
+    with pytest.raises(SegueError, match="Nowhere-v1: cannot be made"):
+        find_task("gym:Nowhere-v1")
 
 
 @pytest.mark.parametrize(("size", "actions"), [(12, 3), (11, 2)])

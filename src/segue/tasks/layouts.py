@@ -14,11 +14,11 @@ class Layout:
 
     `keys`: parts of a dictionary observation, concatenated in this order.  `exact_goal`: a maze whose goal is put on
     the centre of its cell.  `failure`: raw reward of a step without success (None: dense).  `reference`: (random,
-    expert) raw returns.  `success`: the rule where `info` has no "success".
+    expert) raw returns (None: a score is the raw return).  `success`: the rule where `info` has no "success".
     """
 
     domain: str
-    reference: tuple[float, float]
+    reference: tuple[float, float] | None
     keys: tuple[str, ...] = ()
     exact_goal: bool = False
     failure: float | None = None

@@ -6,22 +6,25 @@ import difflib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from segue.data.d4rl import attributes
 from segue.data.minari import read_environment
 from segue.data.pointmaze import MAZES
-from segue.tasks.layouts import BINARY, LAYOUTS
+from segue.tasks.layouts import BINARY, LAYOUTS, Layout
 from segue.tasks.scores import SUCCESS
-from segue.tasks.task import GymTask, pairs
+from segue.tasks.task import GymTask
 from segue.types import SegueError
 
 FOLDER = "SEGUE_DATA"  # the environment variable that names the folder of the files below
 PREFIX = "hdf5:"
 MINARI = "minari:"
-QUERIES = {"": "env", "reward=binary": "success-1"}  # what may stand behind "?" in a task's name -> reward rule
-FILES = {  # task -> (file in $SEGUE_DATA, reward rule)
+GYM = "gym:"
+FORMS = ("hdf5:PATH", "minari:DATASET", "gym:ID")
+REWARDS = {"env": "env", "binary": "success-1"}  # ?reward=... -> reward rule
+FILES = {  # task -> (file in $SEGUE_DATA, reward)
     "antmaze-umaze-diverse": ("antmaze-umaze-diverse.hdf5", "env"),
     "antmaze-medium-diverse": ("antmaze-medium-diverse.hdf5", "env"),
     "hopper-medium": ("hopper-medium.hdf5", "env"),
@@ -32,9 +35,27 @@ FILES = {  # task -> (file in $SEGUE_DATA, reward rule)
     "halfcheetah-expert": ("halfcheetah-expert.hdf5", "env"),
     "adroit-door": ("adroit-door-expert25.hdf5", "env"),
     "adroit-pen": ("adroit-pen-expert25.hdf5", "env"),
-    "adroit-door-binary": ("adroit-door-expert25.hdf5", "success-1"),
-    "adroit-pen-binary": ("adroit-pen-expert25.hdf5", "success-1"),
+    "adroit-door-binary": ("adroit-door-expert25.hdf5", "binary"),
+    "adroit-pen-binary": ("adroit-pen-expert25.hdf5", "binary"),
 }
+
+
+class Query(NamedTuple):
+    """What may stand behind "?" in a task's name."""
+
+    env: str = ""
+    keys: str = ""
+    reward: str = "env"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Keys of a dictionary observation, in order."""
+        return tuple(self.keys.split(",")) if self.keys else ()
+
+    def layout(self, env: str) -> Layout:
+        """What is known of an environment (nothing for one that is not in the table), with the keys asked for."""
+        known = LAYOUTS.get(env, Layout("custom", None))
+        return replace(known, keys=self.parts or known.keys)
 
 
 def task_names() -> tuple[str, ...]:
@@ -43,22 +64,22 @@ def task_names() -> tuple[str, ...]:
 
 
 def find_task(name: str) -> GymTask:
-    """Return the task of that name, or of the file in "hdf5:PATH" or "hdf5:PATH?reward=binary".
+    """Return the task of that name, or of a name that says where its parts are.
 
+    "hdf5:PATH" and "minari:DATASET" are a log and the environment that it names, "gym:ID" an environment without a
+    log.  Behind a "?" and between "&" may stand `env=ID`, the environment of a log that names none or another one;
+    `keys=a,b`, the parts of a dictionary observation to concatenate; and, for files, `reward=binary`.
     Raises `SegueError` with the closest names if there is none, and with what to set if its file is not here.
     """
-    if name.startswith(PREFIX):
-        path, _, query = name.removeprefix(PREFIX).partition("?")
-        if query not in QUERIES:
-            raise SegueError(f"{name}: nothing is known of '?{query}'; write '?reward=binary' or nothing")
-        return task_from_file(path, reward=QUERIES[query])
-    if name.startswith(MINARI):
-        return _from_minari(name)
+    for prefix, make in ((PREFIX, _from_file), (MINARI, _from_minari), (GYM, _from_gym)):
+        if name.startswith(prefix):
+            where, _, query = name.removeprefix(prefix).partition("?")
+            return make(name, where, _query(name, query))
     for maze, facts in MAZES.items():
         if name == f"pointmaze-{maze}":
             options = {"reset_cell": facts.reset_cell, "goal_cell": facts.goal_cell}
             kwargs = {"continuing_task": False}
-            return _from_facts(name, facts.env, facts.horizon, kwargs, options, "env", f"pointmaze:{maze}")
+            return _task(name, facts.env, LAYOUTS[facts.env], f"pointmaze:{maze}", facts.horizon, kwargs, options)
     if name in FILES:
         file, reward = FILES[name]
         folder = os.environ.get(FOLDER)
@@ -66,91 +87,107 @@ def find_task(name: str) -> GymTask:
             raise SegueError(f"{name}: set {FOLDER} to the folder that holds {file}, or give the task as hdf5:PATH")
         if not (Path(folder) / file).is_file():
             raise SegueError(f"{name}: no {file} in {folder} ({FOLDER}); put it there, or give the task as hdf5:PATH")
-        return task_from_file(Path(folder) / file, name=name, reward=reward)
+        return task_from_file(Path(folder) / file, name, Query(reward=reward))
     close = difflib.get_close_matches(name, task_names(), n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(task_names())} and hdf5:PATH"
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join((*task_names(), *FORMS))}"
     raise SegueError(f"no task {name!r}; {hint}")
 
 
-def task_from_file(path: str | Path, name: str | None = None, reward: str = "env") -> GymTask:
-    """Return the task that a D4RL-layout HDF5 file describes in its attributes.
+def _query(name: str, text: str) -> Query:
+    pairs = [item.partition("=")[::2] for item in text.split("&") if item]
+    for key, value in pairs:
+        if key not in Query._fields or not value:
+            raise SegueError(f"{name}: nothing is known of '?{key}={value}'; there are env=ID, keys=a,b, reward=binary")
+    query = Query(**dict(pairs))
+    if query.reward not in REWARDS:
+        raise SegueError(f"{name}: there is no reward={query.reward}; there are {', '.join(REWARDS)}")
+    return query
+
+
+def task_from_file(path: str | Path, name: str | None = None, query: Query | None = None) -> GymTask:
+    """Return the task that a D4RL-layout HDF5 file describes in its attributes, or that of `query`'s environment.
 
     `env_id`, `env_kwargs` (JSON) and `max_episode_steps` make the environment, `reset_cell` and `goal_cell` fix a
-    maze's evaluation.  `reward="success-1"` makes a binary task of the file's `infos/success`.
+    maze's evaluation.  A file without `max_episode_steps` gets the environment's registered time limit.
     """
-    attrs = attributes(path)
-    missing = [key for key in ("env_id", "max_episode_steps") if key not in attrs]
-    if missing:
-        raise SegueError(f"{path}: no attribute {missing[0]!r}; add it, or use GymTask.custom with read_d4rl(path)")
+    attrs, query = attributes(path), query or Query()
+    env = query.env or str(attrs.get("env_id", ""))
+    if not env:
+        raise SegueError(f"{path}: no attribute 'env_id'; add it, or name the environment: {PREFIX}{path}?env=ID")
     try:
-        kwargs = json.loads(str(attrs.get("env_kwargs", "{}")))
+        kwargs = {} if query.env else json.loads(str(attrs.get("env_kwargs", "{}")))
     except json.JSONDecodeError as error:
         raise SegueError(f"{path}: attribute 'env_kwargs' is not JSON ({error}); repair it") from error
     options: dict[str, Any] = {key: attrs[key] for key in ("reset_cell", "goal_cell") if key in attrs}
-    try:
-        horizon = int(attrs["max_episode_steps"])
-    except (TypeError, ValueError) as error:
-        raise SegueError(f"{path}: attribute 'max_episode_steps' is not a whole number; repair it") from error
-    return _from_facts(
-        name or Path(path).stem,
-        str(attrs["env_id"]),
-        horizon,
-        kwargs,
-        options,
-        reward,
-        f"d4rl:{path}",
-        where=f"{path}: ",
-    )
-
-
-def _from_minari(name: str) -> GymTask:
-    """Return the task of a Minari dataset: its own environment, and all keys of a dictionary observation in order."""
-    facts = read_environment(name.removeprefix(MINARI))
-    return GymTask(
-        name=name,
-        env=facts.env,
-        horizon=facts.horizon,
-        env_kwargs=pairs(facts.kwargs),
-        keys=facts.keys,
-        source=name,
-    )
-
-
-def _from_facts(
-    name: str,
-    env: str,
-    horizon: int,
-    kwargs: Mapping[str, Any],
-    options: Mapping[str, Any],
-    reward: str,
-    source: str,
-    where: str = "",
-) -> GymTask:
-    """Fill in what the tables know of an environment."""
-    if env not in LAYOUTS:
-        raise SegueError(
-            f"{where}environment {env!r} is not in the table ({', '.join(LAYOUTS)}); use GymTask.custom with its Data"
-        )
-    layout, binary = LAYOUTS[env], reward == "success-1"
-    if binary and env not in BINARY:
-        raise SegueError(f"{where}{env} has no binary task, only {', '.join(BINARY)} have; leave out '?reward=binary'")
+    horizon = None
+    if "max_episode_steps" in attrs:
+        try:
+            horizon = int(attrs["max_episode_steps"])
+        except (TypeError, ValueError) as error:
+            raise SegueError(f"{path}: attribute 'max_episode_steps' is not a whole number; repair it") from error
+    layout = query.layout(env)
     if layout.exact_goal and "goal_cell" not in options:
         raise SegueError(
-            f"{where}{env} needs attributes 'reset_cell' and 'goal_cell', its one evaluation task; add them"
+            f"{path}: {env} needs attributes 'reset_cell' and 'goal_cell', its one evaluation task; add them"
         )
-    return GymTask(
+    return _task(name or Path(path).stem, env, layout, f"d4rl:{path}", horizon, kwargs, options, query.reward, path)
+
+
+def _from_file(name: str, path: str, query: Query) -> GymTask:
+    return task_from_file(path, None, query)
+
+
+def _from_minari(name: str, dataset: str, query: Query) -> GymTask:
+    """Return the task of a Minari dataset: its own environment, and all keys of a dictionary observation in order."""
+    if query.reward != "env":
+        raise SegueError(f"{name}: reward={query.reward} is for files in D4RL's layout; leave it out")
+    if query.env:
+        return _task(name, query.env, query.layout(query.env), f"{MINARI}{dataset}")
+    facts = read_environment(dataset)
+    layout = Layout("custom", None, query.parts or facts.keys)
+    return _task(name, facts.env, layout, f"{MINARI}{dataset}", facts.horizon, facts.kwargs)
+
+
+def _from_gym(name: str, env: str, query: Query) -> GymTask:
+    """Return the task of an environment without a log; a maze draws its goals, and the learner is told them."""
+    if query.env:
+        raise SegueError(f"{name}: names its environment twice; leave out env={query.env}")
+    layout = query.layout(env)
+    if layout.exact_goal:
+        layout = replace(layout, exact_goal=False, keys=query.parts or ("observation", "achieved_goal", "desired_goal"))
+    return _task(env, env, layout, "none", reward=query.reward)
+
+
+def _task(
+    name: str,
+    env: str,
+    layout: Layout,
+    source: str,
+    horizon: int | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    reward: str = "env",
+    where: str | Path | None = None,
+) -> GymTask:
+    """Put together what a log and the table of environments say."""
+    binary = reward == "binary"
+    if binary and env not in BINARY:
+        raise SegueError(
+            f"{where or name}: {env} has no binary task, only {', '.join(BINARY)} have; leave out reward=binary"
+        )
+    task = GymTask.custom(
+        env,
         name=name,
-        env=env,
         horizon=horizon,
         domain=BINARY[env] if binary else layout.domain,
-        env_kwargs=pairs(kwargs),
+        env_kwargs=kwargs,
         keys=layout.keys,
-        options=pairs(options),
+        options=options,
         exact_goal=layout.exact_goal,
-        reward=reward,
+        reward=REWARDS[reward],
         success=layout.success,
         terminal_success=binary,
         failure=-1.0 if binary else layout.failure,
-        source=source,
         reference=SUCCESS if binary else layout.reference,
     )
+    return replace(task, source=source)

@@ -1,0 +1,131 @@
+"""Where a run stands, and what must hold there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from segue import replay
+from segue.fleet import Episode, Fleet, Step
+from segue.optim import first_not_finite
+from segue.phases import Phase
+from segue.replay import Ledger, Replay, Units
+from segue.types import Array, SegueError, Slot, Spec
+
+
+@dataclass
+class Carry:
+    """Everything that a run needs to go on from where it stands."""
+
+    seeds: tuple[int, ...]
+    online: Replay
+    ledger: Ledger
+    slots: dict[str, Slot] = field(default_factory=dict)
+    history: tuple[dict[str, Any], ...] = ()
+    """Facts of the finished phases, in order (JSON); a plan decides from them, so a resumed run decides alike."""
+    entered: bool = False
+    """Whether the current phase has begun."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """JSON about the current phase, which the caller may add to; it becomes the phase's entry in `history`."""
+    tick: int = 0
+    environment_steps: int = 0
+    updates: int = 0
+    sums: dict[str, tuple[Array, Array]] = field(default_factory=dict)
+    """Sums and counts (S,) of each metric since the last log."""
+    fleet: Fleet | None = None
+    units: Units | None = None
+    """Units that the returns in `online` are written in; None when they are not written (after loading)."""
+    unsaved: list[Step] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Record:
+    """Where a run stands.  `carry` is complete and may be saved; it must not be kept beyond the next record."""
+
+    phase: Phase
+    index: int
+    tick: int
+    environment_step: int
+    update: int
+    carry: Carry
+    begins: bool = False
+    logs: bool = False
+    evaluates: bool = False
+    ends: bool = False
+    metrics: dict[str, np.ndarray] = field(default_factory=dict)
+    """Means (S,) since the last log; NaN where nothing was computed."""
+    episodes: tuple[Episode, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """JSON about the phase, which the caller may add to: a plan sees it in its history once the phase is over."""
+        return self.carry.facts
+
+    @property
+    def units(self) -> Units:
+        """The phase's reward units, with the task's failure reward filled in."""
+        assert self.carry.units is not None
+        return self.carry.units
+
+    @property
+    def slot(self) -> Slot:
+        """The slot that the phase trains."""
+        return self.carry.slots[self.phase.slot]
+
+
+def new_carry(seeds: Sequence[int], spec: Spec, capacity: int) -> Carry:
+    """Return a carry before its first phase."""
+    if len(set(seeds)) != len(seeds) or not seeds:
+        raise SegueError(f"seeds {list(seeds)}: give at least one seed, none twice")
+    own = replay.empty(len(seeds), capacity, spec.observation, spec.action, spec.dtype)
+    return Carry(tuple(seeds), own, Ledger(len(seeds)))
+
+
+def take_metrics(carry: Carry) -> dict[str, np.ndarray]:
+    """Means since the last call, (S,), NaN where a metric was never computed."""
+    sums = jax.device_get(carry.sums)
+    carry.sums = jax.tree.map(jnp.zeros_like, carry.sums)
+    return {k: np.where(count > 0, total / np.maximum(count, 1), np.nan) for k, (total, count) in sums.items()}
+
+
+def check_phase(phase: Phase, carry: Carry, n_offline: int) -> None:
+    """Fail at the door: refuse a phase whose parts do not fit, naming both sides."""
+    where = f"phase '{phase.name}'"
+    if phase.ticks < 0 or phase.collect < 0 or phase.updates < 0 or phase.log_every < 1 or phase.evaluate_every < 0:
+        raise SegueError(f"{where}: ticks, collect, updates and intervals must not be negative (log_every at least 1)")
+    if phase.actor is not None and phase.actor not in carry.slots:
+        known = ", ".join(sorted(carry.slots)) or "none yet"
+        raise SegueError(
+            f"{where} acts with slot '{phase.actor}', which no phase has trained before it (slots: {known})"
+        )
+    if phase.updates and phase.ticks:
+        ready = 0 if phase.overlap else phase.collect
+        refusal = phase.batch.refuse(n_offline, int(carry.online.written.min()) + ready, int(carry.online.closed.min()))
+        if refusal:
+            raise SegueError(f"{where}: {refusal}")
+
+
+class Diverged(SegueError):
+    """A number stopped being finite."""
+
+
+_probe = jax.jit(first_not_finite)
+
+
+def check_finite(carry: Carry, phase: Phase) -> None:
+    """Raise `Diverged` with the name of the first array of the phase's slot that is not finite."""
+    state = carry.slots[phase.slot].state
+    bad = int(_probe(state))
+    if bad >= 0:
+        path, leaf = jax.tree_util.tree_leaves_with_path(state)[bad]
+        rows = np.flatnonzero(~np.isfinite(np.asarray(leaf)).reshape(len(carry.seeds), -1).all(axis=1))
+        who = ", ".join(str(carry.seeds[r]) for r in rows)
+        raise Diverged(
+            f"phase '{phase.name}', update {carry.updates}: {phase.slot}{jax.tree_util.keystr(path)} is not finite "
+            f"(seeds {who}); lower the learning rate or check the rewards' scale, then resume from the last checkpoint"
+        )

@@ -1,0 +1,161 @@
+"""What is compiled: updates, actions and doors, each a function of one seed; `for_seeds` supplies the axis of seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from segue.phases import Phase
+from segue.replay import Replay, Units, View
+from segue.types import Agent, Array, Augmentation, Door, Learner, Sampler, Slot, Spec, State
+
+UPDATE, ACT, DOOR = 1, 2, 3  # streams of random numbers of a seed
+
+
+class Learning(NamedTuple):
+    """What the updates of a phase carry; every leaf has a leading axis of seeds."""
+
+    learner: State
+    sampler: State
+    augment: State
+
+
+def learning_of(slot: Slot) -> Learning:
+    """What a slot has learned."""
+    return Learning(slot.state, slot.batch_state, slot.augment_state)
+
+
+def slot_of(phase: Phase, learning: Learning) -> Slot:
+    """Return the slot that a phase trains, with what it has learned."""
+    return Slot(phase.learner, learning.learner, phase.batch, learning.sampler, phase.augment, learning.augment)
+
+
+def for_seeds(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Apply a function of one seed along the leading axis of `arguments`.
+
+    One after the other on a CPU, where batched matrix products are slow and seeds would fight for the cache; all at
+    once by `vmap` elsewhere.  Measured in benchmarks/updates.py.
+    """
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(lambda xs: function(*xs), arguments)
+    return jax.vmap(function)(*arguments)
+
+
+def keys_of(seeds: Sequence[int], stream: int) -> Array:
+    """One key per seed (S,): a function of the seed's value, not of its place among the seeds."""
+    return jnp.stack([jax.random.fold_in(jax.random.key(s), stream) for s in seeds])
+
+
+@partial(jax.jit, static_argnames=("learner", "sampler", "augment", "units"), donate_argnames=("learning", "sums"))
+def advance(
+    learner: Learner,
+    sampler: Sampler,
+    augment: Augmentation,
+    units: Units,
+    learning: Learning,
+    sums: dict[str, tuple[Array, Array]],
+    offline: Replay,
+    online: Replay,
+    keys: Array,
+    total: Array,
+    step: Array,
+    count: Array,
+) -> tuple[Learning, dict[str, tuple[Array, Array]]]:
+    """Do `count` updates of every seed; `total` and `step` count updates before them in the run and in the phase."""
+
+    def seed(world: Array, key: Array, learning: Learning, sums: dict[str, tuple[Array, Array]]) -> Any:
+        def update(u: Array, carry: tuple[Learning, dict[str, tuple[Array, Array]]]) -> Any:
+            learning, sums = carry
+            learning, metrics = one_update(
+                learner, sampler, augment, units, learning, offline, online, world, key, total + u, step + u
+            )
+            return learning, {k: _add(*sums[k], value) for k, value in metrics.items()}
+
+        return jax.lax.fori_loop(0, count, update, (learning, sums))
+
+    return for_seeds(seed, jnp.arange(keys.shape[0]), keys, learning, sums)
+
+
+def _add(total: Array, count: Array, value: Array) -> tuple[Array, Array]:
+    seen = ~jnp.isnan(value)
+    return total + jnp.where(seen, value, 0.0), count + seen
+
+
+def one_update(
+    learner: Learner,
+    sampler: Sampler,
+    augment: Augmentation,
+    units: Units,
+    learning: Learning,
+    offline: Replay,
+    online: Replay,
+    world: Array,
+    key: Array,
+    total: Array,
+    step: Array,
+) -> tuple[Learning, dict[str, Array]]:
+    """One update of one seed: sample, put into the learner's units, augment, learn."""
+    k_sample, k_augment, k_update = jax.random.split(jax.random.fold_in(key, total), 3)
+    sampler_state, rows, sampled = sampler.sample(
+        learning.sampler, k_sample, View(offline, jnp.int32(0), 0.0), View(online, world, 1.0)
+    )
+    augment_state, batch, augmented = augment.relabel(
+        learning.augment, rows.transition(units), k_augment, learning.learner
+    )
+    state, learned = learner.update(learning.learner, batch, k_update, step)
+    return Learning(state, sampler_state, augment_state), sampled | augmented | learned
+
+
+@partial(jax.jit, static_argnames=("agent", "explore"))
+def act(agent: Agent, explore: bool, state: State, observation: Array, keys: Array, step: Array) -> Array:
+    """One action per seed (S, A) for observations (S, *observation); `step` is the seeds' environment step."""
+
+    def seed(state: State, observation: Array, key: Array) -> Array:
+        return agent.act(state, observation[None], jax.random.fold_in(key, step), explore)[0]
+
+    return for_seeds(seed, state, observation, keys)
+
+
+def entering(phase: Phase, index: int, spec: Spec, slots: dict[str, Slot]) -> Callable[..., Learning]:
+    """Return the program of a phase's door: (keys, slots' states, offline, online) -> what its slot holds."""
+
+    def doors(keys: Array, states: dict[str, Learning], offline: Replay, online: Replay) -> Learning:
+        def seed(world: Array, key: Array, states: dict[str, Learning]) -> Learning:
+            k_learner, k_sampler, k_augment = jax.random.split(jax.random.fold_in(key, index), 3)
+            here = {
+                name: slots[name]._replace(state=s.learner, batch_state=s.sampler, augment_state=s.augment)
+                for name, s in states.items()
+            }
+            door = Door(spec, here, View(offline, jnp.int32(0), 0.0), View(online, world, 1.0))
+            old = here.get(phase.slot) if phase.enter is None else None
+            same_batch = old is not None and old.batch == phase.batch
+            same_augment = old is not None and old.augment == phase.augment
+            if phase.enter is not None:
+                state = phase.enter(here, phase.learner.init(k_learner, spec))
+            else:
+                state = phase.learner.init(k_learner, spec) if old is None else old.state
+            return Learning(
+                state,
+                old.batch_state if old is not None and same_batch else phase.batch.init(k_sampler, door),
+                old.augment_state if old is not None and same_augment else phase.augment.init(k_augment, door),
+            )
+
+        return for_seeds(seed, jnp.arange(keys.shape[0]), keys, states)
+
+    return doors
+
+
+def no_sums(
+    phase: Phase, units: Units, learning: Learning, offline: Replay, online: Replay, keys: Array
+) -> dict[str, tuple[Array, Array]]:
+    """Zero sums of the metrics that the phase's updates report."""
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
+    body = partial(one_update, phase.learner, phase.batch, phase.augment, units)
+    zero = jnp.int32(0)
+    _, metrics = jax.eval_shape(body, one, offline, online, zero, keys[0], zero, zero)
+    # Two buffers for each metric: donated arguments must not share one.
+    return {k: (jnp.zeros(len(keys)), jnp.zeros(len(keys), jnp.int32)) for k in metrics}
