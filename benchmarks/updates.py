@@ -3,10 +3,11 @@
     python benchmarks/updates.py                          AntMaze setting, 1, 4 and 8 seeds
     python benchmarks/updates.py --setting pointmaze      the laptop preset
     python benchmarks/updates.py --seeds-by vmap          the other way to run seeds (see segue.programs.for_seeds)
+    python benchmarks/updates.py --updates 1              every update a dispatch of its own, as in an online phase
     python benchmarks/updates.py --trace FOLDER           a profile of three updates, for Perfetto or TensorBoard
 
 Sampling from a replay on the device is included.  The rate of float32 matrix products (2048 x 2048) is measured in
-the same process, before and after, and the median is used: on a shared machine quote ratios, not times.
+the same process, and all numbers of seeds take turns: on a shared machine quote ratios, not times.
 
 What is counted is what the algorithm needs, multiply and add as two: for each critic one forward pass and the
 gradient of its parameters over 1 + 3N actions a state, the bootstrap's forward pass, the actor's value with its
@@ -19,7 +20,7 @@ import argparse
 import itertools
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -29,6 +30,7 @@ import numpy as np
 from segue import engine, programs, replay
 from segue.agents import CQL
 from segue.carry import new_carry
+from segue.memory import keep_freed_memory
 from segue.recipes import find_recipe, resolve
 from segue.types import Spec
 
@@ -72,8 +74,8 @@ def update_gflop(agent: CQL, observation: int, action: int, batch: int) -> float
     return 2e-9 * (agent.base.critics * per_critic + actor)
 
 
-def one(setting: str, seeds: int, at_least: float, trace: str | None) -> tuple[float, float, float]:
-    """Seconds per update and seed (median, fastest), and GFLOP of an update."""
+def prepare(setting: str, seeds: int) -> tuple[Callable[[int], Any], float]:
+    """A function that dispatches so many updates of all seeds, compiled, and GFLOP of an update."""
     observation, action = SETTINGS[setting]
     recipe = resolve(find_recipe("cal-ql"), setting, setting, {}).recipe
     phase, units = recipe.phases[0], recipe.units
@@ -99,12 +101,7 @@ def one(setting: str, seeds: int, at_least: float, trace: str | None) -> tuple[f
         return learning
 
     print(f"  {seeds} seeds: compiled in {seconds(lambda: run(1)):.1f} s", flush=True)
-    count = max(1, round(at_least / seconds(lambda: run(1))))
-    times = [seconds(lambda: run(count)) / (count * seeds) for _ in range(7)]
-    if trace:
-        with jax.profiler.trace(trace):
-            seconds(lambda: run(3))
-    return statistics.median(times), min(times), update_gflop(phase.learner, observation, action, recipe_batch(phase))
+    return run, update_gflop(phase.learner, observation, action, recipe_batch(phase))
 
 
 def recipe_batch(phase: Any) -> int:
@@ -113,26 +110,54 @@ def recipe_batch(phase: Any) -> int:
     return rows
 
 
+def rounds(run: Callable[[int], Any], seeds: int, at_least: float, updates: int | None) -> Callable[[], float]:
+    """A function that measures seconds per update and seed once."""
+    once = seconds(lambda: run(1))
+    count = updates or max(1, round(at_least / once))
+    dispatches = max(1, round(at_least / (count * once)))
+
+    def measure() -> float:
+        return sum(seconds(lambda: run(count)) for _ in range(dispatches)) / (dispatches * count * seeds)
+
+    return measure
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--setting", choices=SETTINGS, default="antmaze")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 4, 8])
     parser.add_argument("--seeds-by", choices=("default", "vmap"), default="default")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of each of the 7 timed dispatches, at least")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of each of the 7 measurements, at least")
+    parser.add_argument("--updates", type=int, help="updates of a dispatch: 1 is what an online phase does")
     parser.add_argument("--trace", help="folder for a profile")
     options = parser.parse_args()
     if options.seeds_by == "vmap":
         programs.for_seeds = lambda function, *arguments: jax.vmap(function)(*arguments)
-    before = matrix_rate()
-    rows = [(seeds, *one(options.setting, seeds, options.seconds, options.trace)) for seeds in options.seeds]
-    rate = statistics.median([before, matrix_rate()])
-    print(f"{options.setting}: {rows[0][3]:.2f} GFLOP an update; matrix products run at {rate:.0f} GFLOP/s")
+    ready = [prepare(options.setting, seeds) for seeds in options.seeds]
+    measures = [rounds(run, n, options.seconds, options.updates) for (run, _), n in zip(ready, options.seeds)]
+    # In turns, so that a minute in which the machine is slow falls on all of them.
+    rates, times = [], [[] for _ in measures]  # type: list[float], list[list[float]]
+    for _ in range(7):
+        rates.append(matrix_rate())
+        for measure, found in zip(measures, times):
+            found.append(measure())
+    if options.trace:
+        with jax.profiler.trace(options.trace):
+            seconds(lambda: ready[0][0](3))
+    rate, gflop = statistics.median(rates), ready[0][1]
+    print(f"{options.setting}: {gflop:.2f} GFLOP an update; matrix products run at {rate:.0f} GFLOP/s")
     print(f"JAX {jax.__version__} on {jax.default_backend()}, seeds by {options.seeds_by}")
-    print("seeds  ms per update and seed  fastest  updates/s of all seeds  share of the matrix rate")
-    for seeds, median, fastest, gflop in rows:
-        share = gflop / median / rate
-        print(f"{seeds:5}  {1e3 * median:22.2f}  {1e3 * fastest:7.2f}  {1 / median:22.1f}  {100 * share:22.0f} %")
+    print("seeds  ms per update and seed  fastest  beside 1st  updates/s of all seeds  share of the matrix rate")
+    for seeds, found in zip(options.seeds, times):
+        median = statistics.median(found)
+        beside = statistics.median(a / b for a, b in zip(found, times[0]))
+        share = statistics.median(gflop / t / r for t, r in zip(found, rates))
+        print(
+            f"{seeds:5}  {1e3 * median:22.2f}  {1e3 * min(found):7.2f}  {beside:10.3f}  {1 / median:22.1f}"
+            f"  {100 * share:22.0f} %"
+        )
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main()
