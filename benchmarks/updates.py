@@ -30,7 +30,6 @@ import numpy as np
 from segue import engine, programs, replay
 from segue.agents import CQL
 from segue.carry import new_carry
-from segue.memory import keep_freed_memory
 from segue.recipes import find_recipe, resolve
 from segue.types import Spec
 
@@ -159,5 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
     main()

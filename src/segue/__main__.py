@@ -10,9 +10,6 @@ def main() -> None:
     """Run the command line and exit with its code."""
     # A run shares its GPU with a simulator's renderer, and other people.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    from segue.memory import keep_freed_memory
-
-    keep_freed_memory()
     from segue.cli import command
 
     sys.exit(command(sys.argv[1:]))

@@ -25,6 +25,7 @@ from segue.replay import Data, Replay, Units
 from segue.types import Array, Slot, Spec, Task
 
 PULSE = 0.4  # seconds between records when nothing else is due
+LEAST = 8  # updates of all seeds together in a dispatch: its scratch memory is mapped anew each time
 Plan = Callable[[tuple[dict[str, Any], ...]], Phase | None]
 
 
@@ -160,7 +161,8 @@ class _Running:
         jax.block_until_ready(self.carry.sums)
         self.carry.tick += count
         seconds = time.monotonic() - began
-        return max(1, min(4 * pace, int(count * PULSE / max(seconds, 1e-4))))
+        least = -(-LEAST // (max(self.phase.updates, 1) * len(self.carry.seeds)))
+        return max(least, min(4 * pace, int(count * PULSE / max(seconds, 1e-4))))
 
     def tick(self) -> None:
         """Take a tick's environment steps and do its updates."""

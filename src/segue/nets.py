@@ -117,7 +117,9 @@ class Critics(eqx.Module):
         one = lambda k: MLP.create(  # noqa: E731
             k, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm
         )
-        return Critics(jax.vmap(one)(jax.random.split(key, count)))
+        # One after the other and not by vmap: jaxlib's batched QR, which orthogonal matrices are made with, waits on
+        # a CPU for tasks of the thread pool that it runs in.  Two at once on two cores wait for ever.
+        return Critics(jax.tree.map(lambda *x: jnp.stack(x), *map(one, jax.random.split(key, count))))
 
     def __call__(self, observation: Array, action: Array) -> Array:
         """Values (E, B) of actions (B, A), or (E, B, N) of N actions per observation (B, N, A); observations (B, O)."""

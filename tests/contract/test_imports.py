@@ -15,7 +15,6 @@ PACKAGE = Path(segue.__file__).parent
 # Who may import whom; a folder counts as one unit.  An arrow that is missing here needs a reason, not a line.
 ARROWS: dict[str, set[str]] = {
     "types": set(),
-    "memory": set(),
     "options": {"types"},
     "nets": {"types"},
     "optim": {"types"},

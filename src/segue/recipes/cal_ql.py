@@ -59,21 +59,22 @@ _LOCOMOTION = {  # WSRL's settings for CQL on MuJoCo (spec 2.2)
 _POINTMAZE = {
     # Default of ours: sized for a laptop, so that a first run takes minutes.  Measured on umaze, see
     # docs/results/pointmaze.md: no penalty per step, since values that start at 0 need 1e5 updates to fall to -500; a
-    # conservative weight that is small beside the goal's 10 and no max-target backup, since with more of either values
-    # rose above 10 online and the policy was lost; and fast critics and targets, since a run has thousands of updates
-    # where the paper's have a million.
+    # conservative weight that is small beside the goal's 10, no max-target backup and layer normalisation, since
+    # without any of them values rose above 10 online and policies were lost; and fast critics and targets, since a run
+    # has thousands of updates where the paper's have a million.
     "units.scale": 10.0,
-    "agent.conservative_weight": 0.1,
+    "agent.conservative_weight": 0.2,
     "agent.lagrange": False,
     "agent.samples": 4,
     "agent.target_samples": 1,
+    "agent.layer_norm": True,
     "agent.actor_hidden": (128, 128),
     "agent.critic_hidden": (128, 128),
-    "agent.actor_learning_rate": 1e-3,
+    "agent.actor_learning_rate": 3e-4,
     "agent.critic_learning_rate": 1e-3,
     "agent.target_rate": 0.02,
     "agent.temperature": 0.1,
-    "offline.ticks": 3_000,
+    "offline.ticks": 4_000,
     "offline.evaluate_every": 500,
     "offline.log_every": 100,
     "offline.batch.offline": 128,
@@ -104,9 +105,9 @@ CAL_QL = Recipe(
         "custom": _LOCOMOTION | {"offline.ticks": 20_000, "online.ticks": 20_000, "offline.evaluate_every": 5_000},
         "pointmaze": _POINTMAZE,
         "pointmaze-medium": {
-            "offline.ticks": 4_000,
+            "offline.ticks": 5_000,
             "offline.evaluate_every": 1_000,
-            "online.ticks": 8_000,
+            "online.ticks": 6_000,
             "online.evaluate_every": 500,
         },
         "pointmaze-large": {

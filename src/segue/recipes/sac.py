@@ -24,7 +24,8 @@ SAC_RECIPE = Recipe(
             "units.scale": 10.0,
             "agent.actor_hidden": (128, 128),
             "agent.critic_hidden": (128, 128),
-            "agent.actor_learning_rate": 1e-3,
+            "agent.layer_norm": True,
+            "agent.actor_learning_rate": 3e-4,
             "agent.critic_learning_rate": 1e-3,
             "agent.target_rate": 0.02,
             "agent.temperature": 0.1,
@@ -34,7 +35,7 @@ SAC_RECIPE = Recipe(
             "online.batch.online": 128,
             "evaluation.episodes": 10,
         },
-        "pointmaze-medium": {"online.ticks": 8_000, "online.evaluate_every": 500},
+        "pointmaze-medium": {"online.ticks": 6_000, "online.evaluate_every": 500},
         "pointmaze-large": {"online.ticks": 40_000, "online.evaluate_every": 2_000},
     },
 )
