@@ -125,7 +125,7 @@ def stranger(path: Path) -> None:
         (torn, "truncated or corrupt"),
         (bare, "no array"),
         (nameless, "no attribute 'env_id'"),
-        (stranger, "'Pong-v5' is not in the table"),
+        (stranger, "Pong-v5: cannot be made"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
