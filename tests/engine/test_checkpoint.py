@@ -21,6 +21,7 @@ SEEDS = (0, 1)
 @pytest.mark.parametrize("stop", [1, 3, 6, 17, 29])
 def test_resume_is_exact(stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "PULSE", 0.0)  # a record after every tick
+    monkeypatch.setattr(engine, "LEAST", 1)
     phases = plan()
     whole, records = finish(phases, SEEDS)
     for seen, record in enumerate(run(phases, TASK, SEEDS, UNITS, keep_rows=True)):

@@ -91,6 +91,7 @@ def test_replay_holds_the_truth() -> None:
 def test_dispatches_do_not_change_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     usual, _ = finish(plan(), (0,))
     monkeypatch.setattr(engine, "PULSE", 0.0)
+    monkeypatch.setattr(engine, "LEAST", 1)
     single, _ = finish(plan(), (0,))
     same(usual, single)
 
