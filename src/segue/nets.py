@@ -84,14 +84,18 @@ class MLP(eqx.Module):
             )
         return MLP(tuple(layers))
 
-    def __call__(self, x: Array) -> Array:
-        """Map (..., in) to (..., out)."""
-        return self.after_first(x @ self.layers[0].weight + self.layers[0].bias)
+    def __call__(self, x: Array, dropout: float = 0.0, key: Key | None = None) -> Array:
+        """Map (..., in) to (..., out); with a key, `dropout` is the share of hidden units that are left out."""
+        return self.after_first(x @ self.layers[0].weight + self.layers[0].bias, dropout, key)
 
-    def after_first(self, x: Array) -> Array:
+    def after_first(self, x: Array, dropout: float = 0.0, key: Key | None = None) -> Array:
         """Finish the computation from the first layer's affine output (..., width)."""
-        for layer, following in itertools.pairwise(self.layers):
-            x = jax.nn.relu(layer.normalise(x)) @ following.weight + following.bias
+        for n, (layer, following) in enumerate(itertools.pairwise(self.layers)):
+            x = jax.nn.relu(layer.normalise(x))
+            if dropout and key is not None:
+                kept = jax.random.bernoulli(jax.random.fold_in(key, n), 1.0 - dropout, x.shape)
+                x = jnp.where(kept, x / (1.0 - dropout), 0.0)
+            x = x @ following.weight + following.bias
         return x
 
 
@@ -172,6 +176,39 @@ class TanhGaussian(eqx.Module):
         mean, raw = jnp.split(self.network(observation), 2, axis=-1)
         log_std = self.log_std_multiplier * raw + self.log_std_offset
         return mean, jnp.exp(jnp.clip(log_std, LOG_STD_MIN, LOG_STD_MAX))
+
+
+class Gaussian(eqx.Module):
+    """A Gaussian policy with mean tanh(network), or the bare network, and one learned log standard deviation (A,)."""
+
+    network: MLP
+    log_std: Array
+
+    @staticmethod
+    def create(
+        key: Key,
+        observation: int,
+        action: int,
+        hidden: Sequence[int],
+        *,
+        initialiser: Initialiser = "orthogonal",
+        output_gain: float = 1e-2,
+        layer_norm: bool = False,
+    ) -> Gaussian:
+        """Make a policy whose log standard deviation starts at 0."""
+        sizes = (observation, *hidden, action)
+        network = MLP.create(key, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm)
+        return Gaussian(network, jnp.zeros(action))
+
+    def mean(self, observation: Array, dropout: float = 0.0, key: Key | None = None) -> Array:
+        """tanh of the network's output, (..., A)."""
+        return jnp.tanh(self.network(observation, dropout, key))
+
+
+def normal_log_density(mean: Array, std: Array, action: Array) -> Array:
+    """Log-density of a Gaussian that nothing squashes, summed over the last axis."""
+    normal = -0.5 * jnp.square((action - mean) / std) - jnp.log(std) - 0.5 * jnp.log(2.0 * jnp.pi)
+    return jnp.sum(normal, axis=-1)
 
 
 def squash(mean: Array, std: Array, noise: Array) -> tuple[Array, Array]:

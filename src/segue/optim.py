@@ -23,19 +23,22 @@ class Trained(NamedTuple):
 
 
 @cache
-def adam(learning_rate: float) -> optax.GradientTransformation:
-    """Adam (b1 0.9, b2 0.999, eps 1e-8 outside the root, no decay): what every agent here is published with."""
-    return optax.adam(learning_rate)
+def adam(learning_rate: float, decay: int = 0) -> optax.GradientTransformation:
+    """Adam (b1 0.9, b2 0.999, eps 1e-8 outside the root, no weight decay): what every agent here is published with.
+
+    With `decay`, the learning rate falls to 0 along a cosine over that many of the optimiser's own steps.
+    """
+    return optax.adam(optax.cosine_decay_schedule(learning_rate, decay) if decay else learning_rate)
 
 
-def trained(params: Any, learning_rate: float) -> Trained:
+def trained(params: Any, learning_rate: float, decay: int = 0) -> Trained:
     """Wrap fresh parameters with a zero-moment Adam state."""
-    return Trained(params, adam(learning_rate).init(params))
+    return Trained(params, adam(learning_rate, decay).init(params))
 
 
-def descend(network: Trained, learning_rate: float, gradient: Any) -> Trained:
+def descend(network: Trained, learning_rate: float, gradient: Any, decay: int = 0) -> Trained:
     """Take one Adam step along `gradient` (same structure as `network.params`)."""
-    steps, optimiser = adam(learning_rate).update(gradient, network.optimiser, network.params)
+    steps, optimiser = adam(learning_rate, decay).update(gradient, network.optimiser, network.params)
     return Trained(optax.apply_updates(network.params, steps), optimiser)
 
 

@@ -48,6 +48,13 @@ class Spec:
     dtype: str = "float32"
 
 
+def flat(spec: Spec, who: str) -> int:
+    """Size of a flat observation; `SegueError` where observations have another shape."""
+    if len(spec.observation) != 1:
+        raise SegueError(f"{who} takes flat observations; the task's have the shape {spec.observation}")
+    return spec.observation[0]
+
+
 class Slot(NamedTuple):
     """A named place in a run: an agent and what it has learned so far (pytrees; leading axis = seeds).
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from segue.nets import Critics, Initialiser, TanhGaussian, squash
 from segue.optim import Trained, descend, polyak, trained
 from segue.options import option, require
-from segue.types import Array, Key, Metrics, SegueError, Spec, Transition
+from segue.types import Array, Key, Metrics, Spec, Transition, flat
 
 
 class State(NamedTuple):
@@ -73,9 +73,7 @@ class SAC:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies of the critics."""
         k_actor, k_critic = jax.random.split(key)
-        if len(spec.observation) != 1:
-            raise SegueError(f"SAC and CQL take flat observations; the task's have the shape {spec.observation}")
-        (size,) = spec.observation
+        size = flat(spec, "this agent")
         nets: dict[str, Any] = {
             "initialiser": self.initialiser,
             "output_gain": self.output_gain,

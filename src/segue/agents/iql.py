@@ -1,0 +1,187 @@
+"""Implicit Q-learning (Kostrikov et al. 2021, arXiv 2110.06169), as in its official code (spec section 4).
+
+Order of one update: V, then the actor, then Q, then the target; the actor and Q see the new V, and the advantage
+uses the target critics.  `stale_value` is CORL's order: both see V as it was before the update.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from segue.nets import MLP, Critics, Gaussian, Initialiser, normal_log_density
+from segue.optim import Trained, descend, polyak, trained
+from segue.options import option, require
+from segue.types import Array, Key, Metrics, Spec, Transition, flat
+
+
+class State(NamedTuple):
+    """What IQL carries."""
+
+    actor: Trained  # Gaussian
+    critic: Trained  # Critics
+    target: Critics
+    value: Trained  # MLP, observation -> V
+
+
+@dataclass(frozen=True)
+class IQL:
+    """Hyper-parameters of IQL; the defaults are the official AntMaze settings (spec 4.2)."""
+
+    actor_hidden: tuple[int, ...] = (256, 256)
+    critic_hidden: tuple[int, ...] = (256, 256)
+    """Widths of Q and of V."""
+    critics: int = 2
+    layer_norm: bool = False
+    """In Q and V."""
+    initialiser: Initialiser = "orthogonal"
+    output_gain: float = 2.0**0.5
+    actor_learning_rate: float = 3e-4
+    critic_learning_rate: float = 3e-4
+    value_learning_rate: float = 3e-4
+    actor_decay: int = 0
+    """Updates over which the actor's learning rate falls to 0 along a cosine; 0 keeps it.
+
+    Counted from the slot's first update: official offline settings have the length of the run, fine-tuning has none.
+    """
+    expectile: float = 0.9
+    inverse_temperature: float = 10.0
+    weight_maximum: float = 100.0
+    """Upper bound of exp(inverse temperature * advantage)."""
+    dropout: float = 0.0
+    """In the actor, while it learns."""
+    target_rate: float = 5e-3
+    stochastic: bool = True
+    """A Gaussian actor; without it the actor regresses to the mean of the weighted actions (CORL's option)."""
+    log_std_minimum: float = option(-5.0, when=lambda a: a.stochastic, why="stochastic=true")
+    log_std_maximum: float = option(2.0, when=lambda a: a.stochastic, why="stochastic=true")
+    exploration_noise: float = option(0.1, when=lambda a: not a.stochastic, why="stochastic=false")
+    """Standard deviation of the noise that a deterministic actor explores with (default of ours)."""
+    mean_over_critics: bool = False
+    """The critics' errors are averaged (CORL, OOO) instead of summed."""
+    stale_value: bool = False
+    """CORL's order: the advantage and the bootstrap use V from before the update."""
+    value_minimum: float = -jnp.inf
+    """Bounds of target values and of the critics' targets (OOO's clip; spec 6.1)."""
+    value_maximum: float = jnp.inf
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            actor_hidden=all(n > 0 for n in self.actor_hidden),
+            critic_hidden=all(n > 0 for n in self.critic_hidden),
+            critics=self.critics > 0,
+            actor_learning_rate=self.actor_learning_rate >= 0,
+            critic_learning_rate=self.critic_learning_rate >= 0,
+            value_learning_rate=self.value_learning_rate >= 0,
+            actor_decay=self.actor_decay >= 0,
+            expectile=0 < self.expectile < 1,
+            dropout=0 <= self.dropout < 1,
+            target_rate=0 < self.target_rate <= 1,
+            value_minimum=self.value_minimum < self.value_maximum,
+        )
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Return a fresh state; targets start as copies of the critics."""
+        k_actor, k_critic, k_value = jax.random.split(key, 3)
+        size = flat(spec, "this agent")
+        nets: dict[str, Any] = {"initialiser": self.initialiser, "output_gain": self.output_gain}
+        actor = Gaussian.create(k_actor, size, spec.action, self.actor_hidden, **nets)
+        critic = Critics.create(
+            k_critic, size, spec.action, self.critic_hidden, self.critics, layer_norm=self.layer_norm, **nets
+        )
+        value = MLP.create(k_value, (size, *self.critic_hidden, 1), layer_norm=self.layer_norm, **nets)
+        return State(
+            trained(actor, self.actor_learning_rate, self.actor_decay),
+            trained(critic, self.critic_learning_rate),
+            jax.tree.map(jnp.copy, critic),
+            trained(value, self.value_learning_rate),
+        )
+
+    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        """Do one update of V, the actor, Q and the target."""
+        q = jnp.min(state.target(batch.observation, batch.action), axis=0)
+        old = state.value
+        (value_loss, v), gradient = jax.value_and_grad(self.value_loss, has_aux=True)(old.params, batch, self.bound(q))
+        value = descend(old, self.value_learning_rate, gradient)
+        seen = old if self.stale_value else value
+
+        advantage = q - seen.params(batch.observation)[..., 0]
+        weight = self.weight(advantage)
+        actor_loss, gradient = jax.value_and_grad(self.actor_loss)(state.actor.params, batch, weight, key)
+        actor = descend(state.actor, self.actor_learning_rate, gradient, self.actor_decay)
+
+        target = self.bellman_target(seen.params, batch)
+        (critic_loss, q_data), gradient = jax.value_and_grad(self.critic_loss, has_aux=True)(
+            state.critic.params, batch, target
+        )
+        critic = descend(state.critic, self.critic_learning_rate, gradient)
+        metrics = {
+            "critic_loss": critic_loss,
+            "value_loss": value_loss,
+            "actor_loss": actor_loss,
+            "q_data": jnp.mean(q_data),
+            "td_target": jnp.mean(target),
+            "value": jnp.mean(v),
+            "advantage": jnp.mean(advantage),
+            "weight": jnp.mean(weight),
+        }
+        return State(actor, critic, polyak(state.target, critic.params, self.target_rate), value), metrics
+
+    # -- losses ------------------------------------------------------------------------------------------------
+
+    def bound(self, value: Array) -> Array:
+        """Values within what rewards allow (the identity unless bounds are set)."""
+        return jnp.clip(value, self.value_minimum, self.value_maximum)
+
+    def value_loss(self, value: MLP, batch: Transition, q: Array) -> tuple[Array, Array]:
+        """mean |expectile - 1(u < 0)| u^2, u = q - V(s)."""
+        v = value(batch.observation)[..., 0]
+        u = q - v
+        return jnp.mean(jnp.where(u < 0, 1.0 - self.expectile, self.expectile) * jnp.square(u)), v
+
+    def weight(self, advantage: Array) -> Array:
+        """min(exp(inverse temperature * advantage), maximum), no gradient."""
+        # The exponent is bounded and not only its result: an infinite exponential is finite here, and its gradient too.
+        largest = jnp.log(self.weight_maximum)
+        return jax.lax.stop_gradient(jnp.exp(jnp.minimum(self.inverse_temperature * advantage, largest)))
+
+    def actor_loss(self, actor: Gaussian, batch: Transition, weight: Array, key: Key) -> Array:
+        """-mean weight * log pi(a|s); for a deterministic actor mean weight * |a - pi(s)|^2."""
+        mean = actor.mean(batch.observation, self.dropout, key)
+        if not self.stochastic:
+            return jnp.mean(weight * jnp.sum(jnp.square(mean - batch.action), axis=-1))
+        return -jnp.mean(weight * normal_log_density(mean, self.std(actor), batch.action))
+
+    def std(self, actor: Gaussian) -> Array:
+        """Standard deviation (A,), the same in every state."""
+        return jnp.exp(jnp.clip(actor.log_std, self.log_std_minimum, self.log_std_maximum))
+
+    def bellman_target(self, value: MLP, batch: Transition) -> Array:
+        """clip(r + gamma (1 - d) V(s')), (B,)."""
+        following = value(batch.next_observation)[..., 0]
+        return jax.lax.stop_gradient(self.bound(batch.reward + batch.continues * following))
+
+    def critic_loss(self, critic: Critics, batch: Transition, target: Array) -> tuple[Array, Array]:
+        """sum_j (or mean_j) mean (Q_j(s, a) - y)^2."""
+        q = critic(batch.observation, batch.action)
+        errors = jnp.mean(jnp.square(q - target), axis=-1)
+        return jnp.mean(errors) if self.mean_over_critics else jnp.sum(errors), q
+
+    # -- use ---------------------------------------------------------------------------------------------------
+
+    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
+        """The mean, or a draw from the Gaussian, kept in [-1, 1]: (B, A)."""
+        actor: Gaussian = state.actor.params
+        mean = actor.mean(observation)
+        if not explore:
+            return mean
+        std = self.std(actor) if self.stochastic else self.exploration_noise
+        return jnp.clip(mean + std * jax.random.normal(key, mean.shape), -1.0, 1.0)
+
+    def q(self, state: State, observation: Array, action: Array) -> Array:
+        """Smallest of the critics' values, (B,)."""
+        return jnp.min(state.critic.params(observation, action), axis=0)
