@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import equinox as eqx
@@ -17,20 +18,24 @@ import jax.numpy as jnp
 
 from segue.types import Array, Key
 
-Initialiser = Literal["orthogonal", "lecun"]
+Initialiser = Literal["orthogonal", "lecun", "torch"]
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 
 
-def _kernel(key: Key, shape: tuple[int, int], kind: Initialiser, gain: float) -> Array:
+def _affine(key: Key, shape: tuple[int, int], kind: Initialiser, gain: float, last: bool) -> tuple[Array, Array]:
+    """Weight and bias of a layer; "torch" is PyTorch's default, uniform in +-1 / sqrt(inputs) for both."""
+    if kind == "torch":
+        k_weight, k_bias = jax.random.split(key)
+        limit = gain * shape[0] ** -0.5 if last else shape[0] ** -0.5
+        uniform = lambda k, s: jax.random.uniform(k, s, minval=-limit, maxval=limit)  # noqa: E731
+        return uniform(k_weight, shape), uniform(k_bias, shape[1:])
     if kind == "orthogonal":
-        return jax.nn.initializers.orthogonal(gain)(key, shape)
-    return jax.nn.initializers.lecun_normal()(key, shape)
-
-
-def _last_kernel(key: Key, shape: tuple[int, int], kind: Initialiser, gain: float) -> Array:
-    if kind == "orthogonal":
-        return jax.nn.initializers.orthogonal(gain)(key, shape)
-    return jax.nn.initializers.variance_scaling(gain, "fan_in", "uniform")(key, shape)
+        weight = jax.nn.initializers.orthogonal(gain)(key, shape)
+    elif last:
+        weight = jax.nn.initializers.variance_scaling(gain, "fan_in", "uniform")(key, shape)
+    else:
+        weight = jax.nn.initializers.lecun_normal()(key, shape)
+    return weight, jnp.zeros(shape[1])
 
 
 class Layer(eqx.Module):
@@ -51,9 +56,13 @@ class Layer(eqx.Module):
 
 
 class MLP(eqx.Module):
-    """ReLU layers and a linear output; with `layer_norm`, Dense -> LayerNorm -> ReLU in every hidden layer."""
+    """ReLU layers and a linear output; with `layer_norm`, Dense -> LayerNorm -> ReLU in every hidden layer.
+
+    With `norm_after`, Dense -> ReLU -> LayerNorm.
+    """
 
     layers: tuple[Layer, ...]
+    norm_after: bool = eqx.field(static=True, default=False)
 
     @staticmethod
     def create(
@@ -64,25 +73,17 @@ class MLP(eqx.Module):
         hidden_gain: float = 2.0**0.5,
         output_gain: float = 1e-2,
         layer_norm: bool = False,
+        norm_after: bool = False,
     ) -> MLP:
         """Make a network with layer widths `sizes` (input first, output last), zero biases."""
         layers = []
         pairs = list(itertools.pairwise(sizes))
         for i, (k, shape) in enumerate(zip(jax.random.split(key, len(pairs)), pairs)):
             last = i == len(pairs) - 1
-            make = _last_kernel if last else _kernel
-            weight = make(k, shape, initialiser, output_gain if last else hidden_gain)
-            norm = layer_norm and not last
-            width = shape[1]
-            layers.append(
-                Layer(
-                    weight,
-                    jnp.zeros(width),
-                    jnp.ones(width) if norm else None,
-                    jnp.zeros(width) if norm else None,
-                )
-            )
-        return MLP(tuple(layers))
+            affine = _affine(k, shape, initialiser, output_gain if last else hidden_gain, last)
+            norm = (jnp.ones(shape[1]), jnp.zeros(shape[1])) if layer_norm and not last else (None, None)
+            layers.append(Layer(*affine, *norm))
+        return MLP(tuple(layers), norm_after)
 
     def __call__(self, x: Array, dropout: float = 0.0, key: Key | None = None) -> Array:
         """Map (..., in) to (..., out); with a key, `dropout` is the share of hidden units that are left out."""
@@ -91,7 +92,7 @@ class MLP(eqx.Module):
     def after_first(self, x: Array, dropout: float = 0.0, key: Key | None = None) -> Array:
         """Finish the computation from the first layer's affine output (..., width)."""
         for n, (layer, following) in enumerate(itertools.pairwise(self.layers)):
-            x = jax.nn.relu(layer.normalise(x))
+            x = layer.normalise(jax.nn.relu(x)) if self.norm_after else jax.nn.relu(layer.normalise(x))
             if dropout and key is not None:
                 kept = jax.random.bernoulli(jax.random.fold_in(key, n), 1.0 - dropout, x.shape)
                 x = jnp.where(kept, x / (1.0 - dropout), 0.0)
@@ -115,15 +116,33 @@ class Critics(eqx.Module):
         initialiser: Initialiser = "orthogonal",
         output_gain: float = 1e-2,
         layer_norm: bool = False,
+        norm_after: bool = False,
     ) -> Critics:
         """Make `count` independent critics with hidden widths `hidden`."""
         sizes = (observation + action, *hidden, 1)
-        one = lambda k: MLP.create(  # noqa: E731
-            k, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm
+        make = partial(
+            MLP.create,
+            sizes=sizes,
+            initialiser=initialiser,
+            output_gain=output_gain,
+            layer_norm=layer_norm,
+            norm_after=norm_after,
+        )
+        make = partial(
+            MLP.create,
+            sizes=sizes,
+            initialiser=initialiser,
+            output_gain=output_gain,
+            layer_norm=layer_norm,
+            norm_after=norm_after,
         )
         # One after the other and not by vmap: jaxlib's batched QR, which orthogonal matrices are made with, waits on
         # a CPU for tasks of the thread pool that it runs in.  Two at once on two cores wait for ever.
-        return Critics(jax.tree.map(lambda *x: jnp.stack(x), *map(one, jax.random.split(key, count))))
+        return Critics(jax.tree.map(lambda *x: jnp.stack(x), *map(make, jax.random.split(key, count))))
+
+    def first(self, observation: Array, action: Array) -> Array:
+        """Values of the first critic alone, (B,)."""
+        return _value(jax.tree.map(lambda x: x[0], self.members), observation, action)
 
     def __call__(self, observation: Array, action: Array) -> Array:
         """Values (E, B) of actions (B, A), or (E, B, N) of N actions per observation (B, N, A); observations (B, O)."""

@@ -1,0 +1,190 @@
+"""TD3 (Fujimoto et al. 2018, arXiv 1802.09477) and TD3+BC (Fujimoto and Gu 2021, arXiv 2106.06860); spec sections A.3
+and B.  They share one state: TD3 fine-tunes what TD3+BC has learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from segue.nets import MLP, Critics, Initialiser
+from segue.optim import Trained, descend, every, polyak, trained
+from segue.options import require
+from segue.types import Array, Key, Metrics, Spec, Transition, flat
+
+
+class State(NamedTuple):
+    """What TD3 carries."""
+
+    actor: Trained  # MLP
+    critic: Trained  # Critics
+    target_actor: MLP
+    target_critic: Critics
+
+
+ActorLoss = Callable[[MLP, Critics, Transition], tuple[Array, Metrics]]
+
+
+@dataclass(frozen=True)
+class TD3:
+    """Hyper-parameters of TD3; the defaults are the authors' (spec A.6, A.7)."""
+
+    actor_hidden: tuple[int, ...] = (256, 256)
+    critic_hidden: tuple[int, ...] = (256, 256)
+    critics: int = 2
+    actor_layer_norm: bool = False
+    critic_layer_norm: bool = False
+    norm_after: bool = False
+    """Layer normalisation after the activation instead of before it."""
+    initialiser: Initialiser = "torch"
+    actor_learning_rate: float = 3e-4
+    critic_learning_rate: float = 3e-4
+    target_rate: float = 5e-3
+    policy_noise: float = 0.2
+    """Standard deviation of the noise on the target actor's actions."""
+    noise_clip: float = 0.5
+    policy_delay: int = 2
+    """The actor and all targets move in every n-th update."""
+    exploration_noise: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            actor_hidden=all(n > 0 for n in self.actor_hidden),
+            critic_hidden=all(n > 0 for n in self.critic_hidden),
+            critics=self.critics > 0,
+            actor_learning_rate=self.actor_learning_rate >= 0,
+            critic_learning_rate=self.critic_learning_rate >= 0,
+            target_rate=0 < self.target_rate <= 1,
+            policy_noise=self.policy_noise >= 0,
+            noise_clip=self.noise_clip >= 0,
+            policy_delay=self.policy_delay > 0,
+            exploration_noise=self.exploration_noise >= 0,
+        )
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Return a fresh state; targets start as copies."""
+        k_actor, k_critic = jax.random.split(key)
+        size = flat(spec, "this agent")
+        nets: dict[str, Any] = {"initialiser": self.initialiser, "output_gain": 1.0, "norm_after": self.norm_after}
+        actor = MLP.create(
+            k_actor, (size, *self.actor_hidden, spec.action), layer_norm=self.actor_layer_norm, **nets
+        )
+        critic = Critics.create(
+            k_critic, size, spec.action, self.critic_hidden, self.critics, layer_norm=self.critic_layer_norm, **nets
+        )
+        return State(
+            trained(actor, self.actor_learning_rate),
+            trained(critic, self.critic_learning_rate),
+            jax.tree.map(jnp.copy, actor),
+            jax.tree.map(jnp.copy, critic),
+        )
+
+    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        """Do one update of the critics, and in every `policy_delay`-th one of the actor and the targets."""
+        return self.learn(state, batch, jax.random.normal(key, batch.action.shape), step, self.actor_loss)
+
+    def learn(
+        self, state: State, batch: Transition, noise: Array, step: Array, actor_loss: ActorLoss
+    ) -> tuple[State, Metrics]:
+        """Do one update with the noise (B, A) and the actor's loss given (a deterministic function)."""
+        target = self.bellman_target(state, batch, noise)
+        (loss, q), gradient = jax.value_and_grad(self.critic_loss, has_aux=True)(state.critic.params, batch, target)
+        critic = descend(state.critic, self.critic_learning_rate, gradient)
+        metrics = {"critic_loss": loss, "q_data": jnp.mean(q), "td_target": jnp.mean(target)}
+        with_critic = state._replace(critic=critic)
+        missing = jax.tree.map(
+            lambda x: jnp.full(x.shape, jnp.nan, x.dtype),
+            jax.eval_shape(lambda s: self.improve(s, batch, actor_loss)[1], with_critic),
+        )
+        state, actor_metrics = every(
+            self.policy_delay, step + 1, lambda c: self.improve(c[0], batch, actor_loss), (with_critic, missing)
+        )
+        return state, metrics | actor_metrics
+
+    def improve(self, state: State, batch: Transition, actor_loss: ActorLoss) -> tuple[State, Metrics]:
+        """Move the actor, then all targets."""
+        (loss, metrics), gradient = jax.value_and_grad(actor_loss, has_aux=True)(
+            state.actor.params, state.critic.params, batch
+        )
+        actor = descend(state.actor, self.actor_learning_rate, gradient)
+        return State(
+            actor,
+            state.critic,
+            polyak(state.target_actor, actor.params, self.target_rate),
+            polyak(state.target_critic, state.critic.params, self.target_rate),
+        ), metrics | {"actor_loss": loss}
+
+    # -- losses ------------------------------------------------------------------------------------------------
+
+    def next_action(self, state: State, batch: Transition, noise: Array) -> Array:
+        """clip(target actor(s') + clip(policy_noise * noise, +-noise_clip), -1, 1), (B, A)."""
+        smoothing = jnp.clip(self.policy_noise * noise, -self.noise_clip, self.noise_clip)
+        return jnp.clip(jnp.tanh(state.target_actor(batch.next_observation)) + smoothing, -1.0, 1.0)
+
+    def bellman_target(self, state: State, batch: Transition, noise: Array) -> Array:
+        """y = r + gamma (1 - d) min_j Q'_j(s', a'), (B,)."""
+        action = self.next_action(state, batch, noise)
+        value = jnp.min(state.target_critic(batch.next_observation, action), axis=0)
+        return jax.lax.stop_gradient(batch.reward + batch.continues * value)
+
+    def critic_loss(self, critic: Critics, batch: Transition, target: Array) -> tuple[Array, Array]:
+        """sum_j mean (Q_j(s, a) - y)^2."""
+        q = critic(batch.observation, batch.action)
+        return jnp.sum(jnp.mean(jnp.square(q - target), axis=-1)), q
+
+    def actor_loss(self, actor: MLP, critic: Critics, batch: Transition) -> tuple[Array, Metrics]:
+        """-mean Q_1(s, pi(s))."""
+        action = jnp.tanh(actor(batch.observation))
+        return -jnp.mean(critic.first(batch.observation, action)), {}
+
+    # -- use ---------------------------------------------------------------------------------------------------
+
+    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
+        """The actor's action, with Gaussian noise where it explores, in [-1, 1]: (B, A)."""
+        action = jnp.tanh(state.actor.params(observation))
+        if not explore:
+            return action
+        return jnp.clip(action + self.exploration_noise * jax.random.normal(key, action.shape), -1.0, 1.0)
+
+    def q(self, state: State, observation: Array, action: Array) -> Array:
+        """Smallest of the critics' values, (B,)."""
+        return jnp.min(state.critic.params(observation, action), axis=0)
+
+
+@dataclass(frozen=True)
+class TD3BC:
+    """TD3 with a behaviour-cloning term: the actor's loss is -lambda mean Q_1 + mean (pi(s) - a)^2."""
+
+    base: TD3 = field(default_factory=TD3)
+    q_weight: float = 2.5
+    """alpha; lambda = alpha / mean |Q_1(s, pi(s))|, without a gradient."""
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Return a fresh state, which TD3 can take over as it is."""
+        return self.base.init(key, spec)
+
+    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        """Do one update as TD3 does, with this actor's loss."""
+        noise = jax.random.normal(key, batch.action.shape)
+        return self.base.learn(state, batch, noise, step, self.actor_loss)
+
+    def actor_loss(self, actor: MLP, critic: Critics, batch: Transition) -> tuple[Array, Metrics]:
+        """-alpha mean Q_1 / mean |Q_1| + mean (pi(s) - a)^2 over batch and dimensions."""
+        action = jnp.tanh(actor(batch.observation))
+        q = critic.first(batch.observation, action)
+        scale = jax.lax.stop_gradient(self.q_weight / jnp.mean(jnp.abs(q)))
+        cloning = jnp.mean(jnp.square(action - batch.action))
+        return cloning - scale * jnp.mean(q), {"cloning_error": cloning}
+
+    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
+        """Act as TD3 does."""
+        return self.base.act(state, observation, key, explore)
+
+    def q(self, state: State, observation: Array, action: Array) -> Array:
+        """Smallest of the critics' values, (B,)."""
+        return self.base.q(state, observation, action)
