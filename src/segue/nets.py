@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from segue.types import Array, Key
 
-Initialiser = Literal["orthogonal", "lecun", "torch"]
+Initialiser = Literal["orthogonal", "lecun", "torch", "xavier"]
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 
 
@@ -31,6 +31,8 @@ def _affine(key: Key, shape: tuple[int, int], kind: Initialiser, gain: float, la
         return uniform(k_weight, shape), uniform(k_bias, shape[1:])
     if kind == "orthogonal":
         weight = jax.nn.initializers.orthogonal(gain)(key, shape)
+    elif kind == "xavier":
+        weight = jax.nn.initializers.glorot_uniform()(key, shape)
     elif last:
         weight = jax.nn.initializers.variance_scaling(gain, "fan_in", "uniform")(key, shape)
     else:
@@ -120,14 +122,6 @@ class Critics(eqx.Module):
     ) -> Critics:
         """Make `count` independent critics with hidden widths `hidden`."""
         sizes = (observation + action, *hidden, 1)
-        make = partial(
-            MLP.create,
-            sizes=sizes,
-            initialiser=initialiser,
-            output_gain=output_gain,
-            layer_norm=layer_norm,
-            norm_after=norm_after,
-        )
         make = partial(
             MLP.create,
             sizes=sizes,

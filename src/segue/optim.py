@@ -23,22 +23,31 @@ class Trained(NamedTuple):
 
 
 @cache
-def adam(learning_rate: float, decay: int = 0) -> optax.GradientTransformation:
-    """Adam (b1 0.9, b2 0.999, eps 1e-8 outside the root, no weight decay): what every agent here is published with.
+def adam(learning_rate: float, decay: int = 0, weight_decay: float = 0.0) -> optax.GradientTransformation:
+    """Adam (b1 0.9, b2 0.999, eps 1e-8 outside the root): what every agent here is published with.
 
     With `decay`, the learning rate falls to 0 along a cosine over that many of the optimiser's own steps.
+    `weight_decay` is decoupled and spares biases, as in RLPD's code (it acts on the scales of layer normalisation).
     """
-    return optax.adam(optax.cosine_decay_schedule(learning_rate, decay) if decay else learning_rate)
+    rate = optax.cosine_decay_schedule(learning_rate, decay) if decay else learning_rate
+    if not weight_decay:
+        return optax.adam(rate)
+    decays = lambda path, _: path[-1].name in ("weight", "scale")  # noqa: E731
+    return optax.adamw(
+        rate, weight_decay=weight_decay, mask=lambda tree: jax.tree_util.tree_map_with_path(decays, tree)
+    )
 
 
-def trained(params: Any, learning_rate: float, decay: int = 0) -> Trained:
+def trained(params: Any, learning_rate: float, decay: int = 0, weight_decay: float = 0.0) -> Trained:
     """Wrap fresh parameters with a zero-moment Adam state."""
-    return Trained(params, adam(learning_rate, decay).init(params))
+    return Trained(params, adam(learning_rate, decay, weight_decay).init(params))
 
 
-def descend(network: Trained, learning_rate: float, gradient: Any, decay: int = 0) -> Trained:
+def descend(
+    network: Trained, learning_rate: float, gradient: Any, decay: int = 0, weight_decay: float = 0.0
+) -> Trained:
     """Take one Adam step along `gradient` (same structure as `network.params`)."""
-    steps, optimiser = adam(learning_rate, decay).update(gradient, network.optimiser, network.params)
+    steps, optimiser = adam(learning_rate, decay, weight_decay).update(gradient, network.optimiser, network.params)
     return Trained(optax.apply_updates(network.params, steps), optimiser)
 
 

@@ -1,0 +1,225 @@
+"""RLPD (Ball et al. 2023, arXiv 2302.02948), as in its official code (spec section 8), and the online agent of WSRL
+(Zhou et al. 2024, arXiv 2412.07762; spec section 9), which differs from it in options.
+
+One update here is `critic_updates` updates of the critics on equal parts of the batch, then one of the actor and of
+the temperature.  The state has the parts of SAC's, so that a policy which SAC or CQL has trained can be taken over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from segue.agents.sac import State
+from segue.nets import Critics, Initialiser, TanhGaussian, squash
+from segue.optim import Trained, descend, polyak, trained
+from segue.options import option, require
+from segue.types import Array, Key, Metrics, SegueError, Spec, Transition, flat
+
+
+class Noise(NamedTuple):
+    """Draws of one update: U critic updates on b rows each, the actor on n."""
+
+    target: Array  # (U, b, A) or (U, b, N, A), standard normal
+    subset: Array  # (U, M), indices of target critics
+    actor: Array  # (n, A), standard normal
+    following: Array  # (n, A), standard normal: actions at s' for the temperature (WSRL)
+
+
+@dataclass(frozen=True)
+class RLPD:
+    """Hyper-parameters of RLPD; the defaults are the official ones for locomotion (spec 8.1)."""
+
+    actor_hidden: tuple[int, ...] = (256, 256)
+    critic_hidden: tuple[int, ...] = (256, 256)
+    critics: int = 10
+    actor_layer_norm: bool = False
+    critic_layer_norm: bool = True
+    initialiser: Initialiser = "xavier"
+    output_gain: float = option(1.0, when=lambda a: a.initialiser != "xavier", why="another initialiser than xavier")
+    learn_log_std_scale: bool = False
+    """Learn a factor and an offset of the raw log standard deviation, as SAC here does."""
+    actor_learning_rate: float = 3e-4
+    critic_learning_rate: float = 3e-4
+    temperature_learning_rate: float = 3e-4
+    weight_decay: float = 0.0
+    """Of the critics."""
+    target_rate: float = 5e-3
+    critic_updates: int = 20
+    """Updates of the critics in one update: the batch is cut into so many parts."""
+    subset: int = 2
+    """Target critics that a bootstrap takes the least of, drawn anew for every update of the critics."""
+    subset_replacement: bool = False
+    """Draw them with replacement (WSRL's code)."""
+    target_samples: int = 1
+    """Actions per next observation; above 1 the backup takes the best of them (WSRL on AntMaze)."""
+    backup_entropy: bool = True
+    actor_value: Literal["mean", "min"] = "mean"
+    """How the actor sees the critics: all of them averaged (RLPD), or the least of all (WSRL)."""
+    actor_rows: Literal["last", "all"] = "last"
+    """Rows that the actor learns from: the last part (RLPD), or the whole batch (WSRL)."""
+    temperature: float = 1.0
+    target_entropy: float | None = None
+    """None means minus half the number of action dimensions."""
+    temperature_loss: Literal["exp", "softplus"] = "exp"
+    """exp: alpha = exp(x), entropy at s (RLPD); softplus: alpha = softplus(x), entropy at s' (WSRL)."""
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            actor_hidden=all(n > 0 for n in self.actor_hidden),
+            critic_hidden=all(n > 0 for n in self.critic_hidden),
+            critics=self.critics > 0,
+            actor_learning_rate=self.actor_learning_rate >= 0,
+            critic_learning_rate=self.critic_learning_rate >= 0,
+            temperature_learning_rate=self.temperature_learning_rate >= 0,
+            weight_decay=self.weight_decay >= 0,
+            target_rate=0 < self.target_rate <= 1,
+            critic_updates=self.critic_updates > 0,
+            subset=0 < self.subset <= self.critics,
+            target_samples=self.target_samples > 0,
+            temperature=self.temperature > 0,
+        )
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Return a fresh state; targets start as copies of the critics."""
+        k_actor, k_critic = jax.random.split(key)
+        size = flat(spec, "this agent")
+        nets: dict[str, Any] = {"initialiser": self.initialiser, "output_gain": self.output_gain}
+        actor = TanhGaussian.create(
+            k_actor,
+            size,
+            spec.action,
+            self.actor_hidden,
+            layer_norm=self.actor_layer_norm,
+            log_std_multiplier=1.0,
+            log_std_offset=0.0,
+            **nets,
+        )
+        critic = Critics.create(
+            k_critic, size, spec.action, self.critic_hidden, self.critics, layer_norm=self.critic_layer_norm, **nets
+        )
+        start = jnp.asarray(self.temperature, float)
+        raw = jnp.log(start) if self.temperature_loss == "exp" else jnp.log(jnp.expm1(start))
+        return State(
+            trained(actor, self.actor_learning_rate),
+            trained(critic, self.critic_learning_rate, 0, self.weight_decay),
+            jax.tree.map(jnp.copy, critic),
+            trained(raw, self.temperature_learning_rate),
+        )
+
+    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        """Do one update.
+
+        Part i holds the rows i, i + U, i + 2U, ... of the batch, so that each has the batch's share of the dataset.
+        """
+        count, rest = divmod(batch.action.shape[0], self.critic_updates)
+        if rest:
+            raise SegueError(
+                f"a batch of {batch.action.shape[0]} rows cannot be cut into critic_updates={self.critic_updates} "
+                "equal parts; change one of them"
+            )
+        parts = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(count, -1, *x.shape[1:]), 0, 1), batch)
+        return self.learn(state, parts, self.draw(key, parts.action))
+
+    def draw(self, key: Key, action: Array) -> Noise:
+        """Draw an update's noise for parts (U, b, A)."""
+        k_target, k_subset, k_actor, k_following = jax.random.split(key, 4)
+        (updates, rows, size), n = action.shape, self.target_samples
+        choose = lambda k: jax.random.choice(k, self.critics, (self.subset,), self.subset_replacement)  # noqa: E731
+        seen = (rows if self.actor_rows == "last" else updates * rows, size)
+        return Noise(
+            jax.random.normal(k_target, (updates, rows, size) if n == 1 else (updates, rows, n, size)),
+            jax.vmap(choose)(jax.random.split(k_subset, updates)),
+            jax.random.normal(k_actor, seen),
+            jax.random.normal(k_following, seen),
+        )
+
+    def learn(self, state: State, parts: Transition, noise: Noise) -> tuple[State, Metrics]:
+        """Do one update on parts (U, b, ...) with the noise given (a deterministic function)."""
+
+        def critics(carry: State, xs: Any) -> tuple[State, Metrics]:
+            return self.improve_critics(carry, *xs)
+
+        state, metrics = jax.lax.scan(critics, state, (parts, noise.target, noise.subset))
+        last = jax.tree.map(lambda x: x[-1], parts)
+        everything = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), parts)
+        rows = last if self.actor_rows == "last" else everything
+        state, actor_metrics = self.improve_actor(state, rows, noise)
+        return state, jax.tree.map(jnp.mean, metrics) | actor_metrics
+
+    # -- losses ------------------------------------------------------------------------------------------------
+
+    def alpha(self, raw: Array) -> Array:
+        """Entropy temperature (scalar)."""
+        return jnp.exp(raw) if self.temperature_loss == "exp" else jax.nn.softplus(raw)
+
+    def bellman_target(self, state: State, batch: Transition, noise: Array, subset: Array) -> Array:
+        """y = r + gamma (1 - d) [min over the subset of Q'(s', a') - alpha log pi(a'|s') if backup_entropy], (B,)."""
+        mean, std = state.actor.params(batch.next_observation)
+        if noise.ndim == 3:
+            mean, std = mean[:, None], std[:, None]
+        action, log_density = squash(mean, std, noise)
+        chosen = jax.tree.map(lambda x: x[subset], state.target)
+        value = jnp.min(chosen(batch.next_observation, action), axis=0)
+        if noise.ndim == 3:
+            best = jnp.argmax(value, axis=1, keepdims=True)
+            value = jnp.take_along_axis(value, best, 1)[:, 0]
+            log_density = jnp.take_along_axis(log_density, best, 1)[:, 0]
+        alpha = self.alpha(state.temperature.params) if self.backup_entropy else 0.0
+        return jax.lax.stop_gradient(batch.reward + batch.continues * (value - alpha * log_density))
+
+    def improve_critics(self, state: State, batch: Transition, noise: Array, subset: Array) -> tuple[State, Metrics]:
+        """One step of the critics along mean over members and rows of (Q_j(s, a) - y)^2, then of the targets."""
+        target = self.bellman_target(state, batch, noise, subset)
+
+        def critic_loss(critic: Critics) -> tuple[Array, Array]:
+            q = critic(batch.observation, batch.action)
+            return jnp.mean(jnp.square(q - target)), q
+
+        (loss, q), gradient = jax.value_and_grad(critic_loss, has_aux=True)(state.critic.params)
+        critic = descend(state.critic, self.critic_learning_rate, gradient, 0, self.weight_decay)
+        state = state._replace(critic=critic, target=polyak(state.target, critic.params, self.target_rate))
+        return state, {"critic_loss": loss, "q_data": jnp.mean(q), "td_target": jnp.mean(target)}
+
+    def improve_actor(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
+        """One step of the actor along mean(alpha log pi(a|s) - Q(s, a)), and of the temperature."""
+        raw = state.temperature.params
+        alpha, reduce = self.alpha(raw), jnp.mean if self.actor_value == "mean" else jnp.min
+
+        def actor_loss(actor: TanhGaussian) -> tuple[Array, Array]:
+            action, log_density = squash(*actor(batch.observation), noise.actor)
+            q = reduce(state.critic.params(batch.observation, action), axis=0)
+            return jnp.mean(alpha * log_density - q), log_density
+
+        (loss, log_density), gradient = jax.value_and_grad(actor_loss, has_aux=True)(state.actor.params)
+        if not self.learn_log_std_scale:
+            gradient = TanhGaussian(gradient.network, jnp.zeros(()), jnp.zeros(()))
+        entropy = -jnp.mean(log_density)
+        measured = entropy
+        if self.temperature_loss == "softplus":
+            measured = -jnp.mean(squash(*state.actor.params(batch.next_observation), noise.following)[1])
+        goal = -0.5 * batch.action.shape[-1] if self.target_entropy is None else self.target_entropy
+        slope = jax.grad(lambda x: self.alpha(x) * jax.lax.stop_gradient(measured - goal))(raw)
+        actor: Trained = descend(state.actor, self.actor_learning_rate, gradient)
+        temperature = descend(state.temperature, self.temperature_learning_rate, slope)
+        return state._replace(actor=actor, temperature=temperature), {
+            "actor_loss": loss,
+            "temperature": alpha,
+            "entropy": entropy,
+        }
+
+    # -- use ---------------------------------------------------------------------------------------------------
+
+    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
+        """Sample from the policy, or return tanh of its mean: (B, A)."""
+        mean, std = state.actor.params(observation)
+        return jnp.tanh(mean + std * jax.random.normal(key, mean.shape) if explore else mean)
+
+    def q(self, state: State, observation: Array, action: Array) -> Array:
+        """Mean or least of the critics' values, as the actor sees them, (B,)."""
+        reduce = jnp.mean if self.actor_value == "mean" else jnp.min
+        return reduce(state.critic.params(observation, action), axis=0)
