@@ -204,6 +204,7 @@ def _replay(folder: Path, manifest: dict[str, Any], spec: Spec, worlds: int) -> 
         "action": np.zeros((worlds, capacity, spec.action), np.float32),
         "reward": np.zeros((worlds, capacity), np.float32),
         "terminated": np.zeros((worlds, capacity), np.float32),
+        "ended": np.zeros((worlds, capacity), np.bool_),
         "next_observation": np.zeros((worlds, capacity, *spec.observation), spec.dtype),
     }
     written = 0
@@ -221,9 +222,9 @@ def _replay(folder: Path, manifest: dict[str, Any], spec: Spec, worlds: int) -> 
                 f"{path}: cannot read the log of experience ({error}); restore it from a backup"
             ) from error
         at = (written + np.arange(part["rows"])) % capacity
-        for name, target in host.items():
-            target[:, at] = np.swapaxes(arrays[name], 0, 1)
         ended = arrays["terminated"] | arrays["truncated"]
+        for name, target in host.items():
+            target[:, at] = np.swapaxes(ended if name == "ended" else arrays[name], 0, 1)
         ledger.add(arrays["reward"], arrays["terminated"], ended)
         last = part["rows"] - np.argmax(ended[::-1], axis=0)  # the row after each world's last end, if it has one
         closed = np.where(ended.any(axis=0), written + last, closed).astype(np.int32)

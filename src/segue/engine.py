@@ -225,7 +225,8 @@ class _Running:
             step.observation,
             step.action,
             step.reward,
-            step.terminated.astype(np.float32),
+            step.terminated,
+            step.truncated,
             step.next_observation,
         )
         carry.ledger.add(step.reward, step.terminated, step.terminated | step.truncated)

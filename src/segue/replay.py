@@ -148,6 +148,7 @@ class Rows(NamedTuple):
     next_observation: Array
     mc_return: Array
     online: Array
+    next_action: Array
 
     def transition(self, units: Units) -> Transition:
         """Apply the learner's units."""
@@ -160,6 +161,7 @@ class Rows(NamedTuple):
             self.next_observation,
             self.mc_return,
             self.online,
+            self.next_action,
         )
 
 
@@ -170,6 +172,7 @@ class Replay(NamedTuple):
     action: Array
     reward: Array
     terminated: Array
+    ended: Array  # bool: the last row of its episode
     next_observation: Array
     mc_return: Array
     written: Array
@@ -197,6 +200,8 @@ class View(NamedTuple):
     def take(self, count: Array) -> Rows:
         """Rows (B, ...) at absolute counts (B,) int32."""
         r, at = self.replay, (self.world, count % self.replay.capacity)
+        followed = ~r.ended[at] & (count + 1 < r.written[self.world])
+        following = r.action[self.world, (count + 1) % r.capacity]
         return Rows(
             r.observation[at],
             r.action[at],
@@ -205,12 +210,15 @@ class View(NamedTuple):
             r.next_observation[at],
             r.mc_return[at],
             jnp.full(count.shape, self.online, r.reward.dtype),
+            jnp.where(followed[:, None], following, jnp.nan),
         )
 
 
 def from_data(data: Data, units: Units) -> Replay:
     """Put a dataset on the device once, for all seeds; every episode is closed."""
     n = len(data)
+    ended = np.zeros(n, np.bool_)
+    ended[data.ends() - 1] = True
     lead = lambda x: jnp.asarray(x)[None]  # noqa: E731
     count = jnp.full((1,), n, jnp.int32)
     return Replay(
@@ -218,6 +226,7 @@ def from_data(data: Data, units: Units) -> Replay:
         lead(np.asarray(data.action, np.float32)),
         lead(np.asarray(data.reward, np.float32)),
         lead(np.asarray(data.terminated, np.float32)),
+        lead(ended),
         lead(data.next_observation),
         lead(data.mc_returns(units)),
         count,
@@ -232,12 +241,19 @@ def empty(worlds: int, capacity: int, observation: tuple[int, ...], action: int,
     seen = partial(jnp.zeros, (worlds, capacity, *observation), dtype)
     count = partial(jnp.zeros, (worlds,), jnp.int32)
     acted = jnp.zeros((worlds, capacity, action), jnp.float32)
-    return Replay(seen(), acted, flat(), flat(), seen(), flat(), count(), count())
+    ended = jnp.zeros((worlds, capacity), jnp.bool_)
+    return Replay(seen(), acted, flat(), flat(), ended, seen(), flat(), count(), count())
 
 
 @partial(jax.jit, donate_argnums=0)
 def append(
-    replay: Replay, observation: Array, action: Array, reward: Array, terminated: Array, next_observation: Array
+    replay: Replay,
+    observation: Array,
+    action: Array,
+    reward: Array,
+    terminated: Array,
+    truncated: Array,
+    next_observation: Array,
 ) -> Replay:
     """Write one row for each world (arrays have a leading axis of worlds); its return is NaN until `close`."""
     at = (jnp.arange(replay.reward.shape[0]), replay.written % replay.capacity)
@@ -245,7 +261,8 @@ def append(
         observation=replay.observation.at[at].set(observation),
         action=replay.action.at[at].set(action),
         reward=replay.reward.at[at].set(reward),
-        terminated=replay.terminated.at[at].set(terminated),
+        terminated=replay.terminated.at[at].set(terminated.astype(jnp.float32)),
+        ended=replay.ended.at[at].set(terminated | truncated),
         next_observation=replay.next_observation.at[at].set(next_observation),
         mc_return=replay.mc_return.at[at].set(jnp.nan),
         written=replay.written + 1,

@@ -26,8 +26,8 @@ class SegueError(Exception):
 class Transition(NamedTuple):
     """A row of experience or a batch of rows, as a learner sees it (rewards and discount in the learner's units).
 
-    Shapes with batch size B: `observation` and `next_observation` (B, *observation), `action` (B, A) in [-1, 1],
-    all others (B,).
+    Shapes with batch size B: `observation` and `next_observation` (B, *observation), `action` and `next_action` (B, A)
+    in [-1, 1], all others (B,).
     """
 
     observation: Array
@@ -37,6 +37,7 @@ class Transition(NamedTuple):
     next_observation: Array
     mc_return: Array  # discounted return-to-go of the row's episode in the learner's units; NaN while it is open
     online: Array  # 1 where the row is the run's own experience, 0 where it is the dataset's
+    next_action: Array  # (B, A): what the episode's next row did; NaN where there is none (yet)
 
 
 @dataclass(frozen=True)

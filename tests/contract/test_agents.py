@@ -30,7 +30,14 @@ def batch(seed: int = 0, **changes: Any) -> Transition:
     rng = np.random.default_rng(seed)
     f = lambda *s: jnp.asarray(rng.standard_normal(s), jnp.float32)  # noqa: E731
     rows = Transition(
-        f(ROWS, 5), jnp.tanh(f(ROWS, 3)), f(ROWS), jnp.full(ROWS, 0.99), f(ROWS, 5), f(ROWS) - 1, jnp.zeros(ROWS)
+        f(ROWS, 5),
+        jnp.tanh(f(ROWS, 3)),
+        f(ROWS),
+        jnp.full(ROWS, 0.99),
+        f(ROWS, 5),
+        f(ROWS) - 1,
+        jnp.zeros(ROWS),
+        jnp.tanh(f(ROWS, 3)),
     )
     return rows._replace(**changes)
 

@@ -69,4 +69,5 @@ def batch(tree: Mapping[str, Any], t: int, discount: float) -> Transition:
         first("next_observations", "next_states"),
         x.get("mc_returns", jnp.zeros_like(x["rewards"])),
         jnp.zeros_like(x["rewards"]),
+        x.get("next_actions", jnp.full_like(x["actions"], jnp.nan)),
     )

@@ -60,6 +60,7 @@ def test_loss_given_values(case: str) -> None:
         None,
         x["mc_returns"],
         None,  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
     )
     alpha = jnp.exp(x["log_alpha"])
     close(alpha, out["alpha"], "alpha")
@@ -173,6 +174,7 @@ def batch_of(t: int) -> Transition:
         f("next_observations"),
         f("mc_returns"),
         jnp.zeros_like(f("rewards")),
+        jnp.full_like(f("actions"), jnp.nan),
     )
 
 

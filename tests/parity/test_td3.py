@@ -59,4 +59,8 @@ def test_four_updates(name: str) -> None:
             got = getattr(state, part)
             same(getattr(got, "params", got), want, f"{part} after update {t}")
             compared.add((f"after{t}", part))
-    assert {("grad1", "critic"), ("grad2", "actor"), *((f"after{t}", p) for t in (2, 4) for p in state._fields)} <= compared
+    assert {
+        ("grad1", "critic"),
+        ("grad2", "actor"),
+        *((f"after{t}", p) for t in (2, 4) for p in state._fields),
+    } <= compared

@@ -46,7 +46,7 @@ def best_action(state: jax.Array, action: jax.Array) -> Transition:
     """One step: reward -(a - a*)^2, where a* = 0.5 in state 0 and -0.5 in state 1."""
     reward = -jnp.square(action - (0.5 - state))[:, 0]
     zero = jnp.zeros(len(state))
-    return Transition(state, action, reward, zero, state, reward, zero)
+    return Transition(state, action, reward, zero, state, reward, zero, jnp.full_like(action, jnp.nan))
 
 
 def test_one_step_reward_depends_on_action() -> None:
@@ -61,7 +61,14 @@ def two_steps(state: jax.Array, action: jax.Array) -> Transition:
     """State 0 leads to state 1 without reward; state 1 ends with reward 1.  Discount 0.5."""
     flat = state[:, 0]
     return Transition(
-        state, action, flat, 0.5 * (1.0 - flat), jnp.ones_like(state), jnp.where(flat == 1, 1.0, 0.5), 0 * flat
+        state,
+        action,
+        flat,
+        0.5 * (1.0 - flat),
+        jnp.ones_like(state),
+        jnp.where(flat == 1, 1.0, 0.5),
+        0 * flat,
+        0 * action,
     )
 
 

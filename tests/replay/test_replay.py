@@ -49,7 +49,7 @@ def test_ring_is_a_list_of_the_newest_rows(capacity: int, ends: list[tuple[bool,
     for t, ended in enumerate(ends):
         seen = np.full((2, 1), t, np.float32)
         reward = np.asarray([t, -t], np.float32)
-        ring = replay.append(ring, seen, seen, reward, np.zeros(2, np.float32), seen)
+        ring = replay.append(ring, seen, seen, reward, np.zeros(2, np.bool_), np.zeros(2, np.bool_), seen)
         ledger.add(reward, np.zeros(2, bool), np.asarray(ended))
         for w in range(2):
             rows[w].append([float(t), np.nan])
@@ -116,7 +116,7 @@ def test_images_stay_bytes() -> None:
     ring = replay.empty(1, 3, (4, 4, 3), 1, "uint8")
     image = np.full((1, 4, 4, 3), 200, np.uint8)
     zero = np.zeros((1,), np.float32)
-    ring = replay.append(ring, image, np.zeros((1, 1), np.float32), zero, zero, image)
+    ring = replay.append(ring, image, np.zeros((1, 1), np.float32), zero, zero > 0, zero > 0, image)
     assert ring.observation.dtype == jnp.uint8
     assert int(View(ring, jnp.int32(0), 1.0).take(jnp.zeros(1, jnp.int32)).observation[0, 0, 0, 0]) == 200
 

@@ -71,9 +71,7 @@ class TD3:
         k_actor, k_critic = jax.random.split(key)
         size = flat(spec, "this agent")
         nets: dict[str, Any] = {"initialiser": self.initialiser, "output_gain": 1.0, "norm_after": self.norm_after}
-        actor = MLP.create(
-            k_actor, (size, *self.actor_hidden, spec.action), layer_norm=self.actor_layer_norm, **nets
-        )
+        actor = MLP.create(k_actor, (size, *self.actor_hidden, spec.action), layer_norm=self.actor_layer_norm, **nets)
         critic = Critics.create(
             k_critic, size, spec.action, self.critic_hidden, self.critics, layer_norm=self.critic_layer_norm, **nets
         )
