@@ -18,7 +18,7 @@ from segue.types import Array, Key, Metrics, Spec, Transition, flat
 
 
 class State(NamedTuple):
-    """What TD3 carries."""
+    """What TD3 carries.  Agents that extend it keep these names, so that TD3 can take their states over."""
 
     actor: Trained  # MLP
     critic: Trained  # Critics
@@ -110,12 +110,12 @@ class TD3:
             state.actor.params, state.critic.params, batch
         )
         actor = descend(state.actor, self.actor_learning_rate, gradient)
-        return State(
-            actor,
-            state.critic,
-            polyak(state.target_actor, actor.params, self.target_rate),
-            polyak(state.target_critic, state.critic.params, self.target_rate),
-        ), metrics | {"actor_loss": loss}
+        moved = state._replace(
+            actor=actor,
+            target_actor=polyak(state.target_actor, actor.params, self.target_rate),
+            target_critic=polyak(state.target_critic, state.critic.params, self.target_rate),
+        )
+        return moved, metrics | {"actor_loss": loss}
 
     # -- losses ------------------------------------------------------------------------------------------------
 

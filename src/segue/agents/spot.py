@@ -1,0 +1,223 @@
+"""SPOT (Wu et al. 2022, arXiv 2202.06239): TD3 whose actor pays for actions that a density of the data finds unlikely;
+and the density, a conditional variational autoencoder.  As in the official code (spec section B.1).
+
+The density learns first, in a slot of its own; SPOT takes a copy of it through its phase's door and keeps it as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from segue.agents.td3 import TD3
+from segue.nets import MLP, Critics
+from segue.optim import Trained, descend, trained
+from segue.options import option, require
+from segue.types import Array, Key, Metrics, Slot, Spec, Transition, flat
+
+
+class Autoencoder(eqx.Module):
+    """Encoder (s, a) -> mean and log std of a latent vector (L,); decoder (s, z) -> action."""
+
+    encoder: MLP
+    decoder: MLP
+
+    def encode(self, observation: Array, action: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation (B, L) of the latent vector."""
+        mean, log_std = jnp.split(self.encoder(jnp.concatenate([observation, action], -1)), 2, axis=-1)
+        return mean, jnp.exp(jnp.clip(log_std, -4.0, 15.0))
+
+    def decode(self, observation: Array, latent: Array) -> Array:
+        """Actions (B, S, A) of S latent vectors (B, S, L) each."""
+        seen = jnp.broadcast_to(observation[:, None], (*latent.shape[:2], observation.shape[-1]))
+        return jnp.tanh(self.decoder(jnp.concatenate([seen, latent], -1)))
+
+
+class DensityState(NamedTuple):
+    """What the density carries."""
+
+    model: Trained  # Autoencoder
+
+
+@dataclass(frozen=True)
+class VAE:
+    """Learner of the density of actions, for a phase of its own; it does not act.  Defaults are SPOT's."""
+
+    hidden: tuple[int, ...] = (750, 750)
+    latent: int = 0
+    """Size of the latent vector; 0 is twice the number of action dimensions."""
+    beta: float = 0.5
+    """Weight of the KL divergence."""
+    learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        require(self, hidden=all(n > 0 for n in self.hidden), latent=self.latent >= 0, beta=self.beta > 0)
+
+    def init(self, key: Key, spec: Spec) -> DensityState:
+        """Return a fresh state."""
+        k_encoder, k_decoder = jax.random.split(key)
+        size, latent = flat(spec, "this density"), self.latent or 2 * spec.action
+        nets: dict[str, Any] = {"initialiser": "torch", "output_gain": 1.0}
+        model = Autoencoder(
+            MLP.create(k_encoder, (size + spec.action, *self.hidden, 2 * latent), **nets),
+            MLP.create(k_decoder, (size + latent, *self.hidden, spec.action), **nets),
+        )
+        return DensityState(trained(model, self.learning_rate))
+
+    def update(self, state: DensityState, batch: Transition, key: Key, step: Array) -> tuple[DensityState, Metrics]:
+        """Do one update."""
+        latent = state.model.params.encoder.layers[-1].bias.shape[-1] // 2
+        return self.learn(state, batch, jax.random.normal(key, (batch.action.shape[0], 1, latent)))
+
+    def learn(self, state: DensityState, batch: Transition, noise: Array) -> tuple[DensityState, Metrics]:
+        """Do one update with the noise (B, 1, L) given: mean squared error + beta KL, both means over dimensions."""
+
+        def loss(model: Autoencoder) -> tuple[Array, tuple[Array, Array]]:
+            error, divergence = parts(model, batch.observation, batch.action, noise)
+            error, divergence = jnp.mean(error), jnp.mean(divergence)
+            return error + self.beta * divergence, (error, divergence)
+
+        (total, (error, divergence)), gradient = jax.value_and_grad(loss, has_aux=True)(state.model.params)
+        metrics = {"density_loss": total, "reconstruction_error": error, "divergence": divergence}
+        return DensityState(descend(state.model, self.learning_rate, gradient)), metrics
+
+
+def parts(model: Autoencoder, observation: Array, action: Array, noise: Array) -> tuple[Array, Array]:
+    """Squared error (B,) and KL divergence to the prior (B,), both means over dimensions; noise (B, S, L)."""
+    mean, std = model.encode(observation, action)
+    made = model.decode(observation, mean[:, None] + std[:, None] * noise)
+    error = jnp.mean(jnp.square(action[:, None] - made), axis=(1, 2))
+    divergence = jnp.mean(-0.5 * (1.0 + 2.0 * jnp.log(std) - jnp.square(mean) - jnp.square(std)), axis=-1)
+    return error, divergence
+
+
+def unlikeliness(model: Autoencoder, observation: Array, action: Array, noise: Array, beta: float) -> Array:
+    """Squared error + beta KL, (B,): minus the log-density up to affine terms."""
+    error, divergence = parts(model, observation, action, noise)
+    return error + beta * divergence
+
+
+def negative_bound(
+    model: Autoencoder, observation: Array, action: Array, noise: Array, beta: float, weighted: bool
+) -> Array:
+    """Minus a lower bound of log p(a|s), (B,): importance weighted over S samples, or the evidence's."""
+    mean, std = model.encode(observation, action)
+    latent = mean[:, None] + std[:, None] * noise
+    made = model.decode(observation, latent)
+    likelihood = jnp.sum(log_normal(action[:, None], made, (beta / 4.0) ** 0.5), axis=-1)
+    if not weighted:
+        divergence = -0.5 * (1.0 + 2.0 * jnp.log(std) - jnp.square(mean) - jnp.square(std))
+        return jnp.sum(divergence, axis=-1) - jnp.mean(likelihood, axis=1)
+    prior = jnp.sum(log_normal(latent, 0.0, 1.0), axis=-1)
+    proposal = jnp.sum(log_normal(latent, mean[:, None], std[:, None]), axis=-1)
+    samples = noise.shape[1]
+    return jnp.log(float(samples)) - jax.nn.logsumexp(likelihood + prior - proposal, axis=1)
+
+
+def log_normal(x: Array, mean: Array | float, std: Array | float) -> Array:
+    """Log-density of a Gaussian, elementwise."""
+    return -0.5 * jnp.square((x - mean) / std) - jnp.log(std) - 0.5 * jnp.log(2.0 * jnp.pi)
+
+
+class State(NamedTuple):
+    """TD3's state and the density."""
+
+    actor: Trained
+    critic: Trained
+    target_actor: MLP
+    target_critic: Critics
+    density: Autoencoder
+
+
+class Noise(NamedTuple):
+    """Standard normal draws of one update."""
+
+    target: Array  # (B, A)
+    latent: Array  # (B, S, L)
+
+
+@dataclass(frozen=True)
+class SPOT:
+    """Hyper-parameters of SPOT; the defaults are those of AntMaze umaze (spec B.2)."""
+
+    base: TD3 = field(default_factory=lambda: TD3(actor_learning_rate=1e-4))
+    density: VAE = field(default_factory=VAE)
+    weight: float = 0.25
+    """lambda, the weight of the density's term."""
+    estimate: Literal["elbo", "weighted"] = "elbo"
+    """The evidence's bound in its simplest form, or the importance-weighted one with `samples`."""
+    samples: int = 1
+    cooling: int = 0
+    """Updates of the phase over which the weight would fall to 0 along a line (1,000,000 online); 0 keeps it."""
+    cooling_end: float = option(0.2, when=lambda a: a.cooling > 0, why="cooling above 0")
+    """Share of the weight below which it does not fall."""
+
+    def __post_init__(self) -> None:
+        require(self, weight=self.weight >= 0, samples=self.samples > 0, cooling=self.cooling >= 0)
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Return a fresh state; its density has learned nothing, see `with_density`."""
+        k_agent, k_density = jax.random.split(key)
+        return State(*self.base.init(k_agent, spec), self.density.init(k_density, spec).model.params)
+
+    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        """Do one update as TD3 does, with this actor's loss."""
+        k_target, k_latent = jax.random.split(key)
+        latent = state.density.encoder.layers[-1].bias.shape[-1] // 2
+        shape = (batch.action.shape[0], self.samples, latent)
+        noise = Noise(jax.random.normal(k_target, batch.action.shape), jax.random.normal(k_latent, shape))
+        return self.learn(state, batch, noise, step)
+
+    def learn(self, state: State, batch: Transition, noise: Noise, step: Array) -> tuple[State, Metrics]:
+        """Do one update with the noise given (a deterministic function)."""
+        weight = self.weight * self.share(step)
+
+        def actor_loss(actor: MLP, critic: Critics, batch: Transition) -> tuple[Array, Metrics]:
+            action = jnp.tanh(actor(batch.observation))
+            q = critic.first(batch.observation, action)
+            scale = jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
+            penalty = self.penalty(state.density, batch.observation, action, noise.latent)
+            loss = -jnp.mean(q) / scale + weight * jnp.mean(penalty)
+            return loss, {"unlikeliness": jnp.mean(penalty), "density_weight": jnp.asarray(weight)}
+
+        base: Any = state
+        moved: Any = self.base.learn(base, batch, noise.target, step, actor_loss)
+        return moved
+
+    def share(self, step: Array) -> Array | float:
+        """Share of the weight that is left, max(end, 1 - u / cooling), u counting this update."""
+        if not self.cooling:
+            return 1.0
+        return jnp.maximum(self.cooling_end, 1.0 - (step + 1.0) / self.cooling)
+
+    def penalty(self, density: Autoencoder, observation: Array, action: Array, noise: Array) -> Array:
+        """How unlikely the density finds an action, (B,)."""
+        if self.estimate == "elbo":
+            return unlikeliness(density, observation, action, noise, self.density.beta)
+        return negative_bound(density, observation, action, noise, self.density.beta, True)
+
+    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
+        """Act as TD3 does."""
+        base: Any = state
+        return self.base.act(base, observation, key, explore)
+
+    def q(self, state: State, observation: Array, action: Array) -> Array:
+        """Smallest of the critics' values, (B,)."""
+        base: Any = state
+        return self.base.q(base, observation, action)
+
+
+@dataclass(frozen=True)
+class with_density:
+    """Start SPOT with the density that another slot has learned: `enter=with_density("density")`."""
+
+    slot: str = "density"
+
+    def __call__(self, slots: Mapping[str, Slot], state: State) -> State:
+        """Return the fresh state with the slot's density."""
+        return state._replace(density=slots[self.slot].state.model.params)
