@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue.agents import AGENTS, CQL, build, describe
+from segue.agents import AGENTS, build, describe
 from segue.types import Agent, Spec, Transition
 
 SPEC = Spec((5,), 3)
@@ -18,12 +18,21 @@ ROWS = 16
 
 def small(name: str) -> Any:
     """The agent with its default hyper-parameters, but narrow."""
-    agent = AGENTS[name].agent()
-    base = {"actor_hidden": [8], "critic_hidden": [8, 8], "target_samples": 2}
-    described = describe(agent)
-    if isinstance(agent, CQL):
-        return build(described | {"samples": 3, "base": described["base"] | base})
-    return build(described | base)
+    return build(narrow(describe(AGENTS[name].agent())))
+
+
+def narrow(description: dict[str, Any]) -> dict[str, Any]:
+    """A description with layers of 8 and few samples, at any depth."""
+    few = {"samples": 3, "target_samples": 2, "critic_updates": 4, "critics": 3}
+    out: dict[str, Any] = {}
+    for key, value in description.items():
+        if isinstance(value, dict):
+            out[key] = narrow(value)
+        elif key.endswith("hidden"):
+            out[key] = [8] * len(value)
+        else:
+            out[key] = min(value, few[key]) if key in few else value
+    return out
 
 
 def batch(seed: int = 0, **changes: Any) -> Transition:

@@ -54,7 +54,11 @@ def test_density_learns() -> None:
     rows = batch(FIXTURE, 1, 0.99)._replace(observation=x, action=a)
     for t in (1, 2):
         state, metrics = jax.jit(learner.learn)(state, rows, jnp.asarray(FIXTURE[f"vae.in.train{t}.eps"])[:, None])
-        for ours, theirs in (("density_loss", "loss"), ("reconstruction_error", "recon_loss"), ("divergence", "kl_loss")):
+        for ours, theirs in (
+            ("density_loss", "loss"),
+            ("reconstruction_error", "recon_loss"),
+            ("divergence", "kl_loss"),
+        ):
             close(metrics[ours], FIXTURE[f"vae.out.train{t}.{theirs}"], ours)
         if t == 1:
             same(gradients(state.model.optimiser), autoencoder(under(FIXTURE, "grad1.vae.")), "gradient")

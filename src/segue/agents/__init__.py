@@ -6,8 +6,14 @@ import math
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
 
+from segue.agents.awac import AWAC
 from segue.agents.cql import CQL
+from segue.agents.iql import IQL
+from segue.agents.rebrac import ReBRAC
+from segue.agents.rlpd import RLPD
 from segue.agents.sac import SAC
+from segue.agents.spot import SPOT, VAE
+from segue.agents.td3 import TD3, TD3BC
 from segue.types import Agent, SegueError
 
 
@@ -31,9 +37,51 @@ AGENTS: dict[str, Entry] = {
         "offline and online",
         "losses, gradients and two updates of the official Cal-QL program",
     ),
+    "IQL": Entry(
+        IQL,
+        "Kostrikov et al. 2021, arXiv 2110.06169",
+        "offline and online",
+        "updates of the official program, and of CORL's (both actors)",
+    ),
+    "AWAC": Entry(AWAC, "Nair et al. 2020, arXiv 2006.09359", "offline and online", "two updates of CORL's program"),
+    "TD3": Entry(TD3, "Fujimoto et al. 2018, arXiv 1802.09477", "online", "four updates of the authors' program"),
+    "TD3BC": Entry(
+        TD3BC, "Fujimoto and Gu 2021, arXiv 2106.06860", "offline", "four updates of CORL's and the authors' program"
+    ),
+    "ReBRAC": Entry(
+        ReBRAC, "Tarasov et al. 2023, arXiv 2305.09836", "offline and online", "three updates of CORL's program"
+    ),
+    "SPOT": Entry(
+        SPOT,
+        "Wu et al. 2022, arXiv 2202.06239",
+        "offline and online",
+        "two updates of the official program, three forms",
+    ),
+    "RLPD": Entry(
+        RLPD,
+        "Ball et al. 2023, arXiv 2302.02948; WSRL's online agent: Zhou et al. 2024, arXiv 2412.07762",
+        "online",
+        "two updates of the official RLPD program, three forms; WSRL's options by hand",
+    ),
 }
+PARTS = {"VAE": VAE}  # learners inside agents, and of slots of their own, that do not act
 
-__all__ = ["AGENTS", "CQL", "SAC", "Entry", "build", "describe"]
+__all__ = [
+    "AGENTS",
+    "AWAC",
+    "CQL",
+    "IQL",
+    "RLPD",
+    "SAC",
+    "SPOT",
+    "TD3",
+    "TD3BC",
+    "VAE",
+    "Entry",
+    "ReBRAC",
+    "build",
+    "describe",
+]
 
 
 def describe(agent: Any) -> dict[str, Any]:
@@ -51,9 +99,10 @@ def build(description: dict[str, Any]) -> Agent:
     """Return the agent that `describe` described; `SegueError` when this version does not know it."""
     values = dict(description)
     name = values.pop("type")
-    if name not in AGENTS:
+    classes = {n: entry.agent for n, entry in AGENTS.items()} | PARTS
+    if name not in classes:
         raise SegueError(f"no agent '{name}' in this version of Segue; known: {', '.join(AGENTS)}")
-    known = {f.name for f in fields(AGENTS[name].agent)}
+    known = {f.name for f in fields(classes[name])}
     if strange := sorted(set(values) - known):
         raise SegueError(
             f"agent {name} has no {', '.join(strange)} in this version of Segue; use the version that wrote it"
@@ -65,5 +114,5 @@ def build(description: dict[str, Any]) -> Agent:
             values[key] = tuple(value)
         elif value in ("inf", "-inf"):
             values[key] = float(value)
-    agent: Agent = AGENTS[name].agent(**values)
+    agent: Agent = classes[name](**values)
     return agent

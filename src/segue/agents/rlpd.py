@@ -201,7 +201,8 @@ class RLPD:
         entropy = -jnp.mean(log_density)
         measured = entropy
         if self.temperature_loss == "softplus":
-            measured = -jnp.mean(squash(*state.actor.params(batch.next_observation), noise.following)[1])
+            mean, std = state.actor.params(batch.next_observation)
+            measured = -jnp.mean(squash(mean, std, noise.following)[1])
         goal = -0.5 * batch.action.shape[-1] if self.target_entropy is None else self.target_entropy
         slope = jax.grad(lambda x: self.alpha(x) * jax.lax.stop_gradient(measured - goal))(raw)
         actor: Trained = descend(state.actor, self.actor_learning_rate, gradient)
