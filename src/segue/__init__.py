@@ -19,11 +19,12 @@ from segue.experiment import Request, resume, train
 from segue.phases import Phase, fresh, take
 from segue.policy import Policy, load, save_policy
 from segue.recipes import Recipe
-from segue.replay import Data, Units
+from segue.replay import Data
 from segue.report import write_report
 from segue.samplers import Mix, Union
 from segue.tasks import GymTask, find_task
 from segue.types import SegueError, Slot, Spec, Transition
+from segue.units import Units
 
 __version__ = "0.1.0"
 

@@ -14,8 +14,9 @@ from segue import replay
 from segue.fleet import Episode, Fleet, Step
 from segue.optim import first_not_finite
 from segue.phases import Phase
-from segue.replay import Ledger, Replay, Units
+from segue.replay import Ledger, Replay
 from segue.types import Array, SegueError, Slot, Spec
+from segue.units import Units
 
 
 @dataclass

@@ -16,6 +16,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ from segue.fleet import Fleet, Step
 from segue.phases import Phase
 from segue.programs import DOOR, entering, keys_of, learning_of, slot_of
 from segue.types import SegueError, Slot, Spec, State, World
+from segue.units import Units, units_of
 
-FORMAT = 1
+FORMAT = 2
 KEEP = 2
 
 
@@ -67,6 +69,7 @@ def save(folder: Path, carry: Carry, extra: dict[str, Any] | None = None) -> Pat
                 "updates": carry.updates,
                 "capacity": carry.online.capacity,
                 "fleet": carry.fleet is not None,
+                "units": {name: asdict(slot.units) for name, slot in carry.slots.items()},
                 "replay": parts,
                 "state": _write(temporary / "state.safetensors", {k: np.asarray(v) for k, v in arrays.items()}),
                 "extra": extra or {},
@@ -126,6 +129,7 @@ def load(
     )
     for name, slot in _shapes(carry, as_plan(plan), spec, n_offline).items():
         carry.slots[name] = slot._replace(
+            units=units_of(manifest["units"][name]),
             state=_restore(arrays, f"slots.{name}", slot.state),
             batch_state=_restore(arrays, f"samplers.{name}", slot.batch_state),
             augment_state=_restore(arrays, f"augmentations.{name}", slot.augment_state),
@@ -167,7 +171,7 @@ def _shapes(carry: Carry, plan: Plan, spec: Spec, n_offline: int) -> dict[str, S
         assert phase is not None
         states = {name: learning_of(slot) for name, slot in slots.items()}
         learning = jax.eval_shape(entering(phase, index, spec, dict(slots)), keys, states, offline, online)
-        slots[phase.slot] = slot_of(phase, learning)
+        slots[phase.slot] = slot_of(phase, Units(), learning)  # the units are read from the checkpoint
     return slots
 
 

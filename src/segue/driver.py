@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -134,7 +135,7 @@ class _Book:
     def write(self, record: Record) -> None:
         """Write what the record holds, and evaluate where it asks for it."""
         if record.begins:
-            self.row(record, "phase", {}, event="begin")
+            self.row(record, "phase", {}, event="begin", units=manifest.plain(asdict(record.units)))
         for e in record.episodes:
             values = {"return": [e.raw_return], "length": [e.length], "success": [e.success]}
             # Clocks of the tick in which it ended: when a record comes depends on the machine, and rows must not.
@@ -149,7 +150,7 @@ class _Book:
             result = self.evaluator(slot)
             self.row(record, "evaluation", result.values())
             if record.ends:
-                found, points = handover(slot, record.units, self.task.dataset(), result)
+                found, points = handover(slot, self.task.dataset(), result)
                 self.row(record, "handover", found, points=points)
                 save_policy(self.folder / "policy", slot, self.task.spec, self.seeds, self.facts(record))
         if record.ends:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -21,8 +20,9 @@ from segue.carry import Carry, Record, check_finite, check_phase, new_carry, tak
 from segue.fleet import Episode, Fleet
 from segue.phases import Phase
 from segue.programs import ACT, DOOR, UPDATE, keys_of, learning_of, slot_of
-from segue.replay import Data, Replay, Units
+from segue.replay import Data, Replay
 from segue.types import Array, Slot, Spec, Task
+from segue.units import Units, returns_to_go, settled
 
 PULSE = 0.4  # seconds between records when nothing else is due
 LEAST = 8  # updates of all seeds together in a dispatch: its scratch memory is mapped anew each time
@@ -43,7 +43,7 @@ def run(
 
     `plan` is a tuple of phases, or a function from the facts of the finished phases to the next phase (None: done).
     The task's dataset is shared by all seeds; each seed gets a world of its own when a phase first collects.  Where
-    `units.failure` is None, the task's own failure reward stands.
+    `units.failure` is None, the task's own failure reward stands; what units leave to the dataset is read off it.
     `capacity` bounds own experience per seed (oldest out first).  `carry` continues a run.  With `keep_rows`,
     environment steps are kept in `carry.unsaved` until the caller takes them.
 
@@ -56,8 +56,7 @@ def run(
         carry = new_carry(seeds, spec, min(capacity, longest))
     source = _Offline(task.dataset(), spec)
     while (phase := following(carry.history)) is not None:
-        here = phase.units or units
-        here = replace(here, failure=task.failure) if here.failure is None else here
+        here = settled(phase.units or units, task.failure, source.data)
         yield from _Running(phase, carry, task, here, source, keep_rows).records()
         carry.entered = False
 
@@ -87,12 +86,12 @@ class _Offline:
         return self.replay
 
 
-def enter(carry: Carry, phase: Phase, index: int, spec: Spec, offline: Replay) -> None:
+def enter(carry: Carry, phase: Phase, index: int, spec: Spec, units: Units, offline: Replay) -> None:
     """Take all seeds through a phase's door."""
     states = {name: learning_of(slot) for name, slot in carry.slots.items()}
     program = jax.jit(programs.entering(phase, index, spec, carry.slots))
     learning = program(keys_of(carry.seeds, DOOR), states, offline, carry.online)
-    carry.slots = carry.slots | {phase.slot: slot_of(phase, learning)}
+    carry.slots = carry.slots | {phase.slot: slot_of(phase, units, learning)}
     carry.entered, carry.tick, carry.sums = True, 0, {}
     carry.facts = {"phase": phase.name, "ticks": phase.ticks}
 
@@ -112,7 +111,7 @@ class _Running:
             carry.fleet = Fleet(task.world, carry.seeds)
         self.resumed = carry.entered
         if not self.resumed:
-            enter(carry, phase, self.index, task.spec, self.offline)
+            enter(carry, phase, self.index, task.spec, units, self.offline)
         self.updates_before = carry.updates - carry.tick * phase.updates
         self.update_keys, self.act_keys = keys_of(carry.seeds, UPDATE), keys_of(carry.seeds, ACT)
         self.finished: list[Episode] = []
@@ -204,7 +203,7 @@ class _Running:
             jnp.int32(carry.updates - self.updates_before),
             jnp.int32(count),
         )
-        carry.slots[phase.slot] = slot_of(phase, learning)
+        carry.slots[phase.slot] = slot_of(phase, self.units, learning)
         carry.updates += count
 
     def act(self, slot: Slot) -> Array:
@@ -212,7 +211,7 @@ class _Running:
         assert self.carry.fleet is not None
         observation, step = jnp.asarray(self.carry.fleet.observation), jnp.int32(self.carry.environment_steps)
         agent: Any = slot.learner
-        return programs.act(agent, True, slot.state, observation, self.act_keys, step)
+        return programs.act(agent, slot.units, True, slot.state, observation, self.act_keys, step)
 
     def move(self, action: Array) -> None:
         """Step all worlds and write what happened; returns are written when an episode closes."""
@@ -237,7 +236,7 @@ class _Running:
             padded = np.zeros(max(self.task.horizon, length), np.float32)
             terminated = np.zeros(length, np.bool_)
             terminated[-1] = step.terminated[w]
-            padded[:length] = replay.returns_to_go(np.asarray(episode.rewards, np.float32), terminated, self.units)
+            padded[:length] = returns_to_go(np.asarray(episode.rewards, np.float32), terminated, self.units)
             carry.online = replay.close(carry.online, jnp.int32(w), padded, jnp.int32(length))
             self.finished.append(
                 Episode(carry.seeds[w], sum(episode.rewards), length, float(episode.success), carry.environment_steps)

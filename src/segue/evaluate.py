@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from segue.fleet import EVALUATION, episode_seed
-from segue.replay import Data, Units, returns_to_go
+from segue.replay import Data
 from segue.types import Agent, Array, Slot, State, Task, World
+from segue.units import Units, returns_to_go
 
 WORLDS = 10  # simulators that share the episodes of an evaluation
 PROBE = 1024  # logged rows that a hand-over looks at
@@ -45,14 +46,14 @@ class Evaluation:
         return {k: v.mean(axis=1) for k, v in named.items()}
 
 
-@partial(jax.jit, static_argnames="agent")
-def _best(agent: Agent, state: State, seed: Array, observation: Array) -> Array:
-    return agent.act(_of(state, seed), observation, jax.random.key(0), False)
+@partial(jax.jit, static_argnames=("agent", "units"))
+def _best(agent: Agent, units: Units, state: State, seed: Array, observation: Array) -> Array:
+    return agent.act(_of(state, seed), units.see(observation), jax.random.key(0), False)
 
 
-@partial(jax.jit, static_argnames="agent")
-def _value(agent: Agent, state: State, seed: Array, observation: Array, action: Array) -> Array:
-    return agent.q(_of(state, seed), observation, action)
+@partial(jax.jit, static_argnames=("agent", "units"))
+def _value(agent: Agent, units: Units, state: State, seed: Array, observation: Array, action: Array) -> Array:
+    return agent.q(_of(state, seed), units.see(observation), action)
 
 
 def _of(state: State, seed: Array) -> State:
@@ -94,7 +95,7 @@ class Evaluator:
         for w in range(len(self._worlds)):
             begin(w)
         while any(c is not None for c in current):
-            actions = np.asarray(_best(agent, slot.state, np.int32(s), observation))
+            actions = np.asarray(_best(agent, slot.units, slot.state, np.int32(s), observation))
             for w, episode in enumerate(current):
                 if episode is None:
                     continue
@@ -121,15 +122,16 @@ class Evaluator:
 
 
 def handover(
-    slot: Slot, units: Units, data: Data | None, evaluation: Evaluation
+    slot: Slot, data: Data | None, evaluation: Evaluation
 ) -> tuple[dict[str, np.ndarray], dict[str, list[float]]]:
     """What a report needs to say why performance will or will not drop: (values (S,), points for a figure).
 
     On logged rows: Q of the logged action against its Monte-Carlo return, Q of the policy's action, the fraction of
     rows where the latter lies below the return (`bound_rate`; a calibrated critic keeps it low), and the distance
     between the two actions.  On fresh episodes: Q of what was done against the return that followed.  All in the
-    learner's units.
+    units that the slot has learned in.
     """
+    units = slot.units
     agent: Any = slot.learner
     seeds = range(len(evaluation.raw_return))
     values: dict[str, list[float]] = {}
@@ -142,9 +144,11 @@ def handover(
         rows = np.random.default_rng(0).integers(0, len(data), PROBE)
         observation, action, returns = data.observation[rows], data.action[rows], data.mc_returns(units)[rows]
         for s in seeds:
-            chosen = np.asarray(_best(agent, slot.state, np.int32(s), observation))
-            q_policy = np.asarray(_value(agent, slot.state, np.int32(s), observation, chosen))
-            note("q_data", np.mean(_value(agent, slot.state, np.int32(s), observation, jnp.asarray(action))))
+            chosen = np.asarray(_best(agent, slot.units, slot.state, np.int32(s), observation))
+            q_policy = np.asarray(_value(agent, slot.units, slot.state, np.int32(s), observation, chosen))
+            note(
+                "q_data", np.mean(_value(agent, slot.units, slot.state, np.int32(s), observation, jnp.asarray(action)))
+            )
             note("mc_return_data", returns.mean())
             note("q_policy_data", q_policy.mean())
             note("bound_rate", np.mean(q_policy < returns))
@@ -156,7 +160,7 @@ def handover(
         action = np.concatenate([t.action for t in episodes])
         returns = np.concatenate([returns_to_go(t.reward, t.terminated, units) for t in episodes])
         rows = np.random.default_rng(1).integers(0, len(returns), PROBE)
-        q = np.asarray(_value(agent, slot.state, np.int32(s), observation[rows], action[rows]))
+        q = np.asarray(_value(agent, slot.units, slot.state, np.int32(s), observation[rows], action[rows]))
         note("q_fresh", q.mean())
         note("mc_return_fresh", returns[rows].mean())
         points["q"] += [float(x) for x in q[:share]]

@@ -81,7 +81,7 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
     steps = 0
     for phase in recipe.phases:
         check_phase(phase, carry, 0 if data is None else len(data))
-        carry.slots[phase.slot] = Slot(phase.learner, ())
+        carry.slots[phase.slot] = Slot(phase.learner, (), phase.units or recipe.units)
         steps += phase.ticks * phase.collect
         most = jnp.full(len(request.seeds), min(steps, 1), jnp.int32)
         carry.online = carry.online._replace(written=most, closed=most)

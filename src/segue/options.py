@@ -138,12 +138,16 @@ def check_effect(owner: Any, path: str, shown: str) -> None:
         raise SegueError(f"{shown}: has no effect here; it needs {meta['why']}")
 
 
+class Unknown(SegueError):
+    """A name that does not exist."""
+
+
 def unknown(shown: str, name: str, known: Iterable[str]) -> typing.NoReturn:
     """Raise the error for a name that does not exist, with the nearest ones that do."""
     choices = sorted(set(known))
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near else "known names: " + ", ".join(choices)
-    raise SegueError(f"{shown}: there is no '{name}'; {hint}")
+    raise Unknown(f"{shown}: there is no '{name}'; {hint}")
 
 
 def split_settings(settings: Iterable[str]) -> Mapping[str, str]:

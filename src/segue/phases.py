@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from segue.augment.nothing import Nothing
 from segue.options import option
-from segue.replay import Units
 from segue.samplers import Mix
-from segue.types import Augmentation, Learner, Sampler, Slot, State
+from segue.types import Augmentation, Door, Learner, Sampler, State
+from segue.units import Units
 
-Enter = Callable[[Mapping[str, Slot], State], State]
+Enter = Callable[[Door, State], State]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Phase:
     actor: str | None = None
     """Slot whose policy collects; the phase's own unless named."""
     enter: Enter | None = None
-    """(slots, fresh state) -> starting state.  None carries the slot on, or starts it fresh if it is new."""
+    """(door, fresh state) -> starting state.  None carries the slot on, or starts it fresh if it is new."""
     units: Units | None = None
     """Reward units of this phase; the recipe's unless given."""
     overlap: bool = option(False, when=lambda p: p.collect and p.updates, why="a phase that collects and updates")
@@ -45,7 +45,7 @@ class Phase:
     """Ticks between rows of training metrics."""
 
 
-def fresh(slots: Mapping[str, Slot], state: State) -> State:
+def fresh(door: Door, state: State) -> State:
     """Start over, whatever the slot held (OOO's exploiter, a repeated offline cycle)."""
     return state
 
@@ -56,6 +56,6 @@ class take:
 
     slot: str
 
-    def __call__(self, slots: Mapping[str, Slot], state: State) -> Any:
+    def __call__(self, door: Door, state: State) -> Any:
         """Return the named slot's state; the learner must accept its structure."""
-        return slots[self.slot].state
+        return door.slots[self.slot].state

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from safetensors.numpy import load_file, save_file
 from segue.agents import build, describe
 from segue.checkpoint import named_leaves
 from segue.types import Agent, Array, SegueError, Slot, Spec, State
+from segue.units import Units, units_of
 
-FORMAT = 1
+FORMAT = 2
 
 
-@partial(jax.jit, static_argnames=("agent", "explore"))
-def _act(agent: Agent, explore: bool, state: State, observation: Array, key: Array) -> Array:
-    return agent.act(state, observation, key, explore)
+@partial(jax.jit, static_argnames=("agent", "units", "explore"))
+def _act(agent: Agent, units: Units, explore: bool, state: State, observation: Array, key: Array) -> Array:
+    return agent.act(state, units.see(observation), key, explore)
 
 
 class Policy:
@@ -33,6 +35,7 @@ class Policy:
 
     def __init__(self, agent: Agent, state: State, spec: Spec, seed: int, facts: Mapping[str, Any]) -> None:
         self.agent, self.state, self.spec, self.seed, self.facts = agent, state, spec, seed, dict(facts)
+        self.units = units_of(facts["units"])
         self._low, self._high = (np.asarray(facts["action"][k], np.float32) for k in ("low", "high"))
 
     def act(self, observation: Any, *, explore: bool = False, key: Array | None = None) -> np.ndarray:
@@ -48,7 +51,8 @@ class Policy:
             raise SegueError(f"the policy takes observations of shape {self.spec.observation}; this is {array.shape}")
         if explore and key is None:
             raise SegueError("explore=True draws random actions; give key=jax.random.key(...)")
-        action = np.asarray(_act(self.agent, explore, self.state, batch, jax.random.key(0) if key is None else key))
+        key = jax.random.key(0) if key is None else key
+        action = np.asarray(_act(self.agent, self.units, explore, self.state, batch, key))
         scaled = self._low + 0.5 * (action + 1.0) * (self._high - self._low)
         return scaled[0] if single else scaled
 
@@ -74,6 +78,7 @@ def save_policy(folder: Path, slot: Slot, spec: Spec, seeds: tuple[int, ...], fa
         "format": FORMAT,
         "agent": describe(slot.learner),
         "spec": {"observation": list(spec.observation), "action": spec.action, "dtype": spec.dtype},
+        "units": asdict(slot.units),
         "seeds": list(seeds),
         **facts,
     }
@@ -100,6 +105,10 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
         raise SegueError(
             f"{run}: no readable policy ({type(error).__name__}); a run writes its bundle at the end of each phase"
         ) from error
+    if bundle.get("format") != FORMAT:
+        raise SegueError(
+            f"{run}: its policy has format {bundle.get('format')}, this version reads {FORMAT}; export it again"
+        )
     seeds = bundle["seeds"]
     if seed is not None and seed not in seeds:
         raise SegueError(f"{run}: there is no seed {seed}; the run has {seeds}")

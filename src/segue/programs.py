@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from segue.phases import Phase
-from segue.replay import Replay, Units, View
+from segue.replay import Replay, View
 from segue.types import Agent, Array, Augmentation, Door, Learner, Sampler, Slot, Spec, State
+from segue.units import Units
 
 UPDATE, ACT, DOOR = 1, 2, 3  # streams of random numbers of a seed
 
@@ -29,9 +30,10 @@ def learning_of(slot: Slot) -> Learning:
     return Learning(slot.state, slot.batch_state, slot.augment_state)
 
 
-def slot_of(phase: Phase, learning: Learning) -> Slot:
+def slot_of(phase: Phase, units: Units, learning: Learning) -> Slot:
     """Return the slot that a phase trains, with what it has learned."""
-    return Slot(phase.learner, learning.learner, phase.batch, learning.sampler, phase.augment, learning.augment)
+    learner, batch, augment = phase.learner, phase.batch, phase.augment
+    return Slot(learner, learning.learner, units, batch, learning.sampler, augment, learning.augment)
 
 
 def for_seeds(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -110,12 +112,12 @@ def one_update(
     return Learning(state, sampler_state, augment_state), sampled | augmented | learned
 
 
-@partial(jax.jit, static_argnames=("agent", "explore"))
-def act(agent: Agent, explore: bool, state: State, observation: Array, keys: Array, step: Array) -> Array:
-    """One action per seed (S, A) for observations (S, *observation); `step` is the seeds' environment step."""
+@partial(jax.jit, static_argnames=("agent", "units", "explore"))
+def act(agent: Agent, units: Units, explore: bool, state: State, observation: Array, keys: Array, step: Array) -> Array:
+    """One action per seed (S, A) for raw observations (S, *observation); `step` is the seeds' environment step."""
 
     def seed(state: State, observation: Array, key: Array) -> Array:
-        return agent.act(state, observation[None], jax.random.fold_in(key, step), explore)[0]
+        return agent.act(state, units.see(observation[None]), jax.random.fold_in(key, step), explore)[0]
 
     return for_seeds(seed, state, observation, keys)
 
@@ -135,7 +137,7 @@ def entering(phase: Phase, index: int, spec: Spec, slots: dict[str, Slot]) -> Ca
             same_batch = old is not None and old.batch == phase.batch
             same_augment = old is not None and old.augment == phase.augment
             if phase.enter is not None:
-                state = phase.enter(here, phase.learner.init(k_learner, spec))
+                state = phase.enter(door, phase.learner.init(k_learner, spec))
             else:
                 state = phase.learner.init(k_learner, spec) if old is None else old.state
             return Learning(

@@ -22,52 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from segue.types import Array, SegueError, Transition
-
-
-@dataclass(frozen=True)
-class Units:
-    """The learner's units of reward and time: written once, applied to dataset and own experience alike.
-
-    The learner sees `scale * raw + shift` and bootstraps with `discount`.  `failure` is the raw reward of a step
-    that has not succeeded in a sparse task: an episode that holds nothing else is valued as if it went on forever,
-    `(scale * failure + shift) / (1 - discount)` (Cal-QL's rule).  `continuing` values a truncated episode as if its
-    last reward went on forever (the kitchen rule).  Both act on Monte-Carlo returns only.
-    """
-
-    scale: float = 1.0
-    shift: float = 0.0
-    discount: float = 0.99
-    failure: float | None = None
-    continuing: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.discount < 1.0:
-            raise SegueError(f"units.discount is {self.discount}; it must be at least 0 and below 1")
-
-    def reward(self, raw: Array) -> Array:
-        """Rewards (...) in the learner's units."""
-        return raw * self.scale + self.shift
-
-
-def returns_to_go(reward: np.ndarray, terminated: np.ndarray, units: Units) -> np.ndarray:
-    """Discounted return-to-go (T,) float32 of one episode of raw rewards (T,), in the learner's units.
-
-    Cal-QL's rules (spec 3.2): a terminal inside the episode cuts the recursion; a truncation is treated as the end
-    and nothing is bootstrapped, unless `units.continuing`; all-failure episodes of sparse tasks get the value of
-    failing forever.
-    """
-    raw = np.asarray(reward, np.float64)
-    if len(raw) == 0:
-        return np.zeros(0, np.float32)
-    scaled = raw * units.scale + units.shift
-    if units.failure is not None and np.all(raw == units.failure):
-        return np.full(len(raw), (units.failure * units.scale + units.shift) / (1.0 - units.discount), np.float32)
-    following = scaled[-1] / (1.0 - units.discount) if units.continuing else 0.0
-    out = np.empty(len(raw), np.float64)
-    for t in range(len(raw) - 1, -1, -1):
-        following = scaled[t] + units.discount * following * (1.0 - float(terminated[t]))
-        out[t] = following
-    return out.astype(np.float32)
+from segue.units import Units, returns_to_go
 
 
 @dataclass(frozen=True)
@@ -152,13 +107,12 @@ class Rows(NamedTuple):
 
     def transition(self, units: Units) -> Transition:
         """Apply the learner's units."""
-        continues = units.discount * (1.0 - self.terminated)
         return Transition(
-            self.observation,
+            units.see(self.observation),
             self.action,
             units.reward(self.reward),
-            continues,
-            self.next_observation,
+            units.discount * (1.0 - self.terminated),
+            units.see(self.next_observation),
             self.mc_return,
             self.online,
             self.next_action,

@@ -57,7 +57,7 @@ def flat(spec: Spec, who: str) -> int:
 
 
 class Slot(NamedTuple):
-    """A named place in a run: an agent and what it has learned so far (pytrees; leading axis = seeds).
+    """A named place in a run: an agent and what it has learned so far (pytrees; leading axis = seeds), in which units.
 
     The sampler and the augmentation that serve the slot learn too; a later phase that trains the slot with the same
     ones goes on with what they have learned.
@@ -65,6 +65,7 @@ class Slot(NamedTuple):
 
     learner: Learner
     state: State
+    units: Any  # units.Units
     batch: Sampler | None = None
     batch_state: State = ()
     augment: Augmentation | None = None

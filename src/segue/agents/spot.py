@@ -6,7 +6,6 @@ The density learns first, in a slot of its own; SPOT takes a copy of it through 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +17,7 @@ from segue.agents.td3 import TD3
 from segue.nets import MLP, Critics
 from segue.optim import Trained, descend, trained
 from segue.options import option, require
-from segue.types import Array, Key, Metrics, Slot, Spec, Transition, flat
+from segue.types import Array, Door, Key, Metrics, Spec, Transition, flat
 
 
 class Autoencoder(eqx.Module):
@@ -218,6 +217,6 @@ class with_density:
 
     slot: str = "density"
 
-    def __call__(self, slots: Mapping[str, Slot], state: State) -> State:
+    def __call__(self, door: Door, state: State) -> State:
         """Return the fresh state with the slot's density."""
-        return state._replace(density=slots[self.slot].state.model.params)
+        return state._replace(density=door.slots[self.slot].state.model.params)

@@ -12,8 +12,8 @@ from dataclasses import replace
 from segue.agents import CQL
 from segue.phases import Phase
 from segue.recipes.recipe import Evaluation, Recipe
-from segue.replay import Units
 from segue.samplers import Mix
+from segue.units import Units
 
 _ANTMAZE = {
     "units.scale": 10.0,

@@ -9,8 +9,8 @@ from typing import Any
 
 from segue import options
 from segue.phases import Phase
-from segue.replay import Units
 from segue.types import SegueError
+from segue.units import Units
 
 Settings = Mapping[str, Any]
 
@@ -113,17 +113,28 @@ def apply(recipe: Recipe, path: str, value: Any) -> tuple[Recipe, list[str]]:
         raise SegueError(f"{path}: name a field of it, for example {head}.{_example(recipe, head)}")
     if head in ("units", "evaluation"):
         part, full = options.assign(getattr(recipe, head), words, value, path)
+        if head == "units":  # phases with units of their own follow
+            own = [options.assign(p.units, words, value, path)[0] if p.units else None for p in recipe.phases]
+            recipe = replace(recipe, phases=tuple(replace(p, units=u) for p, u in zip(recipe.phases, own)))
         return replace(recipe, **{head: part}), [f"{head}.{full}"]
-    phases, changed = [], []
+    phases, changed, refused = [], [], []
     for phase in recipe.phases:
         if phase.name == head:
+            if words[0] == "units" and phase.units is None:
+                phase = replace(phase, units=recipe.units)
             phase, full = _assign_phase(phase, words, value, path)
             changed.append(f"{phase.name}.{full}")
         elif phase.slot == head:
-            learner, full = options.assign(phase.learner, words, value, path)
-            phase = replace(phase, learner=learner)
-            changed.append(f"{phase.name}.learner.{full}")
+            try:
+                learner, full = options.assign(phase.learner, words, value, path)
+            except options.Unknown as error:  # one learner of several in the slot may have the option alone
+                refused.append(error)
+            else:
+                phase = replace(phase, learner=learner)
+                changed.append(f"{phase.name}.learner.{full}")
         phases.append(phase)
+    if refused and not changed:
+        raise refused[0]
     return replace(recipe, phases=tuple(phases)), changed
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from segue.agents import SAC
 from segue.phases import Phase
 from segue.recipes.recipe import Evaluation, Recipe
-from segue.replay import Units
 from segue.samplers import Mix
+from segue.units import Units
 
 _SPARSE = {"units.scale": 10.0, "units.shift": -5.0}
 
