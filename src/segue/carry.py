@@ -13,7 +13,7 @@ import numpy as np
 from segue import replay
 from segue.fleet import Episode, Fleet, Step
 from segue.optim import first_not_finite
-from segue.phases import Phase
+from segue.phases import RANDOM, Phase
 from segue.replay import Ledger, Replay
 from segue.types import Array, SegueError, Slot, Spec
 from segue.units import Units
@@ -42,6 +42,10 @@ class Carry:
     units: Units | None = None
     """Units that the returns in `online` are written in; None when they are not written (after loading)."""
     unsaved: list[Step] = field(default_factory=list)
+
+    def acting(self, phase: Phase) -> Slot:
+        """The slot whose policy a phase acts with; the one that it trains where actions are random."""
+        return self.slots[phase.slot if phase.actor in (None, RANDOM) else phase.actor]
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,11 @@ class Record:
         """The slot that the phase trains."""
         return self.carry.slots[self.phase.slot]
 
+    @property
+    def acting(self) -> Slot:
+        """The slot whose policy the phase acts with; the one that it trains where actions are random."""
+        return self.carry.acting(self.phase)
+
 
 def new_carry(seeds: Sequence[int], spec: Spec, capacity: int) -> Carry:
     """Return a carry before its first phase."""
@@ -99,7 +108,7 @@ def check_phase(phase: Phase, carry: Carry, n_offline: int) -> None:
     where = f"phase '{phase.name}'"
     if phase.ticks < 0 or phase.collect < 0 or phase.updates < 0 or phase.log_every < 1 or phase.evaluate_every < 0:
         raise SegueError(f"{where}: ticks, collect, updates and intervals must not be negative (log_every at least 1)")
-    if phase.actor is not None and phase.actor not in carry.slots:
+    if phase.actor not in (None, RANDOM) and phase.actor not in carry.slots:
         known = ", ".join(sorted(carry.slots)) or "none yet"
         raise SegueError(
             f"{where} acts with slot '{phase.actor}', which no phase has trained before it (slots: {known})"

@@ -144,7 +144,7 @@ class _Book:
             self.row(record, "episode", values, seeds=[e.seed], environment_step=e.environment_step, **clocks)
         if record.metrics:
             self.row(record, "training", record.metrics)
-        slot = record.carry.slots[record.phase.actor or record.phase.slot]
+        slot = record.acting
         # A phase may train what does not act (a density, a second critic): there is nothing to roll out or to export.
         if record.evaluates and isinstance(slot.learner, Agent):
             result = self.evaluator(slot)

@@ -18,7 +18,7 @@ import numpy as np
 from segue import programs, replay
 from segue.carry import Carry, Record, check_finite, check_phase, new_carry, take_metrics
 from segue.fleet import Episode, Fleet
-from segue.phases import Phase
+from segue.phases import RANDOM, Phase
 from segue.programs import ACT, DOOR, UPDATE, keys_of, learning_of, slot_of
 from segue.replay import Data, Replay
 from segue.types import Array, Slot, Spec, Task
@@ -130,7 +130,9 @@ class _Running:
                 pace = self.ticks(min(pace, next_stop(phase, carry.tick) - carry.tick), pace)
             ends = carry.tick == phase.ticks
             logs = ends or carry.tick % phase.log_every == 0
-            evaluates = ends or (bool(phase.evaluate_every) and carry.tick % phase.evaluate_every == 0)
+            # A phase that only collects leaves its policy as it was evaluated before.
+            due = ends or (bool(phase.evaluate_every) and carry.tick % phase.evaluate_every == 0)
+            evaluates = due and phase.updates > 0
             if logs or evaluates or time.monotonic() - spoke > PULSE:
                 metrics = take_metrics(carry) if logs else {}
                 yield self.record(metrics=metrics, logs=logs, evaluates=evaluates, ends=ends)
@@ -166,7 +168,7 @@ class _Running:
     def tick(self) -> None:
         """Take a tick's environment steps and do its updates."""
         phase, carry = self.phase, self.carry
-        slot = carry.slots[phase.actor or phase.slot]
+        slot = carry.acting(phase)
         if phase.overlap and phase.updates:
             # The first action is computed before the update is launched; the simulator steps while it runs.
             frozen = jax.tree.map(jnp.copy, slot.state) if phase.collect > 1 else slot.state
@@ -210,6 +212,8 @@ class _Running:
         """Actions (S, A) of a slot's policy where the worlds stand."""
         assert self.carry.fleet is not None
         observation, step = jnp.asarray(self.carry.fleet.observation), jnp.int32(self.carry.environment_steps)
+        if self.phase.actor == RANDOM:
+            return programs.act_at_random(self.task.spec.action, self.act_keys, step)
         agent: Any = slot.learner
         return programs.act(agent, slot.units, True, slot.state, observation, self.act_keys, step)
 

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
+
 from segue.augment.nothing import Nothing
+from segue.optim import Trained
 from segue.options import option
 from segue.samplers import Mix
 from segue.types import Augmentation, Door, Learner, Sampler, State
 from segue.units import Units
 
+RANDOM = "random"
 Enter = Callable[[Door, State], State]
 
 
@@ -32,7 +36,7 @@ class Phase:
     augment: Augmentation = field(default_factory=Nothing)
     slot: str = "agent"
     actor: str | None = None
-    """Slot whose policy collects; the phase's own unless named."""
+    """Slot whose policy collects; the phase's own unless named.  "random" draws actions uniformly from [-1, 1]."""
     enter: Enter | None = None
     """(door, fresh state) -> starting state.  None carries the slot on, or starts it fresh if it is new."""
     units: Units | None = None
@@ -59,3 +63,18 @@ class take:
     def __call__(self, door: Door, state: State) -> Any:
         """Return the named slot's state; the learner must accept its structure."""
         return door.slots[self.slot].state
+
+
+@dataclass(frozen=True)
+class refresh:
+    """Keep what another slot's networks (or, by its own name, this slot's) have learned, with new optimisers.
+
+    CORL's fine-tuning code builds its optimisers anew at the switch; the official ones keep them.
+    """
+
+    slot: str = "agent"
+
+    def __call__(self, door: Door, state: State) -> Any:
+        """Return the slot's state with the moments of the fresh one; the structures must be the same."""
+        renew = lambda old, new: old._replace(optimiser=new.optimiser) if isinstance(old, Trained) else old  # noqa: E731
+        return jax.tree.map(renew, door.slots[self.slot].state, state, is_leaf=lambda x: isinstance(x, Trained))

@@ -122,6 +122,13 @@ def act(agent: Agent, units: Units, explore: bool, state: State, observation: Ar
     return for_seeds(seed, state, observation, keys)
 
 
+@partial(jax.jit, static_argnames="size")
+def act_at_random(size: int, keys: Array, step: Array) -> Array:
+    """One action per seed (S, size), uniform in [-1, 1]."""
+    draw = lambda key: jax.random.uniform(jax.random.fold_in(key, step), (size,), minval=-1.0, maxval=1.0)  # noqa: E731
+    return jax.vmap(draw)(keys)
+
+
 def entering(phase: Phase, index: int, spec: Spec, slots: dict[str, Slot]) -> Callable[..., Learning]:
     """Return the program of a phase's door: (keys, slots' states, offline, online) -> what its slot holds."""
 

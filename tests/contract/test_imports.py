@@ -23,7 +23,7 @@ ARROWS: dict[str, set[str]] = {
     "units": {"types"},
     "replay": {"types", "units"},
     "samplers": {"types", "options", "nets", "optim", "replay"},
-    "phases": {"types", "units", "options", "augment", "replay", "samplers"},
+    "phases": {"types", "units", "options", "optim", "augment", "replay", "samplers"},
     "fleet": {"types"},
     "programs": {"types", "units", "replay", "phases"},
     "carry": {"types", "units", "optim", "replay", "phases", "fleet"},

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from segue.agents import spot
+from segue.agents.rules import Decay
 from segue.agents.spot import SPOT, VAE, Autoencoder, DensityState, Noise, State
 from segue.agents.td3 import TD3
 from segue.nets import MLP, Layer
@@ -82,9 +83,8 @@ def test_two_updates(case: str) -> None:
         weight=float(HP["lambd"]),
         estimate="weighted" if own["iwae"] else "elbo",
         samples=int(own["num_samples"]),
-        cooling=1_000_000 if own["lambd_cool"] else 0,
-        cooling_end=float(HP["lambd_end"]),
     )
+    cooled = Decay(agent, ("weight",), 1_000_000, float(HP["lambd_end"]))
     start = under(FIXTURE, "before.")
     state: Any = State(
         trained(mlp(start, "actor"), 1.0),
@@ -96,7 +96,9 @@ def test_two_updates(case: str) -> None:
     before = int(own["total_it_before"])
     for t in (1, 2):
         noise = Noise(*(jnp.asarray(own[f"in.noise{t}.{n}"]) for n in ("target_action", "vae_eps")))
-        state, metrics = jax.jit(agent.learn)(state, batch(FIXTURE, t, float(HP["discount"])), noise, before + t - 1)
+        rows, step = batch(FIXTURE, t, float(HP["discount"])), before + t - 1
+        now = cooled.at(jnp.asarray(step)) if own["lambd_cool"] else agent
+        state, metrics = jax.jit(now.learn)(state, rows, noise, step)
         for ours, theirs in (
             ("critic_loss", "critic_loss"),
             ("actor_loss", "actor_loss"),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.agents.sac import SAC
+from segue.agents.sac import SAC, choose
 from segue.nets import Critics, squash
 from segue.optim import Trained, descend, polyak, trained
 from segue.options import option, require
@@ -35,6 +35,8 @@ class Noise(NamedTuple):
     random: Array  # (B, N, A)
     next: Array  # (B, N, A): policy actions at the next observation, valued at the current one
     current: Array  # (B, N, A)
+    subset: Array | None = None  # (M,), indices of the bootstrap's target critics; None is all of them
+    penalised: Array | None = None  # (M,), indices of the critics that the conservative term sees
 
 
 class Candidates(NamedTuple):
@@ -70,11 +72,21 @@ class CQL:
     gap: float = option(0.8, when=lambda a: a.lagrange, why="lagrange=true")
     log_multiplier: float = option(1.0, when=lambda a: a.lagrange, why="lagrange=true")
     """Initial log alpha'."""
+    penalised: int = 0
+    """Critics that the conservative term sees, drawn anew for every update; 0 is all of them.
+
+    Its weight stands for all critics either way: the mean over the chosen ones counts for each (WSRL's pre-training).
+    """
     clip_minimum: float = -jnp.inf
     clip_maximum: float = jnp.inf
 
     def __post_init__(self) -> None:
-        require(self, samples=self.samples > 0, soft_maximum_temperature=self.soft_maximum_temperature > 0)
+        require(
+            self,
+            samples=self.samples > 0,
+            soft_maximum_temperature=self.soft_maximum_temperature > 0,
+            penalised=0 <= self.penalised <= self.base.critics,
+        )
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state."""
@@ -95,16 +107,24 @@ class CQL:
             jax.random.uniform(k_random, shape, minval=-1.0, maxval=1.0),
             jax.random.normal(k_next, shape),
             jax.random.normal(k_current, shape),
+            choose(key, 0, self.base.critics, self.base.subset),
+            choose(key, 1, self.base.critics, self.penalised),
         )
 
     def learn(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
         """Do one update with the noise given (a deterministic function)."""
         base: Any = state
-        target = self.base.bellman_target(base, batch, noise.target)
+        target = self.base.bellman_target(base, batch, noise.target, noise.subset)
         actions, log_densities = self.candidates(state, batch, noise)
         loss = jax.value_and_grad(self.critic_loss, has_aux=True)
         (_, (gap, metrics)), gradient = loss(
-            state.critic.params, batch, target, actions, log_densities, self.multiplier(state.multiplier.params)
+            state.critic.params,
+            batch,
+            target,
+            actions,
+            log_densities,
+            self.multiplier(state.multiplier.params),
+            noise.penalised,
         )
         critic = descend(state.critic, self.base.critic_learning_rate, gradient)
         actor, temperature, actor_metrics = self.base.improve(base, batch, noise.actor)
@@ -140,16 +160,23 @@ class CQL:
         actions: Candidates,
         log_densities: Candidates,
         multiplier: Array,
+        penalised: Array | None = None,
     ) -> tuple[Array, tuple[Array, Metrics]]:
         """sum_j mean (Q_j(s, a) - y)^2 + C_j, with C_j the conservative term of `penalty`."""
-        every_action = jnp.concatenate([batch.action[:, None], *actions], axis=1)
-        q_data, *sampled = jnp.split(
-            critic(batch.observation, every_action), [1, 1 + self.samples, 1 + 2 * self.samples], axis=-1
-        )
-        q_data, values = q_data[..., 0], Candidates(*sampled)
+        cuts = [self.samples, 2 * self.samples]
+        if penalised is None:
+            every_action = jnp.concatenate([batch.action[:, None], *actions], axis=1)
+            both = critic(batch.observation, every_action)
+            q_data, sampled = both[..., 0], both[..., 1:]
+            seen = q_data
+        else:
+            chosen = jax.tree.map(lambda x: x[penalised], critic)
+            q_data = critic(batch.observation, batch.action)
+            sampled, seen = chosen(batch.observation, jnp.concatenate(actions, axis=1)), q_data[penalised]
+        values = Candidates(*jnp.split(sampled, cuts, axis=-1))
         bellman = jnp.mean(jnp.square(q_data - target), axis=-1)
-        gap, metrics = self.conservative_gap(q_data, values, log_densities, batch.mc_return)
-        loss = jnp.sum(bellman + self.penalty(gap, multiplier))
+        gap, metrics = self.conservative_gap(seen, values, log_densities, batch.mc_return)
+        loss = jnp.sum(bellman) + len(bellman) * jnp.mean(self.penalty(gap, multiplier))
         metrics |= {"critic_loss": jnp.sum(bellman), "q_data": jnp.mean(q_data), "td_target": jnp.mean(target)}
         return loss, (gap, metrics)
 

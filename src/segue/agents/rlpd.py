@@ -17,7 +17,7 @@ from segue.agents.sac import State
 from segue.nets import Critics, Initialiser, TanhGaussian, squash
 from segue.optim import Trained, descend, polyak, trained
 from segue.options import option, require
-from segue.types import Array, Key, Metrics, SegueError, Spec, Transition, flat
+from segue.types import Array, Door, Key, Metrics, SegueError, Spec, Transition, flat
 
 
 class Noise(NamedTuple):
@@ -63,9 +63,13 @@ class RLPD:
     """Rows that the actor learns from: the last part (RLPD), or the whole batch (WSRL)."""
     temperature: float = 1.0
     target_entropy: float | None = None
-    """None means minus half the number of action dimensions."""
+    """None means minus `entropy_share` times the number of action dimensions."""
+    entropy_share: float = option(0.5, when=lambda a: a.target_entropy is None, why="target_entropy=none")
+    """A half in RLPD, 1 in WSRL and SAC."""
     temperature_loss: Literal["exp", "softplus"] = "exp"
     """exp: alpha = exp(x), entropy at s (RLPD); softplus: alpha = softplus(x), entropy at s' (WSRL)."""
+    drift: bool = False
+    """Let stale momentum move actor and temperature in the critics' updates too, as WSRL's release does (spec 9.5)."""
 
     def __post_init__(self) -> None:
         require(
@@ -183,6 +187,12 @@ class RLPD:
         (loss, q), gradient = jax.value_and_grad(critic_loss, has_aux=True)(state.critic.params)
         critic = descend(state.critic, self.critic_learning_rate, gradient, 0, self.weight_decay)
         state = state._replace(critic=critic, target=polyak(state.target, critic.params, self.target_rate))
+        if self.drift:
+            nothing = lambda part: jax.tree.map(jnp.zeros_like, part.params)  # noqa: E731
+            state = state._replace(
+                actor=descend(state.actor, self.actor_learning_rate, nothing(state.actor)),
+                temperature=descend(state.temperature, self.temperature_learning_rate, nothing(state.temperature)),
+            )
         return state, {"critic_loss": loss, "q_data": jnp.mean(q), "td_target": jnp.mean(target)}
 
     def improve_actor(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
@@ -203,7 +213,8 @@ class RLPD:
         if self.temperature_loss == "softplus":
             mean, std = state.actor.params(batch.next_observation)
             measured = -jnp.mean(squash(mean, std, noise.following)[1])
-        goal = -0.5 * batch.action.shape[-1] if self.target_entropy is None else self.target_entropy
+        size = batch.action.shape[-1]
+        goal = -self.entropy_share * size if self.target_entropy is None else self.target_entropy
         slope = jax.grad(lambda x: self.alpha(x) * jax.lax.stop_gradient(measured - goal))(raw)
         actor: Trained = descend(state.actor, self.actor_learning_rate, gradient)
         temperature = descend(state.temperature, self.temperature_learning_rate, slope)
@@ -224,3 +235,19 @@ class RLPD:
         """Mean or least of the critics' values, as the actor sees them, (B,)."""
         reduce = jnp.mean if self.actor_value == "mean" else jnp.min
         return reduce(state.critic.params(observation, action), axis=0)
+
+
+@dataclass(frozen=True)
+class from_sac:
+    """Go on from what SAC or CQL has learned in a slot, optimisers included: `enter=from_sac()` (spec 9.1)."""
+
+    slot: str = "agent"
+    temperature_loss: Literal["exp", "softplus"] = "softplus"
+    """That of the agent that goes on: the temperature keeps its value and is written in that agent's form."""
+
+    def __call__(self, door: Door, state: State) -> State:
+        """Return the slot's networks in the form of RLPD's state."""
+        old = door.slots[self.slot].state
+        alpha = jnp.exp(old.temperature.params)
+        raw = jnp.log(jnp.expm1(alpha)) if self.temperature_loss == "softplus" else old.temperature.params
+        return State(old.actor, old.critic, old.target, Trained(raw, state.temperature.optimiser))

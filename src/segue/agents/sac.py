@@ -28,6 +28,7 @@ class Noise(NamedTuple):
 
     actor: Array  # (B, A): the action of the actor's loss
     target: Array  # (B, A), or (B, N, A) for the max-target backup
+    subset: Array | None = None  # (M,), indices of target critics; None is all of them
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class SAC:
     backup_entropy: bool = False
     target_samples: int = 1
     """Actions per next observation; above 1 the backup takes the best of them (max-target backup)."""
+    subset: int = 0
+    """Target critics that a bootstrap takes the least of, drawn anew for every update; 0 takes all of them."""
 
     def __post_init__(self) -> None:
         require(
@@ -68,6 +71,7 @@ class SAC:
             target_rate=0 < self.target_rate <= 1,
             temperature=self.temperature > 0,
             target_samples=self.target_samples > 0,
+            subset=0 <= self.subset <= self.critics,
         )
 
     def init(self, key: Key, spec: Spec) -> State:
@@ -103,7 +107,8 @@ class SAC:
     def draw(self, key: Key, action: Array) -> Noise:
         """Draw an update's noise for a batch of actions (B, A)."""
         k_actor, k_target = jax.random.split(key)
-        return Noise(jax.random.normal(k_actor, action.shape), self.draw_target(k_target, action))
+        actor, subset = jax.random.normal(k_actor, action.shape), choose(key, 0, self.critics, self.subset)
+        return Noise(actor, self.draw_target(k_target, action), subset)
 
     def draw_target(self, key: Key, action: Array) -> Array:
         """Draw the noise of the bootstrap's actions: (B, A), or (B, N, A) for N target samples."""
@@ -112,7 +117,7 @@ class SAC:
 
     def learn(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
         """Do one update with the noise given (a deterministic function)."""
-        target = self.bellman_target(state, batch, noise.target)
+        target = self.bellman_target(state, batch, noise.target, noise.subset)
         loss = jax.value_and_grad(self.critic_loss, has_aux=True)
         (bellman, q), gradient = loss(state.critic.params, batch, target)
         critic = descend(state.critic, self.critic_learning_rate, gradient)
@@ -131,13 +136,14 @@ class SAC:
         """Entropy temperature (scalar)."""
         return jnp.exp(state.temperature.params)
 
-    def bellman_target(self, state: State, batch: Transition, noise: Array) -> Array:
+    def bellman_target(self, state: State, batch: Transition, noise: Array, subset: Array | None = None) -> Array:
         """y = r + gamma (1 - d) [min_j Q'_j(s', a') - alpha log pi(a'|s') if backup_entropy], (B,)."""
         mean, std = state.actor.params(batch.next_observation)
         if noise.ndim == 3:
             mean, std = mean[:, None], std[:, None]
         action, log_density = squash(mean, std, noise)
-        value = jnp.min(state.target(batch.next_observation, action), axis=0)
+        critics = state.target if subset is None else jax.tree.map(lambda x: x[subset], state.target)
+        value = jnp.min(critics(batch.next_observation, action), axis=0)
         return jax.lax.stop_gradient(
             backup(batch, value, log_density, self.alpha(state) if self.backup_entropy else 0.0)
         )
@@ -175,6 +181,11 @@ class SAC:
     def q(self, state: State, observation: Array, action: Array) -> Array:
         """Smallest of the critics' values, (B,)."""
         return jnp.min(state.critic.params(observation, action), axis=0)
+
+
+def choose(key: Key, which: int, count: int, subset: int) -> Array | None:
+    """Indices (subset,) of different critics out of `count`, the `which`-th draw of a key; None for all of them."""
+    return jax.random.choice(jax.random.fold_in(key, which), count, (subset,), replace=False) if subset else None
 
 
 def backup(batch: Transition, value: Array, log_density: Array, alpha: Array | float) -> Array:

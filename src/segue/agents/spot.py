@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from segue.agents.td3 import TD3
 from segue.nets import MLP, Critics
 from segue.optim import Trained, descend, trained
-from segue.options import option, require
+from segue.options import require
 from segue.types import Array, Door, Key, Metrics, Spec, Transition, flat
 
 
@@ -138,6 +138,7 @@ class Noise(NamedTuple):
 
     target: Array  # (B, A)
     latent: Array  # (B, S, L)
+    dropout: Key | None = None  # a key, for the actor's dropout
 
 
 @dataclass(frozen=True)
@@ -151,13 +152,11 @@ class SPOT:
     estimate: Literal["elbo", "weighted"] = "elbo"
     """The evidence's bound in its simplest form, or the importance-weighted one with `samples`."""
     samples: int = 1
-    cooling: int = 0
-    """Updates of the phase over which the weight would fall to 0 along a line (1,000,000 online); 0 keeps it."""
-    cooling_end: float = option(0.2, when=lambda a: a.cooling > 0, why="cooling above 0")
-    """Share of the weight below which it does not fall."""
+    dropout: float = 0.0
+    """In the actor, where its loss is computed; the target actor has none (default of ours)."""
 
     def __post_init__(self) -> None:
-        require(self, weight=self.weight >= 0, samples=self.samples > 0, cooling=self.cooling >= 0)
+        require(self, weight=self.weight >= 0, samples=self.samples > 0, dropout=0 <= self.dropout < 1)
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; its density has learned nothing, see `with_density`."""
@@ -166,33 +165,26 @@ class SPOT:
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
         """Do one update as TD3 does, with this actor's loss."""
-        k_target, k_latent = jax.random.split(key)
+        k_target, k_latent, k_dropout = jax.random.split(key, 3)
         latent = state.density.encoder.layers[-1].bias.shape[-1] // 2
         shape = (batch.action.shape[0], self.samples, latent)
-        noise = Noise(jax.random.normal(k_target, batch.action.shape), jax.random.normal(k_latent, shape))
+        noise = Noise(jax.random.normal(k_target, batch.action.shape), jax.random.normal(k_latent, shape), k_dropout)
         return self.learn(state, batch, noise, step)
 
     def learn(self, state: State, batch: Transition, noise: Noise, step: Array) -> tuple[State, Metrics]:
         """Do one update with the noise given (a deterministic function)."""
-        weight = self.weight * self.share(step)
 
         def actor_loss(actor: MLP, critic: Critics, batch: Transition) -> tuple[Array, Metrics]:
-            action = jnp.tanh(actor(batch.observation))
+            action = jnp.tanh(actor(batch.observation, self.dropout, noise.dropout))
             q = critic.first(batch.observation, action)
             scale = jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
             penalty = self.penalty(state.density, batch.observation, action, noise.latent)
-            loss = -jnp.mean(q) / scale + weight * jnp.mean(penalty)
-            return loss, {"unlikeliness": jnp.mean(penalty), "density_weight": jnp.asarray(weight)}
+            loss = -jnp.mean(q) / scale + self.weight * jnp.mean(penalty)
+            return loss, {"unlikeliness": jnp.mean(penalty), "density_weight": jnp.asarray(self.weight, q.dtype)}
 
         base: Any = state
         moved: Any = self.base.learn(base, batch, noise.target, step, actor_loss)
         return moved
-
-    def share(self, step: Array) -> Array | float:
-        """Share of the weight that is left, max(end, 1 - u / cooling), u counting this update."""
-        if not self.cooling:
-            return 1.0
-        return jnp.maximum(self.cooling_end, 1.0 - (step + 1.0) / self.cooling)
 
     def penalty(self, density: Autoencoder, observation: Array, action: Array, noise: Array) -> Array:
         """How unlikely the density finds an action, (B,)."""

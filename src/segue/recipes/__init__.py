@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from segue.options import unknown
+from segue.recipes.awac import AWAC_RECIPE
 from segue.recipes.cal_ql import CAL_QL, CQL_RECIPE
+from segue.recipes.iql import IQL_RECIPE
+from segue.recipes.rebrac import REBRAC_RECIPE
 from segue.recipes.recipe import Evaluation, Recipe, Resolved, resolve
+from segue.recipes.rlpd import RLPD_RECIPE
 from segue.recipes.sac import SAC_RECIPE
+from segue.recipes.spot import SPOT_RECIPE
+from segue.recipes.td3 import TD3_BC_RECIPE, TD3_RECIPE
+from segue.recipes.wsrl import WSRL_RECIPE
 
-RECIPES: dict[str, Recipe] = {r.name: r for r in (CAL_QL, CQL_RECIPE, SAC_RECIPE)}
+RECIPES: dict[str, Recipe] = {
+    r.name: r
+    for r in (
+        CAL_QL,
+        CQL_RECIPE,
+        IQL_RECIPE,
+        AWAC_RECIPE,
+        TD3_BC_RECIPE,
+        REBRAC_RECIPE,
+        SPOT_RECIPE,
+        WSRL_RECIPE,
+        RLPD_RECIPE,
+        SAC_RECIPE,
+        TD3_RECIPE,
+    )
+}
 
 __all__ = ["RECIPES", "Evaluation", "Recipe", "Resolved", "find_recipe", "resolve"]
 

@@ -50,10 +50,10 @@ LAYOUTS: dict[str, Layout] = {
     "Walker2d-v5": _dense("locomotion", "walker2d-expert-v2"),
     "Ant-v4": _dense("locomotion", "ant-expert-v2"),
     "Ant-v5": _dense("locomotion", "ant-expert-v2"),
-    "AdroitHandDoor-v1": _dense("custom", "door-expert-v1"),
-    "AdroitHandPen-v1": _dense("custom", "pen-expert-v1"),
-    "AdroitHandHammer-v1": _dense("custom", "hammer-expert-v1"),
-    "AdroitHandRelocate-v1": _dense("custom", "relocate-expert-v1"),
+    "AdroitHandDoor-v1": _dense("adroit", "door-expert-v1"),
+    "AdroitHandPen-v1": _dense("adroit", "pen-expert-v1"),
+    "AdroitHandHammer-v1": _dense("adroit", "hammer-expert-v1"),
+    "AdroitHandRelocate-v1": _dense("adroit", "relocate-expert-v1"),
     "FrankaKitchen-v1": KITCHEN,
 }
 

@@ -1,0 +1,118 @@
+"""Agents around an agent: what a hand-over may change for a while.  Their state is the inner agent's own."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from segue.options import reachable, require, unknown
+from segue.types import Agent, Array, Key, Metrics, SegueError, Spec, State, Transition
+
+
+@dataclass(frozen=True)
+class Decay:
+    """Let numbers of an agent fall along a line: value * max(floor, 1 - u / over), u counting this update.
+
+    For weights in losses (CQL's `conservative_weight`, SPOT's `weight`, ReBRAC's `actor_cloning`); `u` counts the
+    phase's updates.  The form is that of SPOT's and ReBRAC's fine-tuning code.
+    """
+
+    agent: Agent
+    options: tuple[str, ...]
+    """Names of real-valued options of the agent, at any depth."""
+    over: int = 1_000_000
+    """Updates after which the numbers would be 0."""
+    floor: float = 0.0
+    """Share of the numbers below which they do not fall."""
+
+    def __post_init__(self) -> None:
+        require(self, over=self.over > 0, floor=0 <= self.floor <= 1)
+        for name in self.options:
+            value = _get(self.agent, name)
+            if not isinstance(value, float) or name.endswith("learning_rate"):
+                who = type(self.agent).__name__
+                raise SegueError(f"Decay: option '{name}' of {who} is {value!r}; name the weight of a term in a loss")
+
+    def at(self, step: Array) -> Any:
+        """Return the agent as it is in the update after `step` others."""
+        share = jnp.maximum(self.floor, 1.0 - (step + 1.0) / self.over)
+        agent: Any = self.agent
+        for name in self.options:
+            agent = _with(agent, name, _get(agent, name) * share)
+        return agent
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Return a fresh state of the agent."""
+        return self.agent.init(key, spec)
+
+    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        """Do one update of the agent as it is now."""
+        state, metrics = self.at(step).update(state, batch, key, step)
+        return state, metrics | {"decay": jnp.maximum(self.floor, 1.0 - (step + 1.0) / self.over)}
+
+    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
+        """Act as the agent does."""
+        return self.agent.act(state, observation, key, explore)
+
+    def q(self, state: State, observation: Array, action: Array) -> Array:
+        """Values of the agent, (B,)."""
+        return self.agent.q(state, observation, action)
+
+
+@dataclass(frozen=True)
+class FreezeActor:
+    """Leave an agent's actor as it is for the phase's first updates, while everything else learns (default of ours)."""
+
+    agent: Agent
+    updates: int = 5_000
+
+    def __post_init__(self) -> None:
+        require(self, updates=self.updates >= 0)
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Return a fresh state of the agent."""
+        return self.agent.init(key, spec)
+
+    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        """Do one update of the agent, and take the actor's step back while it is frozen."""
+        if not hasattr(state, "actor"):
+            raise SegueError(f"FreezeActor: {type(self.agent).__name__} has no part called 'actor'")
+        moved, metrics = self.agent.update(state, batch, key, step)
+        frozen = step < self.updates
+        actor = jax.tree.map(lambda old, new: jnp.where(frozen, old, new), state.actor, moved.actor)
+        return moved._replace(actor=actor), metrics | {"actor_frozen": jnp.asarray(frozen, jnp.float32)}
+
+    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
+        """Act as the agent does."""
+        return self.agent.act(state, observation, key, explore)
+
+    def q(self, state: State, observation: Array, action: Array) -> Array:
+        """Values of the agent, (B,)."""
+        return self.agent.q(state, observation, action)
+
+
+def _get(owner: Any, name: str) -> Any:
+    """Value of an option at any depth; `SegueError` suggests the nearest name where there is none."""
+    if hasattr(owner, name):
+        return getattr(owner, name)
+    inner = [getattr(owner, f.name) for f in fields(owner) if name in reachable(getattr(owner, f.name))]
+    if len(inner) != 1:
+        unknown(f"Decay of {type(owner).__name__}", name, reachable(owner))
+    return _get(inner[0], name)
+
+
+def _with(owner: Any, name: str, value: Any) -> Any:
+    """Return a copy with an option set, unchecked: the value may be traced."""
+    changed = copy.copy(owner)
+    if hasattr(owner, name):
+        object.__setattr__(changed, name, value)
+        return changed
+    for f in fields(owner):
+        part = getattr(owner, f.name)
+        if is_dataclass(part) and name in reachable(part):
+            object.__setattr__(changed, f.name, _with(part, name, value))
+    return changed

@@ -1,0 +1,33 @@
+"""AWAC, offline then online, as CORL runs it (arXiv 2006.09359): one pool of rows, sampled uniformly."""
+
+from __future__ import annotations
+
+from segue.agents import AWAC
+from segue.phases import Phase
+from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.recipe import Evaluation, Recipe
+from segue.samplers import Mix, Union
+from segue.units import Units
+
+AWAC_RECIPE = Recipe(
+    "awac",
+    "Nair et al. 2020, AWAC, arXiv 2006.09359",
+    "pen-cloned 88.7 offline, 86.8 after 1M online steps (CORL's runs of AWAC, 4 seeds)",
+    (
+        Phase("offline", AWAC(), 1_000_000, batch=Mix(256), evaluate_every=50_000),
+        Phase("online", AWAC(), 1_000_000, collect=1, batch=Union(256), evaluate_every=5_000),
+    ),
+    Units(),
+    Evaluation(20),
+    {
+        "antmaze": {"units.shift": -1.0, "agent.advantage_temperature": 0.1},
+        "adroit": {"agent.advantage_temperature": 0.1},
+        "adroit-binary": {
+            "agent.advantage_temperature": 0.1,
+            "offline.ticks": 25_000,
+            "offline.evaluate_every": 5_000,
+        },
+        "custom": SHORT,
+        **pointmaze({"agent.actor_learning_rate": 1e-3, "online.batch.batch": 128}),
+    },
+)

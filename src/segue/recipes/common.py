@@ -1,0 +1,39 @@
+"""Numbers that several recipes share: sizes of PointMaze's runs, and phases of ordinary length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Settings = Mapping[str, Any]
+
+SHORT = {"offline.ticks": 20_000, "online.ticks": 20_000, "offline.evaluate_every": 5_000}  # for tasks of one's own
+
+# Default of ours: a laptop's networks, batches and budgets, those of Cal-QL's preset.
+_LAPTOP = {
+    "units.scale": 10.0,
+    "agent.actor_hidden": (128, 128),
+    "agent.critic_hidden": (128, 128),
+    "agent.critic_learning_rate": 1e-3,
+    "agent.target_rate": 0.02,
+    "online.ticks": 3_000,
+    "online.evaluate_every": 250,
+    "online.log_every": 100,
+    "evaluation.episodes": 10,
+}
+_OFFLINE = {
+    "offline.ticks": 4_000,
+    "offline.evaluate_every": 500,
+    "offline.log_every": 100,
+    "offline.batch.offline": 128,
+}
+_MEDIUM = {"online.ticks": 6_000, "online.evaluate_every": 500}
+_LARGE = {"online.ticks": 40_000, "online.evaluate_every": 2_000}
+
+
+def pointmaze(changes: Settings, offline: bool = True) -> dict[str, Settings]:
+    """Return PointMaze's presets: shared sizes (without those of an offline phase for `offline=False`), and changes."""
+    umaze = _LAPTOP | (_OFFLINE if offline else {}) | dict(changes)
+    medium = _MEDIUM | ({"offline.ticks": 5_000, "offline.evaluate_every": 1_000} if offline else {})
+    large = _LARGE | ({"offline.ticks": 20_000, "offline.evaluate_every": 4_000} if offline else {})
+    return {"pointmaze": umaze, "pointmaze-medium": medium, "pointmaze-large": large}

@@ -1,0 +1,41 @@
+"""IQL, offline then online, as in its official code (arXiv 2110.06169; spec section 4): one pool of rows, the dataset's
+and one's own, sampled uniformly; one update after each environment step.
+"""
+
+from __future__ import annotations
+
+from segue.agents import IQL
+from segue.phases import Phase
+from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.recipe import Evaluation, Recipe
+from segue.samplers import Mix, Union
+from segue.units import Units
+
+_LOCOMOTION = {"agent.expectile": 0.7, "agent.inverse_temperature": 3.0, "units.reward_span": 1000.0}
+
+IQL_RECIPE = Recipe(
+    "iql",
+    "Kostrikov et al. 2021, IQL, arXiv 2110.06169",
+    "AntMaze mean 56.3 offline, 78.6 after 1M online steps (CORL's runs of IQL, 4 seeds)",
+    (
+        Phase("offline", IQL(), 1_000_000, batch=Mix(256), evaluate_every=50_000),
+        Phase("online", IQL(), 1_000_000, collect=1, batch=Union(256), evaluate_every=5_000),
+    ),
+    Units(),
+    Evaluation(20),
+    {
+        "antmaze": {"units.shift": -1.0},
+        "adroit-binary": {
+            "agent.expectile": 0.7,
+            "agent.inverse_temperature": 0.5,
+            "agent.dropout": 0.1,
+            "offline.ticks": 25_000,
+            "offline.evaluate_every": 5_000,
+        },
+        "adroit": {"agent.expectile": 0.8, "agent.inverse_temperature": 3.0, "agent.dropout": 0.1},
+        "kitchen": {"agent.expectile": 0.7, "agent.inverse_temperature": 0.5, "agent.dropout": 0.1},
+        "locomotion": _LOCOMOTION,
+        "custom": SHORT | {"agent.expectile": 0.7, "agent.inverse_temperature": 3.0},
+        **pointmaze({"agent.actor_learning_rate": 1e-3, "agent.value_learning_rate": 1e-3, "online.batch.batch": 128}),
+    },
+)

@@ -1,0 +1,44 @@
+"""RLPD: no pre-training, twenty critic updates a step on batches of which one half is the dataset's (arXiv 2302.02948;
+spec section 8).
+"""
+
+from __future__ import annotations
+
+from segue.agents import RLPD
+from segue.phases import RANDOM, Phase
+from segue.recipes.common import pointmaze
+from segue.recipes.recipe import Evaluation, Recipe
+from segue.samplers import Mix
+from segue.units import Units
+
+_SPARSE = {"agent.critic_hidden": (256, 256, 256), "agent.actor_hidden": (256, 256, 256), "agent.backup_entropy": False}
+
+RLPD_RECIPE = Recipe(
+    "rlpd",
+    "Ball et al. 2023, RLPD, arXiv 2302.02948",
+    "AntMaze 98, 94, 98, 97, 93, 94 after 1M online steps (FQL's runs of RLPD; the paper has figures only)",
+    (
+        Phase("warm-up", RLPD(), 5_000, collect=1, updates=0, actor=RANDOM),
+        Phase("online", RLPD(), 250_000, collect=1, batch=Mix(2560, 2560), evaluate_every=5_000),
+    ),
+    Units(),
+    Evaluation(10),
+    {
+        "antmaze": _SPARSE | {"units.shift": -1.0, "agent.subset": 1, "online.ticks": 300_000},
+        "adroit-binary": _SPARSE | {"online.ticks": 1_000_000},
+        **pointmaze(
+            {
+                "agent.critics": 5,
+                "agent.critic_updates": 4,
+                "agent.actor_learning_rate": 1e-3,
+                "agent.temperature_learning_rate": 1e-3,
+                "agent.temperature": 0.1,
+                "agent.backup_entropy": False,
+                "online.batch.offline": 256,
+                "online.batch.online": 256,
+                "warm-up.ticks": 500,
+            },
+            offline=False,
+        ),
+    },
+)

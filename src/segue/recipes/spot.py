@@ -1,0 +1,69 @@
+"""SPOT: a density of the dataset's actions first, then TD3 that pays for leaving it, offline and online (arXiv
+2202.06239; spec section B).  The density stays as it is online; its weight falls to a fifth.
+"""
+
+from __future__ import annotations
+
+from segue.agents import SPOT, VAE
+from segue.agents.rules import Decay
+from segue.agents.spot import with_density
+from segue.phases import Phase
+from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.recipe import Evaluation, Recipe
+from segue.samplers import Mix, Union
+from segue.units import Units
+
+_LOCOMOTION = {
+    "units.standardise": True,
+    "agent.actor_learning_rate": 3e-4,
+    "agent.dropout": 0.1,
+}
+
+SPOT_RECIPE = Recipe(
+    "spot",
+    "Wu et al. 2022, SPOT, arXiv 2202.06239",
+    "AntMaze mean 52.9 offline, 91.0 after 1M online steps (CORL's runs of SPOT, 4 seeds)",
+    (
+        Phase("density", VAE(), 100_000, batch=Mix(256), slot="density"),
+        Phase("offline", SPOT(), 1_000_000, batch=Mix(256), enter=with_density(), evaluate_every=50_000),
+        Phase(
+            "online",
+            Decay(SPOT(), ("weight",), over=1_000_000, floor=0.2),
+            1_000_000,
+            collect=1,
+            batch=Union(256),
+            evaluate_every=5_000,
+        ),
+    ),
+    Units(),
+    Evaluation(20),
+    {
+        "antmaze": {"units.shift": -1.0},
+        "antmaze-medium-diverse": {"agent.weight": 0.025},
+        "adroit": {"agent.weight": 1.0, "agent.floor": 0.5},
+        "adroit-binary": {
+            "agent.weight": 1.0,
+            "agent.floor": 0.5,
+            "density.ticks": 10_000,
+            "offline.ticks": 25_000,
+            "offline.evaluate_every": 5_000,
+        },
+        "locomotion": _LOCOMOTION | {"agent.weight": 0.1},
+        "halfcheetah-medium": {"agent.weight": 0.05},
+        "halfcheetah-mixed": {"agent.weight": 0.05},
+        "halfcheetah-expert": {"agent.weight": 1.0},
+        "hopper-expert": {"agent.weight": 0.2},
+        "custom": SHORT | {"density.ticks": 5_000, "agent.weight": 0.1},
+        **pointmaze(
+            {
+                "agent.actor_learning_rate": 1e-3,
+                "density.hidden": (128, 128),
+                "density.ticks": 2_000,
+                "density.log_every": 100,
+                "density.batch.offline": 128,
+                "online.batch.batch": 128,
+                "agent.over": 6_000,
+            }
+        ),
+    },
+)

@@ -1,0 +1,47 @@
+"""TD3 from scratch; and TD3+BC offline, which TD3 fine-tunes: the cloning term is dropped at the switch, as OEMA and
+OPT do (spec B.3).
+"""
+
+from __future__ import annotations
+
+from segue.agents import TD3, TD3BC
+from segue.phases import RANDOM, Phase
+from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.recipe import Evaluation, Recipe
+from segue.samplers import Mix, Union
+from segue.units import Units
+
+_SPARSE = {"antmaze": {"units.shift": -1.0}}
+
+TD3_RECIPE = Recipe(
+    "td3",
+    "Fujimoto et al. 2018, TD3, arXiv 1802.09477",
+    "a control: what the same online budget gives without data",
+    (
+        Phase("warm-up", TD3(), 25_000, collect=1, updates=0, actor=RANDOM),
+        Phase("online", TD3(), 1_000_000, collect=1, batch=Mix(0, 256), evaluate_every=10_000),
+    ),
+    Units(),
+    Evaluation(20),
+    {
+        **_SPARSE,
+        **pointmaze({"agent.actor_learning_rate": 1e-3, "online.batch.online": 128, "warm-up.ticks": 500}, False),
+    },
+)
+
+TD3_BC_RECIPE = Recipe(
+    "td3-bc",
+    "Fujimoto and Gu 2021, TD3+BC, arXiv 2106.06860; fine-tuned by TD3",
+    "hopper-medium 59.3, halfcheetah-medium 48.3 offline (TD3+BC's paper)",
+    (
+        Phase("offline", TD3BC(), 1_000_000, batch=Mix(256), evaluate_every=50_000),
+        Phase("online", TD3(), 1_000_000, collect=1, batch=Union(256), evaluate_every=5_000),
+    ),
+    Units(standardise=True),
+    Evaluation(20),
+    {
+        **_SPARSE,
+        "custom": SHORT,
+        **pointmaze({"agent.actor_learning_rate": 1e-3, "online.batch.batch": 128, "units.standardise": False}),
+    },
+)

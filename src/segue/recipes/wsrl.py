@@ -1,0 +1,100 @@
+"""WSRL: pre-train with a calibrated ensemble, let the frozen policy fill an empty replay, then fine-tune without the
+dataset (arXiv 2412.07762; spec section 9).
+
+The online agent is RLPD's program with other options.  Its actor and temperature move only when they are updated; the
+release also moves them by stale momentum in between (`online.learner.drift=true`, spec 9.5).
+"""
+
+from __future__ import annotations
+
+from segue.agents import CQL, RLPD, SAC
+from segue.agents.rlpd import from_sac
+from segue.phases import Phase
+from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.recipe import Evaluation, Recipe
+from segue.samplers import Mix
+from segue.units import Units
+
+_BASE = SAC(
+    critic_hidden=(256, 256, 256, 256),
+    critics=10,
+    subset=2,
+    layer_norm=True,
+    actor_learning_rate=1e-4,
+    temperature_learning_rate=1e-4,
+    log_std_offset=0.0,
+    target_samples=10,
+)
+_OFFLINE = CQL(_BASE, penalised=2)
+_ONLINE = RLPD(
+    critic_hidden=(256, 256, 256, 256),
+    actor_layer_norm=True,
+    initialiser="orthogonal",
+    output_gain=1e-2,
+    actor_learning_rate=1e-4,
+    temperature_learning_rate=1e-4,
+    critic_updates=4,
+    subset_replacement=True,
+    target_samples=10,
+    backup_entropy=False,
+    actor_value="min",
+    actor_rows="all",
+    entropy_share=1.0,
+    temperature_loss="softplus",
+)
+_NO_MAXIMUM = {"agent.target_samples": 1, "agent.lagrange": False}
+
+WSRL_RECIPE = Recipe(
+    "wsrl",
+    "Zhou et al. 2024, WSRL, arXiv 2412.07762",
+    "pen-binary 98 %, door-binary 100 % success after 300k online steps (Q2RL's runs of WSRL, 5 seeds)",
+    (
+        Phase("offline", _OFFLINE, 1_000_000, batch=Mix(256), evaluate_every=50_000),
+        Phase("warm-up", _OFFLINE, 5_000, collect=1, updates=0),
+        Phase("online", _ONLINE, 500_000, collect=1, batch=Mix(0, 1024), enter=from_sac(), evaluate_every=20_000),
+    ),
+    Units(),
+    Evaluation(20),
+    {
+        "antmaze": {"units.scale": 10.0, "units.shift": -5.0},
+        "adroit-binary": _NO_MAXIMUM
+        | {
+            "units.scale": 10.0,
+            "units.shift": 5.0,
+            "agent.conservative_weight": 1.0,
+            "agent.actor_hidden": (512, 512),
+            "agent.critic_hidden": (512, 512, 512),
+            "offline.ticks": 20_000,
+            "offline.evaluate_every": 2_000,
+        },
+        "kitchen": _NO_MAXIMUM
+        | {
+            "units.continuing": True,
+            "units.shift": -4.0,
+            "agent.actor_hidden": (512, 512, 512),
+            "agent.critic_hidden": (512, 512, 512),
+            "offline.ticks": 250_000,
+        },
+        "locomotion": _NO_MAXIMUM
+        | {
+            "agent.calibrated": False,
+            "agent.critic_hidden": (256, 256),
+            "offline.ticks": 250_000,
+            "offline.evaluate_every": 25_000,
+        },
+        "custom": SHORT | _NO_MAXIMUM | {"agent.critic_hidden": (256, 256)},
+        **pointmaze(
+            {
+                "agent.conservative_weight": 0.2,
+                "agent.lagrange": False,
+                "agent.samples": 4,
+                "agent.target_samples": 1,
+                "agent.critics": 5,
+                "agent.actor_learning_rate": 3e-4,
+                "agent.temperature": 0.1,
+                "warm-up.ticks": 500,
+                "online.batch.online": 512,
+            }
+        ),
+    },
+)
