@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from segue.agents.awac import AWAC
 from segue.agents.cql import CQL
 from segue.agents.iql import IQL
+from segue.agents.pex import PEX
 from segue.agents.rebrac import ReBRAC
 from segue.agents.rlpd import RLPD
 from segue.agents.sac import SAC
@@ -43,6 +44,7 @@ AGENTS: dict[str, Entry] = {
         "offline and online",
         "updates of the official program, and of CORL's (both actors)",
     ),
+    "PEX": Entry(PEX, "Zhang, Xu and Yu 2023, arXiv 2302.00935", "online", "unit checks by hand"),
     "AWAC": Entry(AWAC, "Nair et al. 2020, arXiv 2006.09359", "offline and online", "two updates of CORL's program"),
     "TD3": Entry(TD3, "Fujimoto et al. 2018, arXiv 1802.09477", "online", "four updates of the authors' program"),
     "TD3BC": Entry(
@@ -71,6 +73,7 @@ __all__ = [
     "AWAC",
     "CQL",
     "IQL",
+    "PEX",
     "RLPD",
     "SAC",
     "SPOT",

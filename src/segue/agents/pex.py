@@ -1,0 +1,192 @@
+"""PEX, policy expansion (Zhang, Xu and Yu 2023, arXiv 2302.00935), with IQL below it, as in the authors' code
+(Haichao-Zhang/PEX, commit 0cd4b04).
+
+The offline policy is kept and never changes; a new one learns beside it.  In every state each proposes an action, and
+one of the two is taken with a probability that grows with its value: softmax over min_j Q_j(s, a) of the critics that
+learn (not of their targets).  The old policy proposes its mean, the new one a draw.
+
+Critics and V learn from the batch as IQL's do.  Then the new policy repeats actions of the composite policy in the
+batch's states, weighted by their advantage under the new targets and the new V (`imitate="batch"` leaves it at IQL's
+own loss).  Another program describes a form of the paper's with SAC in the place of IQL; the authors' code has none,
+and it is not here.
+
+Difference of ours: values are asked of proposals kept in [-1, 1], what the world would execute and replay would hold.
+The authors execute, store and value draws as they are and leave the bounds to the world.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from segue.agents.iql import IQL
+from segue.nets import MLP, Critics, Gaussian
+from segue.optim import Trained, descend
+from segue.options import require
+from segue.types import Array, Door, Key, Metrics, Spec, Transition
+
+
+def authors() -> IQL:
+    """IQL as the authors run it below PEX (their README's numbers); they give V and critics PyTorch's weights."""
+    return IQL(initialiser="xavier", mean_over_critics=True, stale_value=True)
+
+
+class State(NamedTuple):
+    """IQL's state, in which `actor` is the new policy, and the old policy."""
+
+    actor: Trained  # Gaussian
+    critic: Trained  # Critics
+    target: Critics
+    value: Trained  # MLP, observation -> V
+    old: Gaussian
+
+
+@dataclass(frozen=True)
+class PEX:
+    """Hyper-parameters of PEX; the defaults are those of the authors' program."""
+
+    base: IQL = field(default_factory=authors)
+    choice_inverse_temperature: float = 10.0
+    """Of the choice between the two proposals: 0 takes either one alike, infinity always the better.
+
+    The authors' program knows one value for all domains; RPEX (arXiv 2509.24748) takes 3 for locomotion.
+    """
+    evaluation_epsilon: float = 0.1
+    """When the policy is evaluated: share of states in which the new policy proposes a draw instead of its mean, and,
+    independently, share of states in which the choice is drawn instead of the better proposal taken."""
+    imitate: Literal["composite", "batch"] = "composite"
+    """Whose actions the new policy learns to repeat; with "batch" an update is IQL's."""
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            choice_inverse_temperature=self.choice_inverse_temperature >= 0,
+            evaluation_epsilon=0 <= self.evaluation_epsilon <= 1,
+        )
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Return a fresh state; its old policy has learned nothing, see `expand`."""
+        k_new, k_old = jax.random.split(key)
+        return State(*self.base.init(k_new, spec), self.base.init(k_old, spec).actor.params)
+
+    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        """Do one update of critics, target and V as IQL does, then of the new policy."""
+        base: Any = state
+        learned, metrics = self.base.update(base, batch, key, step)
+        if self.imitate == "batch":
+            return State(*learned, state.old), metrics
+        # IQL's own step of the actor goes unused: compiled, it is not computed either.
+        state = State(state.actor, *learned[1:], state.old)
+        k_noise, k_choice, k_dropout = jax.random.split(jax.random.fold_in(key, 1), 3)
+        noise = jax.random.normal(k_noise, batch.action.shape)
+        state, own = self.improve(state, batch, noise, jax.random.uniform(k_choice, noise.shape[:1]), k_dropout)
+        return state, metrics | own
+
+    def improve(
+        self, state: State, batch: Transition, noise: Array, choice: Array, dropout: Key
+    ) -> tuple[State, Metrics]:
+        """Move the new policy towards actions of the composite one, with the draws of `compose` given."""
+        action, new = self.compose(state, batch.observation, noise, choice)
+        advantage = self.advantage(state, batch.observation, action)
+        weight = self.base.weight(advantage)
+        loss, gradient = jax.value_and_grad(self.base.actor_loss)(
+            state.actor.params, batch._replace(action=action), weight, dropout
+        )
+        actor = descend(state.actor, self.base.actor_learning_rate, gradient, self.base.actor_decay)
+        return state._replace(actor=actor), {
+            "actor_loss": loss,
+            "advantage": jnp.mean(advantage),
+            "weight": jnp.mean(weight),
+            "new_policy_share": jnp.mean(new, dtype=loss.dtype),
+        }
+
+    # -- losses ------------------------------------------------------------------------------------------------
+
+    def advantage(self, state: State, observation: Array, action: Array) -> Array:
+        """min_j target_j(s, a) - V(s), (B,)."""
+        value: MLP = state.value.params
+        return jnp.min(state.target(observation, bounded(action)), axis=0) - value(observation)[..., 0]
+
+    def new_probability(self, old: Array, new: Array) -> Array:
+        """Probability that the new policy's proposal is taken, from the values of both: softmax's second entry."""
+        # The sigmoid of a difference and not softmax itself: with an infinite temperature it is defined, ties included.
+        gap = new - old
+        return jax.nn.sigmoid(jnp.where(gap == 0.0, 0.0, self.choice_inverse_temperature * gap))
+
+    def compose(self, state: State, observation: Array, noise: Array, choice: Array) -> tuple[Array, Array]:
+        """Return the composite policy's action (B, A), not kept in [-1, 1], and whether the new policy made it (B,).
+
+        `noise` (B, A) is standard normal; `choice` (B,) is uniform in [0, 1), and 1/2 takes the better proposal.
+        """
+        actor: Gaussian = state.actor.params
+        std = self.base.std(actor) if self.base.stochastic else self.base.exploration_noise
+        old, new = state.old.mean(observation), actor.mean(observation) + std * noise
+        q = self.q(state, observation, jnp.stack([old, bounded(new)], axis=1))
+        taken = choice < self.new_probability(q[:, 0], q[:, 1])
+        return jnp.where(taken[:, None], new, old), taken
+
+    # -- use ---------------------------------------------------------------------------------------------------
+
+    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
+        """Action of the composite policy, kept in [-1, 1]: (B, A).  Without `explore` it ignores the key."""
+        shape = (observation.shape[0], state.old.log_std.shape[-1])
+        if explore:
+            k_noise, k_choice = jax.random.split(key)
+            noise, choice = jax.random.normal(k_noise, shape), jax.random.uniform(k_choice, shape[:1])
+        else:
+            noise, choice = self.evaluation_draws(observation, shape[1])
+        return bounded(self.compose(state, observation, noise, choice)[0])
+
+    def evaluation_draws(self, observation: Array, actions: int) -> tuple[Array, Array]:
+        """Draws for `compose`, (B, A) and (B,), that are greedy in all but a share of the states."""
+        if not self.evaluation_epsilon:
+            return jnp.zeros((observation.shape[0], actions)), jnp.full(observation.shape[0], 0.5)
+
+        # An evaluated policy is a function of the state (one key serves all steps of an evaluation), so that which
+        # states are the exceptions must come from the state: from a hash of its bits.
+        bits = jax.lax.bitcast_convert_type(observation.astype(jnp.float32), jnp.uint32)
+        odd = jnp.uint32(0x9E3779B1) * (2 * jnp.arange(bits.shape[-1], dtype=jnp.uint32) + 1)
+        hashed = jnp.sum(bits * odd, axis=-1, dtype=jnp.uint32)
+
+        def draws(number: Array) -> tuple[Array, Array]:
+            k_noise, k_choice, k_exceptions = jax.random.split(jax.random.fold_in(jax.random.key(0), number), 3)
+            drawn, chosen = jax.random.uniform(k_exceptions, (2,)) < self.evaluation_epsilon
+            noise = jnp.where(drawn, jax.random.normal(k_noise, (actions,)), 0.0)
+            return noise, jnp.where(chosen, jax.random.uniform(k_choice), 0.5)
+
+        return jax.vmap(draws)(hashed)
+
+    def q(self, state: State, observation: Array, action: Array) -> Array:
+        """Smallest of the critics' values, (B,), or (B, N) of N actions per observation (B, N, A)."""
+        base: Any = state
+        return self.base.q(base, observation, action)
+
+
+def bounded(action: Array) -> Array:
+    """Actions within [-1, 1]."""
+    return jnp.clip(action, -1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class expand:
+    """Start PEX beside the policy that IQL has learned in another slot: `enter=expand("offline")`.
+
+    Critics, their targets and V go on from the slot's, each with a fresh optimiser (the authors' checkpoints hold
+    parameters only); the new policy starts from fresh parameters.
+    """
+
+    slot: str = "offline"
+
+    def __call__(self, door: Door, state: State) -> State:
+        """Return the fresh state with what the slot has learned."""
+        offline = door.slots[self.slot].state
+        return State(
+            state.actor,
+            state.critic._replace(params=offline.critic.params),
+            offline.target,
+            state.value._replace(params=offline.value.params),
+            offline.actor.params,
+        )
