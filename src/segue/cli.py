@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import MISSING, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,6 +25,7 @@ from segue.guards import Interrupted
 from segue.options import gather_settings, split_settings, unknown
 from segue.recipes import RECIPES, Resolved, find_recipe
 from segue.report import write_report
+from segue.rules import RULES, words_of
 from segue.tasks import find_task, task_names
 from segue.types import SegueError
 
@@ -32,6 +34,7 @@ RecipeName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RECIPE")
 TaskName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
 Folder = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FOLDER")]]
 Folders = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER ...")]]
+Rules = Annotated[tuple[str, ...], tyro.conf.arg(metavar="RULE ...")]
 Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")]
 COMMANDS = ("run", "resume", "report", "list", "explain")
 MOST_SEEDS = 1000  # more is a seed's name taken for a count
@@ -44,6 +47,7 @@ def run_command(
     /,
     seeds: str = "4",
     settings: Settings = (),
+    rules: Rules = (),
     out: Path | None = None,
     root: Path = Path("runs"),
     track: tuple[Literal["tensorboard", "wandb"], ...] = (),
@@ -56,6 +60,7 @@ def run_command(
         task: One of `segue list tasks`, or hdf5:PATH, minari:DATASET, gym:ID.
         seeds: How many (8: seeds 0 to 7), or which ones (3,5,9; one alone: 5,); all learn side by side.
         settings: Options to change, for example online.utd_ratio=2 agent.gap=0.4; `segue explain` shows all.
+        rules: Hand-over rules, for example freeze_actor=2000 warm_up=5000,policy=random; see `segue list rules`.
         out: Folder of the run; by default the next free one under `root`.
         root: Folder of runs.
         track: Trackers to log to as well; the run goes on if one of them fails.
@@ -63,9 +68,11 @@ def run_command(
     """
     chosen = find_recipe(recipe)
     found = find_task(task)
-    request = Request(recipe, experiment.lasting(task), parse_seeds(seeds), split_settings(settings), track)
+    request = Request(
+        recipe, experiment.lasting(task), parse_seeds(seeds), split_settings(settings), track, words_of(rules)
+    )
     if dry_run:
-        decided = experiment.resolved(chosen, found, request.settings)
+        decided = experiment.resolved(chosen, found, request.settings, request.rules)
         experiment.check(decided, found, request)
         show_phases(decided)
         print(f"seeds {', '.join(map(str, request.seeds))}; nothing was run")
@@ -98,11 +105,11 @@ def report_command(runs: Folders, /, out: Path | None = None) -> None:
 
 
 @app.command(name="list")
-def list_command(what: tyro.conf.Positional[Literal["all", "recipes", "tasks", "agents"]] = "all", /) -> None:
+def list_command(what: tyro.conf.Positional[Literal["all", "recipes", "tasks", "agents", "rules"]] = "all", /) -> None:
     """Show what there is.
 
     Args:
-        what: recipes, tasks or agents.
+        what: recipes, tasks, agents or rules.
     """
     console = wide_console()
     if what in ("all", "recipes"):
@@ -124,18 +131,27 @@ def list_command(what: tyro.conf.Positional[Literal["all", "recipes", "tasks", "
         for name, entry in AGENTS.items():
             table.add_row(name, entry.kind, entry.paper, entry.parity)
         console.print(table)
+    if what in ("all", "rules"):
+        table = Table("rule", "what it does at the switch", title="Hand-over rules", title_justify="left")
+        for rule in RULES.values():
+            written = ",".join(f"{f.name}={'' if f.default is MISSING else f.default}" for f in fields(rule))
+            table.add_row(f"{rule.__name__}={written}" if written else rule.__name__, str(rule.__doc__).splitlines()[0])
+        console.print(table)
 
 
 @app.command(name="explain")
-def explain_command(recipe: RecipeName, task: TaskName = "pointmaze-umaze", /, settings: Settings = ()) -> None:
+def explain_command(
+    recipe: RecipeName, task: TaskName = "pointmaze-umaze", /, settings: Settings = (), rules: Rules = ()
+) -> None:
     """Show a recipe's phases, and every option with its value and where it comes from.
 
     Args:
         recipe: One of `segue list recipes`.
         task: The task whose preset applies.
         settings: Options to change, as for `segue run`.
+        rules: Hand-over rules, as for `segue run`.
     """
-    decided = experiment.resolved(find_recipe(recipe), find_task(task), split_settings(settings))
+    decided = experiment.resolved(find_recipe(recipe), find_task(task), split_settings(settings), words_of(rules))
     show_phases(decided)
     table = Table(title=f"{recipe} on {task}", title_justify="left")
     for column in ("option", "value", "source"):

@@ -16,6 +16,7 @@ from segue.carry import check_phase, new_carry
 from segue.driver import drive, ready
 from segue.guards import lock
 from segue.recipes import Recipe, Resolved, find_recipe, resolve
+from segue.rules import rule_of, words_of
 from segue.tasks import find_task
 from segue.tasks.table import PREFIX
 from segue.types import SegueError, Slot, Task
@@ -30,6 +31,7 @@ class Request:
     seeds: tuple[int, ...]
     settings: Mapping[str, Any]
     trackers: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
 
 
 def train(
@@ -40,18 +42,19 @@ def train(
     *,
     folder: str | os.PathLike[str] | None = None,
     track: Sequence[str] = (),
+    rules: Sequence[Any] = (),
 ) -> Path:
     """Do in Python what `segue run` does; return the run's folder.
 
-    `seeds` is how many, or which ones.  `settings` are options by path ({"online.utd_ratio": 2}).  A run of a task
-    that is not known by name can be continued with `resume(folder, lambda name: task)`, and one of a recipe of your
-    own with `recipe_of`.  Raises `SegueError`.
+    `seeds` is how many, or which ones.  `settings` are options by path ({"online.utd_ratio": 2}), `rules` hand-over
+    rules ([segue.rules.freeze_actor(2_000)]).  A run of a task that is not known by name can be continued with
+    `resume(folder, lambda name: task)`, and one of a recipe of your own with `recipe_of`.  Raises `SegueError`.
     """
     chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
     found = find_task(task) if isinstance(task, str) else task
     which = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     name = lasting(task) if isinstance(task, str) else found.name
-    request = Request(chosen.name, name, which, dict(settings or {}), tuple(track))
+    request = Request(chosen.name, name, which, dict(settings or {}), tuple(track), words_of(rules))
     return start(chosen, found, request, None if folder is None else Path(folder))
 
 
@@ -63,9 +66,10 @@ def lasting(task: str) -> str:
     return PREFIX + os.path.abspath(os.path.expanduser(path)) + mark + query
 
 
-def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any]) -> Resolved:
+def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any], rules: Sequence[str] = ()) -> Resolved:
     """Decide all of a recipe's numbers for a task; the task's own facts (its failure reward) come before presets."""
-    return resolve(recipe, task.domain, task.name, settings, {"units.failure": task.failure})
+    named = {word: rule_of(word) for word in rules}
+    return resolve(recipe, task.domain, task.name, settings, {"units.failure": task.failure}, named)
 
 
 def check(decided: Resolved, task: Task, request: Request) -> None:
@@ -100,7 +104,7 @@ def start(
     `folder` must be new or empty; without one, the next free `root`/RECIPE-TASK-NNN is taken.  Raises `SegueError`,
     and `Interrupted` after SIGINT or SIGTERM.
     """
-    decided = resolved(recipe, task, request.settings)
+    decided = resolved(recipe, task, request.settings, request.rules)
     if folder is not None:
         refuse_used(folder)
     check(decided, task, request)
@@ -145,10 +149,15 @@ def resume(
             raise SegueError(f"{folder}: the run is finished; `segue report {folder}` writes its report again")
         asked = described["request"]
         request = Request(
-            asked["recipe"], asked["task"], tuple(asked["seeds"]), asked["settings"], tuple(asked["trackers"])
+            asked["recipe"],
+            asked["task"],
+            tuple(asked["seeds"]),
+            asked["settings"],
+            tuple(asked["trackers"]),
+            tuple(asked["rules"]),
         )
         task = task_of(request.task)
-        decided = resolved(recipe_of(request.recipe), task, request.settings)
+        decided = resolved(recipe_of(request.recipe), task, request.settings, request.rules)
         ready(request.trackers)
         _refuse_changed(folder, described, decided)
         data = task.dataset()

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from segue import options
 from segue.agents import AGENTS, build, describe
+from segue.options import reachable
 from segue.types import Agent, Spec, Transition
 
 SPEC = Spec((5,), 3)
@@ -22,8 +24,9 @@ def small(name: str) -> Any:
 
 
 def narrow(description: dict[str, Any]) -> dict[str, Any]:
-    """A description with layers of 8 and few samples, at any depth."""
+    """A description with layers of 8, few samples, and every source of randomness on, at any depth."""
     few = {"samples": 3, "target_samples": 2, "critic_updates": 4, "critics": 3}
+    random = {"dropout": 0.1, "exploration_noise": 0.1}
     out: dict[str, Any] = {}
     for key, value in description.items():
         if isinstance(value, dict):
@@ -31,7 +34,7 @@ def narrow(description: dict[str, Any]) -> dict[str, Any]:
         elif key.endswith("hidden"):
             out[key] = [8] * len(value)
         else:
-            out[key] = min(value, few[key]) if key in few else value
+            out[key] = min(value, few[key]) if key in few else random.get(key, value)
     return out
 
 
@@ -109,9 +112,36 @@ def test_acts_in_bounds(learned: Any) -> None:
         action = agent.act(state, far, jax.random.key(0), explore)
         assert action.shape == (ROWS, 3)
         assert float(jnp.max(jnp.abs(action))) <= 1.0
-    assert not equal(agent.act(state, far, jax.random.key(0), True), agent.act(state, far, jax.random.key(1), True))
-    assert equal(agent.act(state, far, jax.random.key(0), False), agent.act(state, far, jax.random.key(1), False))
+    near = batch().observation  # far from the data a squashed policy may be certain
+    assert not equal(agent.act(state, near, jax.random.key(0), True), agent.act(state, near, jax.random.key(1), True))
+    assert equal(agent.act(state, near, jax.random.key(0), False), agent.act(state, near, jax.random.key(1), False))
     assert agent.q(state, far, action).shape == (ROWS,)
+
+
+def test_a_part_moves_by_its_own_loss_alone(learned: Any) -> None:
+    """Without its learning rate a part stays as it is, bit for bit; the actor's rate reaches no critic at once."""
+    agent, update, state = learned
+    rates = sorted({name for name in reachable(agent) if name.endswith("_learning_rate")})
+    parts = [r.removesuffix("_learning_rate") for r in rates if hasattr(state, r.removesuffix("_learning_rate"))]
+    assert {"actor", "critic"} <= set(parts)
+
+    def two(update: Any) -> tuple[Any, Any]:  # a delayed actor moves in one of two updates
+        once, _ = update(state, batch(), jax.random.key(2), 0)
+        return once, update(once, batch(1), jax.random.key(3), 1)[0]
+
+    once, twice = two(update)
+    for stopped in (["actor"], [p for p in parts if p != "actor"]):
+        still = agent
+        for part in stopped:
+            still = options.assign(still, [f"{part}_learning_rate"], 0.0, part)[0]
+        first, second = two(jax.jit(still.update))
+        for part in parts:
+            moved = not equal(getattr(second, part).params, getattr(state, part).params)
+            assert moved == (part not in stopped), f"{part} while {stopped} stands still"
+        if stopped == ["actor"]:
+            for a, b in zip(jax.tree.leaves(first.critic.params), jax.tree.leaves(once.critic.params), strict=True):
+                np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+    assert not equal(twice, once)
 
 
 @pytest.mark.parametrize(

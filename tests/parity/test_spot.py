@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from segue.agents import spot
-from segue.agents.rules import Decay
+from segue.agents.around import Decay
 from segue.agents.spot import SPOT, VAE, Autoencoder, DensityState, Noise, State
 from segue.agents.td3 import TD3
 from segue.nets import MLP, Layer

@@ -6,6 +6,7 @@ from segue.options import unknown
 from segue.recipes.awac import AWAC_RECIPE
 from segue.recipes.cal_ql import CAL_QL, CQL_RECIPE
 from segue.recipes.iql import IQL_RECIPE
+from segue.recipes.pex import PEX_RECIPE
 from segue.recipes.rebrac import REBRAC_RECIPE
 from segue.recipes.recipe import Evaluation, Recipe, Resolved, resolve
 from segue.recipes.rlpd import RLPD_RECIPE
@@ -24,6 +25,7 @@ RECIPES: dict[str, Recipe] = {
         TD3_BC_RECIPE,
         REBRAC_RECIPE,
         SPOT_RECIPE,
+        PEX_RECIPE,
         WSRL_RECIPE,
         RLPD_RECIPE,
         SAC_RECIPE,

@@ -5,7 +5,7 @@ dataset's, and both cloning terms fall to half of their weight.  Numbers are tho
 from __future__ import annotations
 
 from segue.agents import ReBRAC
-from segue.agents.rules import Decay
+from segue.agents.around import Decay
 from segue.phases import Phase
 from segue.recipes.common import SHORT, pointmaze
 from segue.recipes.recipe import Evaluation, Recipe

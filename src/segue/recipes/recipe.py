@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from segue.types import SegueError
 from segue.units import Units
 
 Settings = Mapping[str, Any]
+Rule = Callable[[tuple[Phase, ...], Units], tuple[Phase, ...]]
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,15 @@ class Resolved:
         }
 
 
-def resolve(recipe: Recipe, domain: str, task: str, settings: Settings, facts: Settings | None = None) -> Resolved:
-    """Apply the task's own facts, the domain's preset, the task's preset, and the user's settings, in this order.
+def resolve(
+    recipe: Recipe,
+    domain: str,
+    task: str,
+    settings: Settings,
+    facts: Settings | None = None,
+    rules: Mapping[str, Rule] | None = None,
+) -> Resolved:
+    """Apply the task's own facts, the presets of its domain and name, hand-over rules, and the user's settings.
 
     Raises `SegueError` for an unknown name (with the nearest known one), a wrong type, or an option of the user's
     that has no effect.
@@ -78,6 +86,9 @@ def resolve(recipe: Recipe, domain: str, task: str, settings: Settings, facts: S
         for path, value in preset.items():
             recipe, changed = apply(recipe, path, value)
             sources |= dict.fromkeys(changed, f"preset {name}")
+    for word, rule in (rules or {}).items():
+        before, recipe = recipe.options(), replace(recipe, phases=rule(recipe.phases, recipe.units))
+        sources |= {k: f"rule {word}" for k, v in recipe.options().items() if k not in before or before[k] != v}
     touched: list[tuple[str, list[str]]] = []
     for path, value in settings.items():
         recipe, changed = apply(recipe, path, value)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from segue.agents import SPOT, VAE
-from segue.agents.rules import Decay
+from segue.agents.around import Decay
 from segue.agents.spot import with_density
 from segue.phases import Phase
 from segue.recipes.common import SHORT, pointmaze

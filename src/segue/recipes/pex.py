@@ -1,0 +1,52 @@
+"""PEX: IQL offline; then its policy is kept, a new one learns beside it, and their values choose between them (arXiv
+2302.00935; numbers of the authors' code, commit 0cd4b04).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segue.agents import PEX
+from segue.agents.pex import authors, expand
+from segue.phases import Phase
+from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.recipe import Evaluation, Recipe
+from segue.samplers import Mix
+from segue.units import Units
+
+_IMITATION = {"agent.expectile": 0.8, "agent.inverse_temperature": 3.0, "agent.choice_inverse_temperature": 3.0}
+
+PEX_RECIPE = Recipe(
+    "pex",
+    "Zhang et al. 2023, PEX, arXiv 2302.00935",
+    "a policy beside the offline one; the paper's tables could not be read, so no number is aimed at",
+    (
+        Phase("offline", replace(authors(), actor_decay=1_000_000), 1_000_000, batch=Mix(256), evaluate_every=50_000),
+        Phase("warm-up", PEX(), 5_000, collect=1, updates=0, enter=expand("agent")),
+        Phase("online", PEX(), 995_000, collect=1, batch=Mix(128, 128), evaluate_every=10_000),
+    ),
+    Units(),
+    Evaluation(20),
+    {
+        "antmaze": {"units.shift": -1.0},
+        "adroit": _IMITATION | {"agent.dropout": 0.1},  # default of ours; the authors ran no Adroit
+        "adroit-binary": _IMITATION
+        | {
+            "agent.dropout": 0.1,
+            "offline.ticks": 25_000,
+            "offline.actor_decay": 25_000,
+            "offline.evaluate_every": 5_000,
+        },
+        "custom": SHORT | {"offline.actor_decay": 20_000},
+        **pointmaze(
+            {
+                "agent.actor_learning_rate": 1e-3,
+                "agent.value_learning_rate": 1e-3,
+                "offline.actor_decay": 0,
+                "warm-up.ticks": 500,
+                "online.batch.offline": 64,
+                "online.batch.online": 64,
+            }
+        ),
+    },
+)

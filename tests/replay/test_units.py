@@ -1,0 +1,67 @@
+"""Units that are read off the dataset, and what everybody then sees."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segue import engine
+from segue.phases import Phase
+from segue.samplers import Mix
+from segue.types import SegueError
+from segue.units import Units, settled, units_of
+from tests.toys import CorridorTask, corridor_data, small_cql
+
+DATA = corridor_data()
+
+
+def test_span_and_standardisation_by_hand() -> None:
+    units = settled(Units(scale=2.0, reward_span=1000.0, standardise=True), -1.0, DATA)
+    returns = [sum(DATA.reward[a:b]) for a, b in zip([0, *DATA.ends()[:-1]], DATA.ends())]
+    assert units.scale == pytest.approx(2000.0 / (max(returns) - min(returns)))
+    assert (units.failure, units.reward_span, units.standardise) == (-1.0, None, False)
+    seen = np.asarray(units.see(jnp.asarray(DATA.observation)))
+    std = DATA.observation.std(0)
+    np.testing.assert_allclose(seen, (DATA.observation - DATA.observation.mean(0)) / (std + 1e-3), rtol=1e-4, atol=1e-5)
+    assert settled(units, None, None) == units
+    assert Units().see(jnp.ones((2, 3))) is not None
+
+
+def test_a_run_learns_and_acts_in_them_and_remembers_them() -> None:
+    """Standardising is the same as logging, and seeing, other observations."""
+    task = CorridorTask(DATA)
+    phases = (Phase("online", small_cql(), 30, collect=1, batch=Mix(8, 8)),)
+    carry = None
+    for record in engine.run(phases, task, (0,), Units(standardise=True)):
+        carry = record.carry
+        assert record.slot.units == settled(Units(standardise=True), task.failure, DATA)
+    assert carry is not None
+    np.testing.assert_allclose(carry.online.observation[0, 0, 1], 0.0)  # replay is raw: time starts at 0
+    other = engine.run(phases, task, (0,), Units())
+    for record in other:
+        plain = record.carry
+    assert not np.array_equal(plain.online.action, carry.online.action)
+    assert units_of(__import__("dataclasses").asdict(carry.slots["agent"].units)) == carry.slots["agent"].units
+
+
+@pytest.mark.parametrize(
+    ("units", "data", "says"),
+    [
+        (Units(standardise=True), None, "no dataset to take means from"),
+        (Units(reward_span=1.0), None, "no dataset to take returns from"),
+        (Units(reward_span=1.0), replace(DATA, reward=0 * DATA.reward), "the same return"),
+    ],
+)
+def test_what_the_dataset_cannot_say(units: Units, data: object, says: str) -> None:
+    with pytest.raises(SegueError, match=says):
+        settled(units, None, data)
+
+
+def test_lengths_and_signs() -> None:
+    with pytest.raises(SegueError, match="different lengths"):
+        Units(observation_mean=(1.0,))
+    with pytest.raises(SegueError, match="above 0"):
+        Units(observation_mean=(1.0,), observation_std=(0.0,))
