@@ -22,6 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "augment": {"types", "options", "nets", "optim"},
     "replay": {"types"},
     "samplers": {"types", "options", "nets", "optim", "replay"},
+    "sumtree": {"types"},
     "phases": {"types", "options", "augment", "replay", "samplers"},
     "fleet": {"types"},
     "programs": {"types", "replay", "phases"},
