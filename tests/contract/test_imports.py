@@ -21,7 +21,7 @@ ARROWS: dict[str, set[str]] = {
     "agents": {"types", "options", "nets", "optim"},
     "augment": {"types", "options", "nets", "optim"},
     "replay": {"types"},
-    "samplers": {"types", "options", "nets", "optim", "replay"},
+    "samplers": {"types", "options", "replay"},
     "sumtree": {"types"},
     "phases": {"types", "options", "augment", "replay", "samplers"},
     "fleet": {"types"},
