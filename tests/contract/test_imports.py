@@ -23,6 +23,7 @@ ARROWS: dict[str, set[str]] = {
     "replay": {"types"},
     "samplers": {"types", "options", "replay"},
     "sumtree": {"types"},
+    "prioritised": {"types", "options", "nets", "optim", "replay", "samplers", "sumtree"},
     "phases": {"types", "options", "augment", "replay", "samplers"},
     "fleet": {"types"},
     "programs": {"types", "replay", "phases"},
