@@ -24,6 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "samplers": {"types", "options", "replay"},
     "sumtree": {"types"},
     "prioritised": {"types", "options", "nets", "optim", "replay", "samplers", "sumtree"},
+    "oversample": {"types", "options", "replay", "samplers", "sumtree"},
     "phases": {"types", "options", "augment", "replay", "samplers"},
     "fleet": {"types"},
     "programs": {"types", "replay", "phases"},
