@@ -35,7 +35,7 @@ ARROWS: dict[str, set[str]] = {
     "policy": {"types", "agents", "checkpoint"},
     "data": {"types", "replay"},
     "tasks": {"types", "replay", "data"},
-    "recipes": {"types", "options", "agents", "augment", "replay", "samplers", "phases"},
+    "recipes": {"types", "options", "agents", "augment", "replay", "samplers", "prioritised", "oversample", "phases"},
     "record": {"types"},
     "progress": {"record"},
     "live": {"types", "record", "progress"},
