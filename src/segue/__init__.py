@@ -16,12 +16,14 @@ from segue.carry import Carry, Record
 from segue.engine import run
 from segue.evaluate import Evaluator, handover
 from segue.experiment import Request, resume, train
+from segue.oversample import Oversample
 from segue.phases import Phase, fresh, take
 from segue.policy import Policy, load, save_policy
+from segue.prioritised import Balanced
 from segue.recipes import Recipe
 from segue.replay import Data
 from segue.report import write_report
-from segue.samplers import Mix, Union
+from segue.samplers import Blend, Mix, Retain, Union
 from segue.tasks import GymTask, find_task
 from segue.types import SegueError, Slot, Spec, Transition
 from segue.units import Units
@@ -31,16 +33,20 @@ __version__ = "0.1.0"
 __all__ = [
     "CQL",
     "SAC",
+    "Balanced",
+    "Blend",
     "Carry",
     "Data",
     "Evaluator",
     "GymTask",
     "Mix",
+    "Oversample",
     "Phase",
     "Policy",
     "Recipe",
     "Record",
     "Request",
+    "Retain",
     "SegueError",
     "Slot",
     "Spec",

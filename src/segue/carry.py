@@ -129,7 +129,8 @@ _probe = jax.jit(first_not_finite)
 
 def check_finite(carry: Carry, phase: Phase) -> None:
     """Raise `Diverged` with the name of the first array of the phase's slot that is not finite."""
-    state = carry.slots[phase.slot].state
+    slot = carry.slots[phase.slot]
+    state = {"learner": slot.state, "sampler": slot.batch_state, "augmentation": slot.augment_state}
     bad = int(_probe(state))
     if bad >= 0:
         path, leaf = jax.tree_util.tree_leaves_with_path(state)[bad]

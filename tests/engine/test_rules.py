@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -46,9 +47,9 @@ def updates(agent: Any, count: int, start: Any = None) -> list[Any]:
 
 def test_frozen_actor_stands_still_and_then_moves_while_the_critic_learns() -> None:
     states = updates(FreezeActor(small("SAC"), 2), 4)
-    moved = [not equal(a.actor, b.actor) for a, b in zip(states, states[1:])]
+    moved = [not equal(a.actor, b.actor) for a, b in itertools.pairwise(states)]
     assert moved == [False, False, True, True]
-    assert all(not equal(a.critic, b.critic) for a, b in zip(states, states[1:]))
+    assert all(not equal(a.critic, b.critic) for a, b in itertools.pairwise(states))
     free, plain = updates(FreezeActor(small("SAC"), 0), 2)[-1], updates(small("SAC"), 2)[-1]
     for a, b in zip(jax.tree.leaves(free), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # one more selection: fused, and rounded, differently

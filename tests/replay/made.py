@@ -1,0 +1,88 @@
+"""Views over rows that say who they are: observation = (row number, 0 logged or 1 own), action = row number / 1000."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from segue import replay
+from segue.replay import Data, Replay, Rows, Units, View
+from segue.types import Door, Spec
+
+SPEC = Spec((2,), 1)
+
+
+def rows(count: int, own: bool, reward: Sequence[float] | None, ended: Sequence[int]) -> Data:
+    """Rows in the order of time; `ended` names the last rows of episodes."""
+    number = np.arange(count, dtype=np.float32)
+    observation = np.stack([number, np.full(count, float(own), np.float32)], axis=1)
+    flags = np.zeros(count, bool)
+    flags[list(ended)] = True
+    raw = np.zeros(count, np.float32) if reward is None else np.asarray(reward, np.float32)
+    return Data(observation, number[:, None] / 1000, raw, np.zeros(count, bool), flags, observation + 1)
+
+
+def logged(count: int, reward: Sequence[float] | None = None, ended: Sequence[int] = ()) -> View:
+    """A dataset."""
+    return View(replay.from_data(rows(count, False, reward, ended), Units()), jnp.int32(0), 0.0)
+
+
+def own(
+    count: int,
+    capacity: int,
+    reward: Sequence[float] | None = None,
+    ended: Sequence[int] = (),
+    worlds: int = 1,
+) -> View:
+    """Own experience of which `count` rows were written: a ring that holds the newest, the same in all worlds."""
+    data = rows(count, True, reward, ended)
+    newest = np.arange(max(count - capacity, 0), count)
+
+    def put(values: np.ndarray) -> np.ndarray:
+        ring = np.zeros((capacity, *values.shape[1:]), values.dtype)
+        ring[newest % capacity] = values[newest]
+        return np.broadcast_to(ring, (worlds, *ring.shape))
+
+    # In numpy, because every other number of rows would be another program.
+    full = lambda value: np.full(worlds, value, np.int32)  # noqa: E731
+    ring = Replay(
+        observation=put(data.observation),
+        action=put(data.action),
+        reward=put(data.reward),
+        terminated=put(data.terminated.astype(np.float32)),
+        ended=put(data.truncated),
+        next_observation=put(data.next_observation),
+        mc_return=put(np.zeros(count, np.float32)),
+        written=full(count),
+        closed=full(max((e + 1 for e in ended), default=0)),
+    )
+    return View(jax.tree.map(jnp.asarray, ring), jnp.int32(0), 1.0)
+
+
+def door(offline: View, online: View) -> Door:
+    """A phase's door."""
+    return Door(SPEC, {}, offline, online)
+
+
+@partial(jax.jit, static_argnums=0)
+def start(sampler: Any, key: jax.Array, offline: View, online: View) -> Any:
+    """The sampler's state at a phase's door."""
+    return sampler.init(key, door(offline, online))
+
+
+@partial(jax.jit, static_argnums=0)
+def sample(sampler: Any, state: Any, key: jax.Array, offline: View, online: View) -> Any:
+    """What the sampler's `sample` returns: state, rows, metrics."""
+    return sampler.sample(state, key, offline, online)
+
+
+def numbers(batch: Rows, of_own: bool) -> np.ndarray:
+    """Row numbers of the batch's logged or own rows, in order."""
+    seen = np.asarray(batch.observation)
+    np.testing.assert_array_equal(seen[:, 1], np.asarray(batch.online))
+    return seen[seen[:, 1] == of_own, 0].astype(int)
