@@ -19,36 +19,18 @@ from __future__ import annotations
 import argparse
 import itertools
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from segue import engine, programs, replay
+from common import Run, dataset, matrix_rate, measure, seconds, updates
+from segue import programs
 from segue.agents import CQL
-from segue.carry import new_carry
 from segue.recipes import find_recipe, resolve
 from segue.types import Spec
 
 SETTINGS = {"antmaze": (29, 8), "pointmaze": (4, 2)}
-
-
-def matrix_rate(size: int = 2048, repeats: int = 11) -> float:
-    """Median GFLOP/s of a float32 matrix product."""
-    a = jnp.ones((size, size))
-    product = jax.jit(lambda x: x @ x)
-    product(a).block_until_ready()
-    return statistics.median(2e-9 * size**3 / seconds(lambda: product(a)) for _ in range(repeats))
-
-
-def seconds(work: Any) -> float:
-    """Wall time of a computation, to its last result."""
-    began = time.perf_counter()
-    jax.block_until_ready(work())
-    return time.perf_counter() - began
 
 
 def layers(widths: Sequence[int]) -> list[int]:
@@ -73,52 +55,15 @@ def update_gflop(agent: CQL, observation: int, action: int, batch: int) -> float
     return 2e-9 * (agent.base.critics * per_critic + actor)
 
 
-def prepare(setting: str, seeds: int) -> tuple[Callable[[int], Any], float]:
+def prepare(setting: str, seeds: int) -> tuple[Run, float]:
     """A function that dispatches so many updates of all seeds, compiled, and GFLOP of an update."""
     observation, action = SETTINGS[setting]
     recipe = resolve(find_recipe("cal-ql"), setting, setting, {}).recipe
-    phase, units = recipe.phases[0], recipe.units
-    rng, n = np.random.default_rng(0), 100_000
-    column = lambda *shape: rng.standard_normal((n, *shape)).astype(np.float32)  # noqa: E731
-    ends = np.arange(n) % 200 == 199
-    data = replay.Data(
-        column(observation), np.tanh(column(action)), column(), np.zeros(n, bool), ends, column(observation)
-    )
-    carry = new_carry(range(seeds), Spec((observation,), action), 1)
-    offline = replay.from_data(data, units)
-    engine.enter(carry, phase, 0, Spec((observation,), action), offline)
-    keys, zero = programs.keys_of(range(seeds), programs.UPDATE), jnp.int32(0)
-    learning = programs.learning_of(carry.slots["agent"])
-    sums = programs.no_sums(phase, units, learning, offline, carry.online, keys)
-
-    def run(count: int) -> Any:
-        nonlocal learning, sums
-        learning, sums = programs.advance(
-            phase.learner, phase.batch, phase.augment, units, learning, sums, offline, carry.online, keys, zero, zero,
-            jnp.int32(count),
-        )  # fmt: skip
-        return learning
-
+    phase: Any = recipe.phases[0]
+    offline = dataset(observation, action, recipe.units, 100_000, 200)
+    run, _ = updates(phase, recipe.units, Spec((observation,), action), offline, seeds)
     print(f"  {seeds} seeds: compiled in {seconds(lambda: run(1)):.1f} s", flush=True)
-    return run, update_gflop(phase.learner, observation, action, recipe_batch(phase))
-
-
-def recipe_batch(phase: Any) -> int:
-    """Rows of an offline batch."""
-    rows: int = phase.batch.offline
-    return rows
-
-
-def rounds(run: Callable[[int], Any], seeds: int, at_least: float, updates: int | None) -> Callable[[], float]:
-    """A function that measures seconds per update and seed once."""
-    once = seconds(lambda: run(1))
-    count = updates or max(1, round(at_least / once))
-    dispatches = max(1, round(at_least / (count * once)))
-
-    def measure() -> float:
-        return sum(seconds(lambda: run(count)) for _ in range(dispatches)) / (dispatches * count * seeds)
-
-    return measure
+    return run, update_gflop(phase.learner, observation, action, phase.batch.offline)
 
 
 def main() -> None:
@@ -133,13 +78,13 @@ def main() -> None:
     if options.seeds_by == "vmap":
         programs.for_seeds = lambda function, *arguments: jax.vmap(function)(*arguments)
     ready = [prepare(options.setting, seeds) for seeds in options.seeds]
-    measures = [rounds(run, n, options.seconds, options.updates) for (run, _), n in zip(ready, options.seeds)]
+    measures = [measure(run, n, options.seconds, options.updates) for (run, _), n in zip(ready, options.seeds)]
     # In turns, so that a minute in which the machine is slow falls on all of them.
     rates, times = [], [[] for _ in measures]  # type: list[float], list[list[float]]
     for _ in range(7):
         rates.append(matrix_rate())
-        for measure, found in zip(measures, times):
-            found.append(measure())
+        for clock, found in zip(measures, times):
+            found.append(clock())
     if options.trace:
         with jax.profiler.trace(options.trace):
             seconds(lambda: ready[0][0](3))

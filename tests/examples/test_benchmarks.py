@@ -1,0 +1,71 @@
+"""The benchmark of all agents runs, small and without its peer."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+# Speaks the peer's protocol: whatever is asked, an update takes a second.
+STUB = f"""#!{sys.executable}
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    answer = {{"seconds": asked.get("updates"), "finite": True}} if "updates" in asked else {{}}
+    print(json.dumps(answer if "case" in asked else {{"d3rlpy": "0", "torch": "0", "threads": 1}}), flush=True)
+"""
+
+
+def test_two_agents_and_a_peer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    interpreter, file = tmp_path / "bin" / "python", tmp_path / "found.json"
+    interpreter.parent.mkdir()
+    interpreter.write_text(STUB)
+    interpreter.chmod(0o755)
+    small = "--seeds 2 --hidden 8 8 --batch 16 --rows 400 --episode 20 --seconds 0.01 --rounds 1 --peer-processes 2"
+    arguments = ["--agents", "TD3BC", "IQL", *small.split(), "--peer", str(tmp_path), "--json", str(file)]
+    importlib.import_module("agents").main(arguments)
+    lines = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [[line[5].strip(), line[7].strip()] for line in lines[2:]] == [["1000.00", "500.00"]] * 2
+    found = json.loads(file.read_text())["rows"]
+    assert [row["agent"] for row in found] == ["TD3BC", "IQL"]
+    assert all(0 < row["seconds"]["2"][0] < 1 for row in found)
+
+
+def test_every_agent_has_a_row_and_every_peer_its_size() -> None:
+    entries = importlib.import_module("agents").entries((8, 8), 16, 400, 20)
+    assert {e.name for e in entries if e.peer is None} == {"SPOT", "VAE", "RLPD"}
+    assert all(e.rows == 16 * e.parts for e in entries)
+    assert all((e.peer.observation, e.peer.action, e.peer.batch) == (*e.shape, 16) for e in entries if e.peer)
+
+
+def test_products_are_counted() -> None:
+    common = importlib.import_module("common")
+    a, b = jnp.ones((3, 4)), jnp.ones((4, 5))
+
+    def work(a: jax.Array, b: jax.Array, sometimes: jax.Array) -> jax.Array:
+        c, _ = jax.lax.scan(lambda c, _: (c + a @ b, None), jnp.zeros((3, 5)), length=7)
+        return jax.lax.cond(sometimes, lambda: c + jax.jit(jnp.matmul)(a, b), lambda: c)
+
+    assert common.products(work, a, b, jnp.bool_(True)) == pytest.approx(1e-9 * 2 * 3 * 4 * 5 * 7.5)
+
+
+def test_the_dataset_is_made_of_episodes() -> None:
+    rows = importlib.import_module("synthetic").logged(3, 2, 60, 20)
+    assert list(np.flatnonzero(rows["terminated"])) == [19, 59]
+    assert list(np.flatnonzero(rows["truncated"])) == [39]
+    within = np.arange(60) % 20 != 19
+    np.testing.assert_array_equal(rows["next_observation"][within], rows["observation"][1:][within[:-1]])
