@@ -58,7 +58,11 @@ def equal(a: Any, b: Any) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
-@pytest.fixture(scope="module", params=list(AGENTS))
+# One worker tests all of an agent: its update compiles once.
+EACH = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in AGENTS]
+
+
+@pytest.fixture(scope="module", params=EACH)
 def learned(request: pytest.FixtureRequest) -> tuple[Any, Any, Any]:
     """(agent, its jitted update, a state after one update)."""
     agent = small(request.param)

@@ -248,6 +248,12 @@ class from_sac:
     def __call__(self, door: Door, state: State) -> State:
         """Return the slot's networks in the form of RLPD's state."""
         old = door.slots[self.slot].state
+        shapes = lambda s: [x.shape for x in jax.tree.leaves((s.actor, s.critic))]  # noqa: E731
+        if shapes(old) != shapes(state):
+            raise SegueError(
+                f"from_sac: the networks in slot '{self.slot}' are not those of the agent that goes on; give both the "
+                "same widths, number of critics and layer normalisation"
+            )
         alpha = jnp.exp(old.temperature.params)
         raw = jnp.log(jnp.expm1(alpha)) if self.temperature_loss == "softplus" else old.temperature.params
         return State(old.actor, old.critic, old.target, Trained(raw, state.temperature.optimiser))

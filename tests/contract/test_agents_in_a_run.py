@@ -1,0 +1,51 @@
+"""Every registered agent in the engine: one program for all phases, exact after a stop, a policy that acts alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from segue import checkpoint, engine, programs
+from segue.phases import Phase
+from segue.policy import load, save_policy
+from segue.samplers import Mix
+from tests.contract.test_agents import EACH, equal, small
+from tests.toys import SPEC, UNITS, CorridorTask, corridor_data
+
+TASK = CorridorTask(corridor_data())
+SEEDS = (3, 5)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_compiled_once_resumed_exactly_and_exported(name: str, tmp_path: Path) -> None:
+    batch = Mix(8, 8)
+    phases = (
+        Phase("offline", small(name), 5, batch=batch, log_every=2),
+        Phase("online", small(name), 16, collect=1, batch=batch, log_every=7),
+    )
+    programs.advance.clear_cache()
+    whole: Any = None
+    for record in engine.run(phases, TASK, SEEDS, UNITS, keep_rows=True):
+        whole = record.carry
+        if record.index == 1 and record.tick == 7:
+            checkpoint.save(tmp_path, record.carry)
+    assert programs.advance._cache_size() == 1
+
+    carry, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.world)
+    assert carry.tick == 7
+    for record in engine.run(phases, TASK, SEEDS, UNITS, carry=carry):
+        resumed = record.carry
+    assert equal(resumed.slots["agent"].state, whole.slots["agent"].state)
+    assert equal((resumed.online.observation, resumed.online.action), (whole.online.observation, whole.online.action))
+
+    slot = whole.slots["agent"]
+    facts = {"action": {"low": [-1.0], "high": [1.0]}, "observation": {"keys": []}}
+    save_policy(tmp_path / "policy", slot, SPEC, SEEDS, facts)
+    observation = np.random.default_rng(0).standard_normal((4, 2)).astype(np.float32)
+    own = jax.tree.map(lambda x: x[1], slot.state)
+    want = slot.learner.act(own, observation, jax.random.key(0), False)
+    np.testing.assert_allclose(load(tmp_path, 5).act(observation), want, atol=1e-6)
