@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segue import experiment
-from segue.agents import AGENTS
+from segue.agents import AGENTS, title
 from segue.data import cache_folder
 from segue.experiment import Request
 from segue.guards import Interrupted
@@ -134,7 +134,9 @@ def list_command(what: tyro.conf.Positional[Literal["all", "recipes", "tasks", "
     if what in ("all", "rules"):
         table = Table("rule", "what it does at the switch", title="Hand-over rules", title_justify="left")
         for rule in RULES.values():
-            written = ",".join(f"{f.name}={'' if f.default is MISSING else f.default}" for f in fields(rule))
+            first, *others = [f.name.upper() if f.default is MISSING else f"{f.default}" for f in fields(rule)] or [""]
+            others = [f"{f.name}={value}" for f, value in zip(fields(rule)[1:], others)]
+            written = ",".join([first, *others])
             table.add_row(f"{rule.__name__}={written}" if written else rule.__name__, str(rule.__doc__).splitlines()[0])
         console.print(table)
 
@@ -172,7 +174,7 @@ def show_phases(decided: Resolved) -> None:
         parts = [f"{n} {unit}{'s' * (n != 1)}" for n, unit in ((p.collect, "step"), (p.updates, "update")) if n]
         rewards = type(p.augment).__name__ if type(p.augment).__name__ != "Nothing" else "as they are"
         tick = ", ".join(parts) or "nothing"
-        table.add_row(p.name, type(p.learner).__name__, p.slot, f"{p.ticks:,}", tick, str(p.batch), rewards)
+        table.add_row(p.name, title(p.learner), p.slot, f"{p.ticks:,}", tick, str(p.batch), rewards)
     wide_console().print(table)
     print(f"learner's units: {recipe.units}")
 

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from segue.agents import title
 from segue.recipes import Resolved
 from segue.types import SegueError, Task
 
@@ -52,7 +53,7 @@ def describe(decided: Resolved, task: Task, request: Mapping[str, Any]) -> dict[
             {
                 "name": p.name,
                 "slot": p.slot,
-                "learner": type(p.learner).__name__,
+                "learner": title(p.learner),
                 "ticks": p.ticks,
                 "collect": p.collect,
                 "updates": p.updates,

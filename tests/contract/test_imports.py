@@ -46,7 +46,7 @@ ARROWS: dict[str, set[str]] = {
     "live": {"types", "record", "progress"},
     "report": {"types"},
     "guards": {"types", "record"},
-    "manifest": {"types", "recipes"},
+    "manifest": {"types", "agents", "recipes"},
     "driver": {
         *("types", "data", "carry", "engine", "evaluate", "checkpoint", "policy", "recipes"),
         *("record", "progress", "live", "report", "guards", "manifest"),

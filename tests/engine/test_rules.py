@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from segue import engine, rules
-from segue.agents import IQL, TD3BC
+from segue.agents import IQL, TD3BC, build, describe, title
 from segue.agents.around import Decay, FreezeActor
 from segue.phases import RANDOM, Phase, refresh
 from segue.recipes import find_recipe, resolve
@@ -69,6 +70,12 @@ def test_decayed_weight_is_the_agent_with_that_weight(name: str, option: str) ->
         np.testing.assert_allclose(metrics["decay"], share, rtol=1e-6)
         for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_around_an_agent_is_described_and_named() -> None:
+    around = FreezeActor(Decay(TD3BC(), ("q_weight",), 5), 3)
+    assert build(json.loads(json.dumps(describe(around)))) == around
+    assert title(around) == "TD3BC (FreezeActor, Decay)"
 
 
 def test_decay_reaches_into_parts_and_refuses_what_does_not_decay() -> None:

@@ -30,5 +30,5 @@ def test_compose_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     small = pointmaze.Maze("PointMaze_UMaze-v3", 300, (3, 1), (1, 1), 600)
     monkeypatch.setitem(pointmaze.MAZES, "umaze", small)
     names = runpy.run_path(str(EXAMPLES / "compose_phases.py"))
-    assert list(names["ends"]) == ["offline", "warm-up", "online"]
+    assert list(names["ends"]) == ["offline", "online"]  # a phase that only collects leaves its policy alone
     assert "environment steps" in capsys.readouterr().out

@@ -6,6 +6,7 @@ import math
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
 
+from segue.agents.around import Decay, FreezeActor
 from segue.agents.awac import AWAC
 from segue.agents.cql import CQL
 from segue.agents.iql import IQL
@@ -66,7 +67,8 @@ AGENTS: dict[str, Entry] = {
         "two updates of the official RLPD program, three forms; WSRL's options by hand",
     ),
 }
-PARTS = {"VAE": VAE}  # learners inside agents, and of slots of their own, that do not act
+# Learners that do not act, and agents around agents.
+PARTS: dict[str, type[Any]] = {"VAE": VAE, "Decay": Decay, "FreezeActor": FreezeActor}
 
 __all__ = [
     "AGENTS",
@@ -80,10 +82,13 @@ __all__ = [
     "TD3",
     "TD3BC",
     "VAE",
+    "Decay",
     "Entry",
+    "FreezeActor",
     "ReBRAC",
     "build",
     "describe",
+    "title",
 ]
 
 
@@ -96,6 +101,16 @@ def describe(agent: Any) -> dict[str, Any]:
         infinite = isinstance(value, float) and math.isinf(value)
         out[f.name] = describe(value) if is_dataclass(value) else str(value) if infinite else value
     return out
+
+
+def title(learner: Any) -> str:
+    """What to call a learner: its class, and what is around it, "IQL (FreezeActor)"."""
+    around = []
+    while isinstance(learner, (Decay, FreezeActor)):
+        around.append(type(learner).__name__)
+        learner = learner.agent
+    name = type(learner).__name__
+    return f"{name} ({', '.join(around)})" if around else name
 
 
 def build(description: dict[str, Any]) -> Agent:
