@@ -11,8 +11,8 @@ Cal-QL also run at the AntMaze setting: 29 observations, 8 actions, critics 256 
 actions, max-target backup, a learned multiplier.  Sampling from a dataset of 100,000 rows in episodes of 1,000 is
 included on both sides, compilation on neither.  What else d3rlpy does differently is in peer_d3rlpy.py.
 
-- ReBRAC's critics have layer normalisation, a part of the method, at the common size; its own defaults (three layers)
-  are a row of their own.
+- ReBRAC's critics have layer normalisation, a part of the method, at the common size; Segue's defaults for it, CORL's
+  three layers of 256, are a row of their own.
 - RLPD does 20 updates of its 10 critics on 256 rows each and then one of the actor; the second row of it is per
   update of the critics.  SPOT's density, and VAE, which trains it, have 750 x 2 units, as in SPOT's code.
 
@@ -21,14 +21,16 @@ turns.  d3rlpy learns one seed at a time.  It stands there twice: one process wi
 beside several seeds, as many processes as the machine has cores with one thread each, which is what gets most updates
 out of a machine (time divided by the number of processes).
 
+The share of the matrix rate counts the update's matrix products beside those of a 2048 x 2048 product in the same turn.
+
 Nothing else may run meanwhile: torch's threads wait for each other by spinning, so that a busy machine slows d3rlpy
 down many times more than Segue, turns or not.
 
-The environment of `--setup-peer` has pinned versions of d3rlpy and of what its speed depends on; d3rlpy itself asks for
-an older Gymnasium than Segue.  It is pip's usual configuration that decides where packages come from.  A CPU build of
-torch is what is wanted (here 2.13.0+cpu, 1.2 GB installed); where pip knows only torch's default build for Linux,
-add the index of CPU builds that PyTorch's installation page names (PIP_EXTRA_INDEX_URL), or pip takes CUDA's
-libraries along, without which that build does not import.
+The environment of `--setup-peer` has pinned versions of d3rlpy and of what its speed depends on; d3rlpy itself pins a
+Gymnasium older than Segue's, hence an environment of its own.  Packages come from where pip is configured to look.  A
+CPU build of torch is what is wanted (1.2 GB in all, installed); where pip knows only torch's default build for Linux,
+name the index of CPU builds from PyTorch's installation page in PIP_EXTRA_INDEX_URL, or CUDA's libraries come along,
+without which that build does not import.
 """
 
 from __future__ import annotations
@@ -339,12 +341,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for about in peers:
         compiled = "compiled" if options.peer_compile else "not compiled"
         print(
-            f"d3rlpy {about['d3rlpy']} with torch {about['torch']}, {compiled}: {about['processes']} processes, "
-            f"{about['threads']} threads each"
+            f"d3rlpy {about['d3rlpy']} with torch {about['torch']}, {compiled}: processes {about['processes']}, "
+            f"threads of each {about['threads']}"
         )
-    print(f"\n{table(rows, rates)}\n\nParameters, the same on both sides but for 2 of a squashed Gaussian:\n")
-    for name, sizes in networks.items():
-        print(f"- {name}: " + ", ".join(f"{part} {size:,}" for part, size in sizes["segue"].items()))
+    print(f"\n{table(rows, rates)}\n\nParameters of the networks that learn (Segue / d3rlpy):\n")
+    for name, sides in networks.items():
+        theirs = {part: f" / {size:,}" for part, size in sides.get("d3rlpy", {}).items()}
+        print(f"- {name}: " + ", ".join(f"{part} {n:,}{theirs.get(part, '')}" for part, n in sides["segue"].items()))
     if options.json:
         found = [{"agent": r.entry.name, "parts": r.entry.parts, "gflop": r.gflop, "seconds": r.seconds} for r in rows]
         settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items() if "peer" not in k}

@@ -27,6 +27,8 @@ second), Adam, and float32; agents.py compares the numbers of parameters.  What 
   twice.  The target of V and the actor's weight are the same functions.
 - AWAC: one sampled action for the advantage, as in Segue; weights are a softmax over the batch (Segue: a bounded
   exponential).  The policy is evaluated twice for the actor's loss.  The Gaussian's mean is squashed.
+- d3rlpy's own defaults are batches of 1,024 for AWAC and ReBRAC, no layer normalisation in ReBRAC, a threshold of 10
+  and no max-target backup in CQL and Cal-QL; here it gets the sizes and options of the comparison.
 - TD3, TD3+BC, ReBRAC: actor and targets move with the first update and every second one after it.  The loss of TD3
   and TD3+BC evaluates all critics and keeps the first.  ReBRAC's layer normalisation follows the activation, as in
   Segue's.
@@ -86,6 +88,8 @@ class Peer:
         d3rlpy.seed(0)
         if threads:
             torch.set_num_threads(threads)
+        # All agents share these functions' code; beyond the limit, torch would stop to compile them without a word.
+        torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1000
         self.d3rlpy, self.torch, self.compiled = d3rlpy, torch, compiled
         self.agents: dict[str, tuple[Any, Any]] = {}
         self.datasets: dict[tuple[int, ...], Any] = {}
