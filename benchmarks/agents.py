@@ -53,7 +53,8 @@ import jax
 
 from common import Run, dataset, finite, matrix_rate, measure, seconds, updates
 from peer_d3rlpy import Case
-from segue.agents import AGENTS, AWAC, CQL, IQL, RLPD, SAC, SPOT, TD3, TD3BC, VAE, ReBRAC
+from segue.agents import AGENTS, AWAC, CQL, IQL, PEX, RLPD, SAC, SPOT, TD3, TD3BC, VAE, ReBRAC
+from segue.agents.pex import authors
 from segue.optim import Trained
 from segue.phases import Phase
 from segue.replay import Replay, Units
@@ -108,6 +109,7 @@ def entries(hidden: tuple[int, ...], batch: int, rows: int, episode: int) -> lis
         Entry("ReBRAC", rebrac, peer("ReBRAC", layer_norm=True)),
         Entry("ReBRAC, 256 x 3", own, peer("ReBRAC", layer_norm=True, **three)),
         Entry("IQL", IQL(**nets), peer("IQL")),
+        Entry("PEX", PEX(base=replace(authors(), **nets)), None),
         Entry("AWAC", AWAC(**nets), peer("AWAC")),
         Entry("SAC", SAC(backup_entropy=True, **nets), peer("SAC")),
         Entry("CQL", cql, peer("CQL")),

@@ -47,7 +47,7 @@ def dataset(observation: int, action: int, units: Units, rows: int, episode: int
 def updates(phase: Phase, units: Units, spec: Spec, offline: Replay, seeds: int) -> tuple[Run, float]:
     """A function that dispatches so many updates of all seeds, and GFLOP of one update's matrix products."""
     carry = new_carry(range(seeds), spec, 1)
-    engine.enter(carry, phase, 0, spec, offline)
+    engine.enter(carry, phase, 0, spec, units, offline)
     keys, done = programs.keys_of(range(seeds), programs.UPDATE), 0
     learning = programs.learning_of(carry.slots[phase.slot])
     sums = programs.no_sums(phase, units, learning, offline, carry.online, keys)

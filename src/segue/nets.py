@@ -142,8 +142,10 @@ class Critics(eqx.Module):
         """Values (E, B) of actions (B, A), or (E, B, N) of N actions per observation (B, N, A); observations (B, O)."""
         if jax.default_backend() == "cpu":
             count = self.members.layers[0].weight.shape[0]
-            members = [jax.tree.map(lambda x, i=i: x[i], self.members) for i in range(count)]
-            return jnp.stack([_value(m, observation, action) for m in members])
+            leaves, structure = jax.tree.flatten(self.members)
+            # Split and not indexed: the gradient of an index is a whole array of zeros for each member.
+            apart = zip(*([x[0] for x in jax.lax.split(leaf, (1,) * count)] for leaf in leaves))
+            return jnp.stack([_value(jax.tree.unflatten(structure, m), observation, action) for m in apart])
         return jax.vmap(_value, in_axes=(0, None, None))(self.members, observation, action)
 
 

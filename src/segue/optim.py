@@ -51,6 +51,18 @@ def descend(
     return Trained(optax.apply_updates(network.params, steps), optimiser)
 
 
+def mean_over_blocks(function: Callable[[Any], T], rows: Any, count: int) -> T:
+    """Mean of `function` over `count` equal blocks of rows (leading axes B), computed one after the other."""
+    if count == 1:
+        return function(rows)
+    cut = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), rows)
+    shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], cut))
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    total, _ = jax.lax.scan(lambda sums, block: (jax.tree.map(jnp.add, sums, function(block)), None), nothing, cut)
+    mean: T = jax.tree.map(lambda x: x / count, total)
+    return mean
+
+
 def polyak(target: T, online: T, rate: float) -> T:
     """Return `(1 - rate) * target + rate * online`, leaf by leaf."""
     return jax.tree.map(lambda t, o: (1.0 - rate) * t + rate * o, target, online)

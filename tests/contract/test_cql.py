@@ -84,3 +84,21 @@ def test_hand_over_to_sac_is_the_identity() -> None:
     assert type(after) is type(state)
     assert equal(after.multiplier, state.multiplier)
     assert not equal(after.critic, state.critic)
+
+
+def test_blocks_of_rows_change_rounding_only(double_precision: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The critics' loss is a mean over rows: computed in parts it is the same update, Lagrange multiplier included."""
+    from segue.agents import cql
+
+    rng = np.random.default_rng(0)
+    rows = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal((128, *x.shape[1:]))), batch())
+    rows = rows._replace(action=jnp.tanh(rows.action), continues=jnp.full(128, 0.9))
+    agent = small("CQL")
+    state, noise = agent.init(jax.random.key(0), SPEC), agent.draw(jax.random.key(1), rows.action)
+    assert cql.blocks(128) == 8
+    assert cql.blocks(120) == cql.blocks(130) == 1
+    parts, said = agent.learn(state, rows, noise)
+    monkeypatch.setattr(cql, "BLOCKS", 1)
+    whole, also = agent.learn(state, rows, noise)
+    for a, b in zip(jax.tree.leaves((parts, said)), jax.tree.leaves((whole, also)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
