@@ -10,6 +10,8 @@ import pytest
 
 # Before JAX is imported: tests measure semantics, not speed, and must not fill a user's compilation cache.
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
+# Most of the suite's time is compilation; without LLVM's optimisation it takes half as long.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 

@@ -133,10 +133,11 @@ def check_finite(carry: Carry, phase: Phase) -> None:
     state = {"learner": slot.state, "sampler": slot.batch_state, "augmentation": slot.augment_state}
     bad = int(_probe(state))
     if bad >= 0:
-        path, leaf = jax.tree_util.tree_leaves_with_path(state)[bad]
+        (part, *path), leaf = jax.tree_util.tree_leaves_with_path(state)[bad]
+        whose = phase.slot if part.key == "learner" else f"{part.key} of {phase.slot}, "
         rows = np.flatnonzero(~np.isfinite(np.asarray(leaf)).reshape(len(carry.seeds), -1).all(axis=1))
         who = ", ".join(str(carry.seeds[r]) for r in rows)
         raise Diverged(
-            f"phase '{phase.name}', update {carry.updates}: {phase.slot}{jax.tree_util.keystr(path)} is not finite "
+            f"phase '{phase.name}', update {carry.updates}: {whose}{jax.tree_util.keystr(tuple(path))} is not finite "
             f"(seeds {who}); lower the learning rate or check the rewards' scale, then resume from the last checkpoint"
         )

@@ -47,7 +47,7 @@ def test_two_agents_and_a_peer(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_every_agent_has_a_row_and_every_peer_its_size() -> None:
     entries = importlib.import_module("agents").entries((8, 8), 16, 400, 20)
-    assert {e.name for e in entries if e.peer is None} == {"SPOT", "VAE", "RLPD"}
+    assert {e.name for e in entries if e.peer is None} == {"PEX", "SPOT", "VAE", "RLPD"}
     assert all(e.rows == 16 * e.parts for e in entries)
     assert all((e.peer.observation, e.peer.action, e.peer.batch) == (*e.shape, 16) for e in entries if e.peer)
 

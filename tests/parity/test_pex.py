@@ -15,6 +15,7 @@ from segue.agents.pex import PEX, expand
 from segue.nets import MLP, Critics, Gaussian, Layer
 from segue.optim import trained
 from segue.types import Door, Slot, Spec, Transition
+from segue.units import Units
 from tests.parity.numbers import close, same
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -197,7 +198,7 @@ def test_expand() -> None:
     offline = jax.jit(learner.init, static_argnums=1)(jax.random.key(1), SPEC)
     offline = jax.tree.map(lambda x: x + 1, offline)._replace(target=jax.tree.map(lambda x: 0.5 * x, offline.target))
     fresh = INIT(jax.random.key(2), SPEC)
-    state = expand("offline")(Door(SPEC, {"offline": Slot(learner, offline)}, None, None), fresh)
+    state = expand("offline")(Door(SPEC, {"offline": Slot(learner, offline, Units())}, None, None), fresh)
 
     equal(state.old, offline.actor.params)
     equal(state.critic.params, offline.critic.params)

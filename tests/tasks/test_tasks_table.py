@@ -85,7 +85,7 @@ def check(task: GymTask, name: str) -> None:
 def test_binary_and_dense_adroit_differ(shared_data: Path) -> None:
     path = shared_data / "adroit-door-expert25.hdf5"
     dense, binary = find_task(f"hdf5:{path}"), find_task(f"hdf5:{path}?reward=binary")
-    assert (dense.domain, dense.failure, dense.reward) == ("custom", None, "env")
+    assert (dense.domain, dense.failure, dense.reward) == ("adroit", None, "env")
     assert (binary.domain, binary.failure, binary.reward) == ("adroit-binary", -1.0, "success-1")
     card = binary.card()
     assert card["dataset"]["episodes"] == 300  # trajectories as logged, though every success ends an episode

@@ -33,6 +33,13 @@ _ADROIT_BINARY = {
     "offline.evaluate_every": 2_000,
 }
 
+_ADROIT = {  # dense rewards: CORL's settings, in the networks of the binary tasks
+    "agent.conservative_weight": 1.0,
+    "agent.lagrange": False,
+    "agent.actor_hidden": (512, 512),
+    "agent.critic_hidden": (512, 512, 512),
+}
+
 _KITCHEN = {
     "units.continuing": True,
     "agent.lagrange": False,
@@ -98,6 +105,7 @@ CAL_QL = Recipe(
     Evaluation(20),
     {
         "antmaze": _ANTMAZE,
+        "adroit": _ADROIT,
         "adroit-binary": _ADROIT_BINARY,
         "adroit-pen-binary": {"online.ticks": 200_000},
         "kitchen": _KITCHEN,

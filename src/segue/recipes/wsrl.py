@@ -67,6 +67,12 @@ WSRL_RECIPE = Recipe(
             "offline.ticks": 20_000,
             "offline.evaluate_every": 2_000,
         },
+        "adroit": _NO_MAXIMUM
+        | {
+            "agent.conservative_weight": 1.0,
+            "agent.actor_hidden": (512, 512),
+            "agent.critic_hidden": (512, 512, 512),
+        },
         "kitchen": _NO_MAXIMUM
         | {
             "units.continuing": True,
