@@ -53,9 +53,9 @@ import jax
 
 from common import Run, dataset, finite, matrix_rate, measure, seconds, updates
 from peer_d3rlpy import Case
-from segue.agents import AGENTS, AWAC, CQL, IQL, PEX, RLPD, SAC, SPOT, TD3, TD3BC, VAE, ReBRAC
-from segue.agents.pex import authors
+from segue.agents import AGENTS, AWAC, CQL, IQL, RLPD, SAC, SPOT, TD3, TD3BC, VAE, ReBRAC
 from segue.optim import Trained
+from segue.options import assign, reachable
 from segue.phases import Phase
 from segue.replay import Replay, Units
 from segue.samplers import Mix
@@ -109,7 +109,6 @@ def entries(hidden: tuple[int, ...], batch: int, rows: int, episode: int) -> lis
         Entry("ReBRAC", rebrac, peer("ReBRAC", layer_norm=True)),
         Entry("ReBRAC, 256 x 3", own, peer("ReBRAC", layer_norm=True, **three)),
         Entry("IQL", IQL(**nets), peer("IQL")),
-        Entry("PEX", PEX(base=replace(authors(), **nets)), None),
         Entry("AWAC", AWAC(**nets), peer("AWAC")),
         Entry("SAC", SAC(backup_entropy=True, **nets), peer("SAC")),
         Entry("CQL", cql, peer("CQL")),
@@ -120,10 +119,18 @@ def entries(hidden: tuple[int, ...], batch: int, rows: int, episode: int) -> lis
         Entry("antmaze/CQL", antmaze, peer("CQL", ANTMAZE, **wide), ANTMAZE),
         Entry("antmaze/Cal-QL", replace(antmaze, calibrated=True), peer("CalQL", ANTMAZE, **wide), ANTMAZE),
     ]
-    missing = [name for name, known in AGENTS.items() if not any(isinstance(e.learner, known.agent) for e in found)]
-    if missing:
-        raise SystemExit(f"no entry for {', '.join(missing)}: every agent is measured; add it to benchmarks/agents.py")
+    for name, known in AGENTS.items():  # every other agent that is registered, with the same sizes
+        if not any(isinstance(e.learner, known.agent) for e in found):
+            found.append(Entry(name, sized(known.agent(), nets), None))
     return [e if e.parts > 1 else replace(e, rows=batch) for e in found]
+
+
+def sized(learner: Any, sizes: dict[str, Any]) -> Any:
+    """Return a learner with those of the options that it has, at any depth."""
+    for option, value in sizes.items():
+        if option in reachable(learner):
+            learner, _ = assign(learner, [option], value, option)
+    return learner
 
 
 # -- Segue ---------------------------------------------------------------------------------------------------------

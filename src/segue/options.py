@@ -23,6 +23,26 @@ def option(default: Any, *, when: Callable[[Any], bool], why: str) -> Any:
     return field(default=default, metadata={"when": when, "why": why})
 
 
+# What numbers of these names must satisfy, in whatever agent they stand.
+_RANGES: dict[str, Callable[[Any], bool]] = {
+    "_hidden": lambda widths: all(n > 0 for n in widths),
+    "_learning_rate": lambda x: x >= 0,
+    "_noise": lambda x: x >= 0,
+    "critics": lambda n: n > 0,
+    "dropout": lambda x: 0 <= x < 1,
+    "target_rate": lambda x: 0 < x <= 1,
+    "target_samples": lambda n: n > 0,
+    "samples": lambda n: n > 0,
+    "temperature": lambda x: x > 0,
+}
+
+
+def usual(owner: Any) -> dict[str, bool]:
+    """Whether each of a dataclass's fields that has a name of common meaning is in range, for `require`."""
+    tests = {f.name: _RANGES.get(f.name) or _RANGES.get("_" + f.name.partition("_")[2]) for f in fields(owner)}
+    return {name: holds(getattr(owner, name)) for name, holds in tests.items() if holds is not None}
+
+
 def require(owner: Any, **conditions: bool) -> None:
     """Raise `SegueError` naming the first option whose condition does not hold."""
     for name, holds in conditions.items():

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from segue.agents import AGENTS
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -47,7 +49,15 @@ def test_two_agents_and_a_peer(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_every_agent_has_a_row_and_every_peer_its_size() -> None:
     entries = importlib.import_module("agents").entries((8, 8), 16, 400, 20)
-    assert {e.name for e in entries if e.peer is None} == {"PEX", "SPOT", "VAE", "RLPD"}
+    assert all(any(isinstance(e.learner, known.agent) for e in entries) for known in AGENTS.values())
+    assert {e.name for e in entries if e.peer is not None} >= {
+        "TD3BC",
+        "ReBRAC",
+        "IQL",
+        "AWAC",
+        "CQL",
+        "antmaze/Cal-QL",
+    }
     assert all(e.rows == 16 * e.parts for e in entries)
     assert all((e.peer.observation, e.peer.action, e.peer.batch) == (*e.shape, 16) for e in entries if e.peer)
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from segue.nets import Critics, Gaussian, Initialiser, normal_log_density
 from segue.optim import Trained, descend, polyak, trained
-from segue.options import require
+from segue.options import require, usual
 from segue.types import Array, Key, Metrics, Spec, Transition, flat
 
 
@@ -53,12 +53,7 @@ class AWAC:
     def __post_init__(self) -> None:
         require(
             self,
-            actor_hidden=all(n > 0 for n in self.actor_hidden),
-            critic_hidden=all(n > 0 for n in self.critic_hidden),
-            critics=self.critics > 0,
-            actor_learning_rate=self.actor_learning_rate >= 0,
-            critic_learning_rate=self.critic_learning_rate >= 0,
-            target_rate=0 < self.target_rate <= 1,
+            **usual(self),
             advantage_temperature=self.advantage_temperature > 0,
             weight_maximum=self.weight_maximum > 0,
         )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from segue.agents.sac import SAC, choose
 from segue.nets import Critics, squash
 from segue.optim import Trained, descend, mean_over_blocks, polyak, trained
-from segue.options import option, require
+from segue.options import option, require, usual
 from segue.types import Array, Key, Metrics, Spec, Transition
 
 BLOCKS = 8
@@ -90,7 +90,7 @@ class CQL:
     def __post_init__(self) -> None:
         require(
             self,
-            samples=self.samples > 0,
+            **usual(self),
             soft_maximum_temperature=self.soft_maximum_temperature > 0,
             penalised=0 <= self.penalised <= self.base.critics,
         )

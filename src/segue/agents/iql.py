@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from segue.nets import MLP, Critics, Gaussian, Initialiser, normal_log_density
 from segue.optim import Trained, descend, polyak, trained
-from segue.options import option, require
+from segue.options import option, require, usual
 from segue.types import Array, Key, Metrics, Spec, Transition, flat
 
 
@@ -71,16 +71,9 @@ class IQL:
     def __post_init__(self) -> None:
         require(
             self,
-            actor_hidden=all(n > 0 for n in self.actor_hidden),
-            critic_hidden=all(n > 0 for n in self.critic_hidden),
-            critics=self.critics > 0,
-            actor_learning_rate=self.actor_learning_rate >= 0,
-            critic_learning_rate=self.critic_learning_rate >= 0,
-            value_learning_rate=self.value_learning_rate >= 0,
+            **usual(self),
             actor_decay=self.actor_decay >= 0,
             expectile=0 < self.expectile < 1,
-            dropout=0 <= self.dropout < 1,
-            target_rate=0 < self.target_rate <= 1,
             value_minimum=self.value_minimum < self.value_maximum,
         )
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from segue.agents.sac import State
 from segue.nets import Critics, Initialiser, TanhGaussian, squash
 from segue.optim import Trained, descend, polyak, trained
-from segue.options import option, require
+from segue.options import option, require, usual
 from segue.types import Array, Door, Key, Metrics, SegueError, Spec, Transition, flat
 
 
@@ -74,18 +74,10 @@ class RLPD:
     def __post_init__(self) -> None:
         require(
             self,
-            actor_hidden=all(n > 0 for n in self.actor_hidden),
-            critic_hidden=all(n > 0 for n in self.critic_hidden),
-            critics=self.critics > 0,
-            actor_learning_rate=self.actor_learning_rate >= 0,
-            critic_learning_rate=self.critic_learning_rate >= 0,
-            temperature_learning_rate=self.temperature_learning_rate >= 0,
+            **usual(self),
             weight_decay=self.weight_decay >= 0,
-            target_rate=0 < self.target_rate <= 1,
             critic_updates=self.critic_updates > 0,
             subset=0 < self.subset <= self.critics,
-            target_samples=self.target_samples > 0,
-            temperature=self.temperature > 0,
         )
 
     def init(self, key: Key, spec: Spec) -> State:

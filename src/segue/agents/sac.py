@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from segue.nets import Critics, Initialiser, TanhGaussian, squash
 from segue.optim import Trained, descend, polyak, trained
-from segue.options import option, require
+from segue.options import option, require, usual
 from segue.types import Array, Key, Metrics, Spec, Transition, flat
 
 
@@ -62,15 +62,7 @@ class SAC:
     def __post_init__(self) -> None:
         require(
             self,
-            actor_hidden=all(n > 0 for n in self.actor_hidden),
-            critic_hidden=all(n > 0 for n in self.critic_hidden),
-            critics=self.critics > 0,
-            actor_learning_rate=self.actor_learning_rate >= 0,
-            critic_learning_rate=self.critic_learning_rate >= 0,
-            temperature_learning_rate=self.temperature_learning_rate >= 0,
-            target_rate=0 < self.target_rate <= 1,
-            temperature=self.temperature > 0,
-            target_samples=self.target_samples > 0,
+            **usual(self),
             subset=0 <= self.subset <= self.critics,
         )
 

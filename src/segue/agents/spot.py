@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from segue.agents.td3 import TD3
 from segue.nets import MLP, Critics
 from segue.optim import Trained, descend, trained
-from segue.options import require
+from segue.options import require, usual
 from segue.types import Array, Door, Key, Metrics, Spec, Transition, flat
 
 
@@ -156,7 +156,7 @@ class SPOT:
     """In the actor, where its loss is computed; the target actor has none (default of ours)."""
 
     def __post_init__(self) -> None:
-        require(self, weight=self.weight >= 0, samples=self.samples > 0, dropout=0 <= self.dropout < 1)
+        require(self, **usual(self), weight=self.weight >= 0)
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; its density has learned nothing, see `with_density`."""

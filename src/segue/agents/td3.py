@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from segue.nets import MLP, Critics, Initialiser
 from segue.optim import Trained, descend, every, polyak, trained
-from segue.options import require
+from segue.options import require, usual
 from segue.types import Array, Key, Metrics, Spec, Transition, flat
 
 
@@ -54,16 +54,9 @@ class TD3:
     def __post_init__(self) -> None:
         require(
             self,
-            actor_hidden=all(n > 0 for n in self.actor_hidden),
-            critic_hidden=all(n > 0 for n in self.critic_hidden),
-            critics=self.critics > 0,
-            actor_learning_rate=self.actor_learning_rate >= 0,
-            critic_learning_rate=self.critic_learning_rate >= 0,
-            target_rate=0 < self.target_rate <= 1,
-            policy_noise=self.policy_noise >= 0,
+            **usual(self),
             noise_clip=self.noise_clip >= 0,
             policy_delay=self.policy_delay > 0,
-            exploration_noise=self.exploration_noise >= 0,
         )
 
     def init(self, key: Key, spec: Spec) -> State:
