@@ -7,7 +7,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import MISSING, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,7 +24,7 @@ from segue.guards import Interrupted
 from segue.options import gather_settings, split_settings, unknown
 from segue.recipes import RECIPES, Resolved, find_recipe
 from segue.report import write_report
-from segue.rules import RULES, words_of
+from segue.rules import RULES, usage, words_of
 from segue.tasks import find_task, task_names
 from segue.types import SegueError
 
@@ -134,10 +133,7 @@ def list_command(what: tyro.conf.Positional[Literal["all", "recipes", "tasks", "
     if what in ("all", "rules"):
         table = Table("rule", "what it does at the switch", title="Hand-over rules", title_justify="left")
         for rule in RULES.values():
-            first, *others = [f.name.upper() if f.default is MISSING else f"{f.default}" for f in fields(rule)] or [""]
-            others = [f"{f.name}={value}" for f, value in zip(fields(rule)[1:], others)]
-            written = ",".join([first, *others])
-            table.add_row(f"{rule.__name__}={written}" if written else rule.__name__, str(rule.__doc__).splitlines()[0])
+            table.add_row(usage(rule), str(rule.__doc__).splitlines()[0])
         console.print(table)
 
 

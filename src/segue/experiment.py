@@ -154,7 +154,7 @@ def resume(
             tuple(asked["seeds"]),
             asked["settings"],
             tuple(asked["trackers"]),
-            tuple(asked["rules"]),
+            tuple(asked.get("rules", ())),
         )
         task = task_of(request.task)
         decided = resolved(recipe_of(request.recipe), task, request.settings, request.rules)

@@ -220,10 +220,14 @@ class Gaussian(eqx.Module):
         return jnp.tanh(self.network(observation, dropout, key))
 
 
+def log_normal(x: Array, mean: Array | float, std: Array | float) -> Array:
+    """Log-density of a Gaussian, element by element."""
+    return -0.5 * jnp.square((x - mean) / std) - jnp.log(std) - 0.5 * jnp.log(2.0 * jnp.pi)
+
+
 def normal_log_density(mean: Array, std: Array, action: Array) -> Array:
     """Log-density of a Gaussian that nothing squashes, summed over the last axis."""
-    normal = -0.5 * jnp.square((action - mean) / std) - jnp.log(std) - 0.5 * jnp.log(2.0 * jnp.pi)
-    return jnp.sum(normal, axis=-1)
+    return jnp.sum(log_normal(action, mean, std), axis=-1)
 
 
 def squash(mean: Array, std: Array, noise: Array) -> tuple[Array, Array]:
@@ -234,6 +238,5 @@ def squash(mean: Array, std: Array, noise: Array) -> tuple[Array, Array]:
 
 def squashed_log_density(mean: Array, std: Array, before: Array) -> Array:
     """Log-density of tanh(`before`), `before` ~ N(mean, std); exact for any size of `before` (no epsilon)."""
-    normal = -0.5 * jnp.square((before - mean) / std) - jnp.log(std) - 0.5 * jnp.log(2.0 * jnp.pi)
     jacobian = 2.0 * (jnp.log(2.0) - before - jax.nn.softplus(-2.0 * before))
-    return jnp.sum(normal - jacobian, axis=-1)
+    return jnp.sum(log_normal(before, mean, std) - jacobian, axis=-1)

@@ -11,7 +11,7 @@ To keep the optimisers' states, the dataset, the discount and everything else is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Literal, get_type_hints
 
 from segue.agents.around import Decay, FreezeActor
@@ -184,6 +184,13 @@ def word_of(rule: Any) -> str:
     write = lambda v: "+".join(v) if isinstance(v, tuple) else str(v)  # noqa: E731
     values = [f"{f.name}={write(getattr(rule, f.name))}" for f in fields(rule)]
     return f"{type(rule).__name__}={','.join(values)}" if values else type(rule).__name__
+
+
+def usage(kind: type[Any]) -> str:
+    """How a rule is written, with its defaults: "warm_up=5000,policy=frozen"."""
+    values = [f.name.upper() if f.default is MISSING else str(f.default) for f in fields(kind)]
+    named = [value if place == 0 else f"{f.name}={value}" for place, (f, value) in enumerate(zip(fields(kind), values))]
+    return "=".join([kind.__name__, *([",".join(named)] if named else [])])
 
 
 def words_of(rules: Iterable[Any]) -> tuple[str, ...]:

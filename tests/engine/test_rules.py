@@ -84,7 +84,11 @@ def test_decay_reaches_into_parts_and_refuses_what_does_not_decay() -> None:
     assert float(now.agent.q_weight) == 1.25
     assert float(now.agent.base.policy_noise) == pytest.approx(0.1)
     assert inner.agent == FreezeActor(TD3BC(), 3)
-    for option, says in (("q_weigth", "did you mean 'q_weight'"), ("policy_delay", "name the weight")):
+    for option, says in (
+        ("q_weigth", "did you mean 'q_weight'"),
+        ("policy_delay", "name the weight"),
+        ("update", "no 'update'"),
+    ):
         with pytest.raises(SegueError, match=says):
             Decay(TD3BC(), (option,))
     with pytest.raises(SegueError, match="name the weight"):

@@ -47,7 +47,7 @@ AGENTS: dict[str, Entry] = {
     ),
     "PEX": Entry(PEX, "Zhang, Xu and Yu 2023, arXiv 2302.00935", "online", "unit checks by hand"),
     "AWAC": Entry(AWAC, "Nair et al. 2020, arXiv 2006.09359", "offline and online", "two updates of CORL's program"),
-    "TD3": Entry(TD3, "Fujimoto et al. 2018, arXiv 1802.09477", "online", "four updates of the authors' program"),
+    "TD3": Entry(TD3, "Fujimoto et al. 2018, arXiv 1802.09477", "online", "four updates of OEMA's TD3"),
     "TD3BC": Entry(
         TD3BC, "Fujimoto and Gu 2021, arXiv 2106.06860", "offline", "four updates of CORL's and the authors' program"
     ),

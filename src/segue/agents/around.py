@@ -97,7 +97,7 @@ class FreezeActor:
 
 def _get(owner: Any, name: str) -> Any:
     """Value of an option at any depth; `SegueError` suggests the nearest name where there is none."""
-    if hasattr(owner, name):
+    if name in owner.__dataclass_fields__:
         return getattr(owner, name)
     inner = [getattr(owner, f.name) for f in fields(owner) if name in reachable(getattr(owner, f.name))]
     if len(inner) != 1:
@@ -108,7 +108,7 @@ def _get(owner: Any, name: str) -> Any:
 def _with(owner: Any, name: str, value: Any) -> Any:
     """Return a copy with an option set, unchecked: the value may be traced."""
     changed = copy.copy(owner)
-    if hasattr(owner, name):
+    if name in owner.__dataclass_fields__:
         object.__setattr__(changed, name, value)
         return changed
     for f in fields(owner):

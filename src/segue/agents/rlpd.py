@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.agents.sac import State
+from segue.agents.sac import State, backup
 from segue.nets import Critics, Initialiser, TanhGaussian, squash
 from segue.optim import Trained, descend, polyak, trained
 from segue.options import option, require, usual
@@ -161,12 +161,8 @@ class RLPD:
         action, log_density = squash(mean, std, noise)
         chosen = jax.tree.map(lambda x: x[subset], state.target)
         value = jnp.min(chosen(batch.next_observation, action), axis=0)
-        if noise.ndim == 3:
-            best = jnp.argmax(value, axis=1, keepdims=True)
-            value = jnp.take_along_axis(value, best, 1)[:, 0]
-            log_density = jnp.take_along_axis(log_density, best, 1)[:, 0]
         alpha = self.alpha(state.temperature.params) if self.backup_entropy else 0.0
-        return jax.lax.stop_gradient(batch.reward + batch.continues * (value - alpha * log_density))
+        return jax.lax.stop_gradient(backup(batch, value, log_density, alpha))
 
     def improve_critics(self, state: State, batch: Transition, noise: Array, subset: Array) -> tuple[State, Metrics]:
         """One step of the critics along mean over members and rows of (Q_j(s, a) - y)^2, then of the targets."""

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from segue.agents.td3 import TD3
-from segue.nets import MLP, Critics
+from segue.nets import MLP, Critics, log_normal
 from segue.optim import Trained, descend, trained
 from segue.options import require, usual
 from segue.types import Array, Door, Key, Metrics, Spec, Transition, flat
@@ -116,11 +116,6 @@ def negative_bound(
     proposal = jnp.sum(log_normal(latent, mean[:, None], std[:, None]), axis=-1)
     samples = noise.shape[1]
     return jnp.log(float(samples)) - jax.nn.logsumexp(likelihood + prior - proposal, axis=1)
-
-
-def log_normal(x: Array, mean: Array | float, std: Array | float) -> Array:
-    """Log-density of a Gaussian, elementwise."""
-    return -0.5 * jnp.square((x - mean) / std) - jnp.log(std) - 0.5 * jnp.log(2.0 * jnp.pi)
 
 
 class State(NamedTuple):
