@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-# Before JAX is imported: tests measure semantics, not speed, and must not fill a user's compilation cache.
-os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
-# Most of the suite's time is compilation; without LLVM's optimisation it takes half as long.
+# Before JAX is imported.  Most of the suite's time is compilation: without LLVM's optimisation it takes half as long,
+# and what one test has compiled another reads.  The cache is this process's own (JAX does not write it atomically) and
+# not a user's.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="segue-tests-")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 
+atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest, so that they do not stand alone at the end."""
+    """Begin with the longest, so that they do not stand alone at the end; one worker makes what many tests look at."""
     items.sort(key=lambda item: "slow" not in item.keywords)
+    for item in items:
+        for expensive in ("reference", "whole"):
+            if expensive in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(expensive))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_programs_go() -> Iterator[None]:
+    """Keep a worker's memory small: it would hold gigabytes of programs at the end."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

@@ -27,10 +27,10 @@ RUN = ("run", "cal-ql", "pointmaze-umaze", *TINY)
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What subprocesses see: one compilation cache and one dataset for all of them."""
+    """What subprocesses see: one compilation cache and one dataset for all of them, and XLA's ordinary compiler."""
     folder = tmp_path_factory.mktemp("cache")
     return {
-        **{k: v for k, v in os.environ.items() if k != "SEGUE_DATA"},
+        **{k: v for k, v in os.environ.items() if k not in ("SEGUE_DATA", "XLA_FLAGS")},
         "JAX_ENABLE_COMPILATION_CACHE": "true",
         "JAX_COMPILATION_CACHE_DIR": str(folder / "xla"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

@@ -15,6 +15,7 @@ from segue.types import SegueError
 from tests.engine.test_run import DATA, TASK, finish, plan, same
 from tests.toys import SPEC, UNITS, Corridor
 
+pytestmark = pytest.mark.xdist_group("engine")  # they compile the same programs
 SEEDS = (0, 1)
 
 

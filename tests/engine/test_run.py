@@ -17,6 +17,7 @@ from segue.samplers import Mix, Union
 from segue.types import SegueError
 from tests.toys import HORIZON, UNITS, CorridorTask, corridor_data, small_cql
 
+pytestmark = pytest.mark.xdist_group("engine")  # they compile the same programs
 DATA = corridor_data()
 TASK = CorridorTask(DATA)
 
