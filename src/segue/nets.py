@@ -87,15 +87,15 @@ class MLP(eqx.Module):
             layers.append(Layer(*affine, *norm))
         return MLP(tuple(layers), norm_after)
 
-    def __call__(self, x: Array, dropout: float = 0.0, key: Key | None = None) -> Array:
+    def __call__(self, x: Array, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
         """Map (..., in) to (..., out); with a key, `dropout` is the share of hidden units that are left out."""
         return self.after_first(x @ self.layers[0].weight + self.layers[0].bias, dropout, key)
 
-    def after_first(self, x: Array, dropout: float = 0.0, key: Key | None = None) -> Array:
+    def after_first(self, x: Array, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
         """Finish the computation from the first layer's affine output (..., width)."""
         for n, (layer, following) in enumerate(itertools.pairwise(self.layers)):
             x = layer.normalise(jax.nn.relu(x)) if self.norm_after else jax.nn.relu(layer.normalise(x))
-            if dropout and key is not None:
+            if key is not None and (isinstance(dropout, jax.Array) or dropout > 0):
                 kept = jax.random.bernoulli(jax.random.fold_in(key, n), 1.0 - dropout, x.shape)
                 x = jnp.where(kept, x / (1.0 - dropout), 0.0)
             x = x @ following.weight + following.bias
@@ -215,7 +215,7 @@ class Gaussian(eqx.Module):
         network = MLP.create(key, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm)
         return Gaussian(network, jnp.zeros(action))
 
-    def mean(self, observation: Array, dropout: float = 0.0, key: Key | None = None) -> Array:
+    def mean(self, observation: Array, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
         """tanh of the network's output, (..., A)."""
         return jnp.tanh(self.network(observation, dropout, key))
 

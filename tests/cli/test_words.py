@@ -104,7 +104,7 @@ def test_settings_of_several_flags_are_all_kept(say) -> None:
     with pytest.raises(SegueError):
         gather_settings(["--set"])
     _, out, _ = say("explain", "cal-ql", "--set", "online.ticks=5", "--set", "offline.ticks=6")
-    assert out.count("command line") == 2
+    assert out.count("settings") == 2
 
 
 def test_explain_names_every_option_and_its_source(say) -> None:
@@ -119,7 +119,7 @@ def test_explain_names_every_option_and_its_source(say) -> None:
     shown = {cells[1]: cells[2:4] for cells in lines if len(cells) == 5}
     for path, entry in table.items():
         assert shown[path] == [str(entry["value"]), entry["source"]]
-    assert shown["online.updates"] == ["2", "command line"]
+    assert shown["online.updates"] == ["2", "settings"]
     assert shown["units.failure"][1] == "task"
     assert shown["units.scale"][1] == "preset pointmaze"
     json.dumps(table)

