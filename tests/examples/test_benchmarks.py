@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -13,8 +14,14 @@ import numpy as np
 import pytest
 
 from segue.agents import AGENTS
+from segue.recipes import find_recipe
+from segue.recipes.recipe import resolve
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+PHASES = [{"name": "offline", "ticks": 9, "updates": 1}, {"name": "online", "ticks": 2, "collect": 1, "updates": 1}]
+CARD = {"score": [0.0, 200.0], "dataset": {"episode_return": {"mean": 50.0}, "success_fraction": None}}
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +86,23 @@ def test_the_dataset_is_made_of_episodes() -> None:
     assert list(np.flatnonzero(rows["truncated"])) == [39]
     within = np.arange(60) % 20 != 19
     np.testing.assert_array_equal(rows["next_observation"][within], rows["observation"][1:][within[:-1]])
+
+
+def test_learning_suites_name_what_there_is_and_print_what_runs_hold(tmp_path: Path) -> None:
+    learning = importlib.import_module("learning")
+    for name, suite in learning.SUITES.items():
+        domain = {"adroit": "adroit-binary"}.get(name, name)
+        for task, recipe in itertools.product(suite.tasks, suite.recipes):
+            resolve(find_recipe(recipe), domain, task, dict(word.split("=") for word in suite.words(recipe)))
+
+    about = {"status": "finished", "seeds": [0, 1], "task": "t", "recipe": "r", "phases": PHASES, "task_card": CARD}
+    (tmp_path / "run.json").write_text(json.dumps(about))
+    rows = [
+        {"kind": "evaluation", "phase_index": p, "environment_step": s, "update": 9, "tick": t, "values": {"score": v}}
+        for p, t, s, v in ((0, 9, 0, [40.0, 60.0]), (1, 1, 1, [10.0, 30.0]), (1, 2, 2, [70.0, 90.0]))
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(r | {"seeds": [0, 1]}) + "\n" for r in rows))
+    assert learning.table([tmp_path]).splitlines()[-1] == (
+        "| t | r | 2 | 25.0 | 50.0 (40.0 to 60.0) | 20.0 (10.0 to 30.0) | 80.0 (70.0 to 90.0) | 80.0 (70.0 to 90.0) "
+        "| 0.575 |"
+    )

@@ -1,0 +1,162 @@
+"""The learning runs behind docs/results: every recipe on real tasks, under one budget for each table.
+
+    python benchmarks/learning.py pointmaze --out runs/learning
+    python benchmarks/learning.py hopper --out runs/learning --only iql td3-bc
+    python benchmarks/learning.py pointmaze --out runs/learning --table
+
+Each run is a `segue run` of its own; one that was stopped goes on, a finished one is kept, so the command may be
+repeated until all are done.  Then it prints the table, and `segue report OUT/SUITE/*` draws the curves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from segue.report.read import read_run
+from segue.report.statistics import Floats
+from segue.report.summary import Summary, quantity_of, summarise
+from segue.types import SegueError
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Recipes on tasks; settings for all, and for one recipe on top."""
+
+    tasks: tuple[str, ...]
+    recipes: tuple[str, ...]
+    settings: Mapping[str, object] = field(default_factory=dict)
+    own: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+    def words(self, recipe: str) -> list[str]:
+        """Settings of a recipe as words for `--set`."""
+        return [f"{name}={value}" for name, value in {**self.settings, **self.own.get(recipe, {})}.items()]
+
+
+_LOCOMOTION = Suite(
+    ("hopper-mixed", "hopper-medium", "halfcheetah-medium"),
+    ("td3-bc", "iql", "rebrac", "spot"),
+    {
+        "offline.ticks": 50_000,
+        "offline.evaluate_every": 10_000,
+        "online.ticks": 50_000,
+        "online.evaluate_every": 5_000,
+        "evaluation.episodes": 10,
+    },
+    {
+        # A quarter of the authors' batch: the whole would take four times as long.
+        "rebrac": {"offline.batch.offline": 256, "online.batch.offline": 128, "online.batch.online": 128},
+        "spot": {"density.ticks": 20_000},
+    },
+)
+SUITES = {
+    "pointmaze": Suite(
+        ("pointmaze-medium",),
+        ("cal-ql", "cql", "iql", "awac", "td3-bc", "rebrac", "spot", "pex", "wsrl", "rlpd", "sac", "td3"),
+    ),
+    "locomotion": _LOCOMOTION,
+    "adroit": Suite(
+        ("adroit-pen-binary", "adroit-door-binary"),
+        ("iql", "cal-ql", "wsrl", "rlpd"),
+        {"online.ticks": 20_000, "online.evaluate_every": 2_500, "evaluation.episodes": 10},
+    ),
+}
+
+
+def run(suite: Suite, recipe: str, task: str, folder: Path, seeds: int) -> int:
+    """Start or go on with one run; the exit code."""
+    if (folder / "run.json").exists():
+        if json.loads((folder / "run.json").read_text())["status"] == "finished":
+            return 0
+        words = ["resume", str(folder)]
+    else:
+        settings = suite.words(recipe)
+        words = ["run", recipe, task, "--seeds", str(seeds), "--out", str(folder)]
+        words += ["--set", *settings] if settings else []
+    print("$ segue", *words, flush=True)
+    return subprocess.run([sys.executable, "-m", "segue", *words]).returncode
+
+
+def table(folders: list[Path]) -> str:
+    """Markdown: one line a run; means over seeds, and the seeds' range."""
+    lines = [
+        "| task | recipe | seeds | dataset | at the switch | lowest after | end | last third | regret |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for folder in folders:
+        try:
+            done = read_run(folder)
+        except SegueError as error:
+            print(f"learning.py: {error}", file=sys.stderr)
+            continue
+        quantity = quantity_of([done])
+        said = summarise(done, quantity)
+        cells = [done.task, done.recipe, str(len(done.seeds)), dataset_mean(folder, quantity)]
+        cells += [spread(quantity, v) for v in (said.at_switch, said.lowest, said.final, last_third(said))]
+        regret = np.mean(said.regret) if np.isfinite(said.regret).all() else np.nan
+        unfinished = "" if done.status == "finished" else f" ({done.status})"
+        lines.append("| " + " | ".join([*cells, f"{regret:.3f}{unfinished}"]) + " |")
+    return "\n".join(lines)
+
+
+def spread(quantity: str, values: Floats) -> str:
+    """Mean over seeds, and the least and the largest."""
+    if not np.isfinite(values).all():
+        return "-"
+    factor, unit = (100.0, " %") if quantity == "success" else (1.0, "")
+    digits = 0 if quantity == "success" else 1
+    least, mean, largest = (factor * x for x in (values.min(), values.mean(), values.max()))
+    return f"{mean:.{digits}f}{unit} ({least:.{digits}f} to {largest:.{digits}f})"
+
+
+def last_third(said: Summary) -> Floats:
+    """Each seed's mean over the last third of its online evaluations."""
+    curve = said.run.evaluation
+    rows = curve.values[said.quantity][:, curve.online]
+    return rows[:, -max(rows.shape[1] // 3, 1) :].mean(axis=1) if rows.shape[1] else np.full(len(rows), np.nan)
+
+
+def dataset_mean(folder: Path, quantity: str) -> str:
+    """What the dataset's own episodes reached, in the quantity's notation; "-" without a dataset."""
+    card = json.loads((folder / "run.json").read_text())["task_card"]
+    data = card.get("dataset")
+    if not data:
+        return "-"
+    if quantity == "success":
+        share = data["success_fraction"]
+        return "-" if share is None else f"{100 * share:.0f} %"
+    mean = data["episode_return"]["mean"]
+    if quantity == "score":
+        low, high = card["score"]
+        return f"{100 * (mean - low) / (high - low):.1f}"
+    return f"{mean:.1f}"
+
+
+def main() -> None:
+    """Do all runs of a suite one after the other, then print its table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("suite", choices=SUITES)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", default=None, metavar="RECIPE")
+    parser.add_argument("--tasks", nargs="+", default=None, metavar="TASK")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--table", action="store_true", help="print the table of what is there and run nothing")
+    args = parser.parse_args()
+    suite: Suite = SUITES[args.suite]
+    wanted = [(t, r) for t in args.tasks or suite.tasks for r in args.only or suite.recipes]
+    folders = {(t, r): args.out / args.suite / f"{r}-{t}" for t, r in wanted}
+    failed = [] if args.table else [f for (t, r), f in folders.items() if run(suite, r, t, f, args.seeds)]
+    print(table([f for f in folders.values() if (f / "metrics.jsonl").exists()]))
+    if failed:
+        sys.exit(f"learning.py: did not finish: {', '.join(map(str, failed))}; the same command goes on")
+
+
+if __name__ == "__main__":
+    main()
