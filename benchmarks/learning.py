@@ -37,9 +37,11 @@ class Suite:
 
     def words(self, recipe: str) -> list[str]:
         """Settings of a recipe as words for `--set`."""
-        return [f"{name}={value}" for name, value in {**self.settings, **self.own.get(recipe, {})}.items()]
+        settings = {**self.settings, **self.own.get(recipe, {})}
+        return [f"{name}={value}".replace(" ", "") for name, value in settings.items()]
 
 
+_NARROW = {"agent.actor_hidden": (256, 256), "agent.critic_hidden": (256, 256)}
 _LOCOMOTION = Suite(
     ("hopper-mixed", "hopper-medium", "halfcheetah-medium"),
     ("td3-bc", "iql", "rebrac", "spot"),
@@ -66,6 +68,18 @@ SUITES = {
         ("adroit-pen-binary", "adroit-door-binary"),
         ("iql", "cal-ql", "wsrl", "rlpd"),
         {"online.ticks": 20_000, "online.evaluate_every": 2_500, "evaluation.episodes": 10},
+        # What a CPU allows: narrower networks, fewer critics and fewer updates a step than the published settings.
+        {
+            "cal-ql": {"offline.ticks": 20_000, "agent.samples": 4, **_NARROW},
+            "wsrl": {"agent.critics": 4, "agent.samples": 4, **_NARROW},
+            "rlpd": {
+                "agent.critics": 4,
+                "agent.critic_updates": 5,
+                "online.batch.offline": 640,
+                "online.batch.online": 640,
+                **_NARROW,
+            },
+        },
     ),
 }
 

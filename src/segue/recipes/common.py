@@ -34,6 +34,6 @@ _LARGE = {"online.ticks": 40_000, "online.evaluate_every": 2_000}
 def pointmaze(changes: Settings, offline: bool = True) -> dict[str, Settings]:
     """Return PointMaze's presets: shared sizes (without those of an offline phase for `offline=False`), and changes."""
     umaze = _LAPTOP | (_OFFLINE if offline else {}) | dict(changes)
-    medium = _MEDIUM | ({"offline.ticks": 5_000, "offline.evaluate_every": 1_000} if offline else {})
+    medium = _MEDIUM | ({"offline.ticks": 20_000, "offline.evaluate_every": 2_500} if offline else {})
     large = _LARGE | ({"offline.ticks": 20_000, "offline.evaluate_every": 4_000} if offline else {})
     return {"pointmaze": umaze, "pointmaze-medium": medium, "pointmaze-large": large}

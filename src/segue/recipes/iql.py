@@ -36,6 +36,13 @@ IQL_RECIPE = Recipe(
         "kitchen": {"agent.expectile": 0.7, "agent.inverse_temperature": 0.5, "agent.dropout": 0.1},
         "locomotion": _LOCOMOTION,
         "custom": SHORT | {"agent.expectile": 0.7, "agent.inverse_temperature": 3.0},
-        **pointmaze({"agent.actor_learning_rate": 1e-3, "agent.value_learning_rate": 1e-3, "online.batch.batch": 128}),
+        **pointmaze(
+            {
+                "agent.layer_norm": True,
+                "agent.actor_learning_rate": 1e-3,
+                "agent.value_learning_rate": 1e-3,
+                "online.batch.batch": 128,
+            }
+        ),
     },
 )

@@ -40,6 +40,7 @@ PEX_RECIPE = Recipe(
         "custom": SHORT | {"offline.actor_decay": 20_000},
         **pointmaze(
             {
+                "agent.layer_norm": True,
                 "agent.actor_learning_rate": 1e-3,
                 "agent.value_learning_rate": 1e-3,
                 "offline.actor_decay": 0,

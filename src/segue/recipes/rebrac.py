@@ -64,8 +64,9 @@ REBRAC_RECIPE = Recipe(
         "custom": SHORT | _weights(0.01, 0.01),
         **pointmaze(
             {
-                **_weights(0.1, 0.1),
-                "agent.actor_learning_rate": 1e-3,
+                **_weights(0.1, 0.01),
+                "agent.actor_learning_rate": 3e-4,
+                "agent.exploration_noise": 0.1,
                 "online.batch.offline": 64,
                 "online.batch.online": 64,
                 "agent.over": 6_000,

@@ -27,7 +27,7 @@ TD3_RECIPE = Recipe(
     Evaluation(20),
     {
         **_SPARSE,
-        **pointmaze({"agent.actor_learning_rate": 1e-3, "online.batch.online": 128, "warm-up.ticks": 500}, False),
+        **pointmaze({"agent.critic_layer_norm": True, "online.batch.online": 128, "warm-up.ticks": 500}, False),
     },
 )
 
@@ -44,6 +44,14 @@ TD3_BC_RECIPE = Recipe(
     {
         **_SPARSE,
         "custom": SHORT,
-        **pointmaze({"agent.actor_learning_rate": 1e-3, "online.batch.batch": 128, "units.standardise": False}),
+        **pointmaze(
+            {
+                "units.standardise": False,
+                "agent.critic_layer_norm": True,
+                "agent.policy_noise": 0.1,
+                "agent.q_weight": 1.0,
+                "online.batch.batch": 128,
+            }
+        ),
     },
 )
