@@ -31,9 +31,16 @@ _MEDIUM = {"online.ticks": 6_000, "online.evaluate_every": 500}
 _LARGE = {"online.ticks": 40_000, "online.evaluate_every": 2_000}
 
 
-def pointmaze(changes: Settings, offline: bool = True) -> dict[str, Settings]:
-    """Return PointMaze's presets: shared sizes (without those of an offline phase for `offline=False`), and changes."""
+def pointmaze(changes: Settings, offline: bool = True, medium: Settings | None = None) -> dict[str, Settings]:
+    """Return PointMaze's presets: shared sizes (without those of an offline phase for `offline=False`), and changes.
+
+    `medium` holds what differs in the medium maze alone.
+    """
     umaze = _LAPTOP | (_OFFLINE if offline else {}) | dict(changes)
-    medium = _MEDIUM | ({"offline.ticks": 20_000, "offline.evaluate_every": 2_500} if offline else {})
+    offline_updates = {"offline.ticks": 20_000, "offline.evaluate_every": 2_500} if offline else {}
     large = _LARGE | ({"offline.ticks": 20_000, "offline.evaluate_every": 4_000} if offline else {})
-    return {"pointmaze": umaze, "pointmaze-medium": medium, "pointmaze-large": large}
+    return {
+        "pointmaze": umaze,
+        "pointmaze-medium": _MEDIUM | offline_updates | dict(medium or {}),
+        "pointmaze-large": large,
+    }
