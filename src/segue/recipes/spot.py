@@ -56,9 +56,12 @@ SPOT_RECIPE = Recipe(
         "custom": SHORT | {"density.ticks": 5_000, "agent.weight": 0.1},
         **pointmaze(
             {
-                "agent.actor_learning_rate": 1e-3,
+                "agent.critic_layer_norm": True,
+                "agent.actor_learning_rate": 3e-4,
+                "agent.policy_noise": 0.1,
+                "agent.weight": 0.5,
                 "density.hidden": (128, 128),
-                "density.ticks": 2_000,
+                "density.ticks": 5_000,
                 "density.log_every": 100,
                 "density.batch.offline": 128,
                 "online.batch.batch": 128,
