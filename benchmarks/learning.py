@@ -1,7 +1,7 @@
 """The learning runs behind docs/results: every recipe on real tasks, under one budget for each table.
 
     python benchmarks/learning.py pointmaze --out runs/learning
-    python benchmarks/learning.py hopper --out runs/learning --only iql td3-bc
+    python benchmarks/learning.py locomotion --out runs/learning --tasks hopper-mixed --only iql td3-bc
     python benchmarks/learning.py pointmaze --out runs/learning --table
 
 Each run is a `segue run` of its own; one that was stopped goes on, a finished one is kept, so the command may be
@@ -42,28 +42,27 @@ class Suite:
 
 
 _NARROW = {"agent.actor_hidden": (256, 256), "agent.critic_hidden": (256, 256)}
-_LOCOMOTION = Suite(
-    ("hopper-mixed", "hopper-medium", "halfcheetah-medium"),
-    ("td3-bc", "iql", "rebrac", "spot"),
-    {
-        "offline.ticks": 50_000,
-        "offline.evaluate_every": 10_000,
-        "online.ticks": 50_000,
-        "online.evaluate_every": 5_000,
-        "evaluation.episodes": 10,
-    },
-    {
-        # A quarter of the authors' batch: the whole would take four times as long.
-        "rebrac": {"offline.batch.offline": 256, "online.batch.offline": 128, "online.batch.online": 128},
-        "spot": {"density.ticks": 20_000},
-    },
-)
 SUITES = {
+    "locomotion": Suite(
+        ("hopper-mixed", "hopper-medium", "halfcheetah-medium"),
+        ("td3-bc", "iql", "rebrac", "spot"),
+        {
+            "offline.ticks": 50_000,
+            "offline.evaluate_every": 10_000,
+            "online.ticks": 50_000,
+            "online.evaluate_every": 5_000,
+            "evaluation.episodes": 10,
+        },
+        {
+            # A quarter of the authors' batch: the whole would take four times as long.
+            "rebrac": {"offline.batch.offline": 256, "online.batch.offline": 128, "online.batch.online": 128},
+            "spot": {"density.ticks": 20_000},
+        },
+    ),
     "pointmaze": Suite(
         ("pointmaze-medium",),
         ("cal-ql", "cql", "iql", "awac", "td3-bc", "rebrac", "spot", "pex", "wsrl", "rlpd", "sac", "td3"),
     ),
-    "locomotion": _LOCOMOTION,
     "adroit": Suite(
         ("adroit-pen-binary", "adroit-door-binary"),
         ("iql", "cal-ql", "wsrl", "rlpd"),

@@ -69,7 +69,7 @@ def test_decayed_weight_is_the_agent_with_that_weight(name: str, option: str, ch
     agent = replace(small(name), **changes)
     fallen = Decay(agent, (option,), over=10, floor=0.25)
     start = agent.init(jax.random.key(0), SPEC)
-    for step, share in ((4, 0.5), (500, 0.25)):
+    for step, share in ((0, 0.9), (4, 0.5), (9, 0.25), (500, 0.25)):
         lighter = replace(agent, **{option: getattr(agent, option) * share})
         got, metrics = jax.jit(fallen.update)(start, batch(), jax.random.key(1), step)
         want, _ = jax.jit(lighter.update)(start, batch(), jax.random.key(1), step)

@@ -123,9 +123,8 @@ def _drop(summary: Summary) -> str:
             return f"The world has not been evaluated after the switch yet; {name} stood at {final}."
         return f"No offline part: nothing was handed over; {name} {ended} at {final}."
     value, depth, length = summary.dip
-    low = summary.lowest_mean
-    lowest = value - depth if depth else low
-    full = {"success": 1.0, "score": 100.0, "return": max(abs(value), abs(lowest))}[summary.quantity]
+    low = summary.lowest_mean if depth == 0 else value - depth
+    full = {"success": 1.0, "score": 100.0, "return": max(abs(value), abs(low))}[summary.quantity]
     if depth == 0:
         fell = value - low > SLIGHT * full and low < last
         later = f", fell to {show(summary.quantity, low)} later," if fell else ""
@@ -135,7 +134,7 @@ def _drop(summary: Summary) -> str:
     back = f"was back after {count(length)} environment steps" if length is not None else "did not come back"
     return (
         f"At the hand-over {name} {word} by {show_difference(summary.quantity, depth)}, from "
-        f"{show(summary.quantity, value)} to {show(summary.quantity, value - depth)}, and {back}; "
+        f"{show(summary.quantity, value)} to {show(summary.quantity, low)}, and {back}; "
         f"it {ended} at {final}."
     )
 
