@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -181,12 +182,16 @@ def resume(
 
 
 def _refuse_changed(folder: Path, described: Mapping[str, Any], decided: Resolved) -> None:
-    now, was = json.loads(json.dumps(manifest.plain(decided.table()))), described["config"]
-    changed = sorted(k for k in now.keys() | was.keys() if now.get(k) != was.get(k))
+    """Compare values only: a number that now comes from elsewhere is the same number."""
+    tables = json.loads(json.dumps(manifest.plain(decided.table()))), described["config"]
+    now, was = ({(path, json.dumps(row["value"])) for path, row in table.items()} for table in tables)
+    changed = sorted({path for path, _ in now ^ was})
     if changed:
+        other = described["segue"] != metadata.version("segue")
+        cure = f"resume with segue {described['segue']}" if other else "put the recipe's numbers back"
         raise SegueError(
             f"{folder}: this version's '{described['request']['recipe']}' differs from the run's in "
-            f"{', '.join(changed[:3])}; resume with segue {described['segue']}"
+            f"{', '.join(changed[:3])}; {cure}, or start a new run"
         )
 
 

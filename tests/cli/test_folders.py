@@ -86,10 +86,14 @@ def test_another_dataset(mistake, run_copy: Path) -> None:
 def test_another_version(mistake, run_copy: Path) -> None:
     described = json.loads((run_copy / "run.json").read_text())
     described["config"]["online.batch.online"]["value"] = 77
+    described["config"]["online.batch.visible"]["source"] = "elsewhere"  # the same number is no change
     edit(run_copy, **(described | {"segue": "0.0.1"}))
     err = mistake("resume", run_copy)
-    assert "online.batch.online" in err
+    assert "differs from the run's in online.batch.online; " in err
     assert "resume with segue 0.0.1" in err
+
+    edit(run_copy, **described)
+    assert "put the recipe's numbers back, or start a new run" in mistake("resume", run_copy)
 
 
 def test_a_read_only_folder(mistake, run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
