@@ -103,7 +103,7 @@ def take_metrics(carry: Carry) -> dict[str, np.ndarray]:
     return {k: np.where(count > 0, total / np.maximum(count, 1), np.nan) for k, (total, count) in sums.items()}
 
 
-def check_phase(phase: Phase, carry: Carry, n_offline: int) -> None:
+def check_phase(phase: Phase, carry: Carry, spec: Spec, n_offline: int) -> None:
     """Fail at the door: refuse a phase whose parts do not fit, naming both sides."""
     where = f"phase '{phase.name}'"
     if phase.ticks < 0 or phase.collect < 0 or phase.updates < 0 or phase.log_every < 1 or phase.evaluate_every < 0:
@@ -116,6 +116,7 @@ def check_phase(phase: Phase, carry: Carry, n_offline: int) -> None:
     if phase.updates and phase.ticks:
         ready = 0 if phase.overlap else phase.collect
         refusal = phase.batch.refuse(n_offline, int(carry.online.written.min()) + ready, int(carry.online.closed.min()))
+        refusal = refusal or phase.augment.refuse(phase, carry.slots, spec, n_offline)
         if refusal:
             raise SegueError(f"{where}: {refusal}")
 

@@ -170,7 +170,7 @@ def _shapes(carry: Carry, plan: Plan, spec: Spec, n_offline: int) -> dict[str, S
         phase = plan(carry.history[:index])
         assert phase is not None
         states = {name: learning_of(slot) for name, slot in slots.items()}
-        learning = jax.eval_shape(entering(phase, index, spec, dict(slots)), keys, states, offline, online)
+        learning = jax.eval_shape(entering(phase, index, spec, Units(), dict(slots)), keys, states, offline, online)
         slots[phase.slot] = slot_of(phase, Units(), learning)  # the units are read from the checkpoint
     return slots
 

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from segue import experiment
 from segue.agents import AGENTS, title
+from segue.augment import AUGMENTATIONS, Nothing, parts
 from segue.data import cache_folder
 from segue.experiment import Request
 from segue.guards import Interrupted
@@ -33,6 +34,7 @@ RecipeName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RECIPE")
 TaskName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
 Folder = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FOLDER")]]
 Folders = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER ...")]]
+ListName = tyro.conf.Positional[Literal["all", "recipes", "tasks", "agents", "augmentations", "rules"]]
 Rules = Annotated[tuple[str, ...], tyro.conf.arg(metavar="RULE ...")]
 Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")]
 COMMANDS = ("run", "resume", "report", "list", "explain")
@@ -55,7 +57,7 @@ def run_command(
     """Run a recipe on a task: pre-train, hand over, fine-tune, report.
 
     Args:
-        recipe: One of `segue list recipes`.
+        recipe: One of `segue list recipes`, or several parts: cal-ql+sera (see `segue list augmentations`).
         task: One of `segue list tasks`, or hdf5:PATH, minari:DATASET, gym:ID.
         seeds: How many (8: seeds 0 to 7), or which ones (3,5,9; one alone: 5,); all learn side by side.
         settings: Options to change, for example online.utd_ratio=2 agent.gap=0.4; `segue explain` shows all.
@@ -104,11 +106,11 @@ def report_command(runs: Folders, /, out: Path | None = None) -> None:
 
 
 @app.command(name="list")
-def list_command(what: tyro.conf.Positional[Literal["all", "recipes", "tasks", "agents", "rules"]] = "all", /) -> None:
+def list_command(what: ListName = "all", /) -> None:
     """Show what there is.
 
     Args:
-        what: recipes, tasks, agents or rules.
+        what: recipes, tasks, agents, augmentations or rules.
     """
     console = wide_console()
     if what in ("all", "recipes"):
@@ -129,6 +131,11 @@ def list_command(what: tyro.conf.Positional[Literal["all", "recipes", "tasks", "
         table = Table("agent", "kind", "paper", "tested against", title="Agents", title_justify="left")
         for name, entry in AGENTS.items():
             table.add_row(name, entry.kind, entry.paper, entry.parity)
+        console.print(table)
+    if what in ("all", "augmentations"):
+        table = Table("augmentation", "where", "paper", "tested against", title="Augmentations", title_justify="left")
+        for name, bonus in AUGMENTATIONS.items():
+            table.add_row(f"RECIPE+{name}", bonus.when, bonus.paper, bonus.parity)
         console.print(table)
     if what in ("all", "rules"):
         table = Table("rule", "what it does at the switch", title="Hand-over rules", title_justify="left")
@@ -167,9 +174,10 @@ def show_phases(decided: Resolved) -> None:
     for column in ("phase", "learner", "slot", "ticks", "a tick", "batch", "rewards"):
         table.add_column(column, overflow="fold")
     for p in recipe.phases:
-        parts = [f"{n} {unit}{'s' * (n != 1)}" for n, unit in ((p.collect, "step"), (p.updates, "update")) if n]
-        rewards = type(p.augment).__name__ if type(p.augment).__name__ != "Nothing" else "as they are"
-        tick = ", ".join(parts) or "nothing"
+        clocks = [f"{n} {unit}{'s' * (n != 1)}" for n, unit in ((p.collect, "step"), (p.updates, "update")) if n]
+        bonuses = [type(part).__name__ for part in parts(p.augment) if not isinstance(part, Nothing)]
+        rewards = " + ".join(["as they are", *bonuses]) if bonuses else "as they are"
+        tick = ", ".join(clocks) or "nothing"
         table.add_row(p.name, title(p.learner), p.slot, f"{p.ticks:,}", tick, str(p.batch), rewards)
     wide_console().print(table)
     print(f"learner's units: {recipe.units}")

@@ -89,7 +89,7 @@ class _Offline:
 def enter(carry: Carry, phase: Phase, index: int, spec: Spec, units: Units, offline: Replay) -> None:
     """Take all seeds through a phase's door."""
     states = {name: learning_of(slot) for name, slot in carry.slots.items()}
-    program = jax.jit(programs.entering(phase, index, spec, carry.slots))
+    program = jax.jit(programs.entering(phase, index, spec, units, carry.slots))
     learning = program(keys_of(carry.seeds, DOOR), states, offline, carry.online)
     carry.slots = carry.slots | {phase.slot: slot_of(phase, units, learning)}
     carry.entered, carry.tick, carry.sums = True, 0, {}
@@ -106,7 +106,7 @@ class _Running:
         if units != carry.units and carry.ledger.count:
             carry.online = replay.with_returns(carry.online, carry.ledger, units)
         carry.units = units
-        check_phase(phase, carry, 0 if source.data is None else len(source.data))
+        check_phase(phase, carry, task.spec, 0 if source.data is None else len(source.data))
         if phase.collect and carry.fleet is None:
             carry.fleet = Fleet(task.world, carry.seeds)
         self.resumed = carry.entered

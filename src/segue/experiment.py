@@ -85,7 +85,7 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
     carry = new_carry(request.seeds, task.spec, 1)
     steps = 0
     for phase in recipe.phases:
-        check_phase(phase, carry, 0 if data is None else len(data))
+        check_phase(phase, carry, task.spec, 0 if data is None else len(data))
         carry.slots[phase.slot] = Slot(phase.learner, (), phase.units or recipe.units)
         steps += phase.ticks * phase.collect
         most = jnp.full(len(request.seeds), min(steps, 1), jnp.int32)

@@ -106,7 +106,7 @@ def one_update(
         learning.sampler, k_sample, View(offline, jnp.int32(0), 0.0), View(online, world, 1.0)
     )
     augment_state, batch, augmented = augment.relabel(
-        learning.augment, rows.transition(units), k_augment, learning.learner
+        learning.augment, rows.transition(units), k_augment, Slot(learner, learning.learner, units)
     )
     state, learned = learner.update(learning.learner, batch, k_update, step)
     return Learning(state, sampler_state, augment_state), sampled | augmented | learned
@@ -129,7 +129,7 @@ def act_at_random(size: int, keys: Array, step: Array) -> Array:
     return jax.vmap(draw)(keys)
 
 
-def entering(phase: Phase, index: int, spec: Spec, slots: dict[str, Slot]) -> Callable[..., Learning]:
+def entering(phase: Phase, index: int, spec: Spec, units: Units, slots: dict[str, Slot]) -> Callable[..., Learning]:
     """Return the program of a phase's door: (keys, slots' states, offline, online) -> what its slot holds."""
 
     def doors(keys: Array, states: dict[str, Learning], offline: Replay, online: Replay) -> Learning:
@@ -139,7 +139,7 @@ def entering(phase: Phase, index: int, spec: Spec, slots: dict[str, Slot]) -> Ca
                 name: slots[name]._replace(state=s.learner, batch_state=s.sampler, augment_state=s.augment)
                 for name, s in states.items()
             }
-            door = Door(spec, here, View(offline, jnp.int32(0), 0.0), View(online, world, 1.0))
+            door = Door(spec, here, View(offline, jnp.int32(0), 0.0), View(online, world, 1.0), units, phase.slot)
             old = here.get(phase.slot) if phase.enter is None else None
             same_batch = old is not None and old.batch == phase.batch
             same_augment = old is not None and old.augment == phase.augment

@@ -79,6 +79,8 @@ class Door(NamedTuple):
     slots: Mapping[str, Slot]
     offline: Any  # replay.View of the dataset
     online: Any  # replay.View of the seed's own experience
+    units: Any  # units.Units of the phase
+    slot: str  # the one that the phase trains
 
 
 @runtime_checkable
@@ -126,12 +128,19 @@ class Sampler(Protocol):
 class Augmentation(Protocol):
     """Rewrites the rewards of a batch between replay and learner; may have its own learned state."""
 
+    def refuse(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+        """Return why a phase (`phases.Phase`) cannot have it, or None.
+
+        `slots` are those that stand at the phase's door, `offline` is the number of logged rows.
+        """
+        ...
+
     def init(self, key: Key, door: Door) -> State:
         """Return the augmentation's state at a phase's door (SERA copies a critic from the door's slots)."""
         ...
 
-    def relabel(self, state: State, batch: Transition, key: Key, learner: State) -> tuple[State, Transition, Metrics]:
-        """Learn from a batch and rewrite it.  `learner` is the current state of the learner that will see the batch."""
+    def relabel(self, state: State, batch: Transition, key: Key, slot: Slot) -> tuple[State, Transition, Metrics]:
+        """Learn from a batch and rewrite it.  `slot` is the learner that will see the batch, as it stands now."""
         ...
 
 

@@ -104,7 +104,7 @@ def test_decay_reaches_into_parts_and_refuses_what_does_not_decay() -> None:
 def test_refresh_keeps_networks_and_renews_moments() -> None:
     agent = small("IQL")
     old, new = updates(agent, 2)[-1], agent.init(jax.random.key(9), SPEC)
-    got = refresh()(Door(SPEC, {"agent": Slot(agent, old, Units())}, None, None), new)
+    got = refresh()(Door(SPEC, {"agent": Slot(agent, old, Units())}, None, None, Units(), "agent"), new)
     assert equal((got.actor.params, got.critic.params, got.target), (old.actor.params, old.critic.params, old.target))
     assert equal((got.actor.optimiser, got.value.optimiser), (new.actor.optimiser, new.value.optimiser))
 

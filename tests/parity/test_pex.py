@@ -198,7 +198,9 @@ def test_expand() -> None:
     offline = jax.jit(learner.init, static_argnums=1)(jax.random.key(1), SPEC)
     offline = jax.tree.map(lambda x: x + 1, offline)._replace(target=jax.tree.map(lambda x: 0.5 * x, offline.target))
     fresh = INIT(jax.random.key(2), SPEC)
-    state = expand("offline")(Door(SPEC, {"offline": Slot(learner, offline, Units())}, None, None), fresh)
+    state = expand("offline")(
+        Door(SPEC, {"offline": Slot(learner, offline, Units())}, None, None, Units(), "agent"), fresh
+    )
 
     equal(state.old, offline.actor.params)
     equal(state.critic.params, offline.critic.params)

@@ -129,13 +129,13 @@ def test_the_switch_keeps_networks_moments_and_the_value_of_the_temperature() ->
     offline = CQL(base).init(KEY, SPEC)
     agent = wsrl()
     fresh = agent.init(jax.random.key(7), SPEC)
-    got = from_sac()(Door(SPEC, {"agent": Slot(CQL(base), offline, Units())}, None, None), fresh)
+    got = from_sac()(Door(SPEC, {"agent": Slot(CQL(base), offline, Units())}, None, None, Units(), "agent"), fresh)
     assert equal((got.actor, got.critic, got.target), (offline.actor, offline.critic, offline.target))
     assert float(agent.alpha(got.temperature.params)) == pytest.approx(0.3)
     assert jax.tree.structure(got) == jax.tree.structure(fresh)
     other = replace(agent, critics=3).init(KEY, SPEC)
     with pytest.raises(SegueError, match="give both the same"):
-        from_sac()(Door(SPEC, {"agent": Slot(CQL(base), offline, Units())}, None, None), other)
+        from_sac()(Door(SPEC, {"agent": Slot(CQL(base), offline, Units())}, None, None, Units(), "agent"), other)
 
 
 def test_a_subset_of_all_critics_is_all_critics() -> None:

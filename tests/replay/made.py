@@ -66,7 +66,7 @@ def own(
 
 def door(offline: View, online: View) -> Door:
     """A phase's door."""
-    return Door(SPEC, {}, offline, online)
+    return Door(SPEC, {}, offline, online, Units(), "agent")
 
 
 @partial(jax.jit, static_argnums=0)

@@ -1,1 +1,60 @@
-"""Reward augmentations: they rewrite copies of rewards between replay and learner."""
+"""Reward augmentations: they rewrite copies of rewards between replay and learner.  The table of those with a name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+from segue.augment.bonus import Both, parts
+from segue.augment.nothing import Nothing
+from segue.augment.rnd import RND, textbook
+from segue.augment.sera import SERA
+from segue.augment.vcse import VCSE, StateEntropy
+from segue.types import Augmentation
+
+__all__ = ["AUGMENTATIONS", "RND", "SERA", "VCSE", "Both", "Nothing", "StateEntropy", "parts", "textbook"]
+
+
+class Entry(NamedTuple):
+    """An augmentation as `segue list` shows it, and as a recipe's name adds it: `cal-ql+sera`."""
+
+    augmentation: Augmentation
+    when: Literal["online", "always"]
+    """Whether the phases that only learn from the dataset have it too."""
+    paper: str
+    parity: str
+    """What its numbers are tested against."""
+    presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    """Options by a task's domain or name."""
+    from_scratch: Augmentation | None = None
+    """What stands instead of it where nothing is trained before it, so that there is no critic to copy."""
+
+
+AUGMENTATIONS: dict[str, Entry] = {
+    "sera": Entry(
+        SERA(),
+        "online",
+        "Zhang et al. 2023, SERA (later QCSE), arXiv 2310.19805",
+        "the spec's reading of the paper, by hand; its estimator against VCSE's program",
+        {
+            "antmaze": {"neighbours": 25},
+            **{f"hopper-{kind}": {"neighbours": 10} for kind in ("medium", "mixed", "expert")},
+        },
+        SERA(q_source="current", scale="dimension"),
+    ),
+    "vcse": Entry(
+        VCSE(), "online", "Kim et al. 2023, VCSE, arXiv 2305.19476", "estimator and rewards of the official program"
+    ),
+    "state-entropy": Entry(
+        StateEntropy(), "online", "state entropy as VCSE's program has it", "bonus of the official program"
+    ),
+    "rnd": Entry(
+        RND(),
+        "always",
+        "Burda et al. 2018, RND, arXiv 1810.12894, as in OOO, arXiv 2310.08558",
+        "three steps of OOO's programs, two variants",
+        {"adroit-binary": {"weight": 0.5}, "adroit": {"weight": 0.5}},
+    ),
+    "rnd-textbook": Entry(textbook(), "always", "Burda et al. 2018, RND, arXiv 1810.12894", "unit checks by hand"),
+}

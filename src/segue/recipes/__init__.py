@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from segue.options import unknown
 from segue.recipes.awac import AWAC_RECIPE
 from segue.recipes.cal_ql import CAL_QL, CQL_RECIPE
+from segue.recipes.compose import augmented, compose
 from segue.recipes.iql import IQL_RECIPE
 from segue.recipes.pex import PEX_RECIPE
 from segue.recipes.rebrac import REBRAC_RECIPE
@@ -33,11 +33,12 @@ RECIPES: dict[str, Recipe] = {
     )
 }
 
-__all__ = ["RECIPES", "Evaluation", "Recipe", "Resolved", "find_recipe", "resolve"]
+__all__ = ["RECIPES", "Evaluation", "Recipe", "Resolved", "augmented", "compose", "find_recipe", "resolve"]
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return a recipe by name; `SegueError` suggests the nearest one."""
-    if name not in RECIPES:
-        unknown(f"recipe {name}", name, RECIPES)
-    return RECIPES[name]
+    """Return a recipe by name, or one that is composed of others ("cal-ql+sera", see `compose`).
+
+    Raises `SegueError`, which suggests the nearest name.
+    """
+    return RECIPES[name] if name in RECIPES else compose(name, RECIPES)

@@ -1,0 +1,87 @@
+"""How a bonus is paid and measured, and how two augmentations are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from segue.types import Array, Augmentation, Door, Key, Metrics, Slot, Spec, State, Transition
+
+
+class Moments(NamedTuple):
+    """Running mean, variance and number of rows; they start at 0, 1 and 1e-4."""
+
+    mean: Array
+    variance: Array
+    rows: Array
+
+    def take(self, x: Array) -> Moments:
+        """Join the moments of a batch (B, ...), population variance (the parallel rule of Chan et al.)."""
+        new, mean, variance = x.shape[0], jnp.mean(x, axis=0), jnp.var(x, axis=0)
+        rows, difference = self.rows + new, mean - self.mean
+        squares = self.variance * self.rows + variance * new + difference**2 * self.rows * new / rows
+        return Moments(self.mean + difference * new / rows, squares / rows, rows)
+
+
+def no_moments(shape: tuple[int, ...]) -> Moments:
+    """Return the moments of nothing yet."""
+    return Moments(jnp.zeros(shape), jnp.ones(shape), jnp.asarray(1e-4, float))
+
+
+def paid(batch: Transition, bonus: Array, name: str) -> tuple[Transition, Metrics]:
+    """Add bonuses (B,) to a batch's rewards, and say how large they are.
+
+    Metrics: the mean, the standard deviation over the batch, and the share |bonus| / (|bonus| + |reward|) of means.
+    """
+    bonus = jax.lax.stop_gradient(bonus)
+    size, other = jnp.mean(jnp.abs(bonus)), jnp.mean(jnp.abs(batch.reward))
+    metrics = {
+        f"{name}_bonus": jnp.mean(bonus),
+        f"{name}_bonus_spread": jnp.std(bonus),
+        f"{name}_bonus_share": size / jnp.maximum(size + other, jnp.finfo(bonus.dtype).tiny),
+    }
+    return batch._replace(reward=batch.reward + bonus), metrics
+
+
+@dataclass(frozen=True)
+class Both:
+    """Two augmentations on the same batch: each sees the true rewards, and both bonuses are paid."""
+
+    first: Augmentation
+    second: Augmentation
+
+    def refuse(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+        """Return why a phase cannot have one of the two."""
+        return self.first.refuse(phase, slots, spec, offline) or self.second.refuse(phase, slots, spec, offline)
+
+    def init(self, key: Key, door: Door) -> State:
+        """Their states; one that the slot has learned with before goes on."""
+        before = door.slots.get(door.slot)
+        known = [] if before is None or before.augment is None else learned(before.augment, before.augment_state)
+        state = lambda part, k: next((s for a, s in known if a == part), None) or part.init(k, door)  # noqa: E731
+        return tuple(state(part, k) for part, k in zip((self.first, self.second), jax.random.split(key)))
+
+    def relabel(self, state: State, batch: Transition, key: Key, slot: Slot) -> tuple[Any, Transition, Metrics]:
+        """Let both rewrite the batch and add what they changed."""
+        k_first, k_second = jax.random.split(key)
+        first, one, metrics = self.first.relabel(state[0], batch, k_first, slot)
+        second, two, more = self.second.relabel(state[1], batch, k_second, slot)
+        reward = one.reward + (two.reward - batch.reward)
+        mc_return = one.mc_return + (two.mc_return - batch.mc_return)
+        return (first, second), batch._replace(reward=reward, mc_return=mc_return), metrics | more
+
+
+def learned(augment: Augmentation, state: State) -> list[tuple[Augmentation, State]]:
+    """Augmentations that are joined in one, each with its state."""
+    if not isinstance(augment, Both):
+        return [(augment, state)]
+    return [*learned(augment.first, state[0]), *learned(augment.second, state[1])]
+
+
+def parts(augment: Augmentation) -> list[Augmentation]:
+    """Augmentations that are joined in one."""
+    return [*parts(augment.first), *parts(augment.second)] if isinstance(augment, Both) else [augment]

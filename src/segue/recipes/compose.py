@@ -1,0 +1,111 @@
+"""Recipes out of recipes: `cal-ql+sera` is Cal-QL with SERA's bonus, by name on the command line and in Python.
+
+    expression := term { "+" augmentation }        term := recipe | system "(" expression ")"
+
+A composition is a recipe like any other: its phases can be looked at with `segue explain`, its options set by path, its
+runs resumed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from segue.augment import AUGMENTATIONS, Both, Nothing, parts
+from segue.options import unknown
+from segue.phases import Phase
+from segue.recipes.recipe import Recipe
+from segue.rules import at_switch
+from segue.types import Agent, SegueError
+
+_TOKEN = re.compile(r"\s*([A-Za-z0-9_.-]+|[()+])")
+
+
+def compose(expression: str, recipes: Mapping[str, Recipe]) -> Recipe:
+    """Return the recipe that an expression names; `SegueError` says which part of it is not known or does not fit."""
+    words: list[str] = []
+    place = 0
+    while place < len(expression):
+        match = _TOKEN.match(expression, place)
+        if match is None:
+            raise SegueError(f"recipe {expression}: '{expression[place]}' has no meaning here; write cal-ql+sera")
+        words.append(match[1])
+        place = match.end()
+    composed, rest = _expression(words, expression, recipes)
+    if rest:
+        raise SegueError(f"recipe {expression}: there is a '{rest[0]}' too many; write cal-ql+sera")
+    return replace(composed, name="".join(words))
+
+
+def _expression(words: list[str], shown: str, recipes: Mapping[str, Recipe]) -> tuple[Recipe, list[str]]:
+    recipe, words = _term(words, shown, recipes)
+    while words and words[0] == "+":
+        name, words = _word(words[1:], shown, "an augmentation")
+        if name not in AUGMENTATIONS:
+            unknown(f"recipe {shown}", name, AUGMENTATIONS)
+        recipe = augmented(recipe, name)
+    return recipe, words
+
+
+def _term(words: list[str], shown: str, recipes: Mapping[str, Recipe]) -> tuple[Recipe, list[str]]:
+    name, words = _word(words, shown, "a recipe")
+    if name not in recipes:
+        unknown(f"recipe {shown}", name, recipes)
+    return recipes[name], words
+
+
+def _word(words: list[str], shown: str, what: str) -> tuple[str, list[str]]:
+    if not words or words[0] in "()+":
+        found = f"not '{words[0]}'" if words else "not the end"
+        raise SegueError(f"recipe {shown}: {what} must stand here, {found}; write cal-ql+sera")
+    return words[0], words[1:]
+
+
+def augmented(recipe: Recipe, name: str) -> Recipe:
+    """Return a recipe whose fine-tuning agent learns with an augmentation of the table, and its presets.
+
+    The augmentation acts where the agent that fine-tunes learns online, or wherever it learns (`Entry.when`).  What
+    else a recipe trains (a density, a policy for the end that must see true rewards) is left as it is.
+    """
+    entry = AUGMENTATIONS[name]
+    switch = recipe.phases[at_switch(recipe.phases, f"recipe {recipe.name}+{name}")]
+    paid, moved = [], {}
+    phases: list[Phase] = []
+    for phase in recipe.phases:
+        here = phase.slot == switch.slot and phase.updates and isinstance(phase.learner, Agent)
+        if here and (entry.when == "always" or phase.collect):
+            if type(entry.augmentation) in map(type, parts(phase.augment)):
+                raise SegueError(
+                    f"recipe {recipe.name}+{name}: phase '{phase.name}' has that bonus already; add it once"
+                )
+            before = [p for p in phases if p.slot == phase.slot and p.updates and isinstance(p.learner, Agent)]
+            new = entry.augmentation if before or entry.from_scratch is None else entry.from_scratch
+            alone = isinstance(phase.augment, Nothing)
+            paid.append(f"{phase.name}.augment.{'' if alone else 'second.'}")
+            if not alone:
+                moved[f"{phase.name}.augment."] = f"{phase.name}.augment.first."
+            phase = replace(phase, augment=new if alone else Both(phase.augment, new))
+        phases.append(phase)
+    presets = {
+        key: {_moved(path, moved): value for path, value in preset.items()} for key, preset in recipe.presets.items()
+    }
+    for key, options in entry.presets.items():
+        own = {f"{way}{option}": value for way in paid for option, value in options.items()}
+        presets[key] = presets.get(key, {}) | own
+    return replace(
+        recipe,
+        name=f"{recipe.name}+{name}",
+        paper=f"{recipe.paper}; {entry.paper}",
+        aim=f"what {name} adds to {recipe.name}",
+        phases=tuple(phases),
+        presets=presets,
+    )
+
+
+def _moved(path: str, moved: Mapping[str, str]) -> str:
+    """A preset's path to an augmentation that has become the first of two."""
+    for old, new in moved.items():
+        if path.startswith(old):
+            return new + path.removeprefix(old)
+    return path
