@@ -23,7 +23,7 @@ from segue.data import cache_folder
 from segue.experiment import Request
 from segue.guards import Interrupted
 from segue.options import gather_settings, split_settings, unknown
-from segue.recipes import RECIPES, Resolved, find_recipe
+from segue.recipes import RECIPES, SYSTEMS, Resolved, find_recipe
 from segue.report import write_report
 from segue.rules import RULES, usage, words_of
 from segue.tasks import find_task, task_names
@@ -117,6 +117,8 @@ def list_command(what: ListName = "all", /) -> None:
         table = Table("recipe", "paper", "aims at", title="Recipes", title_justify="left")
         for r in RECIPES.values():
             table.add_row(r.name, r.paper, r.aim)
+        for name, system in SYSTEMS.items():
+            table.add_row(f"{name}(RECIPE)", system.paper, f"goes around a recipe: {system.example}")
         console.print(table)
     if what in ("all", "tasks"):
         table = Table("task", "needs", title="Tasks", title_justify="left")

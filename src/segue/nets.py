@@ -8,9 +8,9 @@ the first layer of an observation once for all actions that share it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -218,6 +218,15 @@ class Gaussian(eqx.Module):
     def mean(self, observation: Array, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
         """tanh of the network's output, (..., A)."""
         return jnp.tanh(self.network(observation, dropout, key))
+
+
+Judge = Callable[[Any], Any]
+"""What an actor climbs, given its critics: the critics themselves, or something that is called as they are."""
+
+
+def itself(critics: Any) -> Any:
+    """Let the actor climb its own critics."""
+    return critics
 
 
 def log_normal(x: Array, mean: Array | float, std: Array | float) -> Array:

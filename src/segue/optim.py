@@ -51,6 +51,12 @@ def descend(
     return Trained(optax.apply_updates(network.params, steps), optimiser)
 
 
+def renewed(state: T, fresh: T) -> T:
+    """What a state's networks have learned, with the optimisers of a fresh one; the structures must be the same."""
+    renew = lambda old, new: old._replace(optimiser=new.optimiser) if isinstance(old, Trained) else old  # noqa: E731
+    return jax.tree.map(renew, state, fresh, is_leaf=lambda x: isinstance(x, Trained))
+
+
 def mean_over_blocks(function: Callable[[Any], T], rows: Any, count: int) -> T:
     """Mean of `function` over `count` equal blocks of rows (leading axes B), computed one after the other."""
     if count == 1:

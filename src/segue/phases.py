@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
-
 from segue.augment.nothing import Nothing
-from segue.optim import Trained
+from segue.optim import renewed
 from segue.options import option
 from segue.samplers import Mix
-from segue.types import Augmentation, Door, Learner, Sampler, State
+from segue.types import Augmentation, Door, Learner, Sampler, SegueError, State
 from segue.units import Units
 
 RANDOM = "random"
@@ -76,5 +74,12 @@ class refresh:
 
     def __call__(self, door: Door, state: State) -> Any:
         """Return the slot's state with the moments of the fresh one; the structures must be the same."""
-        renew = lambda old, new: old._replace(optimiser=new.optimiser) if isinstance(old, Trained) else old  # noqa: E731
-        return jax.tree.map(renew, door.slots[self.slot].state, state, is_leaf=lambda x: isinstance(x, Trained))
+        return renewed(door.slots[self.slot].state, state)
+
+
+def at_switch(phases: Sequence[Phase], who: str) -> int:
+    """Index of the phase that fine-tunes; `SegueError` where no phase learns while the world moves."""
+    for index, phase in enumerate(phases):
+        if phase.collect and phase.updates:
+            return index
+    raise SegueError(f"{who}: no phase of this recipe learns while it collects, so there is no switch to change")

@@ -92,13 +92,12 @@ class Balanced:
         state = self.enter(state, room(offline), online)
         logged = uniform(k_offline, offline, self.density_batch, False)
         own = uniform(k_online, online, self.density_batch, closed)
-        (loss, scale), gradient = jax.value_and_grad(self.loss, has_aux=True)(state.density.params, logged, own)
-        density = descend(state.density, self.learning_rate, gradient)
+        density, loss, scale = self.learn(state.density, logged, own)
 
         leaves = sumtree.draw(state.tree, k_rows, self.batch)
         rows = rows_at(offline, online, leaves)
         ratio = self.ratio(density.params, rows)
-        priority = jnp.clip(ratio ** (1.0 / self.temperature) / (scale + 1e-10), self.low, self.high)
+        priority = self.priority(ratio, scale)
 
         _, size = online.span(closed)
         learned = lambda new, old: jnp.where(size > 0, new, old)  # noqa: E731
@@ -126,6 +125,15 @@ class Balanced:
         most = lambda count: jnp.full(count.shape, state.highest)  # noqa: E731
         tree = sumtree.write_ring(tree, first, capacity, jnp.maximum(state.entered, oldest), stop, most)
         return state._replace(tree=tree, written=written, entered=jnp.maximum(state.entered, stop))
+
+    def learn(self, density: Trained, logged: Rows, own: Rows) -> tuple[Trained, Array, Array]:
+        """One step of the density; its loss, and mean w^(1/T) of the logged rows before the step."""
+        (loss, scale), gradient = jax.value_and_grad(self.loss, has_aux=True)(density.params, logged, own)
+        return descend(density, self.learning_rate, gradient), loss, scale
+
+    def priority(self, ratio: Array, scale: Array) -> Array:
+        """Priorities (B,) of rows with density ratios (B,)."""
+        return jnp.clip(ratio ** (1.0 / self.temperature) / (scale + 1e-10), self.low, self.high)
 
     def ratio(self, network: MLP, rows: Rows) -> Array:
         """w(s, a) of rows, (B,)."""

@@ -16,21 +16,13 @@ from typing import Any, Literal, get_type_hints
 
 from segue.agents.around import Decay, FreezeActor
 from segue.options import parse, require, unknown
-from segue.phases import RANDOM, Phase, refresh
+from segue.phases import RANDOM, Phase, at_switch, refresh
 from segue.samplers import Mix, Retain, Union
 from segue.types import Sampler, SegueError
 from segue.units import Units
 
 Phases = tuple[Phase, ...]
 Rule = Callable[[Phases, Units], Phases]
-
-
-def at_switch(phases: Phases, who: str) -> int:
-    """Index of the phase that fine-tunes; `SegueError` where no phase learns while the world moves."""
-    for index, phase in enumerate(phases):
-        if phase.collect and phase.updates:
-            return index
-    raise SegueError(f"{who}: no phase of this recipe learns while it collects, so there is no switch to change")
 
 
 def changed(phases: Phases, index: int, **fields: Any) -> Phases:

@@ -206,10 +206,16 @@ def test_the_numbers_of_a_bonus() -> None:
         ("cal-ql sera", "there is a 'sera' too many"),
         ("cal-ql+sera+sera", "has that bonus already"),
         ("cal-ql*2", "'*' has no meaning here"),
+        ("opt", "opt goes around a recipe; write opt(td3-bc)"),
+        ("opz(spot)", "did you mean 'opt'"),
+        ("opt(spot", "a ')' is missing"),
+        ("opt(rlpd)", "the actor of RLPD cannot climb other critics than its own"),
+        ("opt(opt(spot))", "the actor of OPT cannot climb other critics than its own"),
+        ("opt(td3)", "its fine-tuning has no offline phase before it"),
     ],
 )
 def test_compositions_that_are_none(recipe: str, says: str) -> None:
-    with pytest.raises(SegueError, match="recipe") as error:
+    with pytest.raises(SegueError, match=r"recipe|opt\(") as error:
         find_recipe(recipe)
     assert says in str(error.value)
 

@@ -115,7 +115,7 @@ def test_ooo_runs(page: dict[str, Any]) -> None:
     phases = [shrunk(p, 30 if p.collect else 2) for p in page["ooo"][:2]] + [shrunk(page["exploiter"](14), 2)]
     records = list(segue.run(phases, CorridorTask(corridor_data()), (0,), UNITS))
     assert [r.phase.name for r in records if r.ends] == ["offline", "explore", "exploit-14"]
-    assert [r.phase.name for r in records if "bonus" in r.metrics] == ["offline", "explore"]
+    assert [r.phase.name for r in records if "rnd_bonus" in r.metrics] == ["offline", "explore"]
 
 
 def test_first_hides_later_rows(page: dict[str, Any]) -> None:

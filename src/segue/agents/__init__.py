@@ -10,6 +10,7 @@ from segue.agents.around import Decay, FreezeActor
 from segue.agents.awac import AWAC
 from segue.agents.cql import CQL
 from segue.agents.iql import IQL
+from segue.agents.opt import OPT, OnlinePretraining
 from segue.agents.pex import PEX
 from segue.agents.rebrac import ReBRAC
 from segue.agents.rlpd import RLPD
@@ -66,6 +67,15 @@ AGENTS: dict[str, Entry] = {
         "online",
         "two updates of the official RLPD program, three forms; WSRL's options by hand",
     ),
+    "OPT": Entry(
+        OPT,
+        "Shin et al. 2025, arXiv 2507.08387",
+        "online, around TD3, SPOT, IQL or CQL",
+        "four meta steps and two updates of a re-implementation (the official code could not be read)",
+    ),
+    "OnlinePretraining": Entry(
+        OnlinePretraining, "Shin et al. 2025, arXiv 2507.08387", "OPT's phase between", "as OPT"
+    ),
 }
 # Learners that do not act, and agents around agents.
 PARTS: dict[str, type[Any]] = {"VAE": VAE, "Decay": Decay, "FreezeActor": FreezeActor}
@@ -75,6 +85,7 @@ __all__ = [
     "AWAC",
     "CQL",
     "IQL",
+    "OPT",
     "PEX",
     "RLPD",
     "SAC",
@@ -85,6 +96,7 @@ __all__ = [
     "Decay",
     "Entry",
     "FreezeActor",
+    "OnlinePretraining",
     "ReBRAC",
     "build",
     "describe",
@@ -110,6 +122,8 @@ def title(learner: Any) -> str:
         around.append(type(learner).__name__)
         learner = learner.agent
     name = type(learner).__name__
+    if isinstance(learner, (OPT, OnlinePretraining)):
+        name = f"{name} of {title(learner.base)}"
     return f"{name} ({', '.join(around)})" if around else name
 
 

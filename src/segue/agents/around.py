@@ -54,6 +54,15 @@ class Decay:
         state, metrics = self.at(step).update(state, batch, key, step)
         return state, metrics | {"decay": jnp.maximum(self.floor, 1.0 - (step + 1.0) / self.over)}
 
+    def update_with(self, state: State, batch: Transition, key: Key, step: Array, judge: Any) -> tuple[State, Metrics]:
+        """Do one update of the agent as it is now, its actor climbing what `judge` makes of the critics."""
+        return self.at(step).update_with(state, batch, key, step, judge)
+
+    def following(self, state: State, batch: Transition, key: Key) -> Array:
+        """Draw the actions (B, A) that the agent's bootstrap takes at s'."""
+        agent: Any = self.agent
+        return agent.following(state, batch, key)
+
     def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
         """Act as the agent does."""
         return self.agent.act(state, observation, key, explore)

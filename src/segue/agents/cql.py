@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from segue.agents.sac import SAC, choose
-from segue.nets import Critics, squash
+from segue.nets import Critics, Judge, itself, squash
 from segue.optim import Trained, descend, mean_over_blocks, polyak, trained
 from segue.options import option, require, usual
 from segue.types import Array, Key, Metrics, Spec, Transition
@@ -104,6 +104,16 @@ class CQL:
         """Do one update of all parts; all losses are taken at the same old parameters (spec 0.3)."""
         return self.learn(state, batch, self.draw(key, batch.action))
 
+    def update_with(
+        self, state: State, batch: Transition, key: Key, step: Array, judge: Judge
+    ) -> tuple[State, Metrics]:
+        """Do one update whose actor climbs what `judge` makes of the critics."""
+        return self.learn(state, batch, self.draw(key, batch.action), judge)
+
+    def following(self, state: State, batch: Transition, key: Key) -> Array:
+        """Draw the actions (B, A) that a bootstrap takes at s'."""
+        return self.act(state, batch.next_observation, key, True)
+
     def draw(self, key: Key, action: Array) -> Noise:
         """Draw an update's noise for a batch of actions (B, A)."""
         k_actor, k_target, k_random, k_next, k_current = jax.random.split(key, 5)
@@ -118,7 +128,7 @@ class CQL:
             choose(key, 1, self.base.critics, self.penalised),
         )
 
-    def learn(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
+    def learn(self, state: State, batch: Transition, noise: Noise, judge: Judge = itself) -> tuple[State, Metrics]:
         """Do one update with the noise given (a deterministic function)."""
         base: Any = state
         target = self.base.bellman_target(base, batch, noise.target, noise.subset)
@@ -131,7 +141,7 @@ class CQL:
             blocks(batch.action.shape[0]),
         )
         critic = descend(state.critic, self.base.critic_learning_rate, gradient)
-        actor, temperature, actor_metrics = self.base.improve(base, batch, noise.actor)
+        actor, temperature, actor_metrics = self.base.improve(base, batch, noise.actor, judge)
         learned = state.multiplier
         if self.lagrange:
             slope = jax.grad(self.multiplier_loss)(learned.params, gap)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.nets import MLP, Critics, Initialiser
+from segue.nets import MLP, Critics, Initialiser, Judge, itself
 from segue.optim import Trained, descend, every, polyak, trained
 from segue.options import require, usual
 from segue.types import Array, Key, Metrics, Spec, Transition, flat
@@ -50,6 +50,12 @@ class TD3:
     policy_delay: int = 2
     """The actor and all targets move in every n-th update."""
     exploration_noise: float = 0.1
+    actor_last_limit: float | None = None
+    """Weights and biases of the actor's last layer start uniform within this bound; None: as the other layers.
+
+    SPOT's code has 1e-3 here and 3e-3 in the critics on AntMaze.
+    """
+    critic_last_limit: float | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -57,16 +63,35 @@ class TD3:
             **usual(self),
             noise_clip=self.noise_clip >= 0,
             policy_delay=self.policy_delay > 0,
+            **{
+                name: getattr(self, name) is None or (getattr(self, name) > 0 and self.initialiser == "torch")
+                for name in ("actor_last_limit", "critic_last_limit")
+            },
         )
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies."""
         k_actor, k_critic = jax.random.split(key)
         size = flat(spec, "this agent")
-        nets: dict[str, Any] = {"initialiser": self.initialiser, "output_gain": 1.0, "norm_after": self.norm_after}
-        actor = MLP.create(k_actor, (size, *self.actor_hidden, spec.action), layer_norm=self.actor_layer_norm, **nets)
+        nets: dict[str, Any] = {"initialiser": self.initialiser, "norm_after": self.norm_after}
+        # The last layer of width n starts within gain / sqrt(n).
+        gain = lambda limit, hidden: 1.0 if limit is None else limit * hidden[-1] ** 0.5  # noqa: E731
+        actor = MLP.create(
+            k_actor,
+            (size, *self.actor_hidden, spec.action),
+            layer_norm=self.actor_layer_norm,
+            output_gain=gain(self.actor_last_limit, self.actor_hidden),
+            **nets,
+        )
         critic = Critics.create(
-            k_critic, size, spec.action, self.critic_hidden, self.critics, layer_norm=self.critic_layer_norm, **nets
+            k_critic,
+            size,
+            spec.action,
+            self.critic_hidden,
+            self.critics,
+            layer_norm=self.critic_layer_norm,
+            output_gain=gain(self.critic_last_limit, self.critic_hidden),
+            **nets,
         )
         return State(
             trained(actor, self.actor_learning_rate),
@@ -77,7 +102,14 @@ class TD3:
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
         """Do one update of the critics, and in every `policy_delay`-th one of the actor and the targets."""
-        return self.learn(state, batch, jax.random.normal(key, batch.action.shape), step, self.actor_loss)
+        return self.update_with(state, batch, key, step, itself)
+
+    def update_with(
+        self, state: State, batch: Transition, key: Key, step: Array, judge: Judge
+    ) -> tuple[State, Metrics]:
+        """Do one update whose actor climbs what `judge` makes of the critics."""
+        loss: ActorLoss = lambda actor, critic, rows: self.actor_loss(actor, judge(critic), rows)  # noqa: E731
+        return self.learn(state, batch, jax.random.normal(key, batch.action.shape), step, loss)
 
     def learn(
         self, state: State, batch: Transition, noise: Array, step: Array, actor_loss: ActorLoss
@@ -116,6 +148,10 @@ class TD3:
         """clip(target actor(s') + clip(policy_noise * noise, +-noise_clip), -1, 1), (B, A)."""
         smoothing = jnp.clip(self.policy_noise * noise, -self.noise_clip, self.noise_clip)
         return jnp.clip(jnp.tanh(state.target_actor(batch.next_observation)) + smoothing, -1.0, 1.0)
+
+    def following(self, state: State, batch: Transition, key: Key) -> Array:
+        """Draw the actions (B, A) that a bootstrap takes at s'."""
+        return self.next_action(state, batch, jax.random.normal(key, batch.action.shape))
 
     def bellman_target(self, state: State, batch: Transition, noise: Array) -> Array:
         """y = r + gamma (1 - d) min_j Q'_j(s', a'), (B,)."""
@@ -161,8 +197,18 @@ class TD3BC:
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
         """Do one update as TD3 does, with this actor's loss."""
-        noise = jax.random.normal(key, batch.action.shape)
-        return self.base.learn(state, batch, noise, step, self.actor_loss)
+        return self.update_with(state, batch, key, step, itself)
+
+    def update_with(
+        self, state: State, batch: Transition, key: Key, step: Array, judge: Judge
+    ) -> tuple[State, Metrics]:
+        """Do one update whose actor climbs what `judge` makes of the critics."""
+        loss: ActorLoss = lambda actor, critic, rows: self.actor_loss(actor, judge(critic), rows)  # noqa: E731
+        return self.base.learn(state, batch, jax.random.normal(key, batch.action.shape), step, loss)
+
+    def following(self, state: State, batch: Transition, key: Key) -> Array:
+        """Draw the actions (B, A) that a bootstrap takes at s'."""
+        return self.base.following(state, batch, key)
 
     def actor_loss(self, actor: MLP, critic: Critics, batch: Transition) -> tuple[Array, Metrics]:
         """-alpha mean Q_1 / mean |Q_1| + mean (pi(s) - a)^2 over batch and dimensions."""

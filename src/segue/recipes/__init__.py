@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from segue.recipes.awac import AWAC_RECIPE
 from segue.recipes.cal_ql import CAL_QL, CQL_RECIPE
-from segue.recipes.compose import augmented, compose
+from segue.recipes.compose import SYSTEMS, augmented, compose
 from segue.recipes.iql import IQL_RECIPE
 from segue.recipes.pex import PEX_RECIPE
 from segue.recipes.rebrac import REBRAC_RECIPE
@@ -33,7 +33,7 @@ RECIPES: dict[str, Recipe] = {
     )
 }
 
-__all__ = ["RECIPES", "Evaluation", "Recipe", "Resolved", "augmented", "compose", "find_recipe", "resolve"]
+__all__ = ["RECIPES", "SYSTEMS", "Evaluation", "Recipe", "Resolved", "augmented", "compose", "find_recipe", "resolve"]
 
 
 def find_recipe(name: str) -> Recipe:

@@ -1,4 +1,5 @@
-"""Recipes out of recipes: `cal-ql+sera` is Cal-QL with SERA's bonus, by name on the command line and in Python.
+"""Recipes out of recipes, by name on the command line and in Python: `cal-ql+sera` is Cal-QL with SERA's bonus,
+`opt(spot)+rnd` is OPT on SPOT with RND's.
 
     expression := term { "+" augmentation }        term := recipe | system "(" expression ")"
 
@@ -9,16 +10,29 @@ runs resumed.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from segue.augment import AUGMENTATIONS, Both, Nothing, parts
 from segue.options import unknown
-from segue.phases import Phase
+from segue.phases import Phase, at_switch
+from segue.recipes.opt import opt
 from segue.recipes.recipe import Recipe
-from segue.rules import at_switch
 from segue.types import Agent, SegueError
 
+
+class System(NamedTuple):
+    """What goes around a recipe, as `segue list` shows it."""
+
+    around: Callable[[Recipe], Recipe]
+    paper: str
+    example: str
+
+
+SYSTEMS: dict[str, System] = {
+    "opt": System(opt, "Shin et al. 2025, OPT, arXiv 2507.08387", "opt(td3-bc) or opt(spot)"),
+}
 _TOKEN = re.compile(r"\s*([A-Za-z0-9_.-]+|[()+])")
 
 
@@ -50,6 +64,15 @@ def _expression(words: list[str], shown: str, recipes: Mapping[str, Recipe]) -> 
 
 def _term(words: list[str], shown: str, recipes: Mapping[str, Recipe]) -> tuple[Recipe, list[str]]:
     name, words = _word(words, shown, "a recipe")
+    if words[:1] == ["("]:
+        if name not in SYSTEMS:
+            unknown(f"recipe {shown}", name, SYSTEMS)
+        inner, words = _expression(words[1:], shown, recipes)
+        if words[:1] != [")"]:
+            raise SegueError(f"recipe {shown}: a ')' is missing; write opt(spot)+rnd")
+        return SYSTEMS[name].around(inner), words[1:]
+    if name in SYSTEMS:
+        raise SegueError(f"recipe {shown}: {name} goes around a recipe; write {SYSTEMS[name].example}")
     if name not in recipes:
         unknown(f"recipe {shown}", name, recipes)
     return recipes[name], words

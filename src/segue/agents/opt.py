@@ -1,0 +1,238 @@
+"""OPT (Shin et al. 2025, arXiv 2507.08387; spec section A): a second pair of critics, pre-trained on few online rows,
+which the actor climbs beside the offline ones.
+
+Published on TD3 and SPOT; it takes every agent whose actor's critics can be replaced (`Climber`).  The official code
+could not be read: this follows the paper's equations and a re-implementation that cites the official one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from segue.agents.td3 import TD3
+from segue.nets import Critics, Judge
+from segue.optim import Trained, descend, every, polyak, renewed
+from segue.options import option, require
+from segue.types import Agent, Array, Door, Key, Metrics, Spec, Transition
+
+
+@runtime_checkable
+class Climber(Agent, Protocol):
+    """An agent with twin critics under `critic` in its state, whose actor can climb something else than them."""
+
+    def update_with(self, state: Any, batch: Transition, key: Key, step: Array, judge: Judge) -> Any:
+        """Do one update whose actor climbs what `judge` makes of the critics."""
+        ...
+
+    def following(self, state: Any, batch: Transition, key: Key) -> Array:
+        """Draw the actions (B, A) that a bootstrap takes at s'."""
+        ...
+
+
+class State(NamedTuple):
+    """The base agent's state and the new critics."""
+
+    base: Any
+    new: Trained  # Critics
+    new_target: Critics
+    kappa: Array  # weight of the new critics in what the actor climbs
+
+
+class Blend(NamedTuple):
+    """(1 - kappa) Q_offline + kappa Q_new, critic by critic; called as `Critics` are."""
+
+    offline: Critics
+    new: Critics
+    kappa: Array
+
+    def first(self, observation: Array, action: Array) -> Array:
+        """Blend of the first critics, (B,)."""
+        offline, new = (q.first(observation, action) for q in (self.offline, self.new))
+        return (1.0 - self.kappa) * offline + self.kappa * new
+
+    def __call__(self, observation: Array, action: Array) -> Array:
+        """Blends (E, B) or (E, B, N)."""
+        offline, new = (q(observation, action) for q in (self.offline, self.new))
+        return (1.0 - self.kappa) * offline + self.kappa * new
+
+
+def fresh(base: Any, key: Key, spec: Spec) -> State:
+    """A base agent that has learned nothing, and new critics like its own."""
+    k_base, k_new = jax.random.split(key)
+    new = base.init(k_new, spec).critic
+    return State(base.init(k_base, spec), new, jax.tree.map(jnp.copy, new.params), jnp.asarray(0.0, float))
+
+
+def bellman_target(target: Critics, batch: Transition, following: Array) -> Array:
+    """y = r + gamma (1 - d) min_j Q'_j(s', a'), (B,), no gradient."""
+    value = jnp.min(target(batch.next_observation, following), axis=0)
+    return jax.lax.stop_gradient(batch.reward + batch.continues * value)
+
+
+def critic_loss(critic: Critics, batch: Transition, target: Array) -> Array:
+    """L = sum_j mean (Q_j(s, a) - y)^2."""
+    return jnp.sum(jnp.mean(jnp.square(critic(batch.observation, batch.action) - target), axis=-1))
+
+
+def values(base: Any, state: State, observation: Array, action: Array) -> Array:
+    """(1 - kappa) Q_offline + kappa min_j Q_new, (B,)."""
+    new = jnp.min(state.new.params(observation, action), axis=0)
+    return (1.0 - state.kappa) * base.q(state.base, observation, action) + state.kappa * new
+
+
+@dataclass(frozen=True)
+class OnlinePretraining:
+    """The phase between: only the new critics learn, from as many logged rows as own ones, by
+
+        L_off(psi) + w L_on(psi - inner_learning_rate * grad L_off(psi)),        w = min(L_off, L_on) / L_on.
+
+    The gradient passes through the inner step.  The batch holds the logged rows first (`Mix(n, n)`).
+    """
+
+    base: Any = field(default_factory=TD3)
+    new_learning_rate: float = 3e-4
+    inner_learning_rate: float = 3e-4
+    """alpha."""
+    weigh: bool = True
+    """w as above, without a gradient, instead of 1 (the re-implementation has it, the paper's formula has not)."""
+    second_order: bool = True
+    """Let the gradient pass through the inner step's gradient."""
+    new_target_rate: float = 5e-3
+    new_target_delay: int = 2
+    """The new targets move in every n-th update."""
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            inner_learning_rate=self.inner_learning_rate >= 0,
+            new_learning_rate=self.new_learning_rate >= 0,
+            new_target_rate=0 < self.new_target_rate <= 1,
+            new_target_delay=self.new_target_delay > 0,
+        )
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Return a fresh state."""
+        return fresh(self.base, key, spec)
+
+    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        """Do one update of the new critics."""
+        k_offline, k_online = jax.random.split(key)
+        half = batch.reward.shape[0] // 2
+        offline, online = (jax.tree.map(lambda x, a=a: x[a : a + half], batch) for a in (0, half))
+        noisy = self.base.following(state.base, offline, k_offline), self.base.following(state.base, online, k_online)
+        return self.learn(state, offline, online, *noisy, step)
+
+    def learn(
+        self, state: State, offline: Transition, online: Transition, a_offline: Array, a_online: Array, step: Array
+    ) -> tuple[State, Metrics]:
+        """Do one update with the actions (B, A) that follow given (a deterministic function)."""
+        y_offline = bellman_target(state.new_target, offline, a_offline)
+        y_online = bellman_target(state.new_target, online, a_online)
+
+        def objective(critic: Critics) -> tuple[Array, tuple[Array, Array, Array]]:
+            loss_off, slope = jax.value_and_grad(critic_loss)(critic, offline, y_offline)
+            slope = slope if self.second_order else jax.lax.stop_gradient(slope)
+            fast = jax.tree.map(lambda p, g: p - self.inner_learning_rate * g, critic, slope)
+            loss_on = critic_loss(fast, online, y_online)
+            weight = jnp.minimum(loss_off, loss_on) / (loss_on + 1e-10) if self.weigh else jnp.ones_like(loss_on)
+            weight = jax.lax.stop_gradient(weight)
+            return loss_off + weight * loss_on, (loss_off, loss_on, weight)
+
+        (_, (loss_off, loss_on, weight)), gradient = jax.value_and_grad(objective, has_aux=True)(state.new.params)
+        new = descend(state.new, self.new_learning_rate, gradient)
+        move = lambda target: polyak(target, new.params, self.new_target_rate)  # noqa: E731
+        new_target = every(self.new_target_delay, step + 1, move, state.new_target)
+        q = jnp.mean(jnp.min(new.params(offline.observation, offline.action), axis=0))
+        metrics = {"new_loss_offline": loss_off, "new_loss_online": loss_on, "online_weight": weight, "new_q_data": q}
+        return state._replace(new=new, new_target=new_target), metrics
+
+    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
+        """Act as the base agent does: its policy stands still."""
+        action: Array = self.base.act(state.base, observation, key, explore)
+        return action
+
+    def q(self, state: State, observation: Array, action: Array) -> Array:
+        """Values of the base agent, (B,)."""
+        return values(self.base, state, observation, action)
+
+
+@dataclass(frozen=True)
+class OPT:
+    """Fine-tuning: both pairs of critics learn from the same batch, each with its own targets, and the actor climbs
+
+        (1 - kappa) Q_offline + kappa Q_new,        kappa rising along a line from `kappa` to `kappa_end`.
+
+    The direction is the paper's; defaults of the released code run the other way (spec A.3).
+    """
+
+    base: Any = field(default_factory=TD3)
+    kappa: float = 0.1
+    kappa_end: float = 0.9
+    kappa_updates: int = option(75_000, when=lambda a: a.kappa != a.kappa_end, why="a kappa that moves (kappa_end)")
+    """Updates of the phase after which `kappa_end` is reached (the paper counts environment steps)."""
+    new_learning_rate: float = 3e-4
+    new_target_rate: float = 5e-3
+    new_target_delay: int = 2
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            kappa=0 <= self.kappa <= 1,
+            kappa_end=0 <= self.kappa_end <= 1,
+            kappa_updates=self.kappa_updates > 0,
+            new_learning_rate=self.new_learning_rate >= 0,
+            new_target_rate=0 < self.new_target_rate <= 1,
+            new_target_delay=self.new_target_delay > 0,
+        )
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Return a fresh state."""
+        return fresh(self.base, key, spec)._replace(kappa=jnp.asarray(self.kappa, float))
+
+    def at(self, step: Array) -> Array:
+        """Kappa of the phase's update number `step`."""
+        share = jnp.minimum(jnp.asarray(step, float) / self.kappa_updates, 1.0)
+        return self.kappa + share * (self.kappa_end - self.kappa)
+
+    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        """Do one update of the new critics, then one of the base agent, whose actor climbs the blend."""
+        following = self.base.following(state.base, batch, jax.random.fold_in(key, 1))
+        state, metrics = self.learn(state, batch, following, step)
+        judge: Judge = lambda critic: Blend(critic, state.new.params, state.kappa)  # noqa: E731
+        base, learned = self.base.update_with(state.base, batch, key, step, judge)
+        return state._replace(base=base), learned | metrics
+
+    def learn(self, state: State, batch: Transition, following: Array, step: Array) -> tuple[State, Metrics]:
+        """Do one update of the new critics with the actions (B, A) that follow given (a deterministic function)."""
+        target = bellman_target(state.new_target, batch, following)
+        loss, gradient = jax.value_and_grad(critic_loss)(state.new.params, batch, target)
+        new = descend(state.new, self.new_learning_rate, gradient)
+        move = lambda target: polyak(target, new.params, self.new_target_rate)  # noqa: E731
+        new_target = every(self.new_target_delay, step + 1, move, state.new_target)
+        q = jnp.mean(jnp.min(new.params(batch.observation, batch.action), axis=0))
+        metrics = {"new_critic_loss": loss, "new_q_data": q, "kappa": self.at(step)}
+        return State(state.base, new, new_target, self.at(step)), metrics
+
+    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
+        """Act as the base agent does."""
+        action: Array = self.base.act(state.base, observation, key, explore)
+        return action
+
+    def q(self, state: State, observation: Array, action: Array) -> Array:
+        """What the actor climbs, with the smallest of each pair, (B,)."""
+        return values(self.base, state, observation, action)
+
+
+def grow(door: Door, state: State) -> State:
+    """Put new critics beside what the slot has learned."""
+    return state._replace(base=door.slots[door.slot].state)
+
+
+def renew_base(door: Door, state: State) -> State:
+    """Go on with what the slot has learned, the base agent with new optimisers (OPT on SPOT, spec A.2)."""
+    there: State = door.slots[door.slot].state
+    return there._replace(base=renewed(there.base, state.base))

@@ -1,0 +1,131 @@
+"""OPT around a recipe (arXiv 2507.08387; spec section A): gather with the frozen policy, pre-train a second pair of
+critics, fine-tune with both.  `opt(td3-bc)` and `opt(spot)` are as published; on other agents it is an experiment of
+ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from segue.agents import OPT, SPOT, OnlinePretraining
+from segue.agents.around import Decay
+from segue.agents.opt import Climber, grow, renew_base
+from segue.phases import Phase, at_switch
+from segue.prioritised import Balanced
+from segue.recipes.recipe import Recipe
+from segue.samplers import Mix
+from segue.types import SegueError
+
+Settings = Mapping[str, Any]
+
+_GATHER, _META, _ONLINE = 25_000, 50_000, 275_000  # the first 25,000 of 300,000 steps gather (spec A.2)
+_UTD = 5  # updates a step on MuJoCo
+
+_LOCOMOTION = {
+    "units.standardise": False,
+    "online.updates": _UTD,
+    "agent.kappa": 0.3,
+    "agent.kappa_updates": (150_000 - _GATHER) * _UTD,
+}
+_ANTMAZE = {"agent.kappa_updates": 100_000 - _GATHER}
+_ADROIT = {"agent.kappa_updates": 250_000 - _GATHER}
+# For SPOT alone (spec A.6, A.7).
+_SPOT = {
+    "antmaze": {
+        "agent.actor_last_limit": 1e-3,
+        "agent.critic_last_limit": 3e-3,
+        "gather.units.discount": 0.995,
+        "meta.units.discount": 0.995,
+        "online.units.discount": 0.995,
+    },
+    "adroit": {
+        "agent.actor_last_limit": 1e-3,
+        "agent.critic_last_limit": 3e-3,
+        "agent.actor_layer_norm": True,
+        "agent.critic_layer_norm": True,
+        "agent.norm_after": True,
+    },
+}
+
+
+def _small(gather: int, meta: int, online: int) -> dict[str, Any]:
+    """Default of ours, for runs of thousands of steps: the whole online budget stays the base recipe's."""
+    return {
+        "gather.ticks": gather,
+        "meta.ticks": meta,
+        "online.ticks": online - gather,
+        "agent.kappa_updates": (online - gather) // 2,
+    }
+
+
+_PRESETS: dict[str, dict[str, Any]] = {
+    "locomotion": _LOCOMOTION,
+    **{f"{body}-mixed": {"agent.kappa": 0.1} for body in ("hopper", "halfcheetah")},  # D4RL's medium-replay
+    "antmaze": _ANTMAZE,
+    "adroit": _ADROIT,
+    "adroit-binary": _ADROIT,
+    "custom": _small(2_000, 5_000, 20_000),
+    "pointmaze": _small(500, 2_000, 3_000)
+    | {
+        "meta.batch.offline": 128,
+        "meta.batch.online": 128,
+        "meta.log_every": 100,
+        "online.batch.batch": 128,
+        "online.batch.density_batch": 128,
+        "online.batch.hidden": (128, 128),
+        "agent.new_learning_rate": 1e-3,
+        "agent.inner_learning_rate": 1e-3,
+        "agent.new_target_rate": 0.02,
+    },
+    "pointmaze-medium": _small(1_000, 4_000, 6_000),
+    "pointmaze-large": _small(2_000, 10_000, 40_000),
+}
+
+
+def opt(recipe: Recipe) -> Recipe:
+    """Return a recipe with OPT's phases in the place of its fine-tuning; `SegueError` where its agent does not fit."""
+    who = f"opt({recipe.name})"
+    index = at_switch(recipe.phases, who)
+    switch = recipe.phases[index]
+    base: Any = switch.learner
+    trained = [p for p in recipe.phases[:index] if p.slot == switch.slot and p.updates]
+    if not isinstance(base, Climber):
+        raise SegueError(f"{who}: the actor of {type(base).__name__} cannot climb other critics than its own")
+    if not trained or switch.enter is not None:
+        why = "has a door of its own" if trained else "has no offline phase before it"
+        raise SegueError(f"{who}: its fine-tuning {why}; opt goes on with an agent that was trained offline")
+    inner = base.agent if isinstance(base, Decay) else base
+    spot = isinstance(inner, SPOT)
+    between: Any = {"slot": switch.slot, "units": switch.units}
+    visible: Any = getattr(switch.batch, "visible", "all")
+    phases = (
+        *recipe.phases[:index],
+        Phase("gather", trained[-1].learner, _GATHER, collect=1, updates=0, **between),
+        Phase("meta", OnlinePretraining(base), _META, batch=Mix(256, 256, visible), enter=grow, **between),
+        replace(
+            switch,
+            learner=OPT(base),
+            ticks=_ONLINE,
+            batch=Balanced(visible=visible),
+            enter=renew_base if spot else None,
+            evaluate_every=5_000,
+        ),
+        *recipe.phases[index + 1 :],
+    )
+    # What the base recipe says of rows and lengths of its fine-tuning does not fit any more.
+    gone = (f"{switch.name}.batch.", f"{switch.name}.ticks", f"{switch.name}.updates", f"{switch.name}.utd_ratio")
+    presets = {name: {k: v for k, v in kept.items() if not k.startswith(gone)} for name, kept in recipe.presets.items()}
+    for more in (_PRESETS, _SPOT if spot else {}):
+        for name, settings in more.items():
+            renamed = {k.replace("online.", f"{switch.name}.", 1): v for k, v in settings.items()}
+            presets[name] = {**presets.get(name, {}), **renamed}
+    return replace(
+        recipe,
+        name=who,
+        paper=f"Shin et al. 2025, OPT, arXiv 2507.08387, on {recipe.paper}",
+        aim="MuJoCo total 939 on TD3 (752 without), AntMaze total 565 on SPOT (466 without) after 300k steps",
+        phases=phases,
+        presets=presets,
+    )
