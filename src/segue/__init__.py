@@ -16,6 +16,7 @@ from segue.carry import Carry, Record
 from segue.engine import run
 from segue.evaluate import Evaluator, handover
 from segue.experiment import Request, resume, train
+from segue.first import First
 from segue.oversample import Oversample
 from segue.phases import Phase, fresh, take
 from segue.policy import Policy, load, save_policy
@@ -38,6 +39,7 @@ __all__ = [
     "Carry",
     "Data",
     "Evaluator",
+    "First",
     "GymTask",
     "Mix",
     "Oversample",

@@ -26,6 +26,7 @@ from segue.units import Units, returns_to_go, settled
 
 PULSE = 0.4  # seconds between records when nothing else is due
 LEAST = 8  # updates of all seeds together in a dispatch: its scratch memory is mapped anew each time
+LAST = 1_000_000  # rows of own experience that are kept where nothing else is said
 Plan = Callable[[tuple[dict[str, Any], ...]], Phase | None]
 
 
@@ -35,7 +36,7 @@ def run(
     seeds: Sequence[int],
     units: Units,
     *,
-    capacity: int = 1_000_000,
+    capacity: int | None = None,
     carry: Carry | None = None,
     keep_rows: bool = False,
 ) -> Iterator[Record]:
@@ -44,7 +45,8 @@ def run(
     `plan` is a tuple of phases, or a function from the facts of the finished phases to the next phase (None: done).
     The task's dataset is shared by all seeds; each seed gets a world of its own when a phase first collects.  Where
     `units.failure` is None, the task's own failure reward stands; what units leave to the dataset is read off it.
-    `capacity` bounds own experience per seed (oldest out first).  `carry` continues a run.  With `keep_rows`,
+    `capacity` bounds own experience per seed (oldest out first); by default all that the phases collect is kept, and
+    the last million rows for a function, which does not say beforehand.  `carry` continues a run.  With `keep_rows`,
     environment steps are kept in `carry.unsaved` until the caller takes them.
 
     Raises `SegueError` before anything compiles when the parts do not fit, and `Diverged` when a number stops being
@@ -52,8 +54,8 @@ def run(
     """
     following, spec = as_plan(plan), task.spec
     if carry is None:
-        longest = capacity if callable(plan) else sum(p.ticks * p.collect for p in plan)
-        carry = new_carry(seeds, spec, min(capacity, longest))
+        most = sum(p.ticks * p.collect for p in plan) if not callable(plan) else LAST if capacity is None else capacity
+        carry = new_carry(seeds, spec, most if capacity is None else min(capacity, most))
     source = _Offline(task.dataset(), spec)
     while (phase := following(carry.history)) is not None:
         here = settled(phase.units or units, task.failure, source.data)

@@ -88,7 +88,7 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
         check_phase(phase, carry, task.spec, 0 if data is None else len(data))
         carry.slots[phase.slot] = Slot(phase.learner, (), phase.units or recipe.units)
         steps += phase.ticks * phase.collect
-        most = jnp.full(len(request.seeds), min(steps, 1), jnp.int32)
+        most = jnp.full(len(request.seeds), min(steps, 2**31 - 1), jnp.int32)
         carry.online = carry.online._replace(written=most, closed=most)
 
 

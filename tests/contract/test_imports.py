@@ -23,6 +23,7 @@ ARROWS: dict[str, set[str]] = {
     "units": {"types"},
     "replay": {"types", "units"},
     "samplers": {"types", "options", "replay"},
+    "first": {"types", "options", "replay"},
     "sumtree": {"types"},
     "prioritised": {"types", "options", "nets", "optim", "replay", "samplers", "sumtree"},
     "oversample": {"types", "options", "replay", "samplers", "sumtree"},
@@ -38,7 +39,7 @@ ARROWS: dict[str, set[str]] = {
     "tasks": {"types", "replay", "data"},
     "recipes": {
         *("types", "units", "options", "agents", "augment", "replay"),
-        *("samplers", "prioritised", "oversample", "phases"),
+        *("samplers", "prioritised", "oversample", "first", "phases"),
     },
     "rules": {"types", "units", "options", "agents", "samplers", "phases"},
     "record": {"types"},

@@ -118,6 +118,59 @@ def test_loss_given_values(case: str) -> None:
     close(slope, out["dalpha_loss_dlog_alpha"], "temperature gradient")
 
 
+OOO = dict(np.load(FIXTURES / "calql_loss_ooo.npz", allow_pickle=False))
+
+
+@pytest.mark.parametrize("case", [str(c) for c in OOO["meta.cases"]])
+def test_loss_given_values_in_ooo(case: str) -> None:
+    """OOO's variant of the critic's loss: uniform actions calibrated too, bootstrap values clipped, a bonus added."""
+    x = {k.removeprefix("in."): jnp.asarray(v) for k, v in OOO.items() if k.startswith("in.")}
+    hp = {k.removeprefix(f"case.{case}."): v for k, v in OOO.items() if k.startswith(f"case.{case}.")}
+    out = {k.removeprefix("out."): v for k, v in hp.items() if k.startswith("out.")}
+    limits = {"value_minimum": float(hp["min_q"]), "value_maximum": float(hp["max_q"])} if hp["bound_q"] else {}
+    learner = CQL(
+        base=SAC(target_samples=4, **limits),
+        calibrated=bool(hp["enable_calql"]),
+        calibrate_random=bool(hp["enable_calql"]),
+        conservative_weight=float(OOO["hp.cql_alpha"]),
+        importance_sampling=bool(hp["importance_sample"]),
+        lagrange=False,
+    )
+    bonus = OOO["hp.rnd_reward_scale"] * hp["in.intrinsic_reward"] if hp["use_rnd"] else 0.0
+    blank: Any = None
+    batch = Transition(
+        blank,
+        blank,
+        x["rewards"] + bonus,
+        OOO["hp.discount"] * (1 - x["dones"]),
+        blank,
+        x["mc_returns"],  # the release means to add the bonuses' returns to it, and does not
+        blank,
+        blank,
+    )
+    value = learner.base.bound(jnp.minimum(x["target_q1_next"], x["target_q2_next"]))
+    target = sac.backup(batch, value, jnp.zeros_like(value), 0.0)
+    close(target, out["td_target"], "td_target")
+    uniform = jnp.full_like(x["logp_cur"], -int(OOO["hp.action_dim"]) * jnp.log(2.0))
+    log_densities = cql_file.Candidates(uniform, x["logp_next"], x["logp_cur"])
+
+    def critic_loss(q_data: Any, *sampled: Any) -> Any:
+        values = cql_file.Candidates(*sampled)
+        gap, _ = learner.conservative_gap(q_data, values, log_densities, batch.mc_return)
+        bellman = jnp.mean(jnp.square(q_data - target), axis=-1)
+        return jnp.sum(bellman + learner.penalty(gap, jnp.asarray(1.0))), (bellman, gap)
+
+    q = [jnp.stack([x[f"q{j}_{name}"] for j in (1, 2)]) for name in ("data", "rand", "next", "cur")]
+    (_, (bellman, gap)), grads = jax.value_and_grad(critic_loss, argnums=(0, 1, 2, 3), has_aux=True)(*q)
+    close(bellman[0], out["qf1_bellman_loss"], "bellman")
+    for j in (1, 2):
+        close(gap[j - 1], out[f"cql_qf{j}_diff"], "gap")
+        loss = bellman[j - 1] + learner.conservative_weight * gap[j - 1]
+        close(loss, out[f"qf{j}_loss"], "critic loss")
+        for name, gradient in zip(("data", "rand", "next", "cur"), grads):
+            close(gradient[j - 1], out[f"dqf{j}_loss_dq{j}_{name}"], f"gradient with respect to q{j}_{name}")
+
+
 def bounded(learner: CQL, q: list[Any], mc_return: Any) -> cql_file.Candidates:
     _, rand, following, current = q
     if not learner.calibrated:

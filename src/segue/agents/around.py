@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from segue.options import reachable, require, unknown
-from segue.types import Agent, Array, Key, Metrics, SegueError, Spec, State, Transition
+from segue.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,69 @@ class Decay:
         return self.agent.q(state, observation, action)
 
 
+class BoundedState(NamedTuple):
+    """The inner agent's state, and the bounds of its values."""
+
+    agent: State
+    low: Array
+    high: Array
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """Keep an agent's bootstrap values within what the rewards of its data allow (OOO, spec 6.1).
+
+    For agents with the options `value_minimum` and `value_maximum` (IQL, SAC, CQL).  The bounds are
+    min r / (1 - discount) and max r / (1 - discount) over the rows that stand at the phase's door; enter it through
+    `measured`.
+    """
+
+    agent: Agent
+
+    def __post_init__(self) -> None:
+        for name in ("value_minimum", "value_maximum"):
+            _get(self.agent, name)
+
+    def init(self, key: Key, spec: Spec) -> BoundedState:
+        """Return a fresh state without bounds."""
+        return BoundedState(self.agent.init(key, spec), jnp.asarray(-jnp.inf), jnp.asarray(jnp.inf))
+
+    def update(self, state: BoundedState, batch: Transition, key: Key, step: Array) -> tuple[BoundedState, Metrics]:
+        """Do one update of the agent within the bounds."""
+        agent: Any = _with(_with(self.agent, "value_minimum", state.low), "value_maximum", state.high)
+        moved, metrics = agent.update(state.agent, batch, key, step)
+        return state._replace(agent=moved), metrics
+
+    def act(self, state: BoundedState, observation: Array, key: Key, explore: bool) -> Array:
+        """Act as the agent does."""
+        return self.agent.act(state.agent, observation, key, explore)
+
+    def q(self, state: BoundedState, observation: Array, action: Array) -> Array:
+        """Values of the agent, (B,)."""
+        return self.agent.q(state.agent, observation, action)
+
+
+@dataclass(frozen=True)
+class measured:
+    """Start `Bounded` afresh, with the bounds of the dataset and of the first `rows` of own experience (None: all)."""
+
+    rows: int | None = None
+
+    def __call__(self, door: Door, state: BoundedState) -> BoundedState:
+        """Return the fresh state with bounds in the units of the phase."""
+        low, high = jnp.asarray(jnp.inf), jnp.asarray(-jnp.inf)
+        for view, most in ((door.offline, None), (door.online, self.rows)):
+            reward, written = view.replay.reward[view.world], view.replay.written[view.world]
+            # The count of the row at each place of the ring.
+            place, newest = jnp.arange(len(reward)), written - 1
+            count = newest - (newest - place) % len(reward)
+            there = (count >= 0) & (count < (written if most is None else most))
+            low = jnp.minimum(low, jnp.min(jnp.where(there, reward, jnp.inf)))
+            high = jnp.maximum(high, jnp.max(jnp.where(there, reward, -jnp.inf)))
+        low, high = jnp.sort(door.units.reward(jnp.stack([low, high]))) / (1.0 - door.units.discount)
+        return state._replace(low=low, high=high)
+
+
 @dataclass(frozen=True)
 class FreezeActor:
     """Leave an agent's actor as it is for the phase's first updates, while everything else learns (default of ours)."""
@@ -110,7 +173,7 @@ def _get(owner: Any, name: str) -> Any:
         return getattr(owner, name)
     inner = [getattr(owner, f.name) for f in fields(owner) if name in reachable(getattr(owner, f.name))]
     if len(inner) != 1:
-        unknown(f"Decay of {type(owner).__name__}", name, reachable(owner))
+        unknown(f"an option of {type(owner).__name__}", name, reachable(owner))
     return _get(inner[0], name)
 
 

@@ -68,6 +68,8 @@ class CQL:
     )
     calibrated: bool = True
     """Cal-QL: bound the values of policy actions from below by the Monte-Carlo return."""
+    calibrate_random: bool = option(False, when=lambda a: a.calibrated, why="calibrated=true")
+    """Bound the values of uniform actions too, as OOO's variant does."""
     conservative_weight: float = 5.0
     """w, the weight of the conservative term (also inside the Lagrangian)."""
     samples: int = 10
@@ -207,7 +209,8 @@ class CQL:
             below = getattr(values, name) < bound
             metrics[f"bound_rate_{name}"] = jnp.sum(below) / jnp.maximum(jnp.sum(weight), 1)
         if self.calibrated:
-            values = values._replace(next=jnp.maximum(values.next, bound), current=jnp.maximum(values.current, bound))
+            raised = Candidates(*(jnp.maximum(value, bound) for value in values))
+            values = raised if self.calibrate_random else raised._replace(random=values.random)
         gap = jnp.mean(jnp.clip(self.soft_maximum(q_data, values, log_densities) - q_data, *self.clip), axis=-1)
         spread = jnp.std(jnp.concatenate([*values, q_data[..., None]], axis=-1), axis=-1)
         return gap, metrics | {"conservative_gap": jnp.mean(gap), "q_spread": jnp.mean(spread)}

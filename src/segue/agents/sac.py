@@ -56,6 +56,9 @@ class SAC:
     backup_entropy: bool = False
     target_samples: int = 1
     """Actions per next observation; above 1 the backup takes the best of them (max-target backup)."""
+    value_minimum: float = -jnp.inf
+    """Bounds of bootstrap values, before the reward is added (OOO's clip; spec 6.1)."""
+    value_maximum: float = jnp.inf
     subset: int = 0
     """Target critics that a bootstrap takes the least of, drawn anew for every update; 0 takes all of them."""
 
@@ -64,6 +67,7 @@ class SAC:
             self,
             **usual(self),
             subset=0 <= self.subset <= self.critics,
+            value_minimum=self.value_minimum < self.value_maximum,
         )
 
     def init(self, key: Key, spec: Spec) -> State:
@@ -145,10 +149,14 @@ class SAC:
             mean, std = mean[:, None], std[:, None]
         action, log_density = squash(mean, std, noise)
         critics = state.target if subset is None else jax.tree.map(lambda x: x[subset], state.target)
-        value = jnp.min(critics(batch.next_observation, action), axis=0)
+        value = self.bound(jnp.min(critics(batch.next_observation, action), axis=0))
         return jax.lax.stop_gradient(
             backup(batch, value, log_density, self.alpha(state) if self.backup_entropy else 0.0)
         )
+
+    def bound(self, value: Array) -> Array:
+        """Values within what rewards allow (the identity unless bounds are set)."""
+        return jnp.clip(value, self.value_minimum, self.value_maximum)
 
     def critic_loss(self, critic: Critics, batch: Transition, target: Array) -> tuple[Array, Array]:
         """sum_j mean (Q_j(s, a) - y)^2, without a half."""
