@@ -41,6 +41,18 @@ def _compiled_programs_go() -> Iterator[None]:
     jax.clear_caches()
 
 
+@pytest.fixture(autouse=True)
+def _not_too_many_programs() -> Iterator[None]:
+    """Let compiled programs go before the kernel's limit of mappings (65,530 by default) is reached.
+
+    A program has hundreds of them, and at the limit XLA dies of a segmentation fault.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 25_000:
+        jax.clear_caches()
+
+
 @pytest.fixture
 def double_precision() -> Iterator[None]:
     """Run a test in float64, the precision of the parity fixtures."""

@@ -16,7 +16,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from segue import experiment
+from segue import experiment, options
 from segue.agents import AGENTS, title
 from segue.augment import AUGMENTATIONS, Nothing, parts
 from segue.data import cache_folder
@@ -180,7 +180,7 @@ def show_phases(decided: Resolved) -> None:
         bonuses = [type(part).__name__ for part in parts(p.augment) if not isinstance(part, Nothing)]
         rewards = " + ".join(["as they are", *bonuses]) if bonuses else "as they are"
         tick = ", ".join(clocks) or "nothing"
-        table.add_row(p.name, title(p.learner), p.slot, f"{p.ticks:,}", tick, str(p.batch), rewards)
+        table.add_row(p.name, title(p.learner), p.slot, f"{p.ticks:,}", tick, options.brief(p.batch), rewards)
     wide_console().print(table)
     print(f"learner's units: {recipe.units}")
 

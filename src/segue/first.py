@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from segue.options import require
+from segue.options import option, require
 from segue.replay import Rows, View
 from segue.types import Array, Door, Key, Metrics, Sampler, State
 
@@ -16,7 +16,7 @@ class Early(NamedTuple):
     """The first `rows` of own experience, as if the run had stopped there: a view."""
 
     view: View
-    rows: int
+    rows: Array
     closed: Array  # the rows before it belong to episodes that ended within the first `rows`
 
     @property
@@ -45,43 +45,78 @@ class Early(NamedTuple):
 
 
 class FirstState(NamedTuple):
-    """State of `First`: where its last ended episode ends, and the inner sampler's state."""
+    """State of `First`: how many rows show, where the last ended episode among them ends; the inner sampler's state."""
 
+    rows: Array
     closed: Array
     inner: State
 
 
 @dataclass(frozen=True)
 class First:
-    """Let another sampler see only the first `rows` of own experience, as if the run had stopped there.
+    """Let another sampler see only the first part of own experience, as if the run had stopped there.
 
     OOO's `view(t)`: the dataset, and what was collected up to time t; nothing later shows, neither rows nor the return
-    of an episode that was still open.
+    of an episode that was still open.  The part is a `share` of what stands at the phase's door, or a number of `rows`.
     """
 
-    rows: int
     inner: Sampler
+    share: float = option(1.0, when=lambda f: f.rows is None, why="rows=none")
+    rows: int | None = None
 
     def __post_init__(self) -> None:
-        require(self, rows=self.rows >= 1)
+        require(self, share=0 < self.share <= 1, rows=self.rows is None or self.rows >= 1)
 
     def init(self, key: Key, door: Door) -> State:
-        """Find where the last episode within the rows ends."""
+        """Find where the part ends, and the last episode that ended within it."""
+        shown = first_rows(door, self.share, self.rows)
         replay, world = door.online.replay, door.online.world
-        place, newest = jnp.arange(replay.capacity), replay.written[world] - 1
-        count = newest - (newest - place) % replay.capacity
-        ends = replay.ended[world] & (count >= 0) & (count < self.rows)
+        count = counts(door.online)
+        ends = replay.ended[world] & (count >= 0) & (count < shown)
         closed = jnp.max(jnp.where(ends, count + 1, 0), initial=0)
-        online = Early(door.online, self.rows, closed)
-        return FirstState(closed, self.inner.init(key, door._replace(online=online)))
+        inner = self.inner.init(key, door._replace(online=Early(door.online, shown, closed)))
+        return FirstState(shown, closed, inner)
 
     def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Rows, Metrics]:
         """Rows as the inner sampler takes them."""
-        inner, rows, metrics = self.inner.sample(state.inner, key, offline, Early(online, self.rows, state.closed))
+        early = Early(online, state.rows, state.closed)
+        inner, rows, metrics = self.inner.sample(state.inner, key, offline, early)
         return state._replace(inner=inner), rows, metrics
 
     def refuse(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""
-        if written < self.rows:
+        if self.rows is not None and written < self.rows:
             return f"it shows the first {self.rows:,} rows of own experience, but only {written:,} are collected before"
-        return self.inner.refuse(offline, min(written, self.rows), min(closed, self.rows))
+        most = int(written * self.share) if self.rows is None else self.rows
+        return self.inner.refuse(offline, most, min(closed, most))
+
+
+def first_rows(door: Door, share: float, rows: int | None) -> Array:
+    """How many rows of own experience a part of it is, int32."""
+    written: Array = door.online.replay.written[door.online.world]
+    return jnp.int32(written * share) if rows is None else jnp.minimum(written, rows)
+
+
+def counts(view: View) -> Array:
+    """Absolute count of the row at each place of a ring (N,) int32; negative where nothing was written yet."""
+    newest = view.replay.written[view.world] - 1
+    return newest - (newest - jnp.arange(view.replay.capacity)) % view.replay.capacity
+
+
+@dataclass(frozen=True)
+class measured:
+    """Start `agents.around.Bounded` afresh, with the bounds of the dataset and of the first part of own experience."""
+
+    share: float = 1.0
+    rows: int | None = None
+
+    def __call__(self, door: Door, state: Any) -> Any:
+        """Return the fresh state with min r / (1 - discount) and max r / (1 - discount), in the phase's units."""
+        low, high = jnp.asarray(jnp.inf), jnp.asarray(-jnp.inf)
+        for view, shown in ((door.offline, None), (door.online, first_rows(door, self.share, self.rows))):
+            count, reward = counts(view), view.replay.reward[view.world]
+            there = (count >= 0) & (True if shown is None else count < shown)
+            low = jnp.minimum(low, jnp.min(jnp.where(there, reward, jnp.inf)))
+            high = jnp.maximum(high, jnp.max(jnp.where(there, reward, -jnp.inf)))
+        low, high = jnp.sort(door.units.reward(jnp.stack([low, high]))) / (1.0 - door.units.discount)
+        return state._replace(low=low, high=high)

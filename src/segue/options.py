@@ -12,7 +12,7 @@ import difflib
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field, fields, is_dataclass, replace
+from dataclasses import MISSING, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from segue.types import SegueError
@@ -63,6 +63,21 @@ def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
         else:
             out[path] = inner
     return out
+
+
+def brief(value: Any) -> str:
+    """A dataclass with the fields alone that are not at their defaults: First(Mix(128, 128), share=0.25)."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return repr(value)
+    words, named = [], False
+    for f in fields(value):
+        given, inner = getattr(value, f.name), brief(getattr(value, f.name))
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        if given == default:
+            named = True
+        else:
+            words.append(f"{f.name}={inner}" if named else inner)
+    return f"{type(value).__name__}({', '.join(words)})"
 
 
 def parse(path: str, text: Any, hint: Any, shown: str = "") -> Any:

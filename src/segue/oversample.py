@@ -60,7 +60,7 @@ class Oversample:
     def __post_init__(self) -> None:
         require(
             self,
-            rows=self.rows >= 1,
+            rows=self.rows >= (self.beside is None),
             temperature=self.temperature > 0,
             width=self.width is None or self.width > 0,
         )
@@ -100,7 +100,10 @@ class Oversample:
         return jnp.where(value > origin if self.threshold is None else value >= origin, 1.0, 0.0)
 
     def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Rows, Metrics]:
-        """Rows: those of `beside` first, then (rows, ...)."""
+        """Rows: those of `beside` first, then (rows, ...); `rows=0` leaves those of `beside` alone."""
+        if not self.rows and self.beside is not None:
+            beside, first, said = self.beside.sample(state.beside, key, offline, online)
+            return state._replace(beside=beside), first, said
         k_beside, k_rows, k_instead = jax.random.split(key, 3)
         state = self.follow(state, room(offline), online)
         leaves = sumtree.draw(state.tree, k_rows, self.rows, stratified=False)

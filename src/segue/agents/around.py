@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from segue.options import reachable, require, unknown
-from segue.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition
+from segue.types import Agent, Array, Key, Metrics, SegueError, Spec, State, Transition
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Bounded:
 
     For agents with the options `value_minimum` and `value_maximum` (IQL, SAC, CQL).  The bounds are
     min r / (1 - discount) and max r / (1 - discount) over the rows that stand at the phase's door; enter it through
-    `measured`.
+    `segue.first.measured`.
     """
 
     agent: Agent
@@ -112,27 +112,6 @@ class Bounded:
     def q(self, state: BoundedState, observation: Array, action: Array) -> Array:
         """Values of the agent, (B,)."""
         return self.agent.q(state.agent, observation, action)
-
-
-@dataclass(frozen=True)
-class measured:
-    """Start `Bounded` afresh, with the bounds of the dataset and of the first `rows` of own experience (None: all)."""
-
-    rows: int | None = None
-
-    def __call__(self, door: Door, state: BoundedState) -> BoundedState:
-        """Return the fresh state with bounds in the units of the phase."""
-        low, high = jnp.asarray(jnp.inf), jnp.asarray(-jnp.inf)
-        for view, most in ((door.offline, None), (door.online, self.rows)):
-            reward, written = view.replay.reward[view.world], view.replay.written[view.world]
-            # The count of the row at each place of the ring.
-            place, newest = jnp.arange(len(reward)), written - 1
-            count = newest - (newest - place) % len(reward)
-            there = (count >= 0) & (count < (written if most is None else most))
-            low = jnp.minimum(low, jnp.min(jnp.where(there, reward, jnp.inf)))
-            high = jnp.maximum(high, jnp.max(jnp.where(there, reward, -jnp.inf)))
-        low, high = jnp.sort(door.units.reward(jnp.stack([low, high]))) / (1.0 - door.units.discount)
-        return state._replace(low=low, high=high)
 
 
 @dataclass(frozen=True)

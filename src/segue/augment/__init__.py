@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from segue.augment.bonus import Both, parts
+from segue.augment.bonus import Both
 from segue.augment.nothing import Nothing
+from segue.augment.returns import Returns
 from segue.augment.rnd import RND, textbook
 from segue.augment.sera import SERA
 from segue.augment.vcse import VCSE, StateEntropy
 from segue.types import Augmentation
 
-__all__ = ["AUGMENTATIONS", "RND", "SERA", "VCSE", "Both", "Nothing", "StateEntropy", "parts", "textbook"]
+__all__ = ["AUGMENTATIONS", "RND", "SERA", "VCSE", "Both", "Nothing", "Returns", "StateEntropy", "parts", "textbook"]
 
 
 class Entry(NamedTuple):
@@ -58,3 +59,10 @@ AUGMENTATIONS: dict[str, Entry] = {
     ),
     "rnd-textbook": Entry(textbook(), "always", "Burda et al. 2018, RND, arXiv 1810.12894", "unit checks by hand"),
 }
+
+
+def parts(augment: Augmentation) -> list[Augmentation]:
+    """Augmentations that are joined in one."""
+    if isinstance(augment, Both):
+        return [*parts(augment.first), *parts(augment.second)]
+    return [augment, *parts(augment.inner)] if isinstance(augment, Returns) else [augment]

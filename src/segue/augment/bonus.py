@@ -80,8 +80,3 @@ def learned(augment: Augmentation, state: State) -> list[tuple[Augmentation, Sta
     if not isinstance(augment, Both):
         return [(augment, state)]
     return [*learned(augment.first, state[0]), *learned(augment.second, state[1])]
-
-
-def parts(augment: Augmentation) -> list[Augmentation]:
-    """Augmentations that are joined in one."""
-    return [*parts(augment.first), *parts(augment.second)] if isinstance(augment, Both) else [augment]

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from segue.augment import AUGMENTATIONS, Both, Nothing, parts
 from segue.options import unknown
 from segue.phases import Phase, at_switch
+from segue.recipes.ooo import ooo
 from segue.recipes.opt import opt
 from segue.recipes.recipe import Recipe
 from segue.types import Agent, SegueError
@@ -31,6 +32,7 @@ class System(NamedTuple):
 
 
 SYSTEMS: dict[str, System] = {
+    "ooo": System(ooo, "Mark et al. 2023, OOO, arXiv 2310.08558", "ooo(iql), ooo(cal-ql) or ooo(rlpd)"),
     "opt": System(opt, "Shin et al. 2025, OPT, arXiv 2507.08387", "opt(td3-bc) or opt(spot)"),
 }
 _TOKEN = re.compile(r"\s*([A-Za-z0-9_.-]+|[()+])")

@@ -1,0 +1,155 @@
+"""Systems around recipes, end to end on a toy: OOO's explorer and exploiters, OPT's phases, and both with a bonus."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segue import engine
+from segue.agents import CQL, IQL, RLPD, TD3BC
+from segue.agents.around import Bounded
+from segue.augment import RND, SERA, Both, Nothing, Returns
+from segue.first import First
+from segue.options import reachable
+from segue.phases import Phase
+from segue.recipes import Recipe, find_recipe, resolve
+from segue.types import Agent, SegueError
+from tests.contract.test_agents import equal
+from tests.toys import UNITS, CorridorTask, corridor_data
+
+DATA = corridor_data()
+TASK = CorridorTask(DATA)
+
+
+def shrunk(recipe: Recipe, online: int = 40) -> Recipe:
+    """The recipe with its pointmaze preset, narrow networks and few ticks."""
+    recipe = resolve(recipe, "pointmaze", "pointmaze-umaze", {}).recipe
+    phases = []
+    for phase in recipe.phases:
+        ticks = {"online": online}.get(phase.name, 12 if phase.collect else 3)
+        phases.append(replace(phase, ticks=ticks, evaluate_every=0, log_every=5, learner=narrow(phase.learner)))
+    return replace(recipe, phases=tuple(phases))
+
+
+def narrow(part: Any) -> Any:
+    """Hidden layers of 8 at any depth, and kinks of OPT within the few updates of a test."""
+    changes: dict[str, Any] = {}
+    for name in part.__dataclass_fields__:
+        value = getattr(part, name)
+        if name.endswith("hidden"):
+            changes[name] = (8,) * len(value)
+        elif hasattr(value, "__dataclass_fields__"):
+            changes[name] = narrow(value)
+    return replace(part, **changes)
+
+
+def run(recipe: Recipe, task: Any = TASK, seeds: tuple[int, ...] = (0, 1)) -> tuple[Any, dict[str, dict[str, Any]]]:
+    metrics: dict[str, dict[str, Any]] = {}
+    for record in engine.run(recipe.phases, task, seeds, UNITS):
+        if record.metrics:
+            metrics[record.phase.name] = record.metrics
+    return record.carry, metrics
+
+
+@pytest.mark.parametrize(
+    ("name", "explorer", "exploiter"),
+    [("ooo(iql)", IQL, IQL), ("ooo(cal-ql)", CQL, CQL), ("ooo(rlpd)", RLPD, RLPD), ("ooo(td3-bc)", TD3BC, TD3BC)],
+)
+def test_ooo_explores_with_a_bonus_and_exploits_without(name: str, explorer: Any, exploiter: Any) -> None:
+    recipe = shrunk(find_recipe(name))
+    exploits = [p for p in recipe.phases if p.slot == "exploiter"]
+    assert [p.name for p in exploits] == [f"exploit-{n}" for n in (1, 2, 3, 4)]
+    assert [p.batch.share for p in exploits if isinstance(p.batch, First)] == [0.25, 0.5, 0.75, 1.0]
+    assert all(isinstance(p.augment, Nothing) for p in exploits)
+    inner = [p.learner.agent if isinstance(p.learner, Bounded) else p.learner for p in exploits]
+    assert all(isinstance(learner, exploiter) for learner in inner)
+    assert not any(getattr(learner, "calibrated", False) for learner in inner)
+    learning = [p for p in recipe.phases if p.slot == "agent" and p.updates]
+    assert isinstance(learning[0].learner, explorer)
+    assert all(isinstance(p.augment, Returns if name == "ooo(cal-ql)" else RND) for p in learning)
+    carry, metrics = run(recipe, CorridorTask() if name == "ooo(rlpd)" else TASK)
+    assert all(("rnd_bonus" in m) == (phase == "online" or phase == "offline") for phase, m in metrics.items())
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(carry.slots["exploiter"].state))
+
+
+def test_an_exploiter_does_not_know_the_future() -> None:
+    """Spec section 7: the first t rows teach an exploiter what they would if nothing else had been collected."""
+    recipe = shrunk(find_recipe("ooo(iql)"), online=48)
+    explore, exploit = recipe.phases[1], recipe.phases[2]
+    whole = engine.run((explore, exploit), TASK, (0,), UNITS)
+    short = engine.run(
+        (replace(explore, ticks=12), replace(exploit, batch=replace(exploit.batch, share=1.0))), TASK, (0,), UNITS
+    )
+    states = []
+    for records in (whole, short):
+        for record in records:
+            # The same clocks, so that the same random numbers are drawn.
+            if record.begins and record.phase.slot == "exploiter":
+                record.carry.updates = 1000
+        states.append(record.slot.state.agent)
+    assert equal(states[0], states[1])
+    assert np.isfinite(float(record.slot.state.low[0]))
+
+
+def test_exploiters_start_from_scratch_and_share_nothing() -> None:
+    recipe = shrunk(find_recipe("ooo(iql)"))
+    starts = []
+    for record in engine.run(recipe.phases, TASK, (0,), UNITS):
+        if record.begins and record.phase.slot == "exploiter":
+            starts.append(jax.tree.map(jnp.copy, record.slot.state))
+            explorer = record.carry.slots["agent"].state
+            assert not equal(record.slot.state.agent.actor.params, explorer.actor.params)
+            assert all(int(leaf.max()) == 0 for leaf in jax.tree.leaves(record.slot.state) if leaf.dtype == jnp.int32)
+    assert len(starts) == 4
+    # Rewards of the corridor are 0 and 1; in the learner's units 10 r - 5 without end at a discount of 0.9.
+    np.testing.assert_allclose([float(s.low[0]) for s in starts], -50.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["opt(td3-bc)", "opt(spot)+rnd", "opt(iql)", "opt(cal-ql)+sera", "ooo(rlpd)+sera", "opt(ooo(iql))+state-entropy"],
+)
+def test_compositions_run(name: str) -> None:
+    recipe = shrunk(find_recipe(name))
+    agents = [p for p in recipe.phases if isinstance(p.learner, Agent)]
+    assert len(agents) >= 3
+    carry, metrics = run(recipe, CorridorTask() if "rlpd" in name else TASK)
+    assert len(carry.history) == len(recipe.phases)
+    bonuses = {k for k in metrics["online"] if k.endswith("_bonus")}
+    wanted = {f"{b}_bonus" for b in ("sera", "rnd", "state_entropy") if b.replace("_", "-") in name}
+    assert bonuses == wanted | ({"rnd_bonus"} if "ooo" in name else set())
+    assert ("kappa" in metrics["online"]) == ("opt" in name)
+
+
+def test_what_does_not_go_together_says_why() -> None:
+    for name, why in (
+        ("ooo(spot)", "enters through a door"),
+        ("ooo(iql+rnd)", "has a bonus already"),
+        ("opt(wsrl)", "cannot climb other critics"),
+        ("ooo(ooo(iql))", "has a bonus already"),
+    ):
+        with pytest.raises(SegueError, match=why):
+            find_recipe(name)
+
+
+def test_presets_reach_the_exploiter() -> None:
+    made = resolve(find_recipe("ooo(iql)"), "adroit-binary", "adroit-pen-binary", {}).recipe
+    by_name: dict[str, Phase] = {p.name: p for p in made.phases}
+    learner: Any = by_name["exploit-2"].learner
+    assert (learner.agent.expectile, learner.agent.dropout) == (0.8, 0.1)
+    explorer: Any = by_name["online"]
+    assert (explorer.augment.weight, explorer.ticks) == (0.5, 1_000_000)
+    batch: Any = by_name["exploit-2"].batch
+    assert (batch.inner.rows, batch.inner.beside.batch) == (0, 256)
+    assert "mean_over_critics" in reachable(learner)
+    assert by_name["exploit-2"].learner.agent.mean_over_critics  # type: ignore[attr-defined]
+    antmaze = resolve(find_recipe("ooo(cal-ql)+sera"), "antmaze", "antmaze-umaze-diverse", {}).recipe
+    augment: Any = antmaze.phases[1].augment
+    assert isinstance(augment, Both)
+    assert augment.first.inner.weight == 50.0  # type: ignore[attr-defined]
+    assert augment.second == SERA(neighbours=25)
