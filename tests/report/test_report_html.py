@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -227,3 +228,27 @@ def test_ticks_are_nice_and_inside() -> None:
 def test_a_line_breaks_at_a_gap() -> None:
     x = np.arange(5.0)
     assert line(x, np.array([0.0, 1.0, np.nan, 3.0, 4.0]), "s").count("M") == 2
+
+
+def test_policies_trained_beside_the_explorer_have_a_table_of_their_own(dipping: Path, tmp_path: Path) -> None:
+    before = write_report([dipping], tmp_path / "before.html").read_text("utf-8")
+    described = json.loads((dipping / "run.json").read_text())
+    described["phases"].append(
+        {"name": "exploit-1", "slot": "exploiter", "learner": "IQL", "ticks": 60, "collect": 0, "updates": 1}
+    )
+    (dipping / "run.json").write_text(json.dumps(described))
+    clock = {"phase": "exploit-1", "phase_index": 2, "environment_step": 40, "wall_s": 99.0, "seeds": [3, 5]}
+    lines = [{"kind": "phase", "event": "begin", "update": 140, "values": {}} | clock]
+    for update, success in ((160, 0.1), (180, 0.3), (200, 0.5)):
+        values = {"success": [success, success], "return": [0.0, 0.0], "score": [0.0, 0.0]}
+        lines.append({"kind": "evaluation", "update": update, "values": values} | clock)
+    with (dipping / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    page = write_report([dipping], tmp_path / "after.html").read_text("utf-8")
+    row = next(r for r in Page(page).rows if r[0] == "exploit-1" and "60" in r[1:2])
+    assert row[2].startswith("50 %")
+    assert row[3].startswith("30 %")
+    # What is said of the policy that explored stays as it was.
+    assert next(r for r in Page(page).rows if r[0] == "seed 3") == next(
+        r for r in Page(before).rows if r[0] == "seed 3"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ def read_run(folder: Path) -> Run:
         for index, phase in enumerate(about.get("phases", []))
     )
     switch = _switch(phases, rows)
+    beside = _beside(phases, switch)
+    retrained = {i: [r for r in rows if r["kind"] == "evaluation" and r["phase_index"] == i] for i in beside}
+    rows = [row for row in rows if row["phase_index"] not in beside or row["kind"] == "phase"]
     offline_updates = _offline_updates(phases, rows, switch)
     kinds = {kind: [row for row in rows if row["kind"] == kind] for kind in ("training", "evaluation", "handover")}
     if not kinds["evaluation"]:
@@ -57,7 +61,22 @@ def read_run(folder: Path) -> Run:
         evaluation=_curve(kinds["evaluation"], seeds, switch, offline_updates),
         episodes=_episodes([row for row in rows if row["kind"] == "episode"], seeds),
         handovers=tuple(_handover(row, seeds) for row in kinds["handover"]),
+        retrained={i: _from_zero(_curve(found, seeds, None, 0), rows, i) for i, found in retrained.items() if found},
     )
+
+
+def _beside(phases: Sequence[PhaseLine], switch: int | None) -> list[int]:
+    """Phases after the switch that train another policy than the one that learns online."""
+    learning = next((p for p in phases if p.collect and p.updates), None)
+    if switch is None or learning is None:
+        return []
+    return [i for i, p in enumerate(phases) if i > switch and not p.collect and p.slot != learning.slot]
+
+
+def _from_zero(curve: Curve, rows: Sequence[Row], phase: int) -> Curve:
+    """The curve of one phase, counted in updates from the phase's beginning."""
+    began = min((row["update"] for row in rows if row["phase_index"] == phase), default=0)
+    return replace(curve, x=(curve.update - began).astype(np.float64))
 
 
 def _read_about(path: Path) -> Row:

@@ -94,5 +94,8 @@ class Run:
     wall_s: Mapping[int, float]  # seconds spent in each phase that has rows
     training: Curve
     evaluation: Curve
+    """Of the policy that the run is about: the one that acts and learns online."""
     episodes: Episodes
     handovers: tuple[Handover, ...]
+    retrained: Mapping[int, Curve]
+    """Evaluations of policies trained beside it (OOO's exploiters), by phase index; x counts the phase's updates."""

@@ -134,6 +134,10 @@ def results(group: Sequence[Member], suffix: str) -> Markup:
         shown = tables.per_seed(member.summary, generator)
         name = element("summary", f"{member.label}, seed by seed")
         parts.append(element("details", name, shown) if len(group) > 1 else shown)
+    for member in group:
+        if member.run.retrained:
+            parts.append(element("h3", f"{member.label}: policies trained anew on what it had seen"))
+            parts.append(tables.retrained(member.summary, generator))
     judged = "success" if all(member.run.evaluation.known("success") for member in group) else "score / 100"
     parts.append(
         _note(

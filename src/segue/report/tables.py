@@ -105,6 +105,24 @@ def per_seed(summary: Summary, generator: Source) -> Markup:
     )
 
 
+def retrained(summary: Summary, generator: Source) -> Markup:
+    """Policies that were trained anew beside the one that explored: last evaluation, and mean of the last five."""
+    run, quantity = summary.run, summary.quantity
+    rows = [
+        row(
+            element("span", "the policy that explored"),
+            ["–", estimate(quantity, interval(summary.final, generator())), "–"],
+        )
+    ]
+    for index, curve in run.retrained.items():
+        values = curve.values.get(quantity, np.full((len(run.seeds), len(curve.x)), np.nan))
+        last, late = values[:, -1], values[:, -5:].mean(axis=1)
+        cells = [count(int(curve.x[-1])), *(estimate(quantity, interval(v, generator())) for v in (last, late))]
+        rows.append(row(run.phases[index].name, cells))
+    head = ["", "updates", f"{name_of(quantity).lower()}, last evaluation", "mean of the last five"]
+    return table("Interquartile means over seeds [95 % bootstrap interval].", head, rows)
+
+
 def comparison(summaries: Sequence[Summary], labels: Sequence[str], generator: Source) -> Markup:
     """Runs of one task against each other; the first run is the baseline of P(improvement)."""
     quantity, first = summaries[0].quantity, summaries[0]
