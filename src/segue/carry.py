@@ -108,6 +108,10 @@ def check_phase(phase: Phase, carry: Carry, spec: Spec, n_offline: int) -> None:
     where = f"phase '{phase.name}'"
     if phase.ticks < 0 or phase.collect < 0 or phase.updates < 0 or phase.log_every < 1 or phase.evaluate_every < 0:
         raise SegueError(f"{where}: ticks, collect, updates and intervals must not be negative (log_every at least 1)")
+    if phase.validation.steps and (phase.validation.steps < 0 or phase.validation.episodes < 1):
+        raise SegueError(f"{where}: validation.steps must not be negative, validation.episodes must be at least 1")
+    if phase.validation.steps and phase.validation.keep == phase.slot:
+        raise SegueError(f"{where}: it trains slot '{phase.slot}' and cannot keep its best there; name another one")
     if phase.actor not in (None, RANDOM) and phase.actor not in carry.slots:
         known = ", ".join(sorted(carry.slots)) or "none yet"
         raise SegueError(

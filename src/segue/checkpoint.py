@@ -172,6 +172,9 @@ def _shapes(carry: Carry, plan: Plan, spec: Spec, n_offline: int) -> dict[str, S
         states = {name: learning_of(slot) for name, slot in slots.items()}
         learning = jax.eval_shape(entering(phase, index, spec, Units(), dict(slots)), keys, states, offline, online)
         slots[phase.slot] = slot_of(phase, Units(), learning)  # the units are read from the checkpoint
+        facts = (*carry.history, carry.facts)[index]
+        if facts.get("validations"):
+            slots[phase.validation.keep] = Slot(phase.learner, learning.learner, Units())
     return slots
 
 

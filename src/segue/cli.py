@@ -182,6 +182,9 @@ def show_phases(decided: Resolved) -> None:
         tick = ", ".join(clocks) or "nothing"
         table.add_row(p.name, title(p.learner), p.slot, f"{p.ticks:,}", tick, options.brief(p.batch), rewards)
     wide_console().print(table)
+    if tried := sum(p.validation.steps for p in recipe.phases):
+        steps = sum(p.ticks * p.collect for p in recipe.phases)
+        print(f"budget: {steps + tried:,} environment steps per seed, {tried:,} of them to choose among checkpoints")
     print(f"learner's units: {recipe.units}")
 
 

@@ -154,6 +154,9 @@ class _Book:
                 self.row(record, "handover", found, points=points)
                 save_policy(self.folder / "policy", slot, self.task.spec, self.seeds, self.facts(record))
         if record.ends:
+            for tried in record.facts.get("validations", ()):
+                values = {"return": tried["return"], "length": tried["steps"]}
+                self.row(record, "validation", values, tick=tried["tick"], keeps=record.phase.validation.keep)
             self.row(record, "phase", {}, event="end")
 
     def facts(self, record: Record) -> dict[str, Any]:

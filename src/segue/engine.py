@@ -17,7 +17,8 @@ import numpy as np
 
 from segue import programs, replay
 from segue.carry import Carry, Record, check_finite, check_phase, new_carry, take_metrics
-from segue.fleet import Episode, Fleet
+from segue.evaluate import Evaluator
+from segue.fleet import VALIDATION, Episode, Fleet
 from segue.phases import RANDOM, Phase
 from segue.programs import ACT, DOOR, UPDATE, keys_of, learning_of, slot_of
 from segue.replay import Data, Replay
@@ -96,6 +97,13 @@ def enter(carry: Carry, phase: Phase, index: int, spec: Spec, units: Units, offl
     carry.slots = carry.slots | {phase.slot: slot_of(phase, units, learning)}
     carry.entered, carry.tick, carry.sums = True, 0, {}
     carry.facts = {"phase": phase.name, "ticks": phase.ticks}
+    if phase.validation.steps:
+        before = [len(f.get("validations", ())) * f.get("validation_episodes", 0) for f in carry.history]
+        carry.facts |= {
+            "validation_steps": phase.validation.steps,
+            "validation_episodes": phase.validation.episodes,
+            "validated_before": sum(before),
+        }
 
 
 class _Running:
@@ -117,6 +125,7 @@ class _Running:
         self.updates_before = carry.updates - carry.tick * phase.updates
         self.update_keys, self.act_keys = keys_of(carry.seeds, UPDATE), keys_of(carry.seeds, ACT)
         self.finished: list[Episode] = []
+        self.validates = phase.validation.ticks(task.horizon, phase.ticks)
 
     def records(self) -> Iterator[Record]:
         """Go on to the end of the phase and say where it stands whenever something is due."""
@@ -129,7 +138,10 @@ class _Running:
             if phase.collect:
                 self.tick()
             else:
-                pace = self.ticks(min(pace, next_stop(phase, carry.tick) - carry.tick), pace)
+                stop = min(next_stop(phase, carry.tick), *(t for t in self.validates if t > carry.tick), phase.ticks)
+                pace = self.ticks(min(pace, stop - carry.tick), pace)
+            if carry.tick in self.validates:
+                self.validate()
             ends = carry.tick == phase.ticks
             logs = ends or carry.tick % phase.log_every == 0
             # A phase that only collects leaves its policy as it was evaluated before.
@@ -140,6 +152,25 @@ class _Running:
                 yield self.record(metrics=metrics, logs=logs, evaluates=evaluates, ends=ends)
                 spoke = time.monotonic()
         carry.history = (*carry.history, carry.facts)
+
+    def validate(self) -> None:
+        """Try the policy on the task; each seed keeps it where it is the best of the phase so far."""
+        carry, wanted = self.carry, self.phase.validation
+        slot, known = carry.slots[self.phase.slot], carry.facts.setdefault("validations", [])
+        evaluator = Evaluator(self.task, carry.seeds, wanted.episodes, VALIDATION)
+        first = carry.facts["validated_before"] + len(known) * wanted.episodes
+        found = evaluator(slot, first)
+        evaluator.close()
+        value = found.raw_return.mean(axis=1)
+        best = np.max([v["return"] for v in known], axis=0) if known else np.full(len(value), -np.inf)
+        known.append(
+            {"tick": carry.tick, "return": value.tolist(), "steps": found.length.sum(axis=1).astype(int).tolist()}
+        )
+        better = jnp.asarray(value > best)
+        kept = carry.slots[wanted.keep].state if len(known) > 1 else slot.state
+        pick = lambda new, old: jnp.where(better.reshape(-1, *(1,) * (new.ndim - 1)), new, old)  # noqa: E731
+        # A copy: the phase's own state is given away at its next update.
+        carry.slots[wanted.keep] = Slot(slot.learner, jax.tree.map(pick, slot.state, kept), slot.units)
 
     def record(self, **events: Any) -> Record:
         """Return where the run stands, after a look at whether its numbers are finite."""

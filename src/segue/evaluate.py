@@ -63,22 +63,22 @@ def _of(state: State, seed: Array) -> State:
 class Evaluator:
     """Evaluates slots of a task on simulators of its own: the same start states for a seed at every evaluation."""
 
-    def __init__(self, task: Task, seeds: tuple[int, ...], episodes: int) -> None:
-        self.task, self.seeds, self.episodes = task, seeds, episodes
+    def __init__(self, task: Task, seeds: tuple[int, ...], episodes: int, stream: int = EVALUATION) -> None:
+        self.task, self.seeds, self.episodes, self.stream = task, seeds, episodes, stream
         self._worlds: list[World] = []
 
-    def __call__(self, slot: Slot) -> Evaluation:
-        """Roll out the policy without exploration noise, `episodes` times for each seed."""
+    def __call__(self, slot: Slot, first: int = 0) -> Evaluation:
+        """Roll out the policy without exploration noise, `episodes` times for each seed; `first` numbers the first."""
         while len(self._worlds) < min(WORLDS, self.episodes):
             self._worlds.append(self.task.world())
-        trajectories = tuple(self._one_seed(slot, s) for s in range(len(self.seeds)))
+        trajectories = tuple(self._one_seed(slot, s, first) for s in range(len(self.seeds)))
         table = lambda f: np.asarray([[f(t) for t in ts] for ts in trajectories], np.float64)  # noqa: E731
         total, success = table(lambda t: t.reward.sum()), table(lambda t: t.success)
         return Evaluation(
             total, table(lambda t: len(t.reward)), success, np.asarray(self.task.score(total, success)), trajectories
         )
 
-    def _one_seed(self, slot: Slot, s: int) -> tuple[Trajectory, ...]:
+    def _one_seed(self, slot: Slot, s: int, first: int) -> tuple[Trajectory, ...]:
         agent: Any = slot.learner
         waiting = list(range(self.episodes))
         done: dict[int, Trajectory] = {}
@@ -90,7 +90,7 @@ class Evaluator:
             current[w] = waiting.pop(0) if waiting else None
             rows[w] = []
             if (episode := current[w]) is not None:
-                observation[w] = self._worlds[w].reset(episode_seed(self.seeds[s], EVALUATION, episode))
+                observation[w] = self._worlds[w].reset(episode_seed(self.seeds[s], self.stream, first + episode))
 
         for w in range(len(self._worlds)):
             begin(w)

@@ -87,6 +87,13 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
     for phase in recipe.phases:
         check_phase(phase, carry, task.spec, 0 if data is None else len(data))
         carry.slots[phase.slot] = Slot(phase.learner, (), phase.units or recipe.units)
+        if phase.validation.steps:
+            if not phase.validation.ticks(task.horizon, phase.ticks):
+                least = phase.validation.episodes * task.horizon
+                raise SegueError(
+                    f"phase '{phase.name}': one validation may take {least:,} steps; set validation.steps to it"
+                )
+            carry.slots[phase.validation.keep] = carry.slots[phase.slot]
         steps += phase.ticks * phase.collect
         most = jnp.full(len(request.seeds), min(steps, 2**31 - 1), jnp.int32)
         carry.online = carry.online._replace(written=most, closed=most)

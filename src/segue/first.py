@@ -1,4 +1,4 @@
-"""The experience as it stood at an earlier time."""
+"""A part of own experience: as it stood at an earlier time, or what came last."""
 
 from __future__ import annotations
 
@@ -89,6 +89,58 @@ class First:
             return f"it shows the first {self.rows:,} rows of own experience, but only {written:,} are collected before"
         most = int(written * self.share) if self.rows is None else self.rows
         return self.inner.refuse(offline, most, min(closed, most))
+
+
+class Late(NamedTuple):
+    """The last `rows` of own experience: a view."""
+
+    view: View
+    rows: int
+
+    @property
+    def replay(self) -> Any:
+        """The whole replay."""
+        return self.view.replay
+
+    @property
+    def world(self) -> Array:
+        """Its world."""
+        return self.view.world
+
+    def span(self, closed_only: bool) -> tuple[Array, Array]:
+        """Absolute count of the oldest row and how many rows may be sampled (never negative)."""
+        oldest, size = self.view.span(closed_only)
+        first = jnp.maximum(oldest, self.view.replay.written[self.view.world] - self.rows)
+        return first, jnp.maximum(oldest + size - first, 0)
+
+    def take(self, count: Array) -> Rows:
+        """Rows (B, ...) as they are."""
+        return self.view.take(count)
+
+
+@dataclass(frozen=True)
+class Last:
+    """Let another sampler see only the last `rows` of own experience: fresh data alone."""
+
+    inner: Sampler
+    rows: int
+
+    def __post_init__(self) -> None:
+        require(self, rows=self.rows >= 1)
+
+    def init(self, key: Key, door: Door) -> State:
+        """The inner sampler's state."""
+        return self.inner.init(key, door._replace(online=Late(door.online, self.rows)))
+
+    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Rows, Metrics]:
+        """Rows as the inner sampler takes them."""
+        return self.inner.sample(state, key, offline, Late(online, self.rows))
+
+    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+        """Return why the first update could not be served, or None."""
+        if written < self.rows:
+            return f"it shows the last {self.rows:,} rows of own experience, but only {written:,} are collected before"
+        return self.inner.refuse(offline, self.rows, min(closed, self.rows))
 
 
 def first_rows(door: Door, share: float, rows: int | None) -> Array:

@@ -16,11 +16,11 @@ import numpy as np
 
 from segue.types import SegueError, World
 
-TRAINING, EVALUATION = 0, 1
+TRAINING, EVALUATION, VALIDATION = 0, 1, 2
 
 
 def episode_seed(run_seed: int, stream: int, episode: int) -> int:
-    """Seed of an episode's reset; `stream` keeps training and evaluation apart."""
+    """Seed of an episode's reset; `stream` keeps training, evaluation and validation apart."""
     return int(np.random.SeedSequence([run_seed, stream, episode]).generate_state(1)[0] >> 1)
 
 

@@ -57,6 +57,7 @@ def describe(decided: Resolved, task: Task, request: Mapping[str, Any]) -> dict[
                 "ticks": p.ticks,
                 "collect": p.collect,
                 "updates": p.updates,
+                "validation": p.validation.steps,
             }
             for p in decided.recipe.phases
         ],

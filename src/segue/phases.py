@@ -18,6 +18,26 @@ Enter = Callable[[Door, State], State]
 
 
 @dataclass(frozen=True)
+class Validation:
+    """Roll-outs that choose among a phase's checkpoints; they cost environment steps, and the budget pays for them.
+
+    As many validations as fit into `steps` environment steps per seed, `episodes` episodes of full length each, evenly
+    spaced and the last at the phase's end.  Each seed keeps the checkpoint with the best mean return, without
+    exploration noise, in the slot `keep`.  The whole of `steps` counts as spent, whatever the episodes' lengths.
+    """
+
+    steps: int = 0
+    """0 validates nothing."""
+    episodes: int = option(3, when=lambda v: v.steps > 0, why="validation.steps above 0")
+    keep: str = option("best", when=lambda v: v.steps > 0, why="validation.steps above 0")
+
+    def ticks(self, horizon: int, ticks: int) -> tuple[int, ...]:
+        """After which ticks of a phase it validates, ascending."""
+        times = min(self.steps // (self.episodes * horizon), ticks) if self.steps else 0
+        return tuple(ticks * n // times for n in range(1, times + 1))
+
+
+@dataclass(frozen=True)
 class Phase:
     """Who learns, on which rows, with which rewards, while the world moves how much.
 
@@ -45,6 +65,8 @@ class Phase:
     """Ticks between evaluations; 0 evaluates at the phase's ends only."""
     log_every: int = 1000
     """Ticks between rows of training metrics."""
+    validation: Validation = field(default_factory=Validation)
+    """Which checkpoints are tried on the task, at the expense of the budget, and where the best one is kept."""
 
 
 def fresh(door: Door, state: State) -> State:
@@ -60,6 +82,9 @@ class take:
 
     def __call__(self, door: Door, state: State) -> Any:
         """Return the named slot's state; the learner must accept its structure."""
+        if self.slot not in door.slots:
+            known = ", ".join(door.slots) or "none"
+            raise SegueError(f"take: no phase before has left a slot '{self.slot}' (slots: {known})")
         return door.slots[self.slot].state
 
 

@@ -31,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "fleet": {"types"},
     "programs": {"types", "units", "replay", "phases"},
     "carry": {"types", "units", "optim", "replay", "phases", "fleet"},
-    "engine": {"types", "units", "replay", "phases", "fleet", "programs", "carry"},
+    "engine": {"types", "units", "replay", "phases", "fleet", "programs", "carry", "evaluate"},
     "evaluate": {"types", "units", "replay", "fleet", "programs"},
     "checkpoint": {"types", "units", "replay", "phases", "fleet", "programs", "carry", "engine"},
     "policy": {"types", "units", "agents", "checkpoint"},

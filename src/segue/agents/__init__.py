@@ -6,7 +6,7 @@ import math
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
 
-from segue.agents.around import Bounded, Decay, FreezeActor
+from segue.agents.around import Bounded, Decay, FreezeActor, Greedy
 from segue.agents.awac import AWAC
 from segue.agents.cql import CQL
 from segue.agents.iql import IQL
@@ -78,7 +78,13 @@ AGENTS: dict[str, Entry] = {
     ),
 }
 # Learners that do not act, and agents around agents.
-PARTS: dict[str, type[Any]] = {"VAE": VAE, "Bounded": Bounded, "Decay": Decay, "FreezeActor": FreezeActor}
+PARTS: dict[str, type[Any]] = {
+    "VAE": VAE,
+    "Bounded": Bounded,
+    "Decay": Decay,
+    "FreezeActor": FreezeActor,
+    "Greedy": Greedy,
+}
 
 __all__ = [
     "AGENTS",
@@ -97,6 +103,7 @@ __all__ = [
     "Decay",
     "Entry",
     "FreezeActor",
+    "Greedy",
     "OnlinePretraining",
     "ReBRAC",
     "build",
@@ -119,7 +126,7 @@ def describe(agent: Any) -> dict[str, Any]:
 def title(learner: Any) -> str:
     """What to call a learner: its class, and what is around it, "IQL (FreezeActor)"."""
     around = []
-    while isinstance(learner, (Bounded, Decay, FreezeActor)):
+    while isinstance(learner, (Bounded, Decay, FreezeActor, Greedy)):
         around.append(type(learner).__name__)
         learner = learner.agent
     name = type(learner).__name__

@@ -115,6 +115,38 @@ class Bounded:
 
 
 @dataclass(frozen=True)
+class Greedy:
+    """Explore as an agent acts without noise, but for a share `epsilon` of uniform actions (default of ours: none)."""
+
+    agent: Agent
+    epsilon: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self, epsilon=0 <= self.epsilon <= 1)
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Return a fresh state of the agent."""
+        return self.agent.init(key, spec)
+
+    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        """Do one update of the agent."""
+        return self.agent.update(state, batch, key, step)
+
+    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
+        """The agent's best action, or a uniform one."""
+        action = self.agent.act(state, observation, key, False)
+        if not explore or not self.epsilon:
+            return action
+        k_whether, k_action = jax.random.split(key)
+        uniform = jax.random.uniform(k_action, action.shape, minval=-1.0, maxval=1.0)
+        return jnp.where(jax.random.bernoulli(k_whether, self.epsilon, action.shape[:1])[:, None], uniform, action)
+
+    def q(self, state: State, observation: Array, action: Array) -> Array:
+        """Values of the agent, (B,)."""
+        return self.agent.q(state, observation, action)
+
+
+@dataclass(frozen=True)
 class FreezeActor:
     """Leave an agent's actor as it is for the phase's first updates, while everything else learns (default of ours)."""
 

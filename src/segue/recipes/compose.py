@@ -1,7 +1,7 @@
 """Recipes out of recipes, by name on the command line and in Python: `cal-ql+sera` is Cal-QL with SERA's bonus,
 `opt(spot)+rnd` is OPT on SPOT with RND's.
 
-    expression := term { "+" augmentation }        term := recipe | system "(" expression ")"
+    expression := term { "+" augmentation }        term := recipe | system "(" expression { "," expression } ")"
 
 A composition is a recipe like any other: its phases can be looked at with `segue explain`, its options set by path, its
 runs resumed.
@@ -17,6 +17,7 @@ from typing import NamedTuple
 from segue.augment import AUGMENTATIONS, Both, Nothing, parts
 from segue.options import unknown
 from segue.phases import Phase, at_switch
+from segue.recipes import subroutine
 from segue.recipes.ooo import ooo
 from segue.recipes.opt import opt
 from segue.recipes.recipe import Recipe
@@ -24,18 +25,26 @@ from segue.types import Agent, SegueError
 
 
 class System(NamedTuple):
-    """What goes around a recipe, as `segue list` shows it."""
+    """What goes around recipes, as `segue list` shows it."""
 
-    around: Callable[[Recipe], Recipe]
+    around: Callable[..., Recipe]
     paper: str
     example: str
+    recipes: int = 1
 
 
+_SUBROUTINE = "Su, Luo and Zhang 2025, offline RL as a subroutine, arXiv 2512.00383"
 SYSTEMS: dict[str, System] = {
     "ooo": System(ooo, "Mark et al. 2023, OOO, arXiv 2310.08558", "ooo(iql), ooo(cal-ql) or ooo(rlpd)"),
     "opt": System(opt, "Shin et al. 2025, OPT, arXiv 2507.08387", "opt(td3-bc) or opt(spot)"),
+    "validated": System(subroutine.validated, _SUBROUTINE, "validated(sac)"),
+    "recommend": System(subroutine.recommend, _SUBROUTINE, "recommend(sac,iql)", 2),
+    "recommend-fresh": System(subroutine.recommend_fresh, _SUBROUTINE, "recommend-fresh(sac,iql)", 2),
+    "fine-tune": System(subroutine.fine_tune, _SUBROUTINE, "fine-tune(sac,iql)", 2),
+    "fine-tune-fresh": System(subroutine.fine_tune_fresh, _SUBROUTINE, "fine-tune-fresh(sac,iql)", 2),
+    "repeat": System(subroutine.repeat, _SUBROUTINE, "repeat(sac,iql)", 2),
 }
-_TOKEN = re.compile(r"\s*([A-Za-z0-9_.-]+|[()+])")
+_TOKEN = re.compile(r"\s*([A-Za-z0-9_.-]+|[()+,])")
 
 
 def compose(expression: str, recipes: Mapping[str, Recipe]) -> Recipe:
@@ -69,10 +78,16 @@ def _term(words: list[str], shown: str, recipes: Mapping[str, Recipe]) -> tuple[
     if words[:1] == ["("]:
         if name not in SYSTEMS:
             unknown(f"recipe {shown}", name, SYSTEMS)
-        inner, words = _expression(words[1:], shown, recipes)
+        inner: list[Recipe] = []
+        while words[:1] == ["(" if not inner else ","]:
+            recipe, words = _expression(words[1:], shown, recipes)
+            inner.append(recipe)
         if words[:1] != [")"]:
-            raise SegueError(f"recipe {shown}: a ')' is missing; write opt(spot)+rnd")
-        return SYSTEMS[name].around(inner), words[1:]
+            raise SegueError(f"recipe {shown}: a ')' is missing; write {SYSTEMS[name].example}")
+        if len(inner) != (wanted := SYSTEMS[name].recipes):
+            many = "one recipe" if wanted == 1 else f"{wanted} recipes"
+            raise SegueError(f"recipe {shown}: {name} takes {many}; write {SYSTEMS[name].example}")
+        return SYSTEMS[name].around(*inner), words[1:]
     if name in SYSTEMS:
         raise SegueError(f"recipe {shown}: {name} goes around a recipe; write {SYSTEMS[name].example}")
     if name not in recipes:
@@ -81,7 +96,7 @@ def _term(words: list[str], shown: str, recipes: Mapping[str, Recipe]) -> tuple[
 
 
 def _word(words: list[str], shown: str, what: str) -> tuple[str, list[str]]:
-    if not words or words[0] in "()+":
+    if not words or words[0] in "()+,":
         found = f"not '{words[0]}'" if words else "not the end"
         raise SegueError(f"recipe {shown}: {what} must stand here, {found}; write cal-ql+sera")
     return words[0], words[1:]

@@ -30,7 +30,7 @@ def read_run(folder: Path) -> Run:
             str(phase.get("name", index)),
             str(phase.get("slot", "agent")),
             _short(phase.get("learner", "")),
-            *(int(phase.get(key) or 0) for key in ("ticks", "collect", "updates")),
+            *(int(phase.get(key) or 0) for key in ("ticks", "collect", "updates", "validation")),
         )
         for index, phase in enumerate(about.get("phases", []))
     )

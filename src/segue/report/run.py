@@ -37,6 +37,8 @@ class PhaseLine:
     ticks: int
     collect: int
     updates: int
+    validation: int = 0
+    """Environment steps per seed that roll-outs for choosing among checkpoints are charged."""
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,8 @@ def phases(run: Run) -> Markup:
         cells = [
             phase.learner,
             phase.slot,
-            count(phase.ticks * phase.collect),
+            count(phase.ticks * phase.collect)
+            + (f" + {count(phase.validation)} to choose among checkpoints" if phase.validation else ""),
             count(phase.ticks * phase.updates),
             "not begun" if wall is None else f"{wall / 60:,.1f} min",
         ]

@@ -1,0 +1,214 @@
+"""Offline RL as a subroutine of online RL (Su, Luo and Zhang 2025, arXiv 2512.00383; spec section D).
+
+An agent that starts from nothing learns online; its own history then is the dataset of an offline agent, whose policy
+is recommended, or fine-tuned with what is left of the budget.  Everything that moves the world is charged to one
+budget: training, fresh data, and the roll-outs that choose among checkpoints.
+
+      online ──┬── buffer: all rows ─────────────────> retrain ──┬──────────────> recommended
+               └── fresh: gather with the best policy ──┘        └─> fine-tune ──> recommended, or retrain again
+
+The paper's lists of variants and tasks could not be read; phases and numbers follow the first author's earlier code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from segue.agents.around import Greedy
+from segue.first import Last
+from segue.phases import Phase, Validation, at_switch, fresh, take
+from segue.recipes.recipe import Recipe, apply
+from segue.samplers import Mix
+from segue.types import Learner, Sampler, SegueError
+
+STUDENT, BEST, BEST_STUDENT = "student", "best", "best-student"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Environment steps per seed, and how they are spent; the online agent gets what the other items leave."""
+
+    total: int
+    online_validation: int
+    offline_validation: int
+    fresh: int
+    tuning: int
+    updates: int
+    """Gradient updates of each offline phase: they cost no steps."""
+
+
+# The author's numbers: a million steps, 2 % and 1 % of it for validation, 200,000 fresh ones, fine-tuning for 300,000.
+USUAL = Budget(1_000_000, 20_000, 10_000, 200_000, 300_000, 500_000)
+# Default of ours: sizes for a laptop.
+SMALL = {
+    "pointmaze": Budget(60_000, 5_400, 5_400, 12_000, 12_000, 10_000),
+    "pointmaze-medium": Budget(120_000, 10_800, 10_800, 24_000, 24_000, 20_000),
+    "pointmaze-large": Budget(200_000, 14_400, 14_400, 40_000, 40_000, 20_000),
+    "custom": Budget(50_000, 6_000, 6_000, 10_000, 10_000, 20_000),
+}
+
+
+def validated(online: Recipe) -> Recipe:
+    """The online agent alone, with the same right to choose among its checkpoints."""
+    phases = _online(f"validated({online.name})", online, Validation(1, keep=BEST))
+    final = Phase("recommended", phases[-1].learner, 0, slot="recommended", enter=take(BEST))
+    return _spent(f"validated({online.name})", online, None, (*phases, final))
+
+
+def recommend(online: Recipe, offline: Recipe, who: str = "recommend", new: bool = False) -> Recipe:
+    """Learn online, then offline from one's own history (`new`: from fresh rows of the best online policy alone)."""
+    name = f"{who}({online.name},{offline.name})"
+    phases = _online(name, online, Validation(1, keep=BEST) if new else Validation())
+    if new:
+        acting: Any = phases[-1].learner
+        greedy = Greedy(acting)
+        phases += (Phase("gather", greedy, 0, collect=1, updates=0, slot="reference", enter=take(BEST)),)
+    learner, _ = _pair(name, offline)
+    return _spent(name, online, offline, (*phases, _retrain(1, learner, new), _best(learner)))
+
+
+def fine_tune(online: Recipe, offline: Recipe, who: str = "fine-tune", new: bool = False) -> Recipe:
+    """As `recommend`, then online again from the best offline policy, with its own history as the dataset."""
+    name = f"{who}({online.name},{offline.name})"
+    phases, (_, tuned) = recommend(online, offline, who, new).phases[:-1], _pair(name, offline)
+    final = Phase("recommended", tuned, 0, slot="recommended", enter=take(STUDENT))
+    return _spent(name, online, offline, (*phases, _tune(1, tuned), final))
+
+
+def recommend_fresh(online: Recipe, offline: Recipe) -> Recipe:
+    """`recommend`, from fresh rows of the best online policy alone."""
+    return recommend(online, offline, "recommend-fresh", new=True)
+
+
+def fine_tune_fresh(online: Recipe, offline: Recipe) -> Recipe:
+    """`fine_tune`, after fresh rows of the best online policy."""
+    return fine_tune(online, offline, "fine-tune-fresh", new=True)
+
+
+def repeat(online: Recipe, offline: Recipe) -> Recipe:
+    """Online, offline, fine-tuned, offline on everything, twice over; the best of the last offline phase."""
+    name = f"repeat({online.name},{offline.name})"
+    learner, tuned = _pair(name, offline)
+    lessons = [part for n in (1, 2) for part in (_retrain(n, learner, False), _tune(n, tuned))]
+    phases = (*_online(name, online, Validation()), *lessons, _retrain(3, learner, False), _best(learner))
+    return _spent(name, online, offline, phases)
+
+
+def charged(phases: tuple[Phase, ...]) -> int:
+    """Environment steps per seed that phases cost: those they take, and all that validation may take."""
+    return sum(p.ticks * p.collect + p.validation.steps for p in phases)
+
+
+# -- phases ----------------------------------------------------------------------------------------------------
+
+
+def _online(who: str, recipe: Recipe, validation: Validation) -> tuple[Phase, ...]:
+    """The phases of a recipe that starts from nothing, up to its learning one."""
+    index = at_switch(recipe.phases, who)
+    batch = recipe.phases[index].batch
+    logged = not isinstance(batch, Mix) or batch.offline > 0
+    if logged or any((p.updates and not p.collect) or p.enter for p in recipe.phases):
+        raise SegueError(f"{who}: {recipe.name} does not start from nothing; the first recipe must be like sac or td3")
+    return (*recipe.phases[:index], replace(recipe.phases[index], validation=validation))
+
+
+def _pair(who: str, recipe: Recipe) -> tuple[Learner, Learner]:
+    """What an offline recipe trains before its switch and after it."""
+    index = at_switch(recipe.phases, who)
+    switch = recipe.phases[index]
+    before = [p for p in recipe.phases[:index] if p.slot == switch.slot and p.updates]
+    if not before or any(p.enter for p in (*before, switch)):
+        why = "enters through a door" if before else "has no offline phase"
+        raise SegueError(f"{who}: {recipe.name} {why}; the second recipe must be like iql, cql, cal-ql or td3-bc")
+    return before[-1].learner, switch.learner
+
+
+def _retrain(n: int, learner: Learner, new: bool) -> Phase:
+    rows: Sampler = Last(Mix(0, 256), 1) if new else Mix(0, 256)
+    kept = Validation(1, keep=BEST_STUDENT)
+    return Phase(f"retrain-{n}", learner, 1, batch=rows, slot=STUDENT, enter=fresh, validation=kept)
+
+
+def _tune(n: int, learner: Learner) -> Phase:
+    door = take(BEST_STUDENT)
+    return Phase(f"fine-tune-{n}", learner, 1, collect=1, batch=Mix(0, 256), slot=STUDENT, enter=door)
+
+
+def _best(learner: Learner) -> Phase:
+    return Phase("recommended", learner, 0, slot="recommended", enter=take(BEST_STUDENT))
+
+
+# -- numbers ---------------------------------------------------------------------------------------------------
+
+
+def _spent(name: str, online: Recipe, offline: Recipe | None, phases: tuple[Phase, ...]) -> Recipe:
+    """Return the recipe of these phases, whose steps and validations cost exactly the budget, in every preset too."""
+    made = replace(
+        online,
+        name=name,
+        paper=f"Su, Luo and Zhang 2025, arXiv 2512.00383, with {online.paper}"
+        + (f"; {offline.paper}" if offline else ""),
+        aim="gains mainly where rewards are sparse, once policies are validated (the paper's abstract)",
+        phases=phases,
+        presets={},
+    )
+    for path, value in _settings(phases, USUAL, _warm_up(online, "")).items():
+        made, _ = apply(made, path, value)
+    presets: dict[str, dict[str, Any]] = {}
+    for domain in dict.fromkeys([*online.presets, *(offline.presets if offline else ()), *SMALL]):
+        steps = ("online.ticks", "online.evaluate_every")
+        kept = {k: v for k, v in online.presets.get(domain, {}).items() if k not in steps}
+        kept |= _taught(offline.presets.get(domain, {}), phases) if offline else {}
+        if domain in SMALL:
+            kept |= _settings(phases, SMALL[domain], _warm_up(online, domain))
+        presets[domain] = kept
+    return replace(made, presets=presets)
+
+
+def _warm_up(online: Recipe, domain: str) -> int:
+    """Steps that the online recipe takes before it learns."""
+    maze = "pointmaze" if domain.startswith("pointmaze") else domain
+    said = {**online.presets.get(maze, {}), **online.presets.get(domain, {})}
+    index = at_switch(online.phases, online.name)
+    return sum(int(said.get(f"{p.name}.ticks", p.ticks)) for p in online.phases[:index] if p.collect)
+
+
+def _settings(phases: tuple[Phase, ...], budget: Budget, warm_up: int) -> dict[str, Any]:
+    """Ticks and validations of all phases, so that together they cost `budget.total`."""
+    out: dict[str, Any] = {}
+    learning = phases[at_switch(phases, "subroutine")]
+    for phase in phases:
+        if phase.name.startswith("retrain"):
+            out |= {f"{phase.name}.ticks": budget.updates, f"{phase.name}.evaluate_every": budget.updates // 5}
+            out[f"{phase.name}.validation.steps"] = budget.offline_validation
+            if isinstance(phase.batch, Last):
+                out[f"{phase.name}.batch.rows"] = budget.fresh
+        elif phase.name.startswith("fine-tune"):
+            out |= {f"{phase.name}.ticks": budget.tuning, f"{phase.name}.evaluate_every": budget.tuning // 10}
+        elif phase.name == "gather":
+            out["gather.ticks"] = budget.fresh
+        elif phase is learning and phase.validation.steps:
+            out[f"{phase.name}.validation.steps"] = budget.online_validation
+    steps = sum(v for k, v in out.items() if k.endswith("validation.steps"))
+    steps += sum(out[f"{p.name}.ticks"] for p in phases if p.collect and f"{p.name}.ticks" in out)
+    left = budget.total - steps - warm_up
+    return out | {f"{learning.name}.ticks": left, f"{learning.name}.evaluate_every": budget.total // 20}
+
+
+def _taught(preset: Mapping[str, Any], phases: tuple[Phase, ...]) -> dict[str, Any]:
+    """An offline recipe's preset, for the phases of the student: its agent, its units, the size of its batches.
+
+    What units read off a dataset is left out: there is none but the run's own.
+    """
+    out: dict[str, Any] = {}
+    for path, value in preset.items():
+        head, _, rest = path.partition(".")
+        if head == "agent":
+            out[f"{STUDENT}.{rest}"] = value
+        elif head == "units" and rest not in ("standardise", "reward_span"):
+            out |= {f"{p.name}.{path}": value for p in phases if p.slot in (STUDENT, "recommended")}
+        elif path == "offline.batch.offline":
+            out |= {f"{p.name}.batch.online": value for p in phases if p.slot == STUDENT}
+    return out
