@@ -96,10 +96,10 @@ def dotted(node: ast.expr) -> list[str]:
 
 @pytest.fixture(scope="module")
 def page() -> dict[str, Any]:
-    """Names that docs/fitting_the_rest.md defines, with a small agent in the place of SAC."""
+    """Names that docs/combining.md defines, with a small agent in the place of SAC."""
     names: dict[str, Any] = {"__name__": "page"}
-    for body in fences(ROOT / "docs" / "fitting_the_rest.md", "python"):
-        exec(compile(body, "fitting_the_rest.md", "exec", dont_inherit=True), names)
+    for body in fences(ROOT / "docs" / "combining.md", "python"):
+        exec(compile(body, "combining.md", "exec", dont_inherit=True), names)
     for name in ("online", "retrain"):
         names[name] = replace(names[name], learner=small_cql().base)
     return names
