@@ -252,3 +252,19 @@ def test_policies_trained_beside_the_explorer_have_a_table_of_their_own(dipping:
     assert next(r for r in Page(page).rows if r[0] == "seed 3") == next(
         r for r in Page(before).rows if r[0] == "seed 3"
     )
+
+
+def test_a_bonus_has_a_section_of_its_own(dipping: Path, tmp_path: Path) -> None:
+    assert "Reward augmentation" not in write_report([dipping], tmp_path / "before.html").read_text("utf-8")
+    log = dipping / "metrics.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    for row in rows:
+        if row["kind"] == "training":
+            row["values"] |= {"sera_bonus": [0.9, 0.9], "sera_bonus_share": [0.5, 0.5]}
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = write_report([dipping], tmp_path / "after.html").read_text("utf-8")
+    assert "Reward augmentation" in page
+    assert "counts the bonus" in page
+    training = page[page.index("<h2>Training") :]
+    assert "Sera bonus" in page
+    assert "Sera bonus" not in training[: training.index("<h2>Configuration")]

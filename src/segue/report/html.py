@@ -75,7 +75,7 @@ def _sections(groups: Sequence[Sequence[Member]], runs: Sequence[Run], labels: S
         suffix = f" on {group[0].run.task}" if several else ""
         parts += [_verdict(group, suffix), sections.curves(group, suffix)]
         parts += [sections.handover(group, suffix), sections.results(group, suffix)]
-        trained.append(sections.training(group, suffix))
+        trained += [sections.bonuses(group, suffix), sections.training(group, suffix)]
     if several:
         together = tables.all_tasks([[member.summary for member in group] for group in groups], sections.generator)
         parts.append(section("All tasks together", together))

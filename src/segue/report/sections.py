@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from segue.report import tables
-from segue.report.figures import calibration, learning_curve, legend, middle_curve, name_of, small_curve
+from segue.report.figures import calibration, is_bonus, learning_curve, legend, middle_curve, name_of, small_curve
 from segue.report.markup import Markup, count, element, join
 from segue.report.run import Run
 from segue.report.statistics import interquartile_mean
@@ -98,6 +98,10 @@ def handover(group: Sequence[Member], suffix: str) -> Markup:
                 clouds.append(calibration(end.q, end.mc_return, member.label, member.colour, title))
     parts: list[object] = [] if several else [_tiles(group[0].summary)]
     parts.append(tables.handover([member.summary for member in group], [member.label for member in group]))
+    if any(is_bonus(name) for member in group for name in member.run.training.values):
+        parts.append(
+            _note("Q learned from rewards with a bonus counts the bonus; the returns here are of true rewards.")
+        )
     if clouds:
         parts.append(element("h3", "Q against Monte-Carlo return of fresh episodes"))
         parts.append(element("div", clouds, class_="grid-of-figures"))
@@ -153,9 +157,23 @@ def results(group: Sequence[Member], suffix: str) -> Markup:
     return section(f"Results{suffix}", parts)
 
 
+def bonuses(group: Sequence[Member], suffix: str) -> Markup:
+    """What reward augmentations paid; nothing where there was none."""
+    pictures = _multiples(group, is_bonus)
+    if not pictures:
+        return Markup("")
+    said = _note(
+        "Bonuses as the learner saw them, in its units of reward: mean and standard deviation over a batch, and the "
+        "share |bonus| / (|bonus| + |reward|). A bonus without spread pays for time, not for novelty. "
+        "Evaluations, scores and returns in this report are of true rewards."
+    )
+    drawn = element("div", pictures, class_="grid-of-figures")
+    return section(f"Reward augmentation{suffix}", said, _legend(group), drawn)
+
+
 def training(group: Sequence[Member], suffix: str) -> Markup:
     """Every logged training metric, small; nothing where nothing was logged."""
-    pictures = _multiples(group, lambda name: not name.startswith("bound_rate"))
+    pictures = _multiples(group, lambda name: not (name.startswith("bound_rate") or is_bonus(name)))
     if not pictures:
         return Markup("")
     return section(f"Training{suffix}", _legend(group), element("div", pictures, class_="grid-of-figures"))
