@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from segue.report.read import read_run
-from segue.report.statistics import Floats
+from segue.report.statistics import Floats, Interval, interval, probability_of_improvement
 from segue.report.summary import Summary, quantity_of, summarise
 from segue.types import SegueError
 
@@ -34,6 +35,8 @@ class Suite:
     recipes: tuple[str, ...]
     settings: Mapping[str, object] = field(default_factory=dict)
     own: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    against: Mapping[str, str] = field(default_factory=dict)
+    """Recipes and what each of them is compared with, seed by seed."""
 
     def words(self, recipe: str) -> list[str]:
         """Settings of a recipe as words for `--set`."""
@@ -42,22 +45,68 @@ class Suite:
 
 
 _NARROW = {"agent.actor_hidden": (256, 256), "agent.critic_hidden": (256, 256)}
+_LOCOMOTION = {
+    "offline.ticks": 50_000,
+    "offline.evaluate_every": 10_000,
+    "online.ticks": 50_000,
+    "online.evaluate_every": 5_000,
+    "evaluation.episodes": 10,
+}
+_AGAINST = {
+    "cal-ql+sera": "cal-ql",
+    "cql+sera": "cql",
+    "opt(td3-bc)": "td3-bc",
+    "opt(spot)": "spot",
+    "opt(iql)+sera": "iql",
+    "ooo(iql)": "iql",
+    "ooo(cal-ql)": "cal-ql",
+}
 SUITES = {
     "locomotion": Suite(
         ("hopper-mixed", "hopper-medium", "halfcheetah-medium"),
         ("td3-bc", "iql", "rebrac", "spot"),
-        {
-            "offline.ticks": 50_000,
-            "offline.evaluate_every": 10_000,
-            "online.ticks": 50_000,
-            "online.evaluate_every": 5_000,
-            "evaluation.episodes": 10,
-        },
+        _LOCOMOTION,
         {
             # A quarter of the authors' batch: the whole would take four times as long.
             "rebrac": {"offline.batch.offline": 256, "online.batch.offline": 128, "online.batch.online": 128},
             "spot": {"density.ticks": 20_000},
         },
+    ),
+    "systems": Suite(
+        ("pointmaze-medium", "pointmaze-large"),
+        (
+            *("cal-ql", "cal-ql+sera", "cql", "cql+sera", "td3-bc", "opt(td3-bc)", "spot", "opt(spot)"),
+            *("iql", "ooo(iql)", "ooo(cal-ql)", "opt(iql)+sera"),
+        ),
+        against=_AGAINST,
+    ),
+    "systems-locomotion": Suite(
+        ("hopper-mixed", "halfcheetah-medium"),
+        ("cal-ql", "cal-ql+sera", "cql", "cql+sera", "td3-bc", "opt(td3-bc)", "iql", "ooo(iql)"),
+        _LOCOMOTION,
+        {
+            "opt(td3-bc)": {  # the same 50,000 steps in all, one update each as its base has
+                "gather.ticks": 5_000,
+                "meta.ticks": 10_000,
+                "online.ticks": 45_000,
+                "online.updates": 1,
+                "agent.kappa_updates": 22_500,
+            },
+            "ooo(iql)": {
+                f"exploit-{n}.{name}": value
+                for n in (1, 2, 3, 4)
+                for name, value in (("ticks", 50_000), ("evaluate_every", 10_000))
+            },
+        },
+        _AGAINST,
+    ),
+    "subroutine": Suite(
+        ("pointmaze-umaze", "gym:Pendulum-v1"),
+        ("validated(sac)", "recommend(sac,iql)", "recommend-fresh(sac,iql)", "fine-tune(sac,iql)", "repeat(sac,iql)"),
+        against=dict.fromkeys(
+            ("recommend(sac,iql)", "recommend-fresh(sac,iql)", "fine-tune(sac,iql)", "repeat(sac,iql)"),
+            "validated(sac)",
+        ),
     ),
     "pointmaze": Suite(
         ("pointmaze-medium",),
@@ -119,6 +168,45 @@ def table(folders: list[Path]) -> str:
     return "\n".join(lines)
 
 
+def reached(folder: Path) -> tuple[str, Floats]:
+    """What a run recommends in the end: the last evaluation of its last retrained policy, else of the run."""
+    done = read_run(folder)
+    quantity = quantity_of([done])
+    if done.retrained:
+        return quantity, done.retrained[max(done.retrained)].values[quantity][:, -1]
+    return quantity, summarise(done, quantity).final
+
+
+def comparison(suite: Suite, folders: Mapping[tuple[str, str], Path]) -> str:
+    """Markdown: each recipe beside what it is compared with, at the end of the run."""
+    lines = [
+        "| task | recipe | IQM at the end [95 %] | against | IQM at the end [95 %] | P(better) [95 %] |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (task, recipe), folder in folders.items():
+        base = suite.against.get(recipe)
+        other = folders.get((task, base or ""))
+        if base is None or other is None:
+            continue
+        try:
+            (quantity, ours), (_, theirs) = reached(folder), reached(other)
+        except SegueError:
+            continue  # not far enough yet
+        generator = lambda: np.random.default_rng(0)  # noqa: E731
+        cells = [estimate(quantity, interval(values, generator())) for values in (ours, theirs)]
+        better = probability_of_improvement([ours], [theirs], generator())
+        shown = f"{better.point:.2f} [{better.low:.2f}, {better.high:.2f}]"
+        lines.append(f"| {task} | {recipe} | {cells[0]} | {base} | {cells[1]} | {shown} |")
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def estimate(quantity: str, found: Interval) -> str:
+    """A point and its interval in the quantity's notation."""
+    factor, digits, unit = (100.0, 0, " %") if quantity == "success" else (1.0, 1, "")
+    point, low, high = (f"{factor * x:.{digits}f}" for x in found)
+    return f"{point}{unit} [{low}, {high}]"
+
+
 def spread(quantity: str, values: Floats) -> str:
     """Mean over seeds, and the least and the largest."""
     if not np.isfinite(values).all():
@@ -152,6 +240,11 @@ def dataset_mean(folder: Path, quantity: str) -> str:
     return f"{mean:.1f}"
 
 
+def plain(name: str) -> str:
+    """A folder's name without characters that shells read."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
+
+
 def main() -> None:
     """Do all runs of a suite one after the other, then print its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -164,9 +257,12 @@ def main() -> None:
     args = parser.parse_args()
     suite: Suite = SUITES[args.suite]
     wanted = [(t, r) for t in args.tasks or suite.tasks for r in args.only or suite.recipes]
-    folders = {(t, r): args.out / args.suite / f"{r}-{t}" for t, r in wanted}
+    folders = {(t, r): args.out / args.suite / plain(f"{r}-{t}") for t, r in wanted}
     failed = [] if args.table else [f for (t, r), f in folders.items() if run(suite, r, t, f, args.seeds)]
-    print(table([f for f in folders.values() if (f / "metrics.jsonl").exists()]))
+    begun = {name: f for name, f in folders.items() if (f / "metrics.jsonl").exists()}
+    print(table(list(begun.values())))
+    if compared := comparison(suite, begun):
+        print(f"\n{compared}")
     if failed:
         sys.exit(f"learning.py: did not finish: {', '.join(map(str, failed))}; the same command goes on")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -90,9 +91,11 @@ def test_the_dataset_is_made_of_episodes() -> None:
 
 def test_learning_suites_name_what_there_is_and_print_what_runs_hold(tmp_path: Path) -> None:
     learning = importlib.import_module("learning")
-    for name, suite in learning.SUITES.items():
-        domain = {"adroit": "adroit-binary"}.get(name, name)
+    kinds = {"pointmaze": "pointmaze", "adroit": "adroit-binary", "gym": "custom"}
+    for suite in learning.SUITES.values():
+        assert set(suite.against) <= set(suite.recipes) | set(learning.SUITES["systems"].recipes)
         for task, recipe in itertools.product(suite.tasks, suite.recipes):
+            domain = kinds.get(re.split("[-:]", task)[0], "locomotion")
             resolve(find_recipe(recipe), domain, task, dict(word.split("=") for word in suite.words(recipe)))
 
     about = {"status": "finished", "seeds": [0, 1], "task": "t", "recipe": "r", "phases": PHASES, "task_card": CARD}
@@ -106,3 +109,6 @@ def test_learning_suites_name_what_there_is_and_print_what_runs_hold(tmp_path: P
         "| t | r | 2 | 25.0 | 50.0 (40.0 to 60.0) | 20.0 (10.0 to 30.0) | 80.0 (70.0 to 90.0) | 80.0 (70.0 to 90.0) "
         "| 0.575 |"
     )
+    pair = learning.Suite(("t",), ("r", "s"), against={"s": "r"})
+    compared = learning.comparison(pair, {("t", "r"): tmp_path, ("t", "s"): tmp_path}).splitlines()[-1]
+    assert compared == "| t | s | 80.0 [70.0, 90.0] | r | 80.0 [70.0, 90.0] | 0.50 [0.00, 1.00] |"
