@@ -142,7 +142,8 @@ def test_refusals(sampler: Any, counts: tuple[int, int, int], why: str | None) -
         (lambda: Retain(1.1, Mix()), "share=1.1"),
         (lambda: Blend(8, -0.1), "share=-0.1"),
         (lambda: Balanced(start_share=1.0), "start_share=1.0"),
-        (lambda: Oversample(0), "rows=0"),
+        (lambda: Oversample(-1), "rows=-1"),
+        (lambda: Oversample(0, None), "rows=0"),
         (lambda: Retain(0.5, Oversample(4)).init(jax.random.key(0), door(logged(9), own(0, 4))), "whole episodes"),
     ],
 )

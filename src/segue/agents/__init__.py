@@ -73,9 +73,6 @@ AGENTS: dict[str, Entry] = {
         "online, around TD3, SPOT, IQL or CQL",
         "four meta steps and two updates of a re-implementation (the official code could not be read)",
     ),
-    "OnlinePretraining": Entry(
-        OnlinePretraining, "Shin et al. 2025, arXiv 2507.08387", "OPT's phase between", "as OPT"
-    ),
 }
 # Learners that do not act, and agents around agents.
 PARTS: dict[str, type[Any]] = {
@@ -84,6 +81,7 @@ PARTS: dict[str, type[Any]] = {
     "Decay": Decay,
     "FreezeActor": FreezeActor,
     "Greedy": Greedy,
+    "OnlinePretraining": OnlinePretraining,
 }
 
 __all__ = [
