@@ -15,7 +15,7 @@ from segue.fleet import Episode, Fleet, Step
 from segue.optim import first_not_finite
 from segue.phases import RANDOM, Phase
 from segue.replay import Ledger, Replay
-from segue.types import Array, SegueError, Slot, Spec
+from segue.types import Agent, Array, SegueError, Slot, Spec
 from segue.units import Units
 
 
@@ -110,6 +110,8 @@ def check_phase(phase: Phase, carry: Carry, spec: Spec, n_offline: int) -> None:
         raise SegueError(f"{where}: ticks, collect, updates and intervals must not be negative (log_every at least 1)")
     if phase.validation.steps and (phase.validation.steps < 0 or phase.validation.episodes < 1):
         raise SegueError(f"{where}: validation.steps must not be negative, validation.episodes must be at least 1")
+    if phase.validation.steps and not isinstance(phase.learner, Agent):
+        raise SegueError(f"{where}: {type(phase.learner).__name__} does not act, so there is nothing to validate")
     if phase.validation.steps and phase.validation.keep == phase.slot:
         raise SegueError(f"{where}: it trains slot '{phase.slot}' and cannot keep its best there; name another one")
     if phase.actor not in (None, RANDOM) and phase.actor not in carry.slots:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from segue import checkpoint, engine
+from segue.agents import VAE
 from segue.agents.around import Greedy
 from segue.carry import Carry
 from segue.evaluate import Evaluator
@@ -157,6 +158,8 @@ def test_doors() -> None:
     phase = plan()[0]
     with pytest.raises(SegueError, match="cannot keep its best there"):
         list(engine.run((replace(phase, validation=Validation(99, keep="agent")),), TASK, (0,), UNITS))
+    with pytest.raises(SegueError, match="VAE does not act"):
+        list(engine.run((replace(phase, learner=VAE((8,))),), TASK, (0,), UNITS))
     with pytest.raises(SegueError, match="no phase before has left a slot 'best'"):
         list(engine.run((replace(phase, slot="x", enter=take("best")),), TASK, (0,), UNITS))
 

@@ -168,5 +168,8 @@ def test_presets_reach_the_exploiter() -> None:
     antmaze = resolve(find_recipe("ooo(cal-ql)+sera"), "antmaze", "antmaze-umaze-diverse", {}).recipe
     augment: Any = antmaze.phases[1].augment
     assert isinstance(augment, Both)
+    rlpd: Any = resolve(find_recipe("ooo(rlpd)"), "pointmaze", "pointmaze-umaze", {}).recipe.phases
+    assert (rlpd[1].learner.critics, rlpd[1].batch.offline, rlpd[1].batch.online) == (5, 0, 512)
+    assert (rlpd[2].learner.critics, rlpd[2].learner.critic_updates, rlpd[2].learner.temperature) == (2, 1, 0.1)
     assert augment.first.inner.weight == 50.0  # type: ignore[attr-defined]
     assert augment.second == SERA(neighbours=25)

@@ -96,8 +96,9 @@ class Bounded:
             _get(self.agent, name)
 
     def init(self, key: Key, spec: Spec) -> BoundedState:
-        """Return a fresh state without bounds."""
-        return BoundedState(self.agent.init(key, spec), jnp.asarray(-jnp.inf), jnp.asarray(jnp.inf))
+        """Return a fresh state without bounds: the largest finite numbers, because states must be finite."""
+        most = float(jnp.finfo(jnp.float32).max)
+        return BoundedState(self.agent.init(key, spec), jnp.asarray(-most), jnp.asarray(most))
 
     def update(self, state: BoundedState, batch: Transition, key: Key, step: Array) -> tuple[BoundedState, Metrics]:
         """Do one update of the agent within the bounds."""

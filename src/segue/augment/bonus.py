@@ -62,8 +62,11 @@ class Both:
         """Their states; one that the slot has learned with before goes on."""
         before = door.slots.get(door.slot)
         known = [] if before is None or before.augment is None else learned(before.augment, before.augment_state)
-        state = lambda part, k: next((s for a, s in known if a == part), None) or part.init(k, door)  # noqa: E731
-        return tuple(state(part, k) for part, k in zip((self.first, self.second), jax.random.split(key)))
+        states = []
+        for part, k in zip((self.first, self.second), jax.random.split(key)):
+            found = [state for augment, state in known if augment == part]
+            states.append(found[0] if found else part.init(k, door))
+        return tuple(states)
 
     def relabel(self, state: State, batch: Transition, key: Key, slot: Slot) -> tuple[Any, Transition, Metrics]:
         """Let both rewrite the batch and add what they changed."""

@@ -49,8 +49,7 @@ _TOKEN = re.compile(r"\s*([A-Za-z0-9_.-]+|[()+,])")
 
 def compose(expression: str, recipes: Mapping[str, Recipe]) -> Recipe:
     """Return the recipe that an expression names; `SegueError` says which part of it is not known or does not fit."""
-    words: list[str] = []
-    place = 0
+    expression, words, place = expression.strip(), list[str](), 0
     while place < len(expression):
         match = _TOKEN.match(expression, place)
         if match is None:

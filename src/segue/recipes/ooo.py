@@ -108,7 +108,9 @@ def _rows(switch: Phase, offline: bool) -> Sampler:
 
 def _presets(recipe: Recipe, switch: Phase, learner: Any) -> dict[str, dict[str, Any]]:
     """The base recipe's presets, for the exploiter too where it has the option; OOO's own on top (spec 6.2)."""
-    online, known = switch.name, set(reachable(learner))
+    online = switch.name
+    # RLPD's exploiter is SAC: it has two critics and one update of them, whatever the explorer has.
+    known = set(reachable(learner)) - ({"critics", "critic_updates"} if isinstance(learner, RLPD) else set())
     presets = {name: dict(kept) for name, kept in recipe.presets.items()}
     for kept in presets.values():
         own = {k.removeprefix("agent."): v for k, v in kept.items() if k.startswith("agent.")}
