@@ -42,7 +42,7 @@ EACH: dict[str, Augmentation] = TABLE | {
 
 
 def phases(augment: Augmentation, online: Augmentation | None = None) -> tuple[Phase, Phase]:
-    agent, rows = small("CQL"), Mix(8, 8)
+    agent, rows = small("SAC"), Mix(8, 8)
     before = augment if online is None and "RND" in str(augment) and not isinstance(augment, Both) else Nothing()
     return (
         Phase("offline", agent, 5, batch=rows, log_every=2, augment=before),
