@@ -55,7 +55,7 @@ AUGMENTATIONS: dict[str, Entry] = {
         "always",
         "Burda et al. 2018, RND, arXiv 1810.12894, as in OOO, arXiv 2310.08558",
         "three steps of OOO's programs, two variants",
-        {"adroit-binary": {"weight": 0.5}, "adroit": {"weight": 0.5}},
+        {"adroit-binary": {"weight": 0.5}, "adroit": {"weight": 0.5}, "pointmaze": {"weight": 0.5}},
     ),
     "rnd-textbook": Entry(textbook(), "always", "Burda et al. 2018, RND, arXiv 1810.12894", "unit checks by hand"),
 }

@@ -159,6 +159,9 @@ _CQL: dict[str, Settings] = {
 }
 # Default of ours: sizes for a laptop.
 _POINTMAZE = {
+    # At 10 the first bonuses, before the predictor has learned, lift values to 80 where a goal is worth 10.
+    "offline.augment.weight": 0.5,
+    "online.augment.weight": 0.5,
     "offline.augment.hidden": (128,),
     "offline.augment.features": 128,
     "online.augment.hidden": (128,),
