@@ -117,8 +117,10 @@ def list_command(what: ListName = "all", /) -> None:
         table = Table("recipe", "paper", "aims at", title="Recipes", title_justify="left")
         for r in RECIPES.values():
             table.add_row(r.name, r.paper, r.aim)
-        for name, system in SYSTEMS.items():
-            table.add_row(f"{name}(RECIPE)", system.paper, f"goes around a recipe: {system.example}")
+        console.print(table)
+        table = Table("around recipes", "what it does", "paper", title="Systems", title_justify="left")
+        for system in SYSTEMS.values():
+            table.add_row(system.example, str(system.around.__doc__).splitlines()[0], system.paper)
         console.print(table)
     if what in ("all", "tasks"):
         table = Table("task", "needs", title="Tasks", title_justify="left")

@@ -31,10 +31,11 @@ _SAC = RLPD(critics=2, critic_layer_norm=False, critic_updates=1, actor_value="m
 
 
 def ooo(recipe: Recipe) -> Recipe:
-    """Return a recipe that explores as another one fine-tunes, then exploits; `SegueError` where that makes no sense.
+    """Explore with a bonus as the recipe fine-tunes, then train pessimistic policies from scratch on what was seen.
 
     Phases: those of the recipe, with the bonus where its agent learns; then `exploit-1` to `exploit-4` in a slot of
-    their own, each on the dataset and the first quarter, half, three quarters and all of what was explored.
+    their own, each on the dataset and the first quarter, half, three quarters and all of what was explored.  Raises
+    `SegueError` where that makes no sense.
     """
     who = f"ooo({recipe.name})"
     index = at_switch(recipe.phases, who)

@@ -89,7 +89,11 @@ _PRESETS: dict[str, dict[str, Any]] = {
 
 
 def opt(recipe: Recipe) -> Recipe:
-    """Return a recipe with OPT's phases in the place of its fine-tuning; `SegueError` where its agent does not fit."""
+    """Gather with the frozen policy, pre-train new critics, fine-tune with both pairs.
+
+    Returns the recipe with these phases in the place of its fine-tuning.  Raises `SegueError` where its agent does not
+    fit.
+    """
     who = f"opt({recipe.name})"
     index = at_switch(recipe.phases, who)
     switch = recipe.phases[index]

@@ -58,7 +58,10 @@ def validated(online: Recipe) -> Recipe:
 
 
 def recommend(online: Recipe, offline: Recipe, who: str = "recommend", new: bool = False) -> Recipe:
-    """Learn online, then offline from one's own history (`new`: from fresh rows of the best online policy alone)."""
+    """Learn online, then offline from one's own history.
+
+    `new`: from fresh rows of the best online policy alone.
+    """
     name = f"{who}({online.name},{offline.name})"
     phases = _online(name, online, Validation(1, keep=BEST) if new else Validation())
     if new:
@@ -78,12 +81,12 @@ def fine_tune(online: Recipe, offline: Recipe, who: str = "fine-tune", new: bool
 
 
 def recommend_fresh(online: Recipe, offline: Recipe) -> Recipe:
-    """`recommend`, from fresh rows of the best online policy alone."""
+    """As `recommend`, from fresh rows of the best online policy alone."""
     return recommend(online, offline, "recommend-fresh", new=True)
 
 
 def fine_tune_fresh(online: Recipe, offline: Recipe) -> Recipe:
-    """`fine_tune`, after fresh rows of the best online policy."""
+    """As `fine-tune`, after fresh rows of the best online policy."""
     return fine_tune(online, offline, "fine-tune-fresh", new=True)
 
 
