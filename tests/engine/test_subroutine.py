@@ -64,6 +64,16 @@ def test_presets_of_both_recipes_reach_their_phases() -> None:
     assert by_name["fine-tune-1"].learner.layer_norm
     assert by_name["retrain-1"].batch == Last(Mix(0, 128), by_name["gather"].ticks)
     assert by_name["retrain-1"].units.scale == 10.0
+    # What is recommended is described as what was trained, or its policy could not be loaded.
+    assert by_name["recommended"].learner == by_name["fine-tune-1"].learner
+    assert by_name["recommended"].units == by_name["fine-tune-1"].units
+    assert by_name["gather"].learner == Greedy(by_name["online"].learner)
+    alone = resolve(find_recipe("validated(sac)"), "pointmaze", "pointmaze-umaze", {}).recipe.phases
+    assert alone[-1].learner == alone[-2].learner
+    best: dict[str, Any] = {
+        p.name: p for p in resolve(find_recipe("repeat(td3,cql)"), "pointmaze", "x", {}).recipe.phases
+    }
+    assert best["recommended"].learner == best["retrain-3"].learner
     assert resolve(find_recipe("recommend(sac,iql)"), "antmaze", "x", {}).recipe.phases[1].units.shift == -1.0  # type: ignore[union-attr]
 
 

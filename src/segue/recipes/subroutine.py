@@ -53,7 +53,7 @@ SMALL = {
 def validated(online: Recipe) -> Recipe:
     """The online agent alone, with the same right to choose among its checkpoints."""
     phases = _online(f"validated({online.name})", online, Validation(1, keep=BEST))
-    final = Phase("recommended", phases[-1].learner, 0, slot="recommended", enter=take(BEST))
+    final = Phase("recommended", phases[-1].learner, 0, slot=phases[-1].slot, enter=take(BEST))
     return _spent(f"validated({online.name})", online, None, (*phases, final))
 
 
@@ -67,7 +67,7 @@ def recommend(online: Recipe, offline: Recipe, who: str = "recommend", new: bool
     if new:
         acting: Any = phases[-1].learner
         greedy = Greedy(acting)
-        phases += (Phase("gather", greedy, 0, collect=1, updates=0, slot="reference", enter=take(BEST)),)
+        phases += (Phase("gather", greedy, 0, collect=1, updates=0, slot=phases[-1].slot, enter=take(BEST)),)
     learner, _ = _pair(name, offline)
     return _spent(name, online, offline, (*phases, _retrain(1, learner, new), _best(learner)))
 
@@ -76,7 +76,7 @@ def fine_tune(online: Recipe, offline: Recipe, who: str = "fine-tune", new: bool
     """As `recommend`, then online again from the best offline policy, with its own history as the dataset."""
     name = f"{who}({online.name},{offline.name})"
     phases, (_, tuned) = recommend(online, offline, who, new).phases[:-1], _pair(name, offline)
-    final = Phase("recommended", tuned, 0, slot="recommended", enter=take(STUDENT))
+    final = Phase("recommended", tuned, 0, slot=STUDENT)
     return _spent(name, online, offline, (*phases, _tune(1, tuned), final))
 
 
@@ -140,7 +140,7 @@ def _tune(n: int, learner: Learner) -> Phase:
 
 
 def _best(learner: Learner) -> Phase:
-    return Phase("recommended", learner, 0, slot="recommended", enter=take(BEST_STUDENT))
+    return Phase("recommended", learner, 0, slot=STUDENT, enter=take(BEST_STUDENT))
 
 
 # -- numbers ---------------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def _taught(preset: Mapping[str, Any], phases: tuple[Phase, ...]) -> dict[str, A
         if head == "agent":
             out[f"{STUDENT}.{rest}"] = value
         elif head == "units" and rest not in ("standardise", "reward_span"):
-            out |= {f"{p.name}.{path}": value for p in phases if p.slot in (STUDENT, "recommended")}
+            out |= {f"{p.name}.{path}": value for p in phases if p.slot == STUDENT}
         elif path == "offline.batch.offline":
-            out |= {f"{p.name}.batch.online": value for p in phases if p.slot == STUDENT}
+            out |= {f"{p.name}.batch.online": value for p in phases if p.slot == STUDENT and p.ticks}
     return out
