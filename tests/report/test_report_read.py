@@ -113,3 +113,11 @@ def test_a_run_without_evaluations(dipping: Path, text: str | None) -> None:
         (dipping / "metrics.jsonl").write_text(text)
     with pytest.raises(SegueError, match="evaluation"):
         read_run(dipping)
+
+
+def test_a_raw_return_is_no_score(dipping: Path) -> None:
+    """A regret of one minus a return says nothing."""
+    assert read_run(dipping).evaluation.known("score")
+    described = json.loads((dipping / "run.json").read_text())
+    (dipping / "run.json").write_text(json.dumps(described | {"task_card": {"score": "raw return"}}))
+    assert not read_run(dipping).evaluation.known("score")

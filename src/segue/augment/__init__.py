@@ -40,7 +40,7 @@ AUGMENTATIONS: dict[str, Entry] = {
         "the spec's reading of the paper, by hand; its estimator against VCSE's program",
         {
             "antmaze": {"neighbours": 25},
-            # Ours: the literal form pays a constant, and where a step costs nothing an agent then learns never to arrive.
+            # Ours: the literal form pays a constant, and where steps are free an agent then learns never to arrive.
             "pointmaze": {"normalise_bonus": True, "weight": 0.1},
             **{f"hopper-{kind}": {"neighbours": 10} for kind in ("medium", "mixed", "expert")},
         },

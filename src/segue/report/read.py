@@ -58,11 +58,18 @@ def read_run(folder: Path) -> Run:
         offline_updates=offline_updates,
         wall_s=_wall(rows),
         training=_curve(kinds["training"], seeds, switch, offline_updates),
-        evaluation=_curve(kinds["evaluation"], seeds, switch, offline_updates),
+        evaluation=_scored(about, _curve(kinds["evaluation"], seeds, switch, offline_updates)),
         episodes=_episodes([row for row in rows if row["kind"] == "episode"], seeds),
         handovers=tuple(_handover(row, seeds) for row in kinds["handover"]),
         retrained={i: _from_zero(_curve(found, seeds, None, 0), rows, i) for i, found in retrained.items() if found},
     )
+
+
+def _scored(about: Row, curve: Curve) -> Curve:
+    """The curve without scores where the task has no reference for them: they are its raw returns."""
+    if isinstance((about.get("task_card") or {}).get("score"), str):
+        return replace(curve, values={name: table for name, table in curve.values.items() if name != "score"})
+    return curve
 
 
 def _beside(phases: Sequence[PhaseLine], switch: int | None) -> list[int]:
