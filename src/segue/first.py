@@ -12,12 +12,13 @@ from segue.replay import Rows, View
 from segue.types import Array, Door, Key, Metrics, Sampler, State
 
 
-class Early(NamedTuple):
-    """The first `rows` of own experience, as if the run had stopped there: a view."""
+class Part(NamedTuple):
+    """A part of own experience, as if there were nothing else: the rows from count `start` up to `stop`, as a view."""
 
     view: View
-    rows: Array
-    closed: Array  # the rows before it belong to episodes that ended within the first `rows`
+    start: Array
+    stop: Array
+    closed: Array  # rows before it belong to episodes that ended before `stop`
 
     @property
     def replay(self) -> Any:
@@ -32,15 +33,16 @@ class Early(NamedTuple):
     def span(self, closed_only: bool) -> tuple[Array, Array]:
         """Absolute count of the oldest row and how many rows may be sampled (never negative)."""
         oldest, size = self.view.span(closed_only)
-        last = jnp.minimum(oldest + size, self.closed if closed_only else self.rows)
-        return oldest, jnp.maximum(last - oldest, 0)
+        first = jnp.maximum(oldest, self.start)
+        last = jnp.minimum(oldest + size, self.closed if closed_only else self.stop)
+        return first, jnp.maximum(last - first, 0)
 
     def take(self, count: Array) -> Rows:
-        """Rows (B, ...); what came later, the rest of an open episode, is not known."""
+        """Rows (B, ...); what came after `stop`, the rest of an episode that was open then, is not known."""
         rows = self.view.take(count)
         return rows._replace(
             mc_return=jnp.where(count < self.closed, rows.mc_return, jnp.nan),
-            next_action=jnp.where((count + 1 < self.rows)[:, None], rows.next_action, jnp.nan),
+            next_action=jnp.where((count + 1 < self.stop)[:, None], rows.next_action, jnp.nan),
         )
 
 
@@ -74,12 +76,12 @@ class First:
         count = counts(door.online)
         ends = replay.ended[world] & (count >= 0) & (count < shown)
         closed = jnp.max(jnp.where(ends, count + 1, 0), initial=0)
-        inner = self.inner.init(key, door._replace(online=Early(door.online, shown, closed)))
+        inner = self.inner.init(key, door._replace(online=Part(door.online, jnp.int32(0), shown, closed)))
         return FirstState(shown, closed, inner)
 
     def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Rows, Metrics]:
         """Rows as the inner sampler takes them."""
-        early = Early(online, state.rows, state.closed)
+        early = Part(online, jnp.int32(0), state.rows, state.closed)
         inner, rows, metrics = self.inner.sample(state.inner, key, offline, early)
         return state._replace(inner=inner), rows, metrics
 
@@ -89,33 +91,6 @@ class First:
             return f"it shows the first {self.rows:,} rows of own experience, but only {written:,} are collected before"
         most = int(written * self.share) if self.rows is None else self.rows
         return self.inner.refuse(offline, most, min(closed, most))
-
-
-class Late(NamedTuple):
-    """The last `rows` of own experience: a view."""
-
-    view: View
-    rows: int
-
-    @property
-    def replay(self) -> Any:
-        """The whole replay."""
-        return self.view.replay
-
-    @property
-    def world(self) -> Array:
-        """Its world."""
-        return self.view.world
-
-    def span(self, closed_only: bool) -> tuple[Array, Array]:
-        """Absolute count of the oldest row and how many rows may be sampled (never negative)."""
-        oldest, size = self.view.span(closed_only)
-        first = jnp.maximum(oldest, self.view.replay.written[self.view.world] - self.rows)
-        return first, jnp.maximum(oldest + size - first, 0)
-
-    def take(self, count: Array) -> Rows:
-        """Rows (B, ...) as they are."""
-        return self.view.take(count)
 
 
 @dataclass(frozen=True)
@@ -130,11 +105,16 @@ class Last:
 
     def init(self, key: Key, door: Door) -> State:
         """The inner sampler's state."""
-        return self.inner.init(key, door._replace(online=Late(door.online, self.rows)))
+        return self.inner.init(key, door._replace(online=self.part(door.online)))
 
     def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Rows, Metrics]:
         """Rows as the inner sampler takes them."""
-        return self.inner.sample(state, key, offline, Late(online, self.rows))
+        return self.inner.sample(state, key, offline, self.part(online))
+
+    def part(self, online: View) -> Part:
+        """The rows that show."""
+        written = online.replay.written[online.world]
+        return Part(online, written - self.rows, written, online.replay.closed[online.world])
 
     def refuse(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""
