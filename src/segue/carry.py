@@ -103,7 +103,7 @@ def take_metrics(carry: Carry) -> dict[str, np.ndarray]:
     return {k: np.where(count > 0, total / np.maximum(count, 1), np.nan) for k, (total, count) in sums.items()}
 
 
-def check_phase(phase: Phase, carry: Carry, spec: Spec, n_offline: int) -> None:
+def check_phase(phase: Phase, carry: Carry, spec: Spec, n_offline: int, horizon: int) -> None:
     """Fail at the door: refuse a phase whose parts do not fit, naming both sides."""
     where = f"phase '{phase.name}'"
     if phase.ticks < 0 or phase.collect < 0 or phase.updates < 0 or phase.log_every < 1 or phase.evaluate_every < 0:
@@ -112,6 +112,9 @@ def check_phase(phase: Phase, carry: Carry, spec: Spec, n_offline: int) -> None:
         raise SegueError(f"{where}: validation.steps must not be negative, validation.episodes must be at least 1")
     if phase.validation.steps and not isinstance(phase.learner, Agent):
         raise SegueError(f"{where}: {type(phase.learner).__name__} does not act, so there is nothing to validate")
+    if phase.validation.steps and phase.ticks and not phase.validation.ticks(horizon, phase.ticks):
+        least = phase.validation.episodes * horizon
+        raise SegueError(f"{where}: one validation may take {least:,} steps; set {phase.name}.validation.steps to that")
     if phase.validation.steps and phase.validation.keep == phase.slot:
         raise SegueError(f"{where}: it trains slot '{phase.slot}' and cannot keep its best there; name another one")
     if phase.actor not in (None, RANDOM) and phase.actor not in carry.slots:

@@ -116,7 +116,7 @@ class _Running:
         if units != carry.units and carry.ledger.count:
             carry.online = replay.with_returns(carry.online, carry.ledger, units)
         carry.units = units
-        check_phase(phase, carry, task.spec, 0 if source.data is None else len(source.data))
+        check_phase(phase, carry, task.spec, 0 if source.data is None else len(source.data), task.horizon)
         if phase.collect and carry.fleet is None:
             carry.fleet = Fleet(task.world, carry.seeds)
         self.resumed = carry.entered

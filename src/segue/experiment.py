@@ -85,14 +85,9 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
     carry = new_carry(request.seeds, task.spec, 1)
     steps = 0
     for phase in recipe.phases:
-        check_phase(phase, carry, task.spec, 0 if data is None else len(data))
+        check_phase(phase, carry, task.spec, 0 if data is None else len(data), task.horizon)
         carry.slots[phase.slot] = Slot(phase.learner, (), phase.units or recipe.units)
         if phase.validation.steps:
-            if not phase.validation.ticks(task.horizon, phase.ticks):
-                least = phase.validation.episodes * task.horizon
-                raise SegueError(
-                    f"phase '{phase.name}': one validation may take {least:,} steps; set validation.steps to it"
-                )
             carry.slots[phase.validation.keep] = carry.slots[phase.slot]
         steps += phase.ticks * phase.collect
         most = jnp.full(len(request.seeds), min(steps, 2**31 - 1), jnp.int32)

@@ -209,6 +209,7 @@ def test_the_numbers_of_a_bonus() -> None:
         ("opt", "opt goes around a recipe; write opt(td3-bc)"),
         ("opz(spot)", "did you mean 'opt'"),
         ("opt(spot", "a ')' is missing"),
+        ("opt(rebrac)", "the actor of ReBRAC cannot climb other critics than its own"),
         ("opt(rlpd)", "the actor of RLPD cannot climb other critics than its own"),
         ("opt(opt(spot))", "the actor of OPT cannot climb other critics than its own"),
         ("opt(td3)", "its fine-tuning has no offline phase before it"),

@@ -168,6 +168,8 @@ def test_doors() -> None:
     phase = plan()[0]
     with pytest.raises(SegueError, match="cannot keep its best there"):
         list(engine.run((replace(phase, validation=Validation(99, keep="agent")),), TASK, (0,), UNITS))
+    with pytest.raises(SegueError, match=r"one validation may take 24 steps; set online\.validation\.steps"):
+        list(engine.run(plan(23), TASK, (0,), UNITS))
     with pytest.raises(SegueError, match="VAE does not act"):
         list(engine.run((replace(phase, learner=VAE((8,))),), TASK, (0,), UNITS))
     with pytest.raises(SegueError, match="no phase before has left a slot 'best'"):

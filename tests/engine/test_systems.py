@@ -59,7 +59,7 @@ def traced(recipe: Recipe, task: Any = TASK) -> dict[str, set[str]]:
     many = jnp.full(2, 100, jnp.int32)
     carry.online = carry.online._replace(written=many, closed=many)
     for index, phase in enumerate(recipe.phases):
-        check_phase(phase, carry, SPEC, n)
+        check_phase(phase, carry, SPEC, n, task.horizon)
         states = {name: programs.learning_of(slot) for name, slot in carry.slots.items()}
         door = programs.entering(phase, index, SPEC, UNITS, dict(carry.slots))
         learning = jax.eval_shape(door, keys, states, empty, online)

@@ -112,6 +112,28 @@ def batch_of(fixture: Numbers, t: int) -> Any:
     return some_batch()._replace(observation=now, next_observation=following)
 
 
+def test_the_textbook_form_by_hand() -> None:
+    """Mean error over the features, of observations normalised by their own moments, over the spread of raw bonuses."""
+    agent, rng = rnd.textbook(), np.random.default_rng(0)
+    shape, before = (8, 5), under(load("rnd"), "before.")
+    state = rnd.State(
+        trained(mlp(before, "predictor"), 1.0),
+        mlp(before, "target"),
+        Moments(jnp.full(5, 0.5), jnp.full(5, 4.0), jnp.asarray(10.0)),
+        Moments(jnp.asarray(1.0), jnp.asarray(9.0), jnp.asarray(10.0)),
+        jnp.int32(0),
+    )
+    rows = some_batch()._replace(
+        observation=jnp.asarray(rng.standard_normal(shape)), next_observation=jnp.asarray(rng.standard_normal(shape))
+    )
+    moved, bonus, _ = agent.learn(state, rows, jnp.zeros(8))
+    seen = np.clip((np.asarray(rows.next_observation) - 0.5) / np.sqrt(4.0 + 1e-8), -5, 5)
+    raw = np.mean((np.asarray(moved.predictor.params(seen)) - np.asarray(state.target(seen))) ** 2, axis=1)
+    close(bonus, raw / np.sqrt(9.0 + 1e-8), "bonus")
+    same(moved.bonus, state.bonus.take(jnp.asarray(raw)), "moments of raw bonuses")
+    same(moved.observation, state.observation.take(rows.next_observation), "moments of next observations")
+
+
 @pytest.mark.parametrize("spread", [1e-2, 1.0, 100.0])
 def test_the_divided_bonus_has_the_root_of_the_raw_spread(spread: float) -> None:
     """Spec 5.1: the variance that divides is fed with the divided bonus, and settles at std(raw)."""

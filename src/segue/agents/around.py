@@ -37,12 +37,15 @@ class Decay:
                 who = type(self.agent).__name__
                 raise SegueError(f"Decay: option '{name}' of {who} is {value!r}; name the weight of a term in a loss")
 
+    def share(self, step: Array) -> Array:
+        """What is left of the numbers in the update after `step` others."""
+        return jnp.maximum(self.floor, 1.0 - (step + 1.0) / self.over)
+
     def at(self, step: Array) -> Any:
         """Return the agent as it is in the update after `step` others."""
-        share = jnp.maximum(self.floor, 1.0 - (step + 1.0) / self.over)
         agent: Any = self.agent
         for name in self.options:
-            agent = _with(agent, name, _get(agent, name) * share)
+            agent = _with(agent, name, _get(agent, name) * self.share(step))
         return agent
 
     def init(self, key: Key, spec: Spec) -> State:
@@ -52,11 +55,12 @@ class Decay:
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
         """Do one update of the agent as it is now."""
         state, metrics = self.at(step).update(state, batch, key, step)
-        return state, metrics | {"decay": jnp.maximum(self.floor, 1.0 - (step + 1.0) / self.over)}
+        return state, metrics | {"decay": self.share(step)}
 
     def update_with(self, state: State, batch: Transition, key: Key, step: Array, judge: Any) -> tuple[State, Metrics]:
         """Do one update of the agent as it is now, its actor climbing what `judge` makes of the critics."""
-        return self.at(step).update_with(state, batch, key, step, judge)
+        state, metrics = self.at(step).update_with(state, batch, key, step, judge)
+        return state, metrics | {"decay": self.share(step)}
 
     def following(self, state: State, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that the agent's bootstrap takes at s'."""

@@ -104,7 +104,7 @@ class CQL:
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
         """Do one update of all parts; all losses are taken at the same old parameters (spec 0.3)."""
-        return self.learn(state, batch, self.draw(key, batch.action))
+        return self.update_with(state, batch, key, step, itself)
 
     def update_with(
         self, state: State, batch: Transition, key: Key, step: Array, judge: Judge

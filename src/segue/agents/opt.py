@@ -78,6 +78,11 @@ def critic_loss(critic: Critics, batch: Transition, target: Array) -> Array:
     return jnp.sum(jnp.mean(jnp.square(critic(batch.observation, batch.action) - target), axis=-1))
 
 
+def trail(target: Critics, new: Trained, rate: float, delay: int, step: Array) -> Critics:
+    """Move the new targets towards the new critics in every `delay`-th update."""
+    return every(delay, step + 1, lambda t: polyak(t, new.params, rate), target)
+
+
 def values(base: Any, state: State, observation: Array, action: Array) -> Array:
     """(1 - kappa) Q_offline + kappa min_j Q_new, (B,)."""
     new = jnp.min(state.new.params(observation, action), axis=0)
@@ -144,8 +149,7 @@ class OnlinePretraining:
 
         (_, (loss_off, loss_on, weight)), gradient = jax.value_and_grad(objective, has_aux=True)(state.new.params)
         new = descend(state.new, self.new_learning_rate, gradient)
-        move = lambda target: polyak(target, new.params, self.new_target_rate)  # noqa: E731
-        new_target = every(self.new_target_delay, step + 1, move, state.new_target)
+        new_target = trail(state.new_target, new, self.new_target_rate, self.new_target_delay, step)
         q = jnp.mean(jnp.min(new.params(offline.observation, offline.action), axis=0))
         metrics = {"new_loss_offline": loss_off, "new_loss_online": loss_on, "online_weight": weight, "new_q_data": q}
         return state._replace(new=new, new_target=new_target), metrics
@@ -211,11 +215,11 @@ class OPT:
         target = bellman_target(state.new_target, batch, following)
         loss, gradient = jax.value_and_grad(critic_loss)(state.new.params, batch, target)
         new = descend(state.new, self.new_learning_rate, gradient)
-        move = lambda target: polyak(target, new.params, self.new_target_rate)  # noqa: E731
-        new_target = every(self.new_target_delay, step + 1, move, state.new_target)
+        new_target = trail(state.new_target, new, self.new_target_rate, self.new_target_delay, step)
         q = jnp.mean(jnp.min(new.params(batch.observation, batch.action), axis=0))
-        metrics = {"new_critic_loss": loss, "new_q_data": q, "kappa": self.at(step)}
-        return State(state.base, new, new_target, self.at(step)), metrics
+        kappa = self.at(step)
+        metrics = {"new_critic_loss": loss, "new_q_data": q, "kappa": kappa}
+        return State(state.base, new, new_target, kappa), metrics
 
     def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
         """Act as the base agent does."""

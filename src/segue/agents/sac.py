@@ -98,7 +98,7 @@ class SAC:
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
         """Do one update of critics, actor and temperature; all losses are taken at the same old parameters."""
-        return self.learn(state, batch, self.draw(key, batch.action))
+        return self.update_with(state, batch, key, step, itself)
 
     def update_with(
         self, state: State, batch: Transition, key: Key, step: Array, judge: Judge

@@ -104,7 +104,8 @@ class Critic(eqx.Module):
 
 def copied(door: Door, name: str | None, who: str) -> Critic:
     """The critic of a slot (the phase's own for None) as it stands at the phase's door."""
-    slot = door.slots[name or door.slot]
+    name = name or door.slot
+    slot = door.slots[name]
     if (slot.units.observation_mean, slot.units.observation_std) != (
         door.units.observation_mean,
         door.units.observation_std,

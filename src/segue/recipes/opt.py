@@ -99,12 +99,12 @@ def opt(recipe: Recipe) -> Recipe:
     switch = recipe.phases[index]
     base: Any = switch.learner
     trained = [p for p in recipe.phases[:index] if p.slot == switch.slot and p.updates]
-    if not isinstance(base, Climber):
-        raise SegueError(f"{who}: the actor of {type(base).__name__} cannot climb other critics than its own")
+    inner = base.agent if isinstance(base, Decay) else base
+    if not isinstance(inner, Climber):
+        raise SegueError(f"{who}: the actor of {type(inner).__name__} cannot climb other critics than its own")
     if not trained or switch.enter is not None:
         why = "has a door of its own" if trained else "has no offline phase before it"
         raise SegueError(f"{who}: its fine-tuning {why}; opt goes on with an agent that was trained offline")
-    inner = base.agent if isinstance(base, Decay) else base
     spot = isinstance(inner, SPOT)
     between: Any = {"slot": switch.slot, "units": switch.units}
     visible: Any = getattr(switch.batch, "visible", "all")

@@ -31,6 +31,8 @@ class Budget:
     """Environment steps per seed, and how they are spent; the online agent gets what the other items leave."""
 
     total: int
+    warm_up: int
+    """Before the online agent learns, where its recipe has such a phase."""
     online_validation: int
     offline_validation: int
     fresh: int
@@ -40,13 +42,14 @@ class Budget:
 
 
 # The author's numbers: a million steps, 2 % and 1 % of it for validation, 200,000 fresh ones, fine-tuning for 300,000.
-USUAL = Budget(1_000_000, 20_000, 10_000, 200_000, 300_000, 500_000)
+# The warm-up is TD3's.
+USUAL = Budget(1_000_000, 25_000, 20_000, 10_000, 200_000, 300_000, 500_000)
 # Default of ours: sizes for a laptop.
 SMALL = {
-    "pointmaze": Budget(60_000, 5_400, 5_400, 12_000, 12_000, 10_000),
-    "pointmaze-medium": Budget(120_000, 10_800, 10_800, 24_000, 24_000, 20_000),
-    "pointmaze-large": Budget(200_000, 14_400, 14_400, 40_000, 40_000, 20_000),
-    "custom": Budget(50_000, 6_000, 6_000, 10_000, 10_000, 20_000),
+    "pointmaze": Budget(60_000, 500, 5_400, 5_400, 12_000, 12_000, 10_000),
+    "pointmaze-medium": Budget(120_000, 500, 10_800, 10_800, 24_000, 24_000, 20_000),
+    "pointmaze-large": Budget(200_000, 500, 14_400, 14_400, 40_000, 40_000, 20_000),
+    "custom": Budget(50_000, 25_000, 6_000, 6_000, 10_000, 10_000, 20_000),
 }
 
 
@@ -157,7 +160,7 @@ def _spent(name: str, online: Recipe, offline: Recipe | None, phases: tuple[Phas
         phases=phases,
         presets={},
     )
-    for path, value in _settings(phases, USUAL, _warm_up(online, "")).items():
+    for path, value in _settings(phases, USUAL).items():
         made, _ = apply(made, path, value)
     presets: dict[str, dict[str, Any]] = {}
     for domain in dict.fromkeys([*online.presets, *(offline.presets if offline else ()), *SMALL]):
@@ -165,20 +168,12 @@ def _spent(name: str, online: Recipe, offline: Recipe | None, phases: tuple[Phas
         kept = {k: v for k, v in online.presets.get(domain, {}).items() if k not in steps}
         kept |= _taught(offline.presets.get(domain, {}), phases) if offline else {}
         if domain in SMALL:
-            kept |= _settings(phases, SMALL[domain], _warm_up(online, domain))
+            kept |= _settings(phases, SMALL[domain])
         presets[domain] = kept
     return replace(made, presets=presets)
 
 
-def _warm_up(online: Recipe, domain: str) -> int:
-    """Steps that the online recipe takes before it learns."""
-    maze = "pointmaze" if domain.startswith("pointmaze") else domain
-    said = {**online.presets.get(maze, {}), **online.presets.get(domain, {})}
-    index = at_switch(online.phases, online.name)
-    return sum(int(said.get(f"{p.name}.ticks", p.ticks)) for p in online.phases[:index] if p.collect)
-
-
-def _settings(phases: tuple[Phase, ...], budget: Budget, warm_up: int) -> dict[str, Any]:
+def _settings(phases: tuple[Phase, ...], budget: Budget) -> dict[str, Any]:
     """Ticks and validations of all phases, so that together they cost `budget.total`."""
     out: dict[str, Any] = {}
     learning = phases[at_switch(phases, "subroutine")]
@@ -192,11 +187,13 @@ def _settings(phases: tuple[Phase, ...], budget: Budget, warm_up: int) -> dict[s
             out |= {f"{phase.name}.ticks": budget.tuning, f"{phase.name}.evaluate_every": budget.tuning // 10}
         elif phase.name == "gather":
             out["gather.ticks"] = budget.fresh
+        elif phase.collect and not phase.updates:
+            out[f"{phase.name}.ticks"] = budget.warm_up
         elif phase is learning and phase.validation.steps:
             out[f"{phase.name}.validation.steps"] = budget.online_validation
     steps = sum(v for k, v in out.items() if k.endswith("validation.steps"))
     steps += sum(out[f"{p.name}.ticks"] for p in phases if p.collect and f"{p.name}.ticks" in out)
-    left = budget.total - steps - warm_up
+    left = budget.total - steps
     return out | {f"{learning.name}.ticks": left, f"{learning.name}.evaluate_every": budget.total // 20}
 
 
