@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from segue import replay
+from segue.behaviour import Either
 from segue.fleet import Episode, Fleet, Step
 from segue.optim import first_not_finite
 from segue.phases import RANDOM, Phase
@@ -44,8 +45,9 @@ class Carry:
     unsaved: list[Step] = field(default_factory=list)
 
     def acting(self, phase: Phase) -> Slot:
-        """The slot whose policy a phase acts with; the one that it trains where actions are random."""
-        return self.slots[phase.slot if phase.actor in (None, RANDOM) else phase.actor]
+        """The slot whose policy a phase acts with; the one that it trains where others act too, or at random."""
+        named = isinstance(phase.actor, str) and phase.actor != RANDOM
+        return self.slots[phase.actor if named else phase.slot]  # type: ignore[index]
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,12 @@ def take_metrics(carry: Carry) -> dict[str, np.ndarray]:
     return {k: np.where(count > 0, total / np.maximum(count, 1), np.nan) for k, (total, count) in sums.items()}
 
 
+def validated(history: Sequence[dict[str, Any]]) -> dict[str, Array]:
+    """Raw returns (S,) of the policies that finished phases have kept by validation, by slot."""
+    tried = [f for f in history if f.get("validations")]
+    return {f["validation_keep"]: jnp.max(jnp.asarray([v["return"] for v in f["validations"]]), axis=0) for f in tried}
+
+
 def check_phase(phase: Phase, carry: Carry, spec: Spec, n_offline: int, horizon: int) -> None:
     """Fail at the door: refuse a phase whose parts do not fit, naming both sides."""
     where = f"phase '{phase.name}'"
@@ -117,11 +125,12 @@ def check_phase(phase: Phase, carry: Carry, spec: Spec, n_offline: int, horizon:
         raise SegueError(f"{where}: one validation may take {least:,} steps; set {phase.name}.validation.steps to that")
     if phase.validation.steps and phase.validation.keep == phase.slot:
         raise SegueError(f"{where}: it trains slot '{phase.slot}' and cannot keep its best there; name another one")
-    if phase.actor not in (None, RANDOM) and phase.actor not in carry.slots:
+    other = phase.actor.other if isinstance(phase.actor, Either) else phase.actor
+    if other not in (None, RANDOM) and other not in carry.slots:
         known = ", ".join(sorted(carry.slots)) or "none yet"
-        raise SegueError(
-            f"{where} acts with slot '{phase.actor}', which no phase has trained before it (slots: {known})"
-        )
+        raise SegueError(f"{where} acts with slot '{other}', which no phase has trained before it (slots: {known})")
+    if isinstance(phase.actor, Either) and phase.collect and not phase.validation.steps:
+        raise SegueError(f"{where} shares episodes by what validation finds; set {phase.name}.validation.steps")
     if phase.updates and phase.ticks:
         ready = 0 if phase.overlap else phase.collect
         refusal = phase.batch.refuse(n_offline, int(carry.online.written.min()) + ready, int(carry.online.closed.min()))

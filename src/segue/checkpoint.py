@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from segue import replay
-from segue.carry import Carry
+from segue.carry import Carry, validated
 from segue.engine import Plan, as_plan
 from segue.fleet import Fleet, Step
 from segue.phases import Phase
@@ -170,7 +170,10 @@ def _shapes(carry: Carry, plan: Plan, spec: Spec, n_offline: int) -> dict[str, S
         phase = plan(carry.history[:index])
         assert phase is not None
         states = {name: learning_of(slot) for name, slot in slots.items()}
-        learning = jax.eval_shape(entering(phase, index, spec, Units(), dict(slots)), keys, states, offline, online)
+        tried = validated(carry.history[:index])
+        learning = jax.eval_shape(
+            entering(phase, index, spec, Units(), dict(slots)), keys, states, tried, offline, online
+        )
         slots[phase.slot] = slot_of(phase, Units(), learning)  # the units are read from the checkpoint
         facts = (*carry.history, carry.facts)[index]
         if facts.get("validations"):

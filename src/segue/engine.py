@@ -16,13 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from segue import programs, replay
-from segue.carry import Carry, Record, check_finite, check_phase, new_carry, take_metrics
+from segue.behaviour import Either, own_turn
+from segue.carry import Carry, Record, check_finite, check_phase, new_carry, take_metrics, validated
 from segue.evaluate import Evaluator
 from segue.fleet import VALIDATION, Episode, Fleet
-from segue.phases import RANDOM, Phase
+from segue.phases import RANDOM, Phase, check_doors
 from segue.programs import ACT, DOOR, UPDATE, keys_of, learning_of, slot_of
 from segue.replay import Data, Replay
-from segue.types import Array, Slot, Spec, Task
+from segue.types import Array, SegueError, Slot, Spec, Task
 from segue.units import Units, returns_to_go, settled
 
 PULSE = 0.4  # seconds between records when nothing else is due
@@ -55,6 +56,8 @@ def run(
     """
     following, spec = as_plan(plan), task.spec
     if carry is None:
+        if not callable(plan):
+            check_doors(plan, units)
         most = sum(p.ticks * p.collect for p in plan) if not callable(plan) else LAST if capacity is None else capacity
         carry = new_carry(seeds, spec, most if capacity is None else min(capacity, most))
     source = _Offline(task.dataset(), spec)
@@ -93,7 +96,7 @@ def enter(carry: Carry, phase: Phase, index: int, spec: Spec, units: Units, offl
     """Take all seeds through a phase's door."""
     states = {name: learning_of(slot) for name, slot in carry.slots.items()}
     program = jax.jit(programs.entering(phase, index, spec, units, carry.slots))
-    learning = program(keys_of(carry.seeds, DOOR), states, offline, carry.online)
+    learning = program(keys_of(carry.seeds, DOOR), states, validated(carry.history), offline, carry.online)
     carry.slots = carry.slots | {phase.slot: slot_of(phase, units, learning)}
     carry.entered, carry.tick, carry.sums = True, 0, {}
     carry.facts = {"phase": phase.name, "ticks": phase.ticks}
@@ -102,6 +105,7 @@ def enter(carry: Carry, phase: Phase, index: int, spec: Spec, units: Units, offl
         carry.facts |= {
             "validation_steps": phase.validation.steps,
             "validation_episodes": phase.validation.episodes,
+            "validation_keep": phase.validation.keep,
             "validated_before": sum(before),
         }
 
@@ -126,6 +130,8 @@ class _Running:
         self.update_keys, self.act_keys = keys_of(carry.seeds, UPDATE), keys_of(carry.seeds, ACT)
         self.finished: list[Episode] = []
         self.validates = phase.validation.ticks(task.horizon, phase.ticks)
+        if isinstance(phase.actor, Either) and phase.collect and not self.resumed:
+            carry.facts["own_turn"] = [self.turn(w) for w in range(len(carry.seeds))]
 
     def records(self) -> Iterator[Record]:
         """Go on to the end of the phase and say where it stands whenever something is due."""
@@ -218,6 +224,19 @@ class _Running:
                 self.learn(phase.updates)
         carry.tick += 1
 
+    def turn(self, w: int) -> bool:
+        """Draw whether the phase's own policy acts in a world's next episode."""
+        carry, either = self.carry, self.phase.actor
+        assert isinstance(either, Either)
+        assert carry.fleet is not None
+        own = [v["return"][w] for v in carry.facts.get("validations", ())]
+        known = validated(carry.history)
+        if either.other not in known:
+            raise SegueError(f"phase '{self.phase.name}': no validation has filled '{either.other}' before it")
+        other = float(known[either.other][w])
+        random = float(carry.ledger.first_returns(either.random_episodes)[w])
+        return own_turn(carry.seeds[w], carry.fleet.episodes[w], either.probability(own, other, random))
+
     def learn(self, count: int) -> None:
         """Launch `count` updates of the phase's slot."""
         phase, carry = self.phase, self.carry
@@ -247,8 +266,11 @@ class _Running:
         observation, step = jnp.asarray(self.carry.fleet.observation), jnp.int32(self.carry.environment_steps)
         if self.phase.actor == RANDOM:
             return programs.act_at_random(self.task.spec.action, self.act_keys, step)
-        agent: Any = slot.learner
-        return programs.act(agent, slot.units, True, slot.state, observation, self.act_keys, step)
+        policy = lambda of: programs.act(of.learner, of.units, True, of.state, observation, self.act_keys, step)  # noqa: E731
+        if isinstance(self.phase.actor, Either):
+            own = jnp.asarray(self.carry.facts["own_turn"])
+            return jnp.where(own[:, None], policy(slot), policy(self.carry.slots[self.phase.actor.other]))
+        return policy(slot)
 
     def move(self, action: Array) -> None:
         """Step all worlds and write what happened; returns are written when an episode closes."""
@@ -275,9 +297,11 @@ class _Running:
             terminated[-1] = step.terminated[w]
             padded[:length] = returns_to_go(np.asarray(episode.rewards, np.float32), terminated, self.units)
             carry.online = replay.close(carry.online, jnp.int32(w), padded, jnp.int32(length))
-            self.finished.append(
-                Episode(carry.seeds[w], sum(episode.rewards), length, float(episode.success), carry.environment_steps)
-            )
+            own = float("nan")
+            if "own_turn" in carry.facts:
+                own, carry.facts["own_turn"][w] = float(carry.facts["own_turn"][w]), self.turn(w)
+            done = float(episode.success), carry.environment_steps, own
+            self.finished.append(Episode(carry.seeds[w], sum(episode.rewards), length, *done))
 
 
 def next_stop(phase: Phase, tick: int) -> int:

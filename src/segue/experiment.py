@@ -16,6 +16,7 @@ from segue import checkpoint, manifest
 from segue.carry import check_phase, new_carry
 from segue.driver import drive, ready
 from segue.guards import lock
+from segue.phases import check_doors
 from segue.recipes import Recipe, Resolved, find_recipe, resolve
 from segue.rules import rule_of, words_of
 from segue.tasks import find_task
@@ -82,6 +83,7 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
     data, recipe = task.dataset(), decided.recipe
     if recipe.evaluation.episodes < 1:
         raise SegueError(f"evaluation.episodes is {recipe.evaluation.episodes}; an evaluation needs at least 1")
+    check_doors(recipe.phases, recipe.units)
     carry = new_carry(request.seeds, task.spec, 1)
     steps = 0
     for phase in recipe.phases:

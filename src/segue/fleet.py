@@ -16,11 +16,11 @@ import numpy as np
 
 from segue.types import SegueError, World
 
-TRAINING, EVALUATION, VALIDATION = 0, 1, 2
+TRAINING, EVALUATION, VALIDATION, BEHAVIOUR = 0, 1, 2, 3
 
 
 def episode_seed(run_seed: int, stream: int, episode: int) -> int:
-    """Seed of an episode's reset; `stream` keeps training, evaluation and validation apart."""
+    """Seed of an episode's reset; `stream` keeps the streams above apart."""
     return int(np.random.SeedSequence([run_seed, stream, episode]).generate_state(1)[0] >> 1)
 
 
@@ -32,6 +32,8 @@ class Episode(NamedTuple):
     length: int
     success: float
     environment_step: int
+    own: float = math.nan
+    """1 where the phase's own policy acted, 0 where the other did; NaN where nobody else acts."""
 
 
 class Step(NamedTuple):

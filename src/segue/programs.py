@@ -130,16 +130,19 @@ def act_at_random(size: int, keys: Array, step: Array) -> Array:
 
 
 def entering(phase: Phase, index: int, spec: Spec, units: Units, slots: dict[str, Slot]) -> Callable[..., Learning]:
-    """Return the program of a phase's door: (keys, slots' states, offline, online) -> what its slot holds."""
+    """Return the program of a phase's door: (keys, slots' states and kept returns, rows) -> what its slot holds."""
 
-    def doors(keys: Array, states: dict[str, Learning], offline: Replay, online: Replay) -> Learning:
-        def seed(world: Array, key: Array, states: dict[str, Learning]) -> Learning:
+    def doors(
+        keys: Array, states: dict[str, Learning], validated: dict[str, Array], offline: Replay, online: Replay
+    ) -> Learning:
+        def seed(world: Array, key: Array, states: dict[str, Learning], validated: dict[str, Array]) -> Learning:
             k_learner, k_sampler, k_augment = jax.random.split(jax.random.fold_in(key, index), 3)
             here = {
                 name: slots[name]._replace(state=s.learner, batch_state=s.sampler, augment_state=s.augment)
                 for name, s in states.items()
             }
-            door = Door(spec, here, View(offline, jnp.int32(0), 0.0), View(online, world, 1.0), units, phase.slot)
+            rows = View(offline, jnp.int32(0), 0.0), View(online, world, 1.0)
+            door = Door(spec, here, *rows, units, phase.slot, validated)
             old = here.get(phase.slot) if phase.enter is None else None
             same_batch = old is not None and old.batch == phase.batch
             same_augment = old is not None and old.augment == phase.augment
@@ -153,7 +156,7 @@ def entering(phase: Phase, index: int, spec: Spec, units: Units, slots: dict[str
                 old.augment_state if old is not None and same_augment else phase.augment.init(k_augment, door),
             )
 
-        return for_seeds(seed, jnp.arange(keys.shape[0]), keys, states)
+        return for_seeds(seed, jnp.arange(keys.shape[0]), keys, states, validated)
 
     return doors
 

@@ -261,6 +261,15 @@ class Ledger:
         self._reward[at], self._terminated[at], self._ended[at] = reward, terminated, ended
         self.count = end
 
+    def first_returns(self, episodes: int) -> np.ndarray:
+        """Mean raw return (worlds,) of each world's first finished episodes; 0 where none is finished."""
+        out = np.zeros(self._reward.shape[1])
+        for w in range(len(out)):
+            ends = np.flatnonzero(self._ended[: self.count, w])[:episodes]
+            if len(ends):
+                out[w] = self._reward[: ends[-1] + 1, w].sum(dtype=np.float64) / len(ends)
+        return out
+
     def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Reward, terminated and ended, each (rows, worlds)."""
         return self._reward[: self.count], self._terminated[: self.count], self._ended[: self.count]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -81,6 +82,7 @@ class Door(NamedTuple):
     online: Any  # replay.View of the seed's own experience
     units: Any  # units.Units of the phase
     slot: str  # the one that the phase trains
+    validated: Mapping[str, Array] = MappingProxyType({})  # raw return of what validation has kept, by slot
 
 
 @runtime_checkable

@@ -12,15 +12,17 @@ import pytest
 
 from segue import checkpoint, engine
 from segue.agents import VAE
-from segue.agents.around import Greedy
-from segue.carry import Carry
+from segue.agents.around import Greedy, OneOf
+from segue.behaviour import Either, own_turn
+from segue.carry import Carry, validated
 from segue.evaluate import Evaluator
 from segue.first import Last
 from segue.fleet import VALIDATION
-from segue.phases import Phase, Validation, take
+from segue.phases import Phase, Validation, better, check_doors, take
 from segue.recipes import find_recipe, resolve, subroutine
 from segue.samplers import Mix
 from segue.types import SegueError
+from segue.units import Units
 from tests.contract.test_agents import equal, small
 from tests.replay.made import logged, numbers, own, sample, start
 from tests.toys import HORIZON, SPEC, UNITS, CorridorTask, corridor_data
@@ -29,7 +31,7 @@ TASK = CorridorTask(corridor_data())
 ROWS = Mix(8)
 VARIANTS = (
     *("validated(sac)", "recommend(sac,iql)", "recommend-fresh(sac,cql)", "fine-tune(td3,td3-bc)"),
-    *("fine-tune-fresh(sac,cal-ql)", "repeat(sac,iql)"),
+    *("fine-tune-fresh(sac,cal-ql)", "repeat(sac,iql)", "recommend-better(sac,iql)", "alternate(td3,iql)"),
 )
 
 
@@ -68,6 +70,12 @@ def test_presets_of_both_recipes_reach_their_phases() -> None:
     assert by_name["recommended"].learner == by_name["fine-tune-1"].learner
     assert by_name["recommended"].units == by_name["fine-tune-1"].units
     assert by_name["gather"].learner == Greedy(by_name["online"].learner)
+    # Both halves of a choice are described as they were trained.
+    two = resolve(find_recipe("recommend-better(sac,iql)"), "pointmaze", "x", {"online.ticks": 9}).recipe
+    phases: dict[str, Any] = {p.name: p for p in two.phases}
+    assert phases["recommended"].learner.first == phases["online"].learner
+    assert phases["recommended"].learner.second == phases["retrain-1"].learner
+    check_doors(two.phases, two.units)
     alone = resolve(find_recipe("validated(sac)"), "pointmaze", "pointmaze-umaze", {}).recipe.phases
     assert alone[-1].learner == alone[-2].learner
     best: dict[str, Any] = {
@@ -172,8 +180,22 @@ def test_doors() -> None:
         list(engine.run(plan(23), TASK, (0,), UNITS))
     with pytest.raises(SegueError, match="VAE does not act"):
         list(engine.run((replace(phase, learner=VAE((8,))),), TASK, (0,), UNITS))
-    with pytest.raises(SegueError, match="no phase before has left a slot 'best'"):
-        list(engine.run((replace(phase, slot="x", enter=take("best")),), TASK, (0,), UNITS))
+    # A door that leads nowhere is found before anything runs.
+    ready, last = plan()[0], plan()[-1]
+    for wrong, says in (
+        (replace(last, enter=take("bets")), "reads slot 'bets', which no phase before it fills"),
+        (replace(last, enter=better("best", "agent")), "judges slot 'agent' by validation, and none"),
+        (replace(last, enter=better("best", "best"), units=Units(scale=2.0)), "learn in different units"),
+    ):
+        with pytest.raises(SegueError, match=says):
+            next(iter(engine.run((ready, wrong), TASK, (0,), UNITS)))
+    for actor, validation, says in (
+        (Either("agent"), phase.validation, "judges slot 'agent' by validation, and none"),
+        (Either("best"), Validation(), r"set shared\.validation\.steps"),
+    ):
+        shared = replace(phase, name="shared", actor=actor, validation=validation)
+        with pytest.raises(SegueError, match=says):
+            list(engine.run((phase, shared), TASK, (0,), UNITS))
 
 
 # -- its parts -------------------------------------------------------------------------------------------------
@@ -199,3 +221,98 @@ def test_greedy() -> None:
     assert equal(Greedy(agent, 0.25).act(state, observation, key, False), best)
     with pytest.raises(SegueError, match="epsilon"):
         Greedy(agent, 2.0)
+
+
+# -- who acts, and who is recommended --------------------------------------------------------------------------
+
+
+def test_who_acts_by_hand() -> None:
+    """x / (x + 1) up to 1, x^2 / (x + 1) above; 0.2 and 0.9 at the ends; one who is better three times acts alone."""
+    either = Either("best")
+    p = lambda *own: either.probability(own, 10.0, 2.0)  # noqa: E731
+    assert p() == 0.5
+    assert p(10.0) == 0.5
+    assert p(6.0) == pytest.approx(1 / 3)
+    assert p(3.0) == p(-50.0) == 0.2
+    assert p(11.6) == pytest.approx(1.2**2 / 2.2)
+    assert p(14.0) == p(99.0) == 0.9
+    assert p(99.0, 11.0, 10.5, 10.1) == 1.0
+    assert p(11.0, 10.5, 9.0) == pytest.approx(0.875 / 1.875)
+    assert either.probability((1.0,), 2.0, 2.0) == 0.9
+    assert 0.25 < np.mean([own_turn(3, n, 0.3) for n in range(1000)]) < 0.35
+    for wrong in ({"floor": -0.1}, {"cap": 0.1}, {"patience": 0}, {"random_episodes": 0}):
+        with pytest.raises(SegueError, match=next(iter(wrong))):
+            Either("best", **wrong)  # type: ignore[arg-type]
+
+
+def test_two_policies_share_the_episodes_and_a_stop_changes_nothing(tmp_path: Path) -> None:
+    """Rows in which the other policy acted hold its greedy actions; a resumed run draws the same turns."""
+    always = Validation(4 * HORIZON, 2)
+    shared = Validation(8 * HORIZON, 2, "tuned")
+    phases = (
+        Phase("online", small("SAC"), 20, collect=1, batch=Mix(0, 8), validation=always),
+        Phase("frozen", Greedy(small("SAC")), 0, slot="best", enter=take("best")),
+        Phase(
+            "shared",
+            small("SAC"),
+            60,
+            collect=1,
+            batch=Mix(0, 8),
+            actor=Either("best"),
+            validation=shared,
+            log_every=20,
+        ),
+    )
+    told, carry, saved = [], None, False
+    for record in engine.run(phases, TASK, (0, 1), UNITS, keep_rows=True):
+        carry = record.carry
+        told += [e for e in record.episodes if record.index == 2]
+        if record.index == 2 and record.tick == 40:
+            assert not saved
+            checkpoint.save(tmp_path, carry)
+            saved = True
+    assert carry is not None
+    assert saved
+    assert {e.own for e in told} == {0.0, 1.0}
+    resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.world)
+    for record in engine.run(phases, TASK, (0, 1), UNITS, carry=resumed):
+        resumed = record.carry
+    jax.tree.map(np.testing.assert_array_equal, resumed.online, carry.online)
+    assert equal(resumed.slots["agent"].state, carry.slots["agent"].state)
+    assert resumed.history == carry.history
+    greedy: Any = small("SAC")
+    slot, agree = carry.slots["best"], 0
+    for e in (e for e in told if e.own == 0.0):
+        rows = slice(max(e.environment_step - e.length, 20), e.environment_step)
+        state = jax.tree.map(lambda x, s=e.seed: x[s], slot.state)
+        action = greedy.act(state, UNITS.see(carry.online.observation[e.seed, rows]), jax.random.key(0), False)
+        np.testing.assert_allclose(carry.online.action[e.seed, rows], action, atol=1e-6)
+        agree += 1
+    assert agree
+
+
+def test_each_seed_is_given_the_better_of_two() -> None:
+    one, two = Validation(2 * HORIZON, 2, "one"), Validation(2 * HORIZON, 2, "two")
+    agents = small("SAC"), small("IQL")
+    phases = (
+        Phase("online", agents[0], 20, collect=1, batch=Mix(0, 8), validation=one),
+        Phase("retrain", agents[1], 20, batch=Mix(0, 8), slot="student", validation=two),
+        Phase("recommended", OneOf(*agents, ("agent", "student")), 0, slot="end", enter=better("one", "two")),
+    )
+    carry = None
+    for record in engine.run(phases, TASK, (0, 1, 2, 3), UNITS):
+        carry = record.carry
+    assert carry is not None
+    found, end = validated(carry.history), carry.slots["end"].state
+    np.testing.assert_array_equal(end.second_acts, found["two"] > found["one"])
+    observation, key = np.zeros((3, 2), np.float32), jax.random.key(0)
+    for s in range(4):
+        state = jax.tree.map(lambda x, s=s: x[s], end)
+        which, inner = (1, state.second) if state.second_acts else (0, state.first)
+        chosen: Any = agents[which]
+        action = chosen.act(inner, observation, key, False)
+        learner: Any = phases[2].learner
+        assert equal(learner.act(state, observation, key, False), action)
+        assert equal(learner.q(state, observation, action), chosen.q(inner, observation, action))
+    with pytest.raises(SegueError, match="learns nothing"):
+        list(engine.run((*phases[:2], replace(phases[2], ticks=1)), TASK, (0,), UNITS))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue import engine
+from segue import engine, sumtree
 from segue.agents import OPT, TD3, Decay, OnlinePretraining, opt, td3
 from segue.agents.opt import Blend, Climber, grow, renew_base
 from segue.optim import trained
@@ -198,6 +198,18 @@ BASES = {
     "SAC": small("SAC"),
     "CQL": small("CQL"),
 }
+
+
+def test_stratified_draws_from_the_tree() -> None:
+    """Its tree is binary and ours is not; the same positions lead to the same leaves."""
+    fixture = load("opt")
+    given, wanted = under(fixture, "tree.in."), under(fixture, "tree.out.")
+    tree = sumtree.make(jnp.asarray(given["priorities"], jnp.float32))
+    assert float(sumtree.total(tree)) == wanted["total"]
+    count = len(given["uniform"])
+    positions = (jnp.arange(count) + jnp.asarray(given["uniform"])) / count * sumtree.total(tree)
+    np.testing.assert_allclose(positions, wanted["positions"], rtol=1e-6)
+    np.testing.assert_array_equal(sumtree.find(tree, positions), wanted["indices"])
 
 
 @pytest.mark.parametrize("name", BASES)

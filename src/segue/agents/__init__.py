@@ -6,7 +6,7 @@ import math
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
 
-from segue.agents.around import Bounded, Decay, FreezeActor, Greedy
+from segue.agents.around import Bounded, Decay, FreezeActor, Greedy, OneOf
 from segue.agents.awac import AWAC
 from segue.agents.cql import CQL
 from segue.agents.iql import IQL
@@ -81,6 +81,7 @@ PARTS: dict[str, type[Any]] = {
     "Decay": Decay,
     "FreezeActor": FreezeActor,
     "Greedy": Greedy,
+    "OneOf": OneOf,
     "OnlinePretraining": OnlinePretraining,
 }
 
@@ -102,6 +103,7 @@ __all__ = [
     "Entry",
     "FreezeActor",
     "Greedy",
+    "OneOf",
     "OnlinePretraining",
     "ReBRAC",
     "build",
@@ -130,6 +132,8 @@ def title(learner: Any) -> str:
     name = type(learner).__name__
     if isinstance(learner, (OPT, OnlinePretraining)):
         name = f"{name} of {title(learner.base)}"
+    elif isinstance(learner, OneOf):
+        name = f"{title(learner.first)} or {title(learner.second)}"
     return f"{name} ({', '.join(around)})" if around else name
 
 

@@ -151,6 +151,48 @@ class Greedy:
         return self.agent.q(state, observation, action)
 
 
+class OneOfState(NamedTuple):
+    """Two agents' states, and 1 where the second acts, 0 where the first does."""
+
+    first: State
+    second: State
+    second_acts: Array
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The better of two finished policies, for each seed its own, as `segue.phases.better` chooses.  Learns nothing."""
+
+    first: Agent
+    second: Agent
+    slots: tuple[str, str]
+    """Whose the two are: a recipe's setting for one of these slots reaches the agent here too."""
+
+    def init(self, key: Key, spec: Spec) -> OneOfState:
+        """Return fresh states of both, the first acting."""
+        k_first, k_second = jax.random.split(key)
+        return OneOfState(self.first.init(k_first, spec), self.second.init(k_second, spec), jnp.zeros(()))
+
+    def update(self, state: OneOfState, batch: Transition, key: Key, step: Array) -> tuple[OneOfState, Metrics]:
+        """Refuse: `SegueError`."""
+        raise SegueError("OneOf chooses between finished policies and learns nothing; give its phase ticks=0")
+
+    def act(self, state: OneOfState, observation: Array, key: Key, explore: bool) -> Array:
+        """Act as the chosen agent does."""
+        first = self.first.act(state.first, observation, key, explore)
+        return jnp.where(state.second_acts > 0, self.second.act(state.second, observation, key, explore), first)
+
+    def q(self, state: OneOfState, observation: Array, action: Array) -> Array:
+        """Values of the chosen agent, (B,)."""
+        first = self.first.q(state.first, observation, action)
+        return jnp.where(state.second_acts > 0, self.second.q(state.second, observation, action), first)
+
+
+def parts_of(learner: Any) -> dict[str, str]:
+    """Other slots whose agents a learner holds, with the names of its fields that do."""
+    return dict(zip(learner.slots, ("first", "second"))) if isinstance(learner, OneOf) else {}
+
+
 @dataclass(frozen=True)
 class FreezeActor:
     """Leave an agent's actor as it is for the phase's first updates, while everything else learns (default of ours)."""

@@ -42,6 +42,8 @@ SYSTEMS: dict[str, System] = {
     "recommend-fresh": System(subroutine.recommend_fresh, _SUBROUTINE, "recommend-fresh(sac,iql)", 2),
     "fine-tune": System(subroutine.fine_tune, _SUBROUTINE, "fine-tune(sac,iql)", 2),
     "fine-tune-fresh": System(subroutine.fine_tune_fresh, _SUBROUTINE, "fine-tune-fresh(sac,iql)", 2),
+    "recommend-better": System(subroutine.recommend_better, _SUBROUTINE, "recommend-better(sac,iql)", 2),
+    "alternate": System(subroutine.alternate, _SUBROUTINE, "alternate(sac,iql)", 2),
     "repeat": System(subroutine.repeat, _SUBROUTINE, "repeat(sac,iql)", 2),
 }
 _TOKEN = re.compile(r"\s*([A-Za-z0-9_.-]+|[()+,])")

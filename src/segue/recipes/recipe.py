@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from segue import options
+from segue.agents.around import parts_of
 from segue.phases import Phase
 from segue.types import SegueError
 from segue.units import Units
@@ -135,9 +136,10 @@ def apply(recipe: Recipe, path: str, value: Any) -> tuple[Recipe, list[str]]:
                 phase = replace(phase, units=recipe.units)
             phase, full = _assign_phase(phase, words, value, path)
             changed.append(f"{phase.name}.{full}")
-        elif phase.slot == head:
+        elif phase.slot == head or head in (parts := parts_of(phase.learner)):
+            inside = [] if phase.slot == head else [parts[head]]
             try:
-                learner, full = options.assign(phase.learner, words, value, path)
+                learner, full = options.assign(phase.learner, [*inside, *words], value, path)
             except options.Unknown as error:  # one learner of several in the slot may have the option alone
                 refused.append(error)
             else:

@@ -16,14 +16,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from segue.agents.around import Greedy
+from segue.agents.around import Greedy, OneOf
+from segue.behaviour import Either
 from segue.first import Last
-from segue.phases import Phase, Validation, at_switch, fresh, take
+from segue.phases import Phase, Validation, at_switch, better, fresh, take
 from segue.recipes.recipe import Recipe, apply
 from segue.samplers import Mix
 from segue.types import Learner, Sampler, SegueError
 
-STUDENT, BEST, BEST_STUDENT = "student", "best", "best-student"
+STUDENT, BEST, BEST_STUDENT, BEST_TUNED = "student", "best", "best-student", "best-tuned"
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,29 @@ def recommend_fresh(online: Recipe, offline: Recipe) -> Recipe:
 def fine_tune_fresh(online: Recipe, offline: Recipe) -> Recipe:
     """As `fine-tune`, after fresh rows of the best online policy."""
     return fine_tune(online, offline, "fine-tune-fresh", new=True)
+
+
+def recommend_better(online: Recipe, offline: Recipe) -> Recipe:
+    """As `recommend`, and each seed then chooses between its best online and its best offline checkpoint.
+
+    Both agents must learn in the same units, for whose values a report shows.
+    """
+    name = f"recommend-better({online.name},{offline.name})"
+    phases = _online(name, online, Validation(1, keep=BEST))
+    acting: Any = phases[-1].learner
+    learner: Any = _pair(name, offline)[0]
+    both = OneOf(acting, learner, (phases[-1].slot, STUDENT))
+    final = Phase("recommended", both, 0, slot="recommended", enter=better(BEST, BEST_STUDENT))
+    return _spent(name, online, offline, (*phases, _retrain(1, learner, False), final))
+
+
+def alternate(online: Recipe, offline: Recipe) -> Recipe:
+    """As `fine-tune`, while each episode is acted by the policy that fine-tunes or by the offline one it came from."""
+    name = f"alternate({online.name},{offline.name})"
+    phases, (_, tuned) = recommend(online, offline).phases[:-1], _pair(name, offline)
+    shared = replace(_tune(1, tuned), actor=Either(BEST_STUDENT), validation=Validation(1, keep=BEST_TUNED))
+    final = Phase("recommended", tuned, 0, slot=STUDENT, enter=take(BEST_TUNED))
+    return _spent(name, online, offline, (*phases, shared, final))
 
 
 def repeat(online: Recipe, offline: Recipe) -> Recipe:
@@ -185,6 +209,8 @@ def _settings(phases: tuple[Phase, ...], budget: Budget) -> dict[str, Any]:
                 out[f"{phase.name}.batch.rows"] = budget.fresh
         elif phase.name.startswith("fine-tune"):
             out |= {f"{phase.name}.ticks": budget.tuning, f"{phase.name}.evaluate_every": budget.tuning // 10}
+            if phase.validation.steps:
+                out[f"{phase.name}.validation.steps"] = budget.offline_validation
         elif phase.name == "gather":
             out["gather.ticks"] = budget.fresh
         elif phase.collect and not phase.updates:
@@ -208,7 +234,7 @@ def _taught(preset: Mapping[str, Any], phases: tuple[Phase, ...]) -> dict[str, A
         if head == "agent":
             out[f"{STUDENT}.{rest}"] = value
         elif head == "units" and rest not in ("standardise", "reward_span"):
-            out |= {f"{p.name}.{path}": value for p in phases if p.slot == STUDENT}
+            out |= {f"{p.name}.{path}": value for p in phases if p.slot in (STUDENT, "recommended")}
         elif path == "offline.batch.offline":
             out |= {f"{p.name}.batch.online": value for p in phases if p.slot == STUDENT and p.ticks}
     return out

@@ -1,0 +1,59 @@
+"""Who acts in an episode, where the policy that learns online and one that was learned offline both stand ready.
+
+Su, Luo and Zhang 2025 (arXiv 2512.00383); the numbers are those of the first author's earlier code (spec D.2.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from segue.fleet import BEHAVIOUR
+from segue.options import require
+
+
+@dataclass(frozen=True)
+class Either:
+    """Each episode is acted by the phase's own policy or by the one that another slot holds.
+
+    With x = (own - random) / (other - random), returns that validation has found, the phase's own policy acts with
+    probability x / (x + 1) up to x = 1, and x^2 / (x + 1) above, within `floor` and `cap`.  After `patience`
+    validations in a row that found it better than the other, it always does.
+
+    The other policy's return is the best that validation found when its slot was filled; the own one's is that of the
+    phase's last validation, and the other's before the first.  The return of random actions is the mean of the seed's
+    first `random_episodes` training episodes, 0 where there are none yet (default of ours: the code has constants).
+    """
+
+    other: str
+    """Slot that an earlier phase's validation has filled."""
+    floor: float = 0.2
+    cap: float = 0.9
+    patience: int = 3
+    random_episodes: int = 3
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            floor=0 <= self.floor <= 1,
+            cap=self.floor <= self.cap <= 1,
+            patience=self.patience >= 1,
+            random_episodes=self.random_episodes >= 1,
+        )
+
+    def probability(self, own: Sequence[float], other: float, random: float) -> float:
+        """Probability that the phase's own policy acts, from the returns of its validations so far (in order)."""
+        if len(own) >= self.patience and min(own[-self.patience :]) > other:
+            return 1.0
+        if other <= random:  # worth nothing
+            return self.cap
+        x = max(((own[-1] if own else other) - random) / (other - random), 0.0)
+        return min(max(x ** (2.0 if x > 1 else 1.0) / (x + 1.0), self.floor), self.cap)
+
+
+def own_turn(seed: int, episode: int, probability: float) -> bool:
+    """Whether the phase's own policy acts in an episode: a function of the run's seed and the episode's number."""
+    draw = np.random.default_rng(np.random.SeedSequence([seed, BEHAVIOUR, episode])).random()
+    return bool(draw < probability)
