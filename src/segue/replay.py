@@ -24,6 +24,8 @@ import numpy as np
 from segue.types import Array, SegueError, Transition
 from segue.units import Units, returns_to_go
 
+TOLERANCE = 1e-5  # how far outside the bounds an action may lie before it is a fault and not rounding
+
 
 @dataclass(frozen=True)
 class Data:
@@ -40,6 +42,8 @@ class Data:
     truncated: np.ndarray
     next_observation: np.ndarray
     source: str = "arrays"
+    digest: str | None = None
+    """Content hash, where it is known already."""
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -56,13 +60,16 @@ class Data:
         return np.concatenate(pieces)
 
     def sha256(self) -> str:
-        """Content hash of all arrays with their shapes and types."""
-        digest = hashlib.sha256()
-        for name in ("observation", "action", "reward", "terminated", "truncated", "next_observation"):
-            array = np.ascontiguousarray(getattr(self, name))
-            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-            digest.update(array.tobytes())
-        return digest.hexdigest()
+        """Content hash of all rows, however they are stored; see `Hashes`."""
+        if self.digest is not None:
+            return self.digest
+        hashes, start = Hashes(), 0
+        for stop in self.ends().tolist():
+            rows = slice(start, stop)
+            ends = bool(self.terminated[stop - 1])
+            hashes.add(self.observation[rows], self.action[rows], self.reward[rows], ends, self.next_observation[rows])
+            start = stop
+        return hashes.digest()
 
     def check(self) -> Data:
         """Return self if the arrays are fit to learn from; raise `SegueError` naming the first bad row otherwise."""
@@ -83,7 +90,7 @@ class Data:
                     f"{self.source}: '{name}' has NaN or infinity in {bad.sum()} rows, the first is row "
                     f"{int(np.argmax(bad))}; drop those episodes or repair the log"
                 )
-        outside = np.abs(self.action).max(axis=1) > 1.0 + 1e-5
+        outside = np.abs(self.action).max(axis=1) > 1.0 + TOLERANCE
         if outside.any():
             row = int(np.argmax(outside))
             raise SegueError(
@@ -91,6 +98,38 @@ class Data:
                 f"{row} (largest {np.abs(self.action[row]).max():.4g} times the bound); rescale or clip the actions"
             )
         return self
+
+
+class Hashes:
+    """A content hash that grows by one episode at a time: SHA-256 of each column's bytes, types and shapes, and of
+    where episodes end and how.  Two datasets with the same hash teach the same.
+    """
+
+    def __init__(self) -> None:
+        self._columns = [hashlib.sha256() for _ in range(4)]
+        self._ends = hashlib.sha256()
+        self._shapes: list[str] = []
+
+    def add(
+        self,
+        observation: np.ndarray,
+        action: np.ndarray,
+        reward: np.ndarray,
+        terminated: bool,
+        next_observation: np.ndarray,
+    ) -> None:
+        """Add an episode of T rows."""
+        columns = (observation, action, reward, next_observation)
+        if not self._shapes:
+            self._shapes = [f"{x.dtype.str} {x.shape[1:]}" for x in columns]
+        for digest, column in zip(self._columns, columns):
+            digest.update(np.ascontiguousarray(column).data)
+        self._ends.update(f"{len(reward)} {int(terminated)};".encode())
+
+    def digest(self) -> str:
+        """The hash, in hexadecimal digits."""
+        parts = [*self._shapes, *(d.hexdigest() for d in self._columns), self._ends.hexdigest()]
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 
 class Rows(NamedTuple):

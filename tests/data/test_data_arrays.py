@@ -40,7 +40,7 @@ def test_arrays_find_ends_where_the_log_jumps() -> None:
     ("fault", "says"),
     [
         ({"action": np.zeros((2, 2))}, "3 rewards, 2 actions"),
-        ({"observation": np.zeros((3, 1))}, "2 steps of observations"),
+        ({"observation": np.zeros((3, 1))}, "3 actions and 3 steps of observations"),
         ({"reward": np.array([0.0, np.nan, 0.0])}, "NaN"),
         ({"action": np.full((3, 2), 1.2)}, "outside the environment's bounds"),
     ],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from segue.data.recorded import Recorded, data_of, recorded
 from segue.replay import Data
 from segue.types import SegueError
 
@@ -27,7 +28,7 @@ def from_arrays(
     Where `truncated` is not given, an episode also ends wherever `next_observation` is not the next row's observation.
     Raises `SegueError` naming the array and the row that does not fit.
     """
-    columns = {
+    columns: dict[str, Any] = {
         "observation": np.asarray(observation),
         "action": np.asarray(action, np.float32),
         "reward": np.asarray(reward, np.float32),
@@ -56,34 +57,14 @@ def from_episodes(episodes: Iterable[Mapping[str, Any]], source: str = "episodes
     """Checked `Data` of complete episodes, each a mapping with T steps.
 
     Keys: `action` (T, A), `reward` (T,), `observation` (T + 1, ...) with the final one, or (T, ...) beside
-    `next_observation` (T, ...); `terminated`, one bool for the episode's end or (T,) flags, False unless given.
-    An episode that does not end terminated is truncated at its last step.
+    `next_observation` (T, ...); `terminated`, one bool for the episode's end or (T,) flags of which only the last may
+    be set, False unless given.  An episode that does not end terminated is truncated at its last step.
     """
-    parts: list[tuple[np.ndarray, ...]] = []
+    return data_of(numbered(episodes, source), source)
+
+
+def numbered(episodes: Iterable[Mapping[str, Any]], source: str) -> Iterator[Recorded]:
+    """Mappings as `Recorded`, one by one, without those that have no step; an error names the episode's number."""
     for number, episode in enumerate(episodes):
-        where = f"{source}, episode {number}"
-        missing = [key for key in ("observation", "action", "reward") if key not in episode]
-        if missing:
-            raise SegueError(f"{where}: no '{missing[0]}'; it has {', '.join(sorted(episode)) or 'nothing'}")
-        reward = np.asarray(episode["reward"], np.float32)
-        action, seen, steps = np.asarray(episode["action"], np.float32), np.asarray(episode["observation"]), len(reward)
-        if steps == 0:
-            continue
-        if "next_observation" in episode:
-            then = np.asarray(episode["next_observation"])
-        else:
-            seen, then = seen[:-1], seen[1:]
-        if not len(action) == len(seen) == len(then) == steps:
-            raise SegueError(
-                f"{where}: {steps} rewards, {len(action)} actions and {len(seen)} steps of observations; "
-                "give one more observation than actions, or as many beside 'next_observation'"
-            )
-        given = np.asarray(episode.get("terminated", False)).astype(bool)
-        terminated = given if given.ndim else np.append(np.zeros(steps - 1, bool), given)
-        truncated = np.zeros(steps, bool)
-        truncated[-1] = not terminated[-1]
-        parts.append((seen, action, reward, terminated, then, truncated))
-    if not parts:
-        raise SegueError(f"{source}: no episode with at least one step; give some")
-    seen, action, reward, terminated, then, truncated = (np.concatenate(column) for column in zip(*parts))
-    return from_arrays(seen, action, reward, terminated, then, truncated, source=source)
+        if (found := recorded(episode, f"{source}, episode {number}")) is not None:
+            yield found

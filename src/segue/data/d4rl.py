@@ -21,12 +21,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from segue.replay import Data
+from segue.data.scaling import CLIP_ACTION
+from segue.replay import TOLERANCE, Data
 from segue.types import SegueError
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
-TOLERANCE = 1e-5  # how far outside the bounds an action may lie before it is a fault and not rounding
-CLIP_ACTION = 0.99999  # Cal-QL's and WSRL's; keeps the log-density of a tanh policy finite
 
 
 def read_d4rl(
@@ -81,14 +80,34 @@ def from_stream(
     `clip_outside`, because a clipped wrong unit looks like a good dataset.
     """
     n = len(rewards)
-    if n == 0:
-        raise SegueError(f"{source}: the file has no rows; give a file with at least one episode")
     named = {"observations": observations, "actions": actions, "terminals": terminals}
     if timeouts is not None:
         named["timeouts"] = timeouts
     for name, array in named.items():
         if len(array) != n:
             raise SegueError(f"{source}: '{name}' has {len(array)} rows and 'rewards' has {n}; rows must correspond")
+    kept, terminated, truncated = cut(terminals, timeouts, max_episode_steps, source)
+    return Data(
+        observation=_narrow(np.asarray(observations))[kept],
+        action=_actions(np.asarray(actions)[kept], clip_action, clip_outside, source),
+        reward=np.asarray(rewards, np.float32).reshape(n)[kept],
+        terminated=terminated,
+        truncated=truncated,
+        next_observation=_narrow(np.asarray(observations))[kept + 1],
+        source=source,
+    ).check()
+
+
+def cut(
+    terminals: np.ndarray, timeouts: np.ndarray | None, max_episode_steps: int | None, source: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of a stream (N,) that are kept by the rules above, and whether each is terminated or truncated there.
+
+    The next observation of a kept row is always the stream's next row.
+    """
+    n = len(terminals)
+    if n == 0:
+        raise SegueError(f"{source}: the file has no rows; give a file with at least one episode")
     terminal, flags = np.asarray(terminals).reshape(n).astype(bool), timeouts
     if flags is None:
         flags = _every(max_episode_steps, terminal, source)
@@ -108,15 +127,7 @@ def from_stream(
         raise SegueError(
             f"{source}: every episode is one row long, so no next observation is known; log longer episodes"
         )
-    return Data(
-        observation=_narrow(np.asarray(observations))[kept],
-        action=_actions(np.asarray(actions)[kept], clip_action, clip_outside, source),
-        reward=np.asarray(rewards, np.float32).reshape(n)[kept],
-        terminated=terminal[kept],
-        truncated=~terminal[kept] & ~keep[kept + 1],
-        next_observation=_narrow(np.asarray(observations))[kept + 1],
-        source=source,
-    ).check()
+    return kept, terminal[kept], ~terminal[kept] & ~keep[kept + 1]
 
 
 def load(path: str | Path, wanted: tuple[str, ...]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -129,7 +140,7 @@ def load(path: str | Path, wanted: tuple[str, ...]) -> tuple[dict[str, np.ndarra
             with np.load(path, allow_pickle=False) as file:
                 return _pick(file, wanted, set(file.files), path), {}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise _broken(path, error) from error
+            raise broken(path, error) from error
     if not h5py.is_hdf5(path):
         raise SegueError(f"{path}: neither an HDF5 nor an npz file; give a file of D4RL's layout, or use from_arrays")
     try:
@@ -138,7 +149,7 @@ def load(path: str | Path, wanted: tuple[str, ...]) -> tuple[dict[str, np.ndarra
             file.visititems(lambda name, item: names.add(name) if isinstance(item, h5py.Dataset) else None)
             return _pick({name: file[name] for name in names}, wanted, names, path), dict(file.attrs)
     except (OSError, RuntimeError) as error:
-        raise _broken(path, error) from error
+        raise broken(path, error) from error
 
 
 def attributes(path: str | Path) -> dict[str, Any]:
@@ -153,7 +164,8 @@ def _pick(file: Mapping[str, Any], wanted: tuple[str, ...], names: set[str], pat
     return {name: np.asarray(file[name][()]) for name in wanted if name in names}
 
 
-def _broken(path: Path, error: Exception) -> SegueError:
+def broken(path: Path, error: Exception) -> SegueError:
+    """What to raise where a file's library says that it cannot be read."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return SegueError(f"{path}: the file is truncated or corrupt ({reason}); download or make it again")
 

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segue.data.arrays import from_episodes
-from segue.data.d4rl import CLIP_ACTION
+from segue.data.arrays import numbered
 from segue.data.extras import need
+from segue.data.recorded import data_of
+from segue.data.scaling import CLIP_ACTION, bounded, scaled
 from segue.replay import Data
 from segue.types import SegueError
 
@@ -28,21 +29,25 @@ def read_minari(
     Actions are scaled from the dataset's bounds to [-1, 1] and kept within +-`clip_action`.
     Raises `SegueError` if Minari is absent, the dataset cannot be had, or its spaces are not continuous.
     """
-    log = _open(dataset)
+    log = open_log(dataset)
+    return data_of(numbered(episodes(log, dataset, keys, clip_action), f"minari:{dataset}"), f"minari:{dataset}")
+
+
+def episodes(
+    log: Any, dataset: str | Path, keys: tuple[str, ...], clip_action: float | None = CLIP_ACTION
+) -> Iterator[Mapping[str, Any]]:
+    """Episodes of an opened dataset as mappings, one at a time."""
     low, high = action_bounds(log.action_space, f"minari {dataset}")
     bound = 1.0 if clip_action is None else clip_action
-
-    def episodes() -> Iterator[Mapping[str, Any]]:
-        for episode in log.iterate_episodes():
-            action = 2.0 * (np.asarray(episode.actions, np.float64) - low) / (high - low) - 1.0
-            yield {
-                "observation": flatten(episode.observations, keys, f"minari {dataset}"),
-                "action": np.where(np.abs(action) <= 1.0 + 1e-5, np.clip(action, -bound, bound), action),
-                "reward": episode.rewards,
-                "terminated": bool(np.asarray(episode.terminations)[-1]),
-            }
-
-    return from_episodes(episodes(), source=f"minari:{dataset}")
+    for episode in log.iterate_episodes():
+        solved = np.asarray((episode.infos or {}).get("success", np.nan), np.float64)
+        yield {
+            "observation": flatten(episode.observations, keys, f"minari {dataset}"),
+            "action": bounded(scaled(episode.actions, low, high), bound),
+            "reward": episode.rewards,
+            "terminated": bool(np.asarray(episode.terminations)[-1]) if len(episode.rewards) else False,
+            "success": float(np.max(solved)) if solved.size else np.nan,
+        }
 
 
 class Environment(NamedTuple):
@@ -59,7 +64,7 @@ def read_environment(dataset: str | Path) -> Environment:
 
     Raises `SegueError` if the dataset cannot be had, or does not name its environment and its time limit.
     """
-    log = _open(dataset)
+    log = open_log(dataset)
     spec = log.spec.env_spec
     if spec is None or spec.max_episode_steps is None:
         raise SegueError(
@@ -70,7 +75,8 @@ def read_environment(dataset: str | Path) -> Environment:
     return Environment(spec.id, dict(spec.kwargs), int(spec.max_episode_steps), keys)
 
 
-def _open(dataset: str | Path) -> Any:
+def open_log(dataset: str | Path) -> Any:
+    """Open a dataset, downloaded if it is not here; `SegueError` where it cannot be had."""
     minari = need("minari", "minari", "reading a Minari dataset")
     try:
         folder = Path(dataset)

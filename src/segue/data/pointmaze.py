@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from segue.data.card import describe
-from segue.data.d4rl import CLIP_ACTION, read_d4rl
+from segue.data.d4rl import read_d4rl
 from segue.data.extras import need, robotics, versions
+from segue.data.scaling import CLIP_ACTION
 from segue.data.store import cache_folder, verify, write_atomically, write_d4rl
 from segue.replay import Data
 from segue.types import SegueError

@@ -1,0 +1,142 @@
+"""One episode as a source gives it: what every reader yields and the store writes, one at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segue.replay import Data
+from segue.types import SegueError
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An episode of T steps in raw rewards.
+
+    `observation` (T + 1, ...) with the final one; or (T, ...) beside `next_observation` (T, ...), where a log's next
+    observations are not simply the following rows.  `action` (T, A) in [-1, 1], `reward` (T,).  An episode that does
+    not end `terminated` was cut.  `success` is 1 or 0, NaN where the log does not say.  `source` says which part of a
+    log it is from, where there are several.
+    """
+
+    observation: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    terminated: bool
+    success: float = math.nan
+    next_observation: np.ndarray | None = None
+    source: str = ""
+
+    def __len__(self) -> int:
+        return len(self.reward)
+
+    @property
+    def current(self) -> np.ndarray:
+        """Observations (T, ...) in which the actions were taken."""
+        return self.observation if self.next_observation is not None else self.observation[:-1]
+
+    @property
+    def following(self) -> np.ndarray:
+        """Observations (T, ...) that followed them."""
+        return self.next_observation if self.next_observation is not None else self.observation[1:]
+
+
+def recorded(given: Mapping[str, Any], where: str) -> Recorded | None:
+    """Checked `Recorded` of a mapping with T steps, or None where it has no step.
+
+    Keys: `action` (T, A) in [-1, 1], `reward` (T,), `observation` (T + 1, ...) with the final one, or (T, ...) beside
+    `next_observation` (T, ...); optional `terminated` (one bool, or (T,) flags of which only the last may be set),
+    `success`, `source`.  Whether values make sense is not asked here (`Data.check` and the doctor do): a log with
+    faults must be readable to be mended.  Raises `SegueError` that begins with `where` and names the array that does
+    not fit.
+    """
+    missing = [key for key in ("observation", "action", "reward") if key not in given]
+    if missing:
+        raise SegueError(f"{where}: no '{missing[0]}'; it has {', '.join(sorted(given)) or 'nothing'}")
+    reward, action = numbers(given["reward"], "reward", where), numbers(given["action"], "action", where)
+    seen = observations(given["observation"], "observation", where)
+    then = given.get("next_observation")
+    then = None if then is None else observations(then, "next_observation", where)
+    if reward.ndim != 1 or action.ndim != 2:
+        raise SegueError(f"{where}: need action (T, A) and reward (T,); have {action.shape} and {reward.shape}")
+    steps = len(reward)
+    if steps == 0:
+        return None
+    wanted = steps if then is not None else steps + 1
+    if len(action) != steps or len(seen) != wanted or (then is not None and then.shape != seen.shape):
+        raise SegueError(
+            f"{where}: {steps} rewards, {len(action)} actions and {len(seen)} steps of observations; "
+            "give one more observation than actions, or as many beside 'next_observation'"
+        )
+    ends = np.asarray(given.get("terminated", False))
+    if ends.ndim > 1 or (ends.ndim == 1 and len(ends) != steps):
+        raise SegueError(f"{where}: 'terminated' is {ends.shape}; give one bool, or one for each of {steps} steps")
+    flags = np.atleast_1d(ends).astype(bool)
+    if flags[:-1].any():
+        row = int(np.argmax(flags))
+        raise SegueError(f"{where}: 'terminated' at step {row} of {steps}; an episode ends there, so split it")
+    success = float(np.asarray(given.get("success", math.nan), np.float64).reshape(()))
+    return Recorded(seen, action, reward, bool(flags[-1]), success, then, str(given.get("source", "")))
+
+
+def numbers(value: Any, name: str, where: str) -> np.ndarray:
+    """Float32 array; `SegueError` where there are no numbers in it."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            raise TypeError
+    except (TypeError, ValueError) as error:
+        raise SegueError(f"{where}: '{name}' is not an array of numbers") from error
+    return array.astype(np.float32, copy=False)
+
+
+def observations(value: Any, name: str, where: str) -> np.ndarray:
+    """Float32, but images (uint8) as they are; `SegueError` where it is no array of numbers with a row a step."""
+    image = isinstance(value, np.ndarray) and value.dtype == np.uint8
+    array = value if image else numbers(value, name, where)
+    if array.ndim == 0:
+        raise SegueError(f"{where}: '{name}' is one number; give an array with a row for each step")
+    return array
+
+
+def episodes_of(data: Data) -> Iterator[Recorded]:
+    """The episodes of checked `Data`, in order."""
+    start = 0
+    for stop in data.ends().tolist():
+        seen, then = np.asarray(data.observation[start:stop]), np.asarray(data.next_observation[start:stop])
+        joined = np.array_equal(seen[1:], then[:-1])
+        yield Recorded(
+            np.concatenate([seen, then[-1:]]) if joined else seen,
+            np.asarray(data.action[start:stop]),
+            np.asarray(data.reward[start:stop]),
+            bool(data.terminated[stop - 1]),
+            next_observation=None if joined else then,
+        )
+        start = stop
+
+
+def data_of(episodes: Iterable[Recorded], source: str) -> Data:
+    """Checked `Data` of episodes, all in memory; `SegueError` where there is none."""
+    parts = [
+        (e.current, e.action, e.reward, _last(len(e), e.terminated), e.following, _last(len(e), not e.terminated))
+        for e in episodes
+        if len(e)
+    ]
+    if not parts:
+        raise SegueError(f"{source}: no episode with at least one step; give some")
+    shapes = {(p[0].shape[1:], p[1].shape[1:]) for p in parts}
+    if len(shapes) > 1:
+        first, second = sorted(shapes, key=str)[:2]
+        raise SegueError(f"{source}: episodes of different shapes, {first} and {second}; every step needs the same")
+    seen, action, reward, terminated, then, truncated = (np.concatenate(column) for column in zip(*parts))
+    return Data(seen, action, reward, terminated, truncated, then, source).check()
+
+
+def _last(steps: int, value: bool) -> np.ndarray:
+    flags = np.zeros(steps, bool)
+    flags[-1] = value
+    return flags
