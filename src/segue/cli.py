@@ -1,4 +1,4 @@
-"""The command line: run, resume, report, list, explain."""
+"""The command line: run, resume, report, list, explain, data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from segue import experiment, options
+from segue import data_commands, experiment, options
 from segue.agents import AGENTS, title
 from segue.augment import AUGMENTATIONS, Nothing, parts
 from segue.data import cache_folder
@@ -37,7 +37,7 @@ Folders = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar
 ListName = tyro.conf.Positional[Literal["all", "recipes", "tasks", "agents", "augmentations", "rules"]]
 Rules = Annotated[tuple[str, ...], tyro.conf.arg(metavar="RULE ...")]
 Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")]
-COMMANDS = ("run", "resume", "report", "list", "explain")
+COMMANDS = ("run", "resume", "report", "list", "explain", "data")
 MOST_SEEDS = 1000  # more is a seed's name taken for a count
 
 
@@ -58,7 +58,7 @@ def run_command(
 
     Args:
         recipe: One of `segue list recipes`, or several parts: cal-ql+sera (see `segue list augmentations`).
-        task: One of `segue list tasks`, or hdf5:PATH, minari:DATASET, gym:ID.
+        task: One of `segue list tasks`, or data:NAME, hdf5:PATH, minari:DATASET, gym:ID.
         seeds: How many (8: seeds 0 to 7), or which ones (3,5,9; one alone: 5,); all learn side by side.
         settings: Options to change, for example online.utd_ratio=2 agent.gap=0.4; `segue explain` shows all.
         rules: Hand-over rules, for example freeze_actor=2000 warm_up=5000,policy=random; see `segue list rules`.
@@ -127,6 +127,7 @@ def list_command(what: ListName = "all", /) -> None:
         for name in task_names():
             made = name.startswith("pointmaze")
             table.add_row(name, "the extra envs" + ("" if made else ", and its file in the folder $SEGUE_DATA"))
+        table.add_row("data:NAME", "a dataset that `segue data import` has brought in, and what its environment needs")
         table.add_row("hdf5:PATH", "a file in D4RL's layout, and what its environment needs; ?env=ID names another one")
         table.add_row("minari:DATASET", "the extra minari; a local dataset or one of Minari's server")
         table.add_row("gym:ID", "what the environment needs; it has no data, so only a recipe without an offline phase")
@@ -229,6 +230,9 @@ def command(arguments: Sequence[str]) -> int:
             return 0
         if words and not words[0].startswith("-") and words[0] not in COMMANDS:
             unknown("command", words[0], COMMANDS)
+        if words[:1] == ["data"]:
+            data_commands.main(words[1:])
+            return 0
         words = gather_settings(words)
         app.cli(prog="segue", description=__doc__, args=words, config=(tyro.conf.OmitArgPrefixes,))
         sys.stdout.flush()  # a reader that has gone is noticed here and not at the interpreter's exit

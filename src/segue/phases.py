@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax.numpy as jnp
-
-from segue.agents.around import OneOfState
 from segue.augment.nothing import Nothing
 from segue.behaviour import Either
 from segue.optim import renewed
@@ -85,6 +82,11 @@ class take:
 
     slot: str
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Slots that must be there, for `check_doors`."""
+        return (self.slot,)
+
     def __call__(self, door: Door, state: State) -> Any:
         """Return the named slot's state; the learner must accept its structure."""
         if self.slot not in door.slots:
@@ -102,40 +104,28 @@ class refresh:
 
     slot: str = "agent"
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Slots that must be there, for `check_doors`."""
+        return (self.slot,)
+
     def __call__(self, door: Door, state: State) -> Any:
         """Return the slot's state with the moments of the fresh one; the structures must be the same."""
         return renewed(door.slots[self.slot].state, state)
 
 
-@dataclass(frozen=True)
-class better:
-    """Take each seed's better one of two slots that validation has filled, for a `OneOf` of their agents; the first of
-    equals.  Both must have learned in the phase's units: `check_doors` sees to it before the run begins.
-    """
-
-    first: str
-    second: str
-
-    def __call__(self, door: Door, state: OneOfState) -> OneOfState:
-        """Return both slots' states and which of them acts."""
-        known = door.validated
-        second = known[self.second] > known[self.first]
-        return OneOfState(
-            door.slots[self.first].state, door.slots[self.second].state, jnp.asarray(second, state.second_acts.dtype)
-        )
-
-
 def check_doors(phases: Sequence[Phase], units: Units) -> None:
     """Refuse, before anything runs, a phase that needs a slot that nothing before it fills; `units` are the recipe's.
 
-    Without this a wrong name at the last door would be found after hours.
+    A door may say which slots it `reads`, and which ones it `judges` by what validation found.  Without this a wrong name at the last door would be found after hours.
     """
     held: dict[str, Units] = {}
     kept: set[str] = set()
     for phase in phases:
         where, here, door, acts = f"phase '{phase.name}'", phase.units or units, phase.enter, phase.actor
-        judged = (door.first, door.second) if isinstance(door, better) else ()
-        read = (*judged, *((door.slot,) if isinstance(door, (take, refresh)) else ()))
+        chosen: tuple[str, ...] = getattr(door, "judges", ())
+        read: tuple[str, ...] = (*chosen, *getattr(door, "reads", ()))
+        judged = chosen
         if isinstance(acts, Either):
             judged, read = (*judged, acts.other), (*read, acts.other)
         for name in read:
@@ -145,10 +135,10 @@ def check_doors(phases: Sequence[Phase], units: Units) -> None:
         for name in judged:
             if name not in kept:
                 raise SegueError(f"{where} judges slot '{name}' by validation, and none before it has filled that slot")
-            if isinstance(door, better) and held[name] != here:
+            if name in chosen and held[name] != here:
                 raise SegueError(
                     f"{where} chooses between policies that learn in different units; give the phases that train "
-                    f"'{door.first}' and '{door.second}', and '{phase.name}' itself, the same units"
+                    f"'{chosen[0]}' and '{chosen[1]}', and '{phase.name}' itself, the same units"
                 )
         held[phase.slot] = here
         if phase.validation.steps:

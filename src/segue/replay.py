@@ -15,14 +15,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from segue.types import Array, SegueError, Transition
-from segue.units import Units, returns_to_go
+from segue.units import BLOCK, Units, moments, returns_to_go
 
 TOLERANCE = 1e-5  # how far outside the bounds an action may lie before it is a fault and not rounding
 
@@ -84,7 +84,10 @@ class Data:
                 )
         for name in ("observation", "action", "reward", "next_observation"):
             array = getattr(self, name)
-            bad = ~np.isfinite(array.reshape(n, -1)).all(axis=1) if array.dtype.kind == "f" else np.zeros(n, bool)
+            if array.dtype.kind != "f":
+                continue
+            blocks = (array[start : start + BLOCK] for start in range(0, n, BLOCK))
+            bad = np.concatenate([~np.isfinite(b.reshape(len(b), -1)).all(axis=1) for b in blocks])
             if bad.any():
                 raise SegueError(
                     f"{self.source}: '{name}' has NaN or infinity in {bad.sum()} rows, the first is row "
@@ -132,6 +135,31 @@ class Hashes:
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 
+@jax.tree_util.register_static
+class Outside:
+    """Rows (1, N, ...) of a dataset that is larger than the device: they stay with the host, which is asked for them.
+
+    `rows` gives rows for arrays of integers (`segue.data.disk.DiskRows`).  Each batch costs a call to the host.
+    """
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the numbers."""
+        return np.dtype(self.rows.dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(1, N, ...)."""
+        return (1, *self.rows.shape)
+
+    def __getitem__(self, at: tuple[Array, Array]) -> Array:
+        found = jax.ShapeDtypeStruct((*at[1].shape, *self.rows.shape[1:]), self.dtype)
+        return jax.pure_callback(lambda wanted: self.rows[np.asarray(wanted)], found, at[1], vmap_method="expand_dims")
+
+
 class Rows(NamedTuple):
     """Rows of experience in raw units, as a sampler takes them out of replay (shapes as in `Transition`)."""
 
@@ -171,6 +199,13 @@ class Replay(NamedTuple):
     written: Array
     closed: Array
 
+    def moments(self) -> tuple[Array, Array]:
+        """Mean and standard deviation (*observation) of a dataset's observations."""
+        if isinstance(self.observation, Outside):
+            mean, spread = moments(self.observation.rows)
+            return jnp.asarray(mean, self.observation.dtype), jnp.asarray(spread, self.observation.dtype)
+        return jnp.mean(self.observation[0], axis=0), jnp.std(self.observation[0], axis=0)
+
     @property
     def capacity(self) -> int:
         """Rows per world."""
@@ -208,11 +243,14 @@ class View(NamedTuple):
 
 
 def from_data(data: Data, units: Units) -> Replay:
-    """Put a dataset on the device once, for all seeds; every episode is closed."""
+    """Put a dataset on the device once, for all seeds; every episode is closed.
+
+    Observations that are on the disk stay there.
+    """
     n = len(data)
     ended = np.zeros(n, np.bool_)
     ended[data.ends() - 1] = True
-    lead = lambda x: jnp.asarray(x)[None]  # noqa: E731
+    lead: Any = lambda x: jnp.asarray(x)[None] if isinstance(x, np.ndarray) else Outside(x)  # noqa: E731
     count = jnp.full((1,), n, jnp.int32)
     return Replay(
         lead(data.observation),

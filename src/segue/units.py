@@ -11,6 +11,7 @@ import numpy as np
 
 from segue.types import Array, SegueError
 
+BLOCK = 65_536  # rows of a dataset that are looked at together
 LEAST_STD = 1e-3  # added to the observations' standard deviations, as in TD3+BC's code
 
 
@@ -59,6 +60,20 @@ class Units:
         return (raw - mean) / std
 
 
+def moments(rows: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of rows (N, ...) of floats, float64; block by block where they are on the disk."""
+    if isinstance(rows, np.ndarray):
+        return rows.mean(0, np.float64), rows.std(0, np.float64)
+    total, square = (np.zeros(rows.shape[1:]) for _ in range(2))
+    blocks = range(0, len(rows), BLOCK)
+    for start in blocks:
+        total += rows[start : start + BLOCK].sum(0, np.float64)
+    mean = total / len(rows)
+    for start in blocks:
+        square += ((rows[start : start + BLOCK] - mean) ** 2).sum(0)
+    return mean, np.sqrt(square / len(rows))
+
+
 def returns_to_go(reward: np.ndarray, terminated: np.ndarray, units: Units) -> np.ndarray:
     """Discounted return-to-go (T,) float32 of one episode of raw rewards (T,), in the learner's units.
 
@@ -94,7 +109,8 @@ def settled(units: Units, failure: float | None, data: Any) -> Units:
             raise SegueError("units.standardise: the task has no dataset to take means from; set it to false")
         if data.observation.ndim != 2 or data.observation.dtype.kind != "f":
             raise SegueError("units.standardise: takes flat observations of real numbers; set it to false")
-        mean, std = data.observation.mean(0, np.float64), data.observation.std(0, np.float64) + LEAST_STD
+        mean, std = moments(data.observation)
+        std = std + LEAST_STD
         units = replace(
             units, standardise=False, observation_mean=tuple(mean.tolist()), observation_std=tuple(std.tolist())
         )

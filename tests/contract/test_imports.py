@@ -27,19 +27,20 @@ ARROWS: dict[str, set[str]] = {
     "sumtree": {"types"},
     "prioritised": {"types", "options", "nets", "optim", "replay", "samplers", "sumtree"},
     "oversample": {"types", "options", "replay", "samplers", "sumtree"},
-    "phases": {"types", "units", "options", "optim", "augment", "replay", "samplers"},
+    "behaviour": {"types", "options", "fleet"},
+    "phases": {"types", "units", "options", "optim", "augment", "replay", "samplers", "behaviour"},
     "fleet": {"types"},
     "programs": {"types", "units", "replay", "phases"},
-    "carry": {"types", "units", "optim", "replay", "phases", "fleet"},
-    "engine": {"types", "units", "replay", "phases", "fleet", "programs", "carry", "evaluate"},
+    "carry": {"types", "units", "optim", "replay", "phases", "fleet", "behaviour"},
+    "engine": {"types", "units", "replay", "phases", "fleet", "programs", "carry", "evaluate", "behaviour"},
     "evaluate": {"types", "units", "replay", "fleet", "programs"},
     "checkpoint": {"types", "units", "replay", "phases", "fleet", "programs", "carry", "engine"},
     "policy": {"types", "units", "agents", "checkpoint"},
-    "data": {"types", "replay"},
+    "data": {"types", "options", "replay"},
     "tasks": {"types", "replay", "data"},
     "recipes": {
         *("types", "units", "options", "agents", "augment", "replay"),
-        *("samplers", "prioritised", "oversample", "first", "phases"),
+        *("samplers", "prioritised", "oversample", "first", "phases", "behaviour"),
     },
     "rules": {"types", "units", "options", "agents", "samplers", "phases"},
     "record": {"types"},
@@ -53,7 +54,13 @@ ARROWS: dict[str, set[str]] = {
         *("record", "progress", "live", "report", "guards", "manifest"),
     },
 }
-TOP = {"__init__", "experiment", "cli", "__main__"}  # may import anything but cli, which only __main__ does
+TOP = {
+    "__init__",
+    "experiment",
+    "cli",
+    "data_commands",
+    "__main__",
+}  # may import anything but cli, which only __main__ does
 HEAVY = ("torch", "tensorflow", "minari", "wandb", "tensorboardX", "gymnasium_robotics", "mujoco")
 
 

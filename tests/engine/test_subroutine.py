@@ -12,13 +12,13 @@ import pytest
 
 from segue import checkpoint, engine
 from segue.agents import VAE
-from segue.agents.around import Greedy, OneOf
+from segue.agents.around import Greedy, OneOf, better
 from segue.behaviour import Either, own_turn
 from segue.carry import Carry, validated
 from segue.evaluate import Evaluator
 from segue.first import Last
 from segue.fleet import VALIDATION
-from segue.phases import Phase, Validation, better, check_doors, take
+from segue.phases import Phase, Validation, check_doors, take
 from segue.recipes import find_recipe, resolve, subroutine
 from segue.samplers import Mix
 from segue.types import SegueError

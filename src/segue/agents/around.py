@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from segue.options import reachable, require, unknown
-from segue.types import Agent, Array, Key, Metrics, SegueError, Spec, State, Transition
+from segue.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class OneOfState(NamedTuple):
 
 @dataclass(frozen=True)
 class OneOf:
-    """The better of two finished policies, for each seed its own, as `segue.phases.better` chooses.  Learns nothing."""
+    """The better of two finished policies, for each seed its own, as `better` chooses.  Learns nothing."""
 
     first: Agent
     second: Agent
@@ -186,6 +186,29 @@ class OneOf:
         """Values of the chosen agent, (B,)."""
         first = self.first.q(state.first, observation, action)
         return jnp.where(state.second_acts > 0, self.second.q(state.second, observation, action), first)
+
+
+@dataclass(frozen=True)
+class better:
+    """Take each seed's better one of two slots that validation has filled, for a `OneOf` of their agents; the first of
+    equals.  Both must have learned in the phase's units: `check_doors` sees to it before the run begins.
+    """
+
+    first: str
+    second: str
+
+    @property
+    def judges(self) -> tuple[str, str]:
+        """Slots that validation must have filled, for `segue.phases.check_doors`."""
+        return self.first, self.second
+
+    def __call__(self, door: Door, state: OneOfState) -> OneOfState:
+        """Return both slots' states and which of them acts."""
+        known = door.validated
+        second = known[self.second] > known[self.first]
+        return OneOfState(
+            door.slots[self.first].state, door.slots[self.second].state, jnp.asarray(second, state.second_acts.dtype)
+        )
 
 
 def parts_of(learner: Any) -> dict[str, str]:

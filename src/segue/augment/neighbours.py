@@ -72,9 +72,9 @@ def scaled(kind: Scale, door: Door, who: str) -> Scaled:
     size = flat(door.spec, who)
     if kind != "data":
         return Scaled(jnp.zeros(size), jnp.full(size, float(size) if kind == "dimension" else 1.0))
-    replay = door.offline.replay
-    logged = door.units.see(replay.observation[0])
-    return Scaled(jnp.mean(logged, axis=0), jnp.std(logged, axis=0) + 1e-3)
+    raw, spread = door.offline.replay.moments()
+    mean = door.units.see(raw)
+    return Scaled(mean, door.units.see(raw + spread) - mean + 1e-3)
 
 
 def refuse_scale(who: str, scale: Scale, spec: Spec, offline: int) -> str | None:

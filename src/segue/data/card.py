@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from segue.data.summary import spread
 from segue.replay import Data
 
 
@@ -28,16 +29,7 @@ def describe(data: Data, failure: float | None = None) -> dict[str, Any]:
         "action": int(data.action.shape[1]),
         "terminated_fraction": float(np.mean(data.terminated[ends - 1])),
         "success_fraction": success,
-        "episode_length": _spread(ends - starts),
-        "episode_return": _spread(returns),
+        "episode_length": spread(ends - starts),
+        "episode_return": spread(returns),
         "sha256": data.sha256(),
-    }
-
-
-def _spread(values: np.ndarray) -> dict[str, float]:
-    return {
-        "min": float(values.min()),
-        "mean": float(values.mean()),
-        "median": float(np.median(values)),
-        "max": float(values.max()),
     }

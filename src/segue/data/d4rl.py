@@ -12,8 +12,9 @@ reader (parity fixture `mc_returns`).
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from segue.replay import TOLERANCE, Data
 from segue.types import SegueError
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
+LARGEST, RATIO = 2**30, 1_000  # an array of more bytes, and of this many times the file's, is not believed
 
 
 def read_d4rl(
@@ -136,20 +138,19 @@ def load(path: str | Path, wanted: tuple[str, ...]) -> tuple[dict[str, np.ndarra
     if not path.is_file():
         raise SegueError(f"{path}: no such file; check the path or make the dataset first")
     if zipfile.is_zipfile(path):
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return _pick(file, wanted, set(file.files), path), {}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise broken(path, error) from error
+        with reading(path), zipfile.ZipFile(path) as packed, np.load(path, allow_pickle=False) as file:
+            for entry in packed.infolist():
+                if entry.filename.removesuffix(".npy") in wanted:
+                    sensible(path, entry.filename, entry.file_size)
+            return _pick(file, wanted, set(file.files), path), {}
     if not h5py.is_hdf5(path):
         raise SegueError(f"{path}: neither an HDF5 nor an npz file; give a file of D4RL's layout, or use from_arrays")
-    try:
-        with h5py.File(path, "r") as file:
-            names: set[str] = set()
-            file.visititems(lambda name, item: names.add(name) if isinstance(item, h5py.Dataset) else None)
-            return _pick({name: file[name] for name in names}, wanted, names, path), dict(file.attrs)
-    except (OSError, RuntimeError) as error:
-        raise broken(path, error) from error
+    with reading(path), h5py.File(path, "r") as file:
+        found: dict[str, h5py.Dataset] = {}
+        file.visititems(lambda name, item: found.update({name: item} if isinstance(item, h5py.Dataset) else {}))
+        for name in {*wanted, *REQUIRED} & set(found):
+            numeric(path, name, found[name])
+        return _pick(found, wanted, set(found), path), dict(file.attrs)
 
 
 def attributes(path: str | Path) -> dict[str, Any]:
@@ -160,7 +161,8 @@ def attributes(path: str | Path) -> dict[str, Any]:
 def _pick(file: Mapping[str, Any], wanted: tuple[str, ...], names: set[str], path: Path) -> dict[str, np.ndarray]:
     missing = [name for name in wanted if name not in names and name != "timeouts"]
     if missing:
-        raise SegueError(f"{path}: no array '{missing[0]}'; the file has {', '.join(sorted(names)) or 'none'}")
+        there = ", ".join(name if name.isprintable() else repr(name) for name in sorted(names))
+        raise SegueError(f"{path}: no array '{missing[0]}'; the file has {there or 'none'}")
     return {name: np.asarray(file[name][()]) for name in wanted if name in names}
 
 
@@ -168,6 +170,38 @@ def broken(path: Path, error: Exception) -> SegueError:
     """What to raise where a file's library says that it cannot be read."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return SegueError(f"{path}: the file is truncated or corrupt ({reason}); download or make it again")
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what a file's library raises into one line: a damaged file makes it raise almost anything."""
+    try:
+        yield
+    except SegueError:
+        raise
+    except MemoryError as error:
+        raise SegueError(
+            f"{path}: holds more than the memory does ({error}), or is damaged; make it smaller"
+        ) from error
+    except Exception as error:
+        raise broken(path, error) from error
+
+
+def sensible(path: Path, name: str, size: int) -> None:
+    """Raise `SegueError` if an array claims so many bytes that the file's own size makes it absurd."""
+    if size > LARGEST and size > RATIO * path.stat().st_size:
+        raise SegueError(
+            f"{path}: '{name}' claims {size:,} bytes in a file of {path.stat().st_size:,}; repair the file, or rewrite it"
+        )
+
+
+def numeric(path: Path, name: str, dataset: h5py.Dataset) -> h5py.Dataset:
+    """Return an array of an HDF5 file if it holds numbers, in this file, and no more than the file can."""
+    if dataset.shape is None or dataset.dtype.kind not in "fiub" or dataset.external or dataset.is_virtual:
+        what = "stands in other files" if dataset.external or dataset.is_virtual else f"holds {dataset.dtype}"
+        raise SegueError(f"{path}: '{name}' {what}, and not numbers; write it again as plain arrays")
+    sensible(path, name, dataset.size * dataset.dtype.itemsize)
+    return dataset
 
 
 def _every(limit: int | None, terminal: np.ndarray, source: str) -> np.ndarray:

@@ -32,7 +32,7 @@ class DiskRows:
     handle: int
 
     @classmethod
-    def of(cls, mapped: np.ndarray, count: int, ends: np.ndarray | None, offset: int) -> DiskRows:
+    def of(cls, mapped: np.ndarray, ends: np.ndarray | None = None, offset: int = 0) -> DiskRows:
         """Return the rows of a mapped .npy file."""
         file: Any = mapped
         return cls(
@@ -40,9 +40,9 @@ class DiskRows:
             int(file.offset),
             mapped.dtype,
             mapped.shape[1:],
-            count,
+            len(mapped) if ends is None else int(ends[-1]),
             ends,
-            offset if ends is not None else 0,
+            offset,
             os.open(file.filename, os.O_RDONLY),
         )
 

@@ -280,18 +280,18 @@ class Stored:
         """All episodes, one at a time."""
         apart = "next_observation" in self.facts["columns"]
         end, terminated, success, part = (self.column(name) for name in INDEX)
-        seen, action, reward = (self.column(name) for name in ("observation", "action", "reward"))
-        then = self.column("next_observation") if apart else None
+        seen, action, reward = (DiskRows.of(self.column(name)) for name in ("observation", "action", "reward"))
+        then = DiskRows.of(self.column("next_observation")) if apart else None
         start = 0
         for e, stop in enumerate(end.tolist()):
             rows = slice(start, stop) if apart else slice(start + e, stop + e + 1)
             yield Recorded(
-                np.array(seen[rows]),
-                np.array(action[start:stop]),
-                np.array(reward[start:stop]),
+                seen[rows],
+                action[start:stop],
+                reward[start:stop],
                 bool(terminated[e]),
                 float(success[e]),
-                None if then is None else np.array(then[start:stop]),
+                None if then is None else then[start:stop],
                 str(self.facts["parts"][part[e]]),
             )
             start = stop
@@ -311,7 +311,7 @@ class Stored:
             joined, then = None, self.column("next_observation")
         else:
             joined, then = end, seen
-        rows: list[Any] = [DiskRows.of(seen, n, joined, 0), DiskRows.of(then, n, joined, 1)]
+        rows: list[Any] = [DiskRows.of(seen, joined, 0), DiskRows.of(then, joined, 1)]
         if resident:
             rows = [r.load() for r in rows]
         return Data(

@@ -16,10 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from segue.agents.around import Greedy, OneOf
+from segue.agents.around import Greedy, OneOf, better
 from segue.behaviour import Either
 from segue.first import Last
-from segue.phases import Phase, Validation, at_switch, better, fresh, take
+from segue.phases import Phase, Validation, at_switch, fresh, take
 from segue.recipes.recipe import Recipe, apply
 from segue.samplers import Mix
 from segue.types import Learner, Sampler, SegueError

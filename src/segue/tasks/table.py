@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from segue.data.d4rl import attributes
 from segue.data.minari import read_environment
 from segue.data.pointmaze import MAZES
+from segue.data.stored import find_stored
 from segue.tasks.layouts import BINARY, LAYOUTS, Layout
 from segue.tasks.scores import SUCCESS
 from segue.tasks.task import GymTask
@@ -22,7 +23,8 @@ FOLDER = "SEGUE_DATA"  # the environment variable that names the folder of the f
 PREFIX = "hdf5:"
 MINARI = "minari:"
 GYM = "gym:"
-FORMS = ("hdf5:PATH", "minari:DATASET", "gym:ID")
+STORED = "data:"
+FORMS = ("data:NAME", "hdf5:PATH", "minari:DATASET", "gym:ID")
 REWARDS = {"env": "env", "binary": "success-1"}  # ?reward=... -> reward rule
 FILES = {  # task -> (file in $SEGUE_DATA, reward)
     "antmaze-umaze-diverse": ("antmaze-umaze-diverse.hdf5", "env"),
@@ -66,12 +68,14 @@ def task_names() -> tuple[str, ...]:
 def find_task(name: str) -> GymTask:
     """Return the task of that name, or of a name that says where its parts are.
 
-    "hdf5:PATH" and "minari:DATASET" are a log and the environment that it names, "gym:ID" an environment without a
-    log.  Behind a "?" and between "&" may stand `env=ID`, the environment of a log that names none or another one;
-    `keys=a,b`, the parts of a dictionary observation to concatenate; and, for files, `reward=binary`.
+    "data:NAME" (an imported dataset), "hdf5:PATH" and "minari:DATASET" are a log and the environment that it names,
+    "gym:ID" an environment without a log.  Behind a "?" and between "&" may stand `env=ID`, the environment of a log
+    that names none or another one; `keys=a,b`, the parts of a dictionary observation to concatenate; and, for files,
+    `reward=binary`.
     Raises `SegueError` with the closest names if there is none, and with what to set if its file is not here.
     """
-    for prefix, make in ((PREFIX, _from_file), (MINARI, _from_minari), (GYM, _from_gym)):
+    kinds = {STORED: _from_stored, PREFIX: _from_file, MINARI: _from_minari, GYM: _from_gym}
+    for prefix, make in kinds.items():
         if name.startswith(prefix):
             where, _, query = name.removeprefix(prefix).partition("?")
             return make(name, where, _query(name, query))
@@ -135,6 +139,26 @@ def task_from_file(path: str | Path, name: str | None = None, query: Query | Non
 
 def _from_file(name: str, path: str, query: Query) -> GymTask:
     return task_from_file(path, None, query)
+
+
+def _from_stored(name: str, dataset: str, query: Query) -> GymTask:
+    """Return the task of an imported dataset: the environment that it names, or that of the query."""
+    facts = find_stored(dataset).facts
+    known = facts.get("environment") or {}
+    env = query.env or known.get("env_id")
+    if not env:
+        raise SegueError(f"{name}: the dataset names no environment; name it: {name}?env=ID")
+    if query.reward != "env":
+        raise SegueError(f"{name}: rewards are made at import; leave out reward={query.reward}")
+    layout, same = query.layout(env), env == known.get("env_id")
+    known = known if same else {}
+    layout = replace(layout, keys=query.parts or layout.keys or tuple(known.get("keys", ())))
+    options = {key: known[key] for key in ("reset_cell", "goal_cell") if key in known}
+    if layout.exact_goal and "goal_cell" not in options:
+        raise SegueError(f"{name}: {env} needs its one evaluation task, 'reset_cell' and 'goal_cell', from the log")
+    horizon, kwargs = known.get("max_episode_steps"), known.get("env_kwargs")
+    reward = known.get("reward", "env")
+    return _task(dataset, env, layout, f"stored:{dataset}", horizon, kwargs, options, reward, name)
 
 
 def _from_minari(name: str, dataset: str, query: Query) -> GymTask:

@@ -12,6 +12,7 @@ import numpy as np
 
 from segue.data import describe, end_at_success, make_pointmaze, read_d4rl, read_minari
 from segue.data.extras import versions
+from segue.data.stored import find_stored
 from segue.replay import Data
 from segue.tasks.scores import SUCCESS
 from segue.tasks.worlds import GymWorld, make_env
@@ -27,8 +28,9 @@ class GymTask:
     `env`: an id, or a callable that makes one.  `domain`: the key of presets ("pointmaze", "antmaze", "adroit-binary",
     "locomotion", "kitchen", "custom").  `env_kwargs`, `options` (of every reset): pairs, see `pairs`.  `keys`,
     `reward`, `success`, `terminal_success`: as in `GymWorld`.  `exact_goal`: as in `make_env`.  `failure`: raw reward
-    of a step that has not succeeded (None: dense rewards).  `source`: "pointmaze:MAZE", "d4rl:PATH", "minari:ID",
-    "data" (the field `data`) or "none".  `reference`: (random, expert) raw returns; (0, 1) scores by success.
+    of a step that has not succeeded (None: dense rewards).  `source`: "stored:NAME", "pointmaze:MAZE", "d4rl:PATH",
+    "minari:ID", "data" (the field `data`) or "none".  `reference`: (random, expert) raw returns; (0, 1) scores by
+    success.
     """
 
     name: str
@@ -204,6 +206,7 @@ SOURCES: dict[str, Callable[[GymTask, str], Data | None]] = {
     "data": lambda task, where: task.data,
     "pointmaze": lambda task, maze: make_pointmaze(maze),
     "d4rl": _read_file,
+    "stored": lambda task, name: find_stored(name).data(),
     "minari": lambda task, dataset: read_minari(dataset, task.keys),
 }
 

@@ -50,7 +50,10 @@ def read(where: str, options: Options) -> Source:
     kept, terminated, truncated = cut(flags["terminals"], flags.get("timeouts"), limit, str(path))
     ends = np.flatnonzero(terminated | truncated) + 1
     ends = ends if len(ends) and ends[-1] == len(kept) else np.append(ends, len(kept))
-    facts: dict[str, Any] = {"source": f"d4rl:{where}", "environment": _environment(attrs)}
+    environment = _environment(attrs)
+    if environment is not None and binary:
+        environment["reward"] = "binary"
+    facts: dict[str, Any] = {"source": options.source, "environment": environment}
     solved = flags.get(success)
 
     def episodes() -> Iterator[Recorded]:

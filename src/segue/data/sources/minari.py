@@ -19,7 +19,7 @@ def read(where: str, options: Options) -> Source:
     low, high = action_bounds(log.action_space, f"minari {where}")
     keys: tuple[str, ...] = options.names("keys")
     facts: dict[str, Any] = {
-        "source": f"minari:{where}",
+        "source": options.source,
         "environment": None,
         "action": {"low": low.tolist(), "high": high.tolist()},
         "notes": {

@@ -44,7 +44,7 @@ def read(where: str, options: Options) -> Source:
         **{key: value for key, value in task["options"].items() if key in ("reset_cell", "goal_cell")},
     }
     facts: dict[str, Any] = {
-        "source": f"run:{where}",
+        "source": options.source,
         "environment": environment,
         "notes": {"recipe": card.get("recipe"), "task": task["name"], "rows before": options.text("last", "all")},
     }

@@ -1,0 +1,146 @@
+"""`segue data`: import, list, show, check, card, export, delete."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from segue.data.extras import versions
+from segue.data.recorded import Recorded
+from segue.data.sources import SOURCES, open_source
+from segue.data.stored import Stored, datasets_folder, find_stored, save, stored_names
+from segue.data.summary import summarise
+from segue.options import unknown
+from segue.types import SegueError
+
+app = tyro.extras.SubcommandApp()
+COMMANDS = ("import", "list", "show", "sources")
+SourceText = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="SOURCE")]]
+Name = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="NAME")]]
+
+
+def main(words: Sequence[str]) -> None:
+    """Run `segue data WORDS`."""
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        unknown("segue data", words[0], COMMANDS)
+    app.cli(prog="segue data", description=__doc__, args=list(words), config=(tyro.conf.OmitArgPrefixes,))
+
+
+@app.command(name="import")
+def import_command(source: SourceText, name: Name, /, env: str = "", replace: bool = False) -> None:
+    """Bring a log into Segue's own store, whatever its format; then it is the task data:NAME.
+
+    Args:
+        source: FORMAT:PATH, for example d4rl:hopper.hdf5, csv:"log.csv?action=a0,a1"; see `segue data sources`.
+        name: What to call it.
+        env: The environment that it was logged in, where the log does not say (a Gymnasium id).
+        replace: Replace a dataset of that name.
+    """
+    folder = place(name)
+    if folder.exists() and not replace:
+        raise SegueError(f"dataset {name} exists; choose another name, or give --replace")
+    opened = open_source(source)
+    facts = {**opened.facts, "versions": versions(), "imported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    if env:
+        known = facts.get("environment") or {}
+        facts["environment"] = known if known.get("env_id") == env else {"env_id": env}
+    stored = save(folder, progress(opened.episodes, opened.rows), facts, replace=replace)
+    rows, episodes = stored.facts["transitions"], stored.facts["episodes"]
+    print(f"imported {name}: {rows:,} transitions in {episodes:,} episodes, sha256 {stored.facts['sha256'][:16]}")
+    print(f"in {stored.folder}; look at it with `segue data check {name}`, train on it as data:{name}")
+
+
+@app.command(name="list")
+def list_command() -> None:
+    """Show the datasets that were imported."""
+    table = Table("dataset", "transitions", "episodes", "observation", "environment", "source")
+    for name in stored_names():
+        facts = find_stored(name).facts
+        row = facts["columns"]["observation"]
+        shape = f"{tuple(row['row'])} {row['dtype'].lstrip('<|')}"
+        environment = (facts.get("environment") or {}).get("env_id", "not named")
+        numbers = [f"{facts[k]:,}" for k in ("transitions", "episodes")]
+        table.add_row(name, *numbers, shape, environment, str(facts.get("source", "")))
+    if table.row_count:
+        console().print(table)
+    else:
+        print(f"no datasets in {datasets_folder()}; import one with `segue data import SOURCE NAME`")
+
+
+@app.command(name="show")
+def show_command(name: Name, /, json_output: Annotated[bool, tyro.conf.arg(name="json")] = False) -> None:
+    """Show what a dataset is, in numbers.
+
+    Args:
+        name: One of `segue data list`.
+        json_output: Print JSON.
+    """
+    stored = find_stored(name)
+    described = {**stored.facts, **summarise(stored)}
+    if json_output:
+        print(json.dumps(described, indent=2))
+        return
+    table = Table(title=name, title_justify="left", show_header=False)
+    for key, value in described.items():
+        if key not in ("format", "name", "columns"):
+            table.add_row(key.replace("_", " "), plain(value))
+    console().print(table)
+
+
+@app.command(name="sources")
+def sources_command() -> None:
+    """Show the formats that can be imported."""
+    table = Table("source", "what it is", "options")
+    for name, entry in SOURCES.items():
+        table.add_row(f"{name}:...", entry.what, ", ".join(entry.options))
+    console().print(table)
+
+
+def place(name: str) -> Path:
+    """Folder of a dataset; `SegueError` for a name that is none."""
+    if not name or name.startswith(".") or any(c in name for c in "/\\:?&= "):
+        raise SegueError(f"dataset name {name!r}: use letters, digits, '-' and '_'")
+    return datasets_folder() / name
+
+
+def progress(episodes: Iterator[Recorded], rows: int | None) -> Iterator[Recorded]:
+    """The same episodes, with a bar on a terminal that says how far they are."""
+    if not sys.stderr.isatty():
+        yield from episodes
+        return
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("rows", total=rows)
+        for episode in episodes:
+            yield episode
+            bar.advance(task, len(episode))
+
+
+def plain(value: Any) -> str:
+    """A JSON value in a table's cell."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {plain(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(plain, value)) if len(value) <= 12 else f"{len(value)} values"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def console() -> Console:
+    """A console as wide as the terminal, and 120 columns wide where there is none."""
+    made = Console()
+    return made if made.is_terminal else Console(width=max(made.width, 120))
+
+
+def opened(name: str) -> Stored:
+    """A dataset by its name."""
+    return find_stored(name)
