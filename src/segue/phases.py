@@ -117,7 +117,8 @@ class refresh:
 def check_doors(phases: Sequence[Phase], units: Units) -> None:
     """Refuse, before anything runs, a phase that needs a slot that nothing before it fills; `units` are the recipe's.
 
-    A door may say which slots it `reads`, and which ones it `judges` by what validation found.  Without this a wrong name at the last door would be found after hours.
+    A door may say which slots it `reads`, and which ones it `judges` by what validation found.  Without this a wrong
+    name at the last door would be found after hours.
     """
     held: dict[str, Units] = {}
     kept: set[str] = set()
