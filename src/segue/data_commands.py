@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import DownloadColumn, Progress
 from rich.table import Table
 
 from segue.data.extras import versions
 from segue.data.recorded import Recorded
 from segue.data.sources import SOURCES, open_source
+from segue.data.store import write_atomically
 from segue.data.stored import Stored, datasets_folder, find_stored, save, stored_names
-from segue.data.summary import summarise
+from segue.data.summary import numbers, summarise
 from segue.options import unknown
+from segue.report.card import card_page
+from segue.tasks.layouts import LAYOUTS
 from segue.types import SegueError
 
 app = tyro.extras.SubcommandApp()
-COMMANDS = ("import", "list", "show", "sources")
+COMMANDS = ("import", "list", "show", "card", "sources")
 SourceText = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="SOURCE")]]
 Name = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="NAME")]]
 
@@ -48,7 +52,8 @@ def import_command(source: SourceText, name: Name, /, env: str = "", replace: bo
     folder = place(name)
     if folder.exists() and not replace:
         raise SegueError(f"dataset {name} exists; choose another name, or give --replace")
-    opened = open_source(source)
+    with received() as told:
+        opened = open_source(source, told)
     facts = {**opened.facts, "versions": versions(), "imported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     if env:
         known = facts.get("environment") or {}
@@ -96,6 +101,23 @@ def show_command(name: Name, /, json_output: Annotated[bool, tyro.conf.arg(name=
     console().print(table)
 
 
+@app.command(name="card")
+def card_command(name: Name, /, out: Path | None = None) -> None:
+    """Write a dataset's card: one HTML page, and the numbers behind it as JSON.
+
+    Args:
+        name: One of `segue data list`.
+        out: Folder for card.html and card.json; the dataset's own by default.
+    """
+    stored = find_stored(name)
+    known = LAYOUTS.get((stored.facts.get("environment") or {}).get("env_id", ""))
+    card = {**stored.facts, **numbers(stored, known.positions if known else None), **examined(stored)}
+    folder = out or stored.folder
+    for file, text in (("card.json", json.dumps(card, indent=1) + "\n"), ("card.html", card_page(card))):
+        write_atomically(folder / file, lambda path, text=text: path.write_text(text))  # type: ignore[misc]
+    print(f"card: {folder / 'card.html'}")
+
+
 @app.command(name="sources")
 def sources_command() -> None:
     """Show the formats that can be imported."""
@@ -103,6 +125,13 @@ def sources_command() -> None:
     for name, entry in SOURCES.items():
         table.add_row(f"{name}:...", entry.what, ", ".join(entry.options))
     console().print(table)
+
+
+def examined(stored: Stored) -> dict[str, Any]:
+    """What the doctor has said of a dataset, if it was asked."""
+    path = stored.folder / "findings.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
 
 
 def place(name: str) -> Path:
@@ -124,6 +153,19 @@ def progress(episodes: Iterator[Recorded], rows: int | None) -> Iterator[Recorde
             bar.advance(task, len(episode))
 
 
+@contextlib.contextmanager
+def received() -> Iterator[Callable[[int, int | None], None]]:
+    """What a download tells its bytes to: a bar on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with Progress(
+        *Progress.get_default_columns(), DownloadColumn(), console=Console(stderr=True), transient=True
+    ) as bar:
+        task = bar.add_task("download", start=True, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
 def plain(value: Any) -> str:
     """A JSON value in a table's cell."""
     if isinstance(value, dict):
@@ -139,8 +181,3 @@ def console() -> Console:
     """A console as wide as the terminal, and 120 columns wide where there is none."""
     made = Console()
     return made if made.is_terminal else Console(width=max(made.width, 120))
-
-
-def opened(name: str) -> Stored:
-    """A dataset by its name."""
-    return find_stored(name)

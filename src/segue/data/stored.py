@@ -296,6 +296,11 @@ class Stored:
             )
             start = stop
 
+    def current(self) -> DiskRows:
+        """Observations (N, ...) in which the actions were taken, read when they are asked for."""
+        apart = "next_observation" in self.facts["columns"]
+        return DiskRows.of(self.column("observation"), None if apart else np.array(self.column("end")))
+
     def data(self, resident: bool | None = None) -> Data:
         """All rows as `Data`, not checked; observations stay on the disk where they are large, or `resident` is False.
 

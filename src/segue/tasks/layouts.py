@@ -15,6 +15,7 @@ class Layout:
     `keys`: parts of a dictionary observation, concatenated in this order.  `exact_goal`: a maze whose goal is put on
     the centre of its cell.  `failure`: raw reward of a step without success (None: dense).  `reference`: (random,
     expert) raw returns (None: a score is the raw return).  `success`: the rule where `info` has no "success".
+    `positions`: the columns of an observation that are x and y.
     """
 
     domain: str
@@ -23,14 +24,17 @@ class Layout:
     exact_goal: bool = False
     failure: float | None = None
     success: str = "never"
+    positions: tuple[int, int] | None = None
 
 
 def _dense(domain: str, reference: str) -> Layout:
     return Layout(domain, reference_score(reference))
 
 
-POINTMAZE = Layout("pointmaze", SUCCESS, keys=("observation",), exact_goal=True, failure=0.0)
-ANTMAZE = Layout("antmaze", SUCCESS, keys=("achieved_goal", "observation"), exact_goal=True, failure=0.0)
+POINTMAZE = Layout("pointmaze", SUCCESS, keys=("observation",), exact_goal=True, failure=0.0, positions=(0, 1))
+ANTMAZE = Layout(
+    "antmaze", SUCCESS, keys=("achieved_goal", "observation"), exact_goal=True, failure=0.0, positions=(0, 1)
+)
 KITCHEN = Layout("kitchen", reference_score("kitchen-complete-v0"), keys=("observation",), success="terminated")
 
 # Locomotion references are those of D4RL's Gym v2 environments: a score here is close to D4RL's, not the same.
