@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress
 from rich.table import Table
 
+from segue.collect import RANDOM, Recipe, collect, facts_of
 from segue.data.extras import versions
 from segue.data.recorded import Recorded
 from segue.data.sources import SOURCES, open_source
@@ -23,11 +24,12 @@ from segue.data.stored import Stored, datasets_folder, find_stored, save, stored
 from segue.data.summary import numbers, summarise
 from segue.options import unknown
 from segue.report.card import card_page
+from segue.tasks import find_task
 from segue.tasks.layouts import LAYOUTS
 from segue.types import SegueError
 
 app = tyro.extras.SubcommandApp()
-COMMANDS = ("import", "list", "show", "card", "sources")
+COMMANDS = ("import", "collect", "list", "show", "card", "sources")
 SourceText = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="SOURCE")]]
 Name = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="NAME")]]
 
@@ -54,14 +56,48 @@ def import_command(source: SourceText, name: Name, /, env: str = "", replace: bo
         raise SegueError(f"dataset {name} exists; choose another name, or give --replace")
     with received() as told:
         opened = open_source(source, told)
-    facts = {**opened.facts, "versions": versions(), "imported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    facts = {**opened.facts, "versions": versions(), "imported": now()}
     if env:
         known = facts.get("environment") or {}
         facts["environment"] = known if known.get("env_id") == env else {"env_id": env}
     stored = save(folder, progress(opened.episodes, opened.rows), facts, replace=replace)
-    rows, episodes = stored.facts["transitions"], stored.facts["episodes"]
-    print(f"imported {name}: {rows:,} transitions in {episodes:,} episodes, sha256 {stored.facts['sha256'][:16]}")
-    print(f"in {stored.folder}; look at it with `segue data check {name}`, train on it as data:{name}")
+    said(name, stored)
+
+
+@app.command(name="collect")
+def collect_command(
+    name: Name,
+    /,
+    task: str,
+    policy: tuple[str, ...] = (RANDOM,),
+    steps: int = 100_000,
+    shares: tuple[float, ...] = (),
+    noise: float = 0.0,
+    epsilon: float = 0.0,
+    explore: Literal["yes", "no"] = "no",
+    seed: int = 0,
+    replace: bool = False,
+) -> None:
+    """Make a new dataset by acting in a task's environment.
+
+    Args:
+        name: What to call it.
+        task: One of `segue list tasks`, or gym:ID.
+        policy: random, or folders of runs (FOLDER@SEED for another seed than the first); several share the episodes.
+        steps: Environment steps, at least; the last episode is finished.
+        shares: Each policy's share of the episodes; equal by default.
+        noise: Standard deviation of Gaussian noise on every action of a run's policy.
+        epsilon: Share of uniform actions.
+        explore: Whether runs' policies act as they explore, or with their best action.
+        seed: Of starts, noise and choices.
+        replace: Replace a dataset of that name.
+    """
+    folder, found = place(name), find_task(task)
+    if folder.exists() and not replace:
+        raise SegueError(f"dataset {name} exists; choose another name, or give --replace")
+    recipe = Recipe(policy, shares, noise, epsilon, explore)
+    made = facts_of(found, recipe, steps, seed) | {"versions": versions(), "imported": now()}
+    said(name, save(folder, progress(collect(found, recipe, steps, seed), steps), made, replace=replace))
 
 
 @app.command(name="list")
@@ -132,6 +168,18 @@ def examined(stored: Stored) -> dict[str, Any]:
     path = stored.folder / "findings.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return found
+
+
+def said(name: str, stored: Stored) -> None:
+    """Say what is in the store now."""
+    rows, episodes = stored.facts["transitions"], stored.facts["episodes"]
+    print(f"{name}: {rows:,} transitions in {episodes:,} episodes, sha256 {stored.facts['sha256'][:16]}")
+    print(f"in {stored.folder}; look at it with `segue data check {name}`, train on it as data:{name}")
+
+
+def now() -> str:
+    """The time, in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def place(name: str) -> Path:

@@ -16,7 +16,7 @@ import numpy as np
 
 from segue.types import SegueError, World
 
-TRAINING, EVALUATION, VALIDATION, BEHAVIOUR = 0, 1, 2, 3
+TRAINING, EVALUATION, VALIDATION, BEHAVIOUR, COLLECTION = range(5)
 
 
 def episode_seed(run_seed: int, stream: int, episode: int) -> int:

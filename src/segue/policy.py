@@ -44,6 +44,11 @@ class Policy:
         `observation` is one observation or a batch of them, or a mapping with the keys that the task's observation is
         made of.  `explore` samples from the policy and needs a `key`.  Raises `SegueError` for a wrong shape.
         """
+        action = self.normalised(observation, explore=explore, key=key)
+        return self._low + 0.5 * (action + 1.0) * (self._high - self._low)
+
+    def normalised(self, observation: Any, *, explore: bool = False, key: Array | None = None) -> np.ndarray:
+        """As `act`, with actions in [-1, 1] as the policy has learned them."""
         array = self._flat(observation)
         single = array.ndim == len(self.spec.observation)
         batch = array[None] if single else array
@@ -53,8 +58,7 @@ class Policy:
             raise SegueError("explore=True draws random actions; give key=jax.random.key(...)")
         key = jax.random.key(0) if key is None else key
         action = np.asarray(_act(self.agent, self.units, explore, self.state, batch, key))
-        scaled = self._low + 0.5 * (action + 1.0) * (self._high - self._low)
-        return scaled[0] if single else scaled
+        return action[0] if single else action
 
     def _flat(self, observation: Any) -> np.ndarray:
         if isinstance(observation, Mapping):

@@ -37,6 +37,7 @@ ARROWS: dict[str, set[str]] = {
     "checkpoint": {"types", "units", "replay", "phases", "fleet", "programs", "carry", "engine"},
     "policy": {"types", "units", "agents", "checkpoint"},
     "data": {"types", "options", "replay"},
+    "collect": {"types", "options", "data", "fleet", "policy", "tasks"},
     "tasks": {"types", "replay", "data"},
     "recipes": {
         *("types", "units", "options", "agents", "augment", "replay"),
