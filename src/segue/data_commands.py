@@ -20,7 +20,8 @@ from segue.data.extras import versions
 from segue.data.recorded import Recorded
 from segue.data.sources import SOURCES, open_source
 from segue.data.store import write_atomically
-from segue.data.stored import Stored, datasets_folder, find_stored, save, stored_names
+from segue.data.stored import Stored, datasets_folder, find_stored, stored_names
+from segue.data.storing import place, save
 from segue.data.summary import numbers, summarise
 from segue.options import unknown
 from segue.report.card import card_page
@@ -180,13 +181,6 @@ def said(name: str, stored: Stored) -> None:
 def now() -> str:
     """The time, in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def place(name: str) -> Path:
-    """Folder of a dataset; `SegueError` for a name that is none."""
-    if not name or name.startswith(".") or any(c in name for c in "/\\:?&= "):
-        raise SegueError(f"dataset name {name!r}: use letters, digits, '-' and '_'")
-    return datasets_folder() / name
 
 
 def progress(episodes: Iterator[Recorded], rows: int | None) -> Iterator[Recorded]:

@@ -36,7 +36,7 @@ ARROWS: dict[str, set[str]] = {
     "evaluate": {"types", "units", "replay", "fleet", "programs"},
     "checkpoint": {"types", "units", "replay", "phases", "fleet", "programs", "carry", "engine"},
     "policy": {"types", "units", "agents", "checkpoint"},
-    "data": {"types", "options", "replay"},
+    "data": {"types", "units", "options", "replay"},
     "collect": {"types", "options", "data", "fleet", "policy", "tasks"},
     "tasks": {"types", "replay", "data"},
     "recipes": {

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from segue.data.disk import DiskRows
 from segue.data.recorded import Recorded, data_of, episodes_of
-from segue.data.stored import find_stored, save, stored_names
+from segue.data.stored import find_stored, stored_names
+from segue.data.storing import save
 from segue.types import SegueError
 
 COLUMNS = ("observation", "action", "reward", "terminated", "truncated", "next_observation")

@@ -15,7 +15,7 @@ from segue import checkpoint, engine
 from segue.augment import SERA
 from segue.carry import Carry
 from segue.data.recorded import episodes_of
-from segue.data.stored import save
+from segue.data.storing import save
 from segue.phases import Phase
 from segue.prioritised import Balanced
 from segue.replay import Data, Outside

@@ -9,16 +9,21 @@ from segue.data.d4rl import from_stream, read_d4rl
 from segue.data.minari import read_minari
 from segue.data.pointmaze import make_pointmaze
 from segue.data.store import cache_folder, write_d4rl
+from segue.data.stored import Stored, find_stored
+from segue.data.storing import keep
 from segue.data.success import demonstrations, end_at_success
 
 __all__ = [
+    "Stored",
     "cache_folder",
     "demonstrations",
     "describe",
     "end_at_success",
+    "find_stored",
     "from_arrays",
     "from_episodes",
     "from_stream",
+    "keep",
     "make_pointmaze",
     "read_d4rl",
     "read_minari",
