@@ -29,8 +29,9 @@ TASKS = {
     "door": GymTask.custom("AdroitHandDoor-v1", reward="success-1"),
     "pen": GymTask.custom("AdroitHandPen-v1"),
     "hopper": GymTask.custom("Hopper-v5"),
+    "kitchen": GymTask.custom("FrankaKitchen-v1", keys=("observation",)),
 }
-SIZES = {"pointmaze": (4, 2), "antmaze": (29, 8), "door": (39, 28), "pen": (45, 24), "hopper": (11, 3)}
+SIZES = {"pointmaze": (4, 2), "antmaze": (29, 8), "door": (39, 28), "pen": (45, 24), "hopper": (11, 3), "kitchen": (59, 9)}
 
 
 class Fake(gymnasium.Env):

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import io
 from importlib import import_module, metadata
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 from segue.types import SegueError
 
@@ -28,7 +28,27 @@ def robotics() -> ModuleType:
 
     module = need("gymnasium_robotics", "envs", "this environment")
     gymnasium.register_envs(module)
+    _mend_joints()
     return module
+
+
+def _mend_joints() -> None:
+    """Let gymnasium-robotics know joints by their type again, which its FrankaKitchen needs.
+
+    It asks whether a number of numpy's is in a tuple of MuJoCo's enumeration; from MuJoCo 3.12 on it never is, and
+    the kitchen dies of an assertion.  Its helpers get an enumeration of plain numbers instead, where that is so.
+    """
+    import numpy as np
+
+    mujoco = need("mujoco", "envs", "this environment")
+    hinge = mujoco.mjtJoint.mjJNT_HINGE
+    if np.int32(int(hinge)) in (hinge,):
+        return
+    helpers = import_module("gymnasium_robotics.utils.mujoco_utils")
+    numbers = {n: int(getattr(mujoco.mjtJoint, n)) for n in dir(mujoco.mjtJoint) if n.startswith("mjJNT_")}
+    plain = ModuleType("mujoco")
+    plain.__dict__.update(vars(mujoco), mjtJoint=SimpleNamespace(**numbers))
+    helpers.mujoco = plain  # type: ignore[attr-defined]
 
 
 def versions() -> dict[str, str]:
