@@ -9,6 +9,7 @@ after terminated or truncated only reset() is allowed: nothing resets by itself
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,7 +43,12 @@ def make_env(
     Raises `SegueError` if the id is not known, a package is missing, or the environment refuses.
     """
     where = env if isinstance(env, str) else getattr(env, "__name__", "the environment")
-    if isinstance(env, str) and env not in gymnasium.registry and ":" not in env:
+    # Where somebody else has registered its environments already, `robotics` still has to mend them.
+    if (
+        isinstance(env, str)
+        and ":" not in env
+        and (env not in gymnasium.registry or "gymnasium_robotics" in sys.modules)
+    ):
         robotics()
     try:
         with warnings.catch_warnings():
