@@ -12,9 +12,8 @@ reader (parity fixture `mc_returns`).
 
 from __future__ import annotations
 
-import contextlib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,13 @@ from typing import Any
 import h5py
 import numpy as np
 
+from segue.data.damage import broken as broken
+from segue.data.damage import numeric, reading, sensible
 from segue.data.scaling import CLIP_ACTION
 from segue.replay import TOLERANCE, Data
 from segue.types import SegueError
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
-LARGEST, RATIO = 2**30, 1_000  # an array of more bytes, and of this many times the file's, is not believed
 
 
 def read_d4rl(
@@ -148,8 +148,11 @@ def load(path: str | Path, wanted: tuple[str, ...]) -> tuple[dict[str, np.ndarra
     with reading(path), h5py.File(path, "r") as file:
         found: dict[str, h5py.Dataset] = {}
         file.visititems(lambda name, item: found.update({name: item} if isinstance(item, h5py.Dataset) else {}))
-        for name in {*wanted, *REQUIRED} & set(found):
-            numeric(path, name, found[name])
+        for name in dict.fromkeys((*wanted, *REQUIRED)):
+            if name in found:
+                numeric(path, name, found[name])
+            elif file.get(name, getlink=True) is not None:
+                raise SegueError(f"{path}: '{name}' is a link or a group, and no array; put the array itself there")
         return _pick(found, wanted, set(found), path), dict(file.attrs)
 
 
@@ -164,44 +167,6 @@ def _pick(file: Mapping[str, Any], wanted: tuple[str, ...], names: set[str], pat
         there = ", ".join(name if name.isprintable() else repr(name) for name in sorted(names))
         raise SegueError(f"{path}: no array '{missing[0]}'; the file has {there or 'none'}")
     return {name: np.asarray(file[name][()]) for name in wanted if name in names}
-
-
-def broken(path: Path, error: Exception) -> SegueError:
-    """What to raise where a file's library says that it cannot be read."""
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return SegueError(f"{path}: the file is truncated or corrupt ({reason}); download or make it again")
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what a file's library raises into one line: a damaged file makes it raise almost anything."""
-    try:
-        yield
-    except SegueError:
-        raise
-    except MemoryError as error:
-        raise SegueError(
-            f"{path}: holds more than the memory does ({error}), or is damaged; make it smaller"
-        ) from error
-    except Exception as error:
-        raise broken(path, error) from error
-
-
-def sensible(path: Path, name: str, size: int) -> None:
-    """Raise `SegueError` if an array claims so many bytes that the file's own size makes it absurd."""
-    if size > LARGEST and size > RATIO * path.stat().st_size:
-        raise SegueError(
-            f"{path}: '{name}' claims {size:,} bytes in a file of {path.stat().st_size:,}; repair the file, or rewrite it"
-        )
-
-
-def numeric(path: Path, name: str, dataset: h5py.Dataset) -> h5py.Dataset:
-    """Return an array of an HDF5 file if it holds numbers, in this file, and no more than the file can."""
-    if dataset.shape is None or dataset.dtype.kind not in "fiub" or dataset.external or dataset.is_virtual:
-        what = "stands in other files" if dataset.external or dataset.is_virtual else f"holds {dataset.dtype}"
-        raise SegueError(f"{path}: '{name}' {what}, and not numbers; write it again as plain arrays")
-    sensible(path, name, dataset.size * dataset.dtype.itemsize)
-    return dataset
 
 
 def _every(limit: int | None, terminal: np.ndarray, source: str) -> np.ndarray:

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from segue.data.sources import d4rl, minari, run
+from segue.data.fetch import Remote, fetch, is_remote
+from segue.data.sources import d4rl, lerobot, minari, npz, ogbench, robomimic, run, table
 from segue.data.sources.reader import Options, Source
 from segue.options import unknown
 from segue.types import SegueError
@@ -33,11 +34,25 @@ SOURCES: dict[str, Entry] = {
     "d4rl": Entry(d4rl.read, "HDF5 or npz in D4RL's layout: one stream of rows", d4rl.OPTIONS),
     "minari": Entry(minari.read, "a Minari dataset: an id, or a folder", minari.OPTIONS),
     "run": Entry(run.read, "what a run of Segue has collected: its folder", run.OPTIONS),
+    "npz": Entry(npz.read, "an npz file, or a folder of npy files: a row a step, or an episode", npz.OPTIONS),
+    "table": Entry(table.read, "Parquet, Arrow or Feather: a file, or a folder of shards", table.OPTIONS),
+    "csv": Entry(table.read_csv, "CSV with a line of names: a file, or a folder of shards", table.CSV_OPTIONS),
+    "ogbench": Entry(ogbench.read, "OGBench's npz: a file, a folder of shards, or a pattern", ogbench.OPTIONS),
+    "robomimic": Entry(robomimic.read, "robomimic's HDF5: a group for each demonstration", robomimic.OPTIONS),
+    "lerobot": Entry(lerobot.read, "a LeRobot dataset, version 3 or 2: its folder", lerobot.OPTIONS),
 }
 
 
-def open_source(text: str) -> Source:
-    """Open a source by its text, "d4rl:PATH?option=value&..."; `SegueError` where nothing can be made of it."""
+REMOTE = ("sha256", "mirrors")
+"""Options of every format whose place is an address."""
+
+
+def open_source(text: str, progress: Callable[[int, int | None], None] = lambda done, total: None) -> Source:
+    """Open a source by its text, "d4rl:PATH?option=value&..."; `SegueError` where nothing can be made of it.
+
+    An address in the place of a path (http or https) is downloaded first and kept, see `segue.data.fetch`; behind the
+    "?" may stand `sha256=DIGEST` and `mirrors=ADDRESS,ADDRESS`.  `progress` is told its bytes.
+    """
     kind, mark, rest = text.partition(":")
     if not mark or not rest:
         raise SegueError(f"source {text}: write it as FORMAT:PATH; formats: {', '.join(SOURCES)}")
@@ -49,9 +64,13 @@ def open_source(text: str) -> Source:
         name, equals, value = item.partition("=")
         if not equals or not name or not value:
             raise SegueError(f"source {text}: write options as name=value, not '{item}'")
-        if name not in SOURCES[kind].options:
-            unknown(f"source {text}", name, SOURCES[kind].options)
+        known = (*SOURCES[kind].options, *(REMOTE if is_remote(where) else ()))
+        if name not in known:
+            unknown(f"source {text}", name, known)
         given[name] = value
+    if is_remote(where):
+        mirrors = given.pop("mirrors", "").split(",") if "mirrors" in given else []
+        where = str(fetch(Remote((where, *mirrors), given.pop("sha256", None)), progress))
     return SOURCES[kind].read(where, Options(text, given))
 
 

@@ -61,14 +61,15 @@ def read(where: str, options: Options) -> Source:
         for lowest, highest, block in _blocks(path, kept, ends, n):
             while first < len(ends) and kept[ends[first] - 1] + 1 < highest:
                 begin, stop = kept[ends[first - 1] if first else 0], kept[ends[first] - 1] + 1
-                rows = slice(begin - lowest, stop - lowest)
+                rows, over = slice(begin - lowest, stop - lowest), bool(terminated[ends[first] - 1])
                 one = recorded(
                     {
                         "observation": block["observations"][begin - lowest : stop - lowest + 1],
                         "action": bounded(np.asarray(block["actions"][rows], np.float32)),
                         "reward": reward[begin:stop].reshape(-1),
-                        "terminated": bool(terminated[ends[first] - 1]),
-                        "success": np.nan if solved is None else float(np.any(solved[begin : stop + 1])),
+                        "terminated": over,
+                        # The row after a cut is the episode's own, dropped above; after an end it is another's.
+                        "success": np.nan if solved is None else float(np.any(solved[begin : stop + (not over)])),
                     },
                     f"{path}, episode {first}",
                 )
