@@ -26,7 +26,8 @@ from segue.options import gather_settings, split_settings, unknown
 from segue.recipes import RECIPES, SYSTEMS, Resolved, find_recipe
 from segue.report import write_report
 from segue.rules import RULES, usage, words_of
-from segue.tasks import find_task, task_names
+from segue.tasks import find_task
+from segue.tasks.catalogue import listing
 from segue.types import SegueError
 
 app = tyro.extras.SubcommandApp()
@@ -123,14 +124,22 @@ def list_command(what: ListName = "all", /) -> None:
             table.add_row(system.example, str(system.around.__doc__).splitlines()[0], system.paper)
         console.print(table)
     if what in ("all", "tasks"):
-        table = Table("task", "needs", title="Tasks", title_justify="left")
-        for name in task_names():
-            made = name.startswith("pointmaze")
-            table.add_row(name, "the extra envs" + ("" if made else ", and its file in the folder $SEGUE_DATA"))
+        table = Table(title="Tasks", title_justify="left")
+        table.add_column("task", overflow="fold")
+        table.add_column("log")
+        for family, rows in listing().items():
+            table.add_section()
+            table.add_row(family, style="italic")
+            for row in rows:
+                table.add_row(*row)
+        console.print(table)
+        print("a log that is not here: segue data import NAME")
+        table = Table("task", "needs", title="Tasks whose name says where their parts are", title_justify="left")
         table.add_row("data:NAME", "a dataset that `segue data import` has brought in, and what its environment needs")
         table.add_row("hdf5:PATH", "a file in D4RL's layout, and what its environment needs; ?env=ID names another one")
         table.add_row("minari:DATASET", "the extra minari; a local dataset or one of Minari's server")
         table.add_row("gym:ID", "what the environment needs; it has no data, so only a recipe without an offline phase")
+        table.add_row("gym:NAME", "what a task above needs but for its log")
         console.print(table)
     if what in ("all", "agents"):
         table = Table("agent", "kind", "paper", "tested against", title="Agents", title_justify="left")

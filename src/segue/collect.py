@@ -125,17 +125,7 @@ def _policy(name: str, task: GymTask) -> Policy:
 
 def facts_of(task: GymTask, recipe: Recipe, steps: int, seed: int) -> dict[str, Any]:
     """What the log's description says of where it is from, as JSON."""
-    options = {key: value for key, value in task.options if key in ("reset_cell", "goal_cell")}
-    if not isinstance(task.env, str):
-        raise SegueError(f"{task.name}: the environment has no id, so a log could not name it; register it first")
-    environment = {
-        "env_id": task.env,
-        "env_kwargs": dict(task.env_kwargs),
-        "max_episode_steps": task.horizon,
-        "keys": list(task.keys),
-        "reward": "binary" if task.reward == "success-1" else "env",
-        **options,
-    }
+    environment = environment_of(task)
     low, high = task.action_bounds
     made = {
         "policies": list(recipe.policies),
@@ -149,3 +139,17 @@ def facts_of(task: GymTask, recipe: Recipe, steps: int, seed: int) -> dict[str, 
     source = f"collect:{task.name}"
     bounds = {"low": low.tolist(), "high": high.tolist()}
     return {"source": source, "environment": environment, "action": bounds, "collected": made}
+
+
+def environment_of(task: GymTask) -> dict[str, Any]:
+    """What a log says of its environment, as JSON; `SegueError` for one without an id."""
+    if not isinstance(task.env, str):
+        raise SegueError(f"{task.name}: the environment has no id, so a log could not name it; register it first")
+    return {
+        "env_id": task.env,
+        "env_kwargs": dict(task.env_kwargs),
+        "max_episode_steps": task.horizon,
+        "keys": list(task.keys),
+        "reward": "binary" if task.reward == "success-1" else "env",
+        **{key: value for key, value in task.options if key in ("reset_cell", "goal_cell")},
+    }

@@ -1,37 +1,36 @@
-"""`segue data`: import, list, show, check, card, export, delete."""
+"""`segue data`: logs in, what is wrong with them, and logs out."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
-from rich.progress import DownloadColumn, Progress
 from rich.table import Table
 
-from segue.collect import RANDOM, Recipe, collect, facts_of
+from segue.collect import RANDOM, Recipe, collect, environment_of, facts_of
+from segue.data.doctor import examine, mend
+from segue.data.export import export_minari, export_npz
 from segue.data.extras import versions
-from segue.data.recorded import Recorded
-from segue.data.sources import SOURCES, open_source
+from segue.data.sources import SOURCES, Source, open_source
 from segue.data.store import write_atomically
 from segue.data.stored import Stored, datasets_folder, find_stored, stored_names
 from segue.data.storing import place, save
 from segue.data.summary import numbers, summarise
+from segue.data_shown import console, plain, progress, received, show_report, waiting
 from segue.options import unknown
 from segue.report.card import card_page
-from segue.tasks import find_task
+from segue.tasks import find_task, sources_of, task_names
 from segue.tasks.layouts import LAYOUTS
 from segue.types import SegueError
 
 app = tyro.extras.SubcommandApp()
-COMMANDS = ("import", "collect", "list", "show", "card", "sources")
+COMMANDS = ("import", "collect", "list", "show", "check", "card", "export", "sources")
 SourceText = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="SOURCE")]]
+To = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="FILE.npz|minari")]]
 Name = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="NAME")]]
 
 
@@ -43,22 +42,30 @@ def main(words: Sequence[str]) -> None:
 
 
 @app.command(name="import")
-def import_command(source: SourceText, name: Name, /, env: str = "", replace: bool = False) -> None:
+def import_command(source: SourceText, name: Name = "", /, env: str = "", replace: bool = False) -> None:
     """Bring a log into Segue's own store, whatever its format; then it is the task data:NAME.
 
     Args:
         source: FORMAT:PATH, for example d4rl:hopper.hdf5, csv:"log.csv?action=a0,a1"; see `segue data sources`.
-        name: What to call it.
+            Or the name of a task of `segue list tasks`, whose log is downloaded.
+        name: What to call it; a task's log has the task's name by default.
         env: The environment that it was logged in, where the log does not say (a Gymnasium id).
         replace: Replace a dataset of that name.
     """
+    published = sources_of(source)
+    if ":" not in source and published is None:
+        unknown("segue data import: source", source, (*SOURCES, *task_names()))
+    name = name or (source if published is not None else "")
+    if not name:
+        raise SegueError(f"segue data import {source}: say what to call it: segue data import {source} NAME")
     folder = place(name)
     if folder.exists() and not replace:
         raise SegueError(f"dataset {name} exists; choose another name, or give --replace")
-    with received() as told:
-        opened = open_source(source, told)
+    opened = first_of(published, source) if published is not None else opened_here(source)
     facts = {**opened.facts, "versions": versions(), "imported": now()}
-    if env:
+    if published is not None:
+        facts["environment"] = environment_of(find_task(f"gym:{source}"))
+    elif env:
         known = facts.get("environment") or {}
         facts["environment"] = known if known.get("env_id") == env else {"env_id": env}
     stored = save(folder, progress(opened.episodes, opened.rows), facts, replace=replace)
@@ -138,6 +145,77 @@ def show_command(name: Name, /, json_output: Annotated[bool, tyro.conf.arg(name=
     console().print(table)
 
 
+@app.command(name="check")
+def check_command(
+    name: Name,
+    /,
+    env: str = "",
+    task: str = "",
+    fix: str = "",
+    json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Say what is wrong with a log, before a single update is spent on it.
+
+    Args:
+        name: One of `segue data list`, or a source that was not imported: csv:log.csv.
+        env: The environment to compare it with, a Gymnasium id; the dataset's own by default.
+        task: A task to compare it with instead.
+        fix: Write a copy under this name in which what can be put right safely is put right.
+        json_output: Print JSON.
+    """
+    stored = None if ":" in name else find_stored(name)
+    facts = open_source(name).facts if stored is None else stored.facts
+    read = (lambda: open_source(name).episodes) if stored is None else stored.episodes
+    against = task or _task_name(name, facts, env, stored is not None)
+    with waiting(f"examining {name}"):
+        report = examine(read, facts, task=find_task(against) if against else None)
+    found = {"findings": report.table(), "left_out": dict(report.left_out), "examined": now(), "against": against}
+    if stored is not None:
+        write_json(stored.folder / "findings.json", found)
+    if json_output:
+        print(json.dumps(found, indent=1))
+    else:
+        show_report(name, report)
+    if fix:
+        mended = {**_plain_facts(facts), "mended": {"from": name, "sha256": facts.get("sha256"), "by": report.fixes}}
+        said(fix, save(place(fix), mend(report, read()), mended))
+    if report.worst == "error" and not fix:
+        raise SystemExit(1)
+
+
+def _task_name(name: str, facts: Mapping[str, Any], env: str, imported: bool) -> str:
+    """The task whose environment a log is compared with; empty where none is known."""
+    if imported and (env or (facts.get("environment") or {}).get("env_id")):
+        return f"data:{name}?env={env}" if env else f"data:{name}"
+    return f"gym:{env}" if env else ""
+
+
+def _plain_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a copy keeps of a dataset's facts: all but what `save` counts anew."""
+    counted = ("format", "name", "transitions", "episodes", "parts", "columns", "sha256")
+    return {k: v for k, v in facts.items() if k not in counted}
+
+
+@app.command(name="export")
+def export_command(name: Name, to: To, /, minari_id: str = "") -> None:
+    """Write a dataset for others to read.
+
+    Args:
+        name: One of `segue data list`.
+        to: A file that ends in .npz, or the word minari.
+        minari_id: With minari: the id to give it, for example robot/pour-v0.
+    """
+    stored = find_stored(name)
+    if to == "minari":
+        export_minari(progress(stored.episodes(), len(stored)), stored.facts, minari_id or f"segue/{name}-v0")
+        print(f"minari dataset {minari_id or f'segue/{name}-v0'}")
+    elif to.endswith(".npz"):
+        export_npz(progress(stored.episodes(), len(stored)), to)
+        print(to)
+    else:
+        raise SegueError(f"segue data export: {to} is no format; write to a file that ends in .npz, or to minari")
+
+
 @app.command(name="card")
 def card_command(name: Name, /, out: Path | None = None) -> None:
     """Write a dataset's card: one HTML page, and the numbers behind it as JSON.
@@ -150,8 +228,8 @@ def card_command(name: Name, /, out: Path | None = None) -> None:
     known = LAYOUTS.get((stored.facts.get("environment") or {}).get("env_id", ""))
     card = {**stored.facts, **numbers(stored, known.positions if known else None), **examined(stored)}
     folder = out or stored.folder
-    for file, text in (("card.json", json.dumps(card, indent=1) + "\n"), ("card.html", card_page(card))):
-        write_atomically(folder / file, lambda path, text=text: path.write_text(text))  # type: ignore[misc]
+    write_json(folder / "card.json", card)
+    write_text(folder / "card.html", card_page(card))
     print(f"card: {folder / 'card.html'}")
 
 
@@ -171,6 +249,23 @@ def examined(stored: Stored) -> dict[str, Any]:
     return found
 
 
+def opened_here(source: str) -> Source:
+    """An opened source; its download, if it is one, is shown."""
+    with received() as told:
+        return open_source(source, told)
+
+
+def first_of(sources: Sequence[str], task: str) -> Source:
+    """The first of a task's sources that can be had; `SegueError` says what is wrong with each of them."""
+    wrong = []
+    for source in sources:
+        try:
+            return opened_here(source)
+        except SegueError as error:
+            wrong.append(f"{source}: {error}")
+    raise SegueError("; ".join(wrong) or f"{task}: its log is published nowhere; bring your own: FORMAT:PATH {task}")
+
+
 def said(name: str, stored: Stored) -> None:
     """Say what is in the store now."""
     rows, episodes = stored.facts["transitions"], stored.facts["episodes"]
@@ -183,43 +278,15 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def progress(episodes: Iterator[Recorded], rows: int | None) -> Iterator[Recorded]:
-    """The same episodes, with a bar on a terminal that says how far they are."""
-    if not sys.stderr.isatty():
-        yield from episodes
-        return
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("rows", total=rows)
-        for episode in episodes:
-            yield episode
-            bar.advance(task, len(episode))
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
 
 
-@contextlib.contextmanager
-def received() -> Iterator[Callable[[int, int | None], None]]:
-    """What a download tells its bytes to: a bar on a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    with Progress(
-        *Progress.get_default_columns(), DownloadColumn(), console=Console(stderr=True), transient=True
-    ) as bar:
-        task = bar.add_task("download", start=True, visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
 
+    def write(temporary: Path) -> None:
+        temporary.write_text(text)
 
-def plain(value: Any) -> str:
-    """A JSON value in a table's cell."""
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {plain(v)}" for k, v in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(plain, value)) if len(value) <= 12 else f"{len(value)} values"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def console() -> Console:
-    """A console as wide as the terminal, and 120 columns wide where there is none."""
-    made = Console()
-    return made if made.is_terminal else Console(width=max(made.width, 120))
+    write_atomically(path, write)

@@ -156,7 +156,7 @@ class World(Protocol):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, float]:
         """Return (next observation, raw reward, terminated, truncated, success so far in this episode).
 
-        Success is 1 or 0, and NaN where the task does not say what success is.
+        Success is 1 or 0, a share where a task has parts, and NaN where the task does not say what success is.
         """
         ...
 

@@ -60,6 +60,7 @@ TOP = {
     "experiment",
     "cli",
     "data_commands",
+    "data_shown",
     "__main__",
 }  # may import anything but cli, which only __main__ does
 HEAVY = ("torch", "tensorflow", "minari", "wandb", "tensorboardX", "gymnasium_robotics", "mujoco")

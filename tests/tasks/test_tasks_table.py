@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from segue.data import from_episodes, write_d4rl
-from segue.tasks import GymTask, find_task, reference_score, reference_scores, task_from_file, task_names
+from segue.tasks import GymTask, find_task, reference_score, reference_scores, task_from_file
 from segue.tasks.layouts import BINARY, LAYOUTS
+from segue.tasks.own import GROUPS
 from segue.types import SegueError, Task
 
 pytest.importorskip("gymnasium_robotics")
@@ -31,6 +32,7 @@ SHAPES = {  # environment -> observation size, actions
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGUE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SEGUE_DATASETS", str(tmp_path / "datasets"))
 
 
 def hopper_file(path: Path, size: int = 11, actions: int = 3, **attributes: object) -> Path:
@@ -46,7 +48,7 @@ def hopper_file(path: Path, size: int = 11, actions: int = 3, **attributes: obje
     return path
 
 
-@pytest.mark.parametrize("name", [name for name in task_names() if not name.startswith("pointmaze")])
+@pytest.mark.parametrize("name", [record.name for group in GROUPS for record in group.records if record.file])
 def test_file_backed_tasks(name: str, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGUE_DATA", str(shared_data))
     task = find_task(name)
@@ -119,10 +121,10 @@ def test_names_and_suggestions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         find_task("zzz")
     monkeypatch.delenv("SEGUE_DATA", raising=False)
     with pytest.raises(SegueError, match=r"set SEGUE_DATA .* hdf5:PATH"):
-        find_task("hopper-medium")
+        find_task("hopper-medium").dataset()
     monkeypatch.setenv("SEGUE_DATA", str(tmp_path))
     with pytest.raises(SegueError, match=r"no hopper-medium.hdf5 in"):
-        find_task("hopper-medium")
+        find_task("hopper-medium").dataset()
     with pytest.raises(SegueError, match="no such file"):
         find_task(f"hdf5:{tmp_path / 'absent.hdf5'}")
 

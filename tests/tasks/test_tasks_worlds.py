@@ -31,7 +31,14 @@ TASKS = {
     "hopper": GymTask.custom("Hopper-v5"),
     "kitchen": GymTask.custom("FrankaKitchen-v1", keys=("observation",)),
 }
-SIZES = {"pointmaze": (4, 2), "antmaze": (29, 8), "door": (39, 28), "pen": (45, 24), "hopper": (11, 3), "kitchen": (59, 9)}
+SIZES = {
+    "pointmaze": (4, 2),
+    "antmaze": (29, 8),
+    "door": (39, 28),
+    "pen": (45, 24),
+    "hopper": (11, 3),
+    "kitchen": (59, 9),
+}
 
 
 class Fake(gymnasium.Env):

@@ -79,7 +79,12 @@ def recorded(given: Mapping[str, Any], where: str) -> Recorded | None:
     if flags[:-1].any():
         row = int(np.argmax(flags))
         raise SegueError(f"{where}: 'terminated' at step {row} of {steps}; an episode ends there, so split it")
-    success = float(np.asarray(given.get("success", math.nan), np.float64).reshape(()))
+    try:
+        success = float(np.asarray(given.get("success", math.nan), np.float64).reshape(()))
+    except (TypeError, ValueError) as error:
+        raise SegueError(f"{where}: 'success' is not one number; give 1 or 0, or nothing") from error
+    if not math.isnan(success) and success not in (0.0, 1.0):
+        raise SegueError(f"{where}: 'success' is {success:g}; give 1 or 0, or nothing")
     return Recorded(seen, action, reward, bool(flags[-1]), success, then, str(given.get("source", "")))
 
 

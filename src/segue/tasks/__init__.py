@@ -1,17 +1,22 @@
 """Tasks: a dataset, simulators in the learner's coordinates, and how a return becomes a score."""
 
+from segue.tasks.catalogue import sources_of
+from segue.tasks.records import Group, Record
 from segue.tasks.scores import reference_score, reference_scores
 from segue.tasks.table import find_task, task_from_file, task_names
 from segue.tasks.task import GymTask
 from segue.tasks.worlds import GymWorld, make_env
 
 __all__ = [
+    "Group",
     "GymTask",
     "GymWorld",
+    "Record",
     "find_task",
     "make_env",
     "reference_score",
     "reference_scores",
+    "sources_of",
     "task_from_file",
     "task_names",
 ]

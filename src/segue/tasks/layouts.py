@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from segue.data.pointmaze import MAZES
+from segue.tasks.d4rl import ANTMAZES
 from segue.tasks.scores import SUCCESS, reference_score
 
 
@@ -35,6 +36,7 @@ POINTMAZE = Layout("pointmaze", SUCCESS, keys=("observation",), exact_goal=True,
 ANTMAZE = Layout(
     "antmaze", SUCCESS, keys=("achieved_goal", "observation"), exact_goal=True, failure=0.0, positions=(0, 1)
 )
+D4RL_ANTMAZE = Layout("antmaze", SUCCESS, failure=0.0, positions=(0, 1))
 KITCHEN = Layout("kitchen", reference_score("kitchen-complete-v0"), keys=("observation",), success="terminated")
 
 # Locomotion references are those of D4RL's Gym v2 environments: a score here is close to D4RL's, not the same.
@@ -46,6 +48,7 @@ LAYOUTS: dict[str, Layout] = {
     "AntMaze_UMaze-v5": ANTMAZE,
     "AntMaze_Medium-v5": ANTMAZE,
     "AntMaze_Large-v5": ANTMAZE,
+    **dict.fromkeys(ANTMAZES.values(), D4RL_ANTMAZE),
     "Hopper-v4": _dense("locomotion", "hopper-expert-v2"),
     "Hopper-v5": _dense("locomotion", "hopper-expert-v2"),
     "HalfCheetah-v4": _dense("locomotion", "halfcheetah-expert-v2"),

@@ -1,10 +1,9 @@
-"""The table of tasks: built-in ones that need nothing, and those that a file in D4RL's layout describes."""
+"""Tasks by name: those of the records, and those whose name says where their parts are."""
 
 from __future__ import annotations
 
 import difflib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,34 +11,21 @@ from typing import Any, NamedTuple
 
 from segue.data.d4rl import attributes
 from segue.data.minari import read_environment
-from segue.data.pointmaze import MAZES
 from segue.data.stored import find_stored
+from segue.tasks.catalogue import records, task_of
 from segue.tasks.layouts import BINARY, LAYOUTS, Layout
+from segue.tasks.own import GROUPS as OWN
 from segue.tasks.scores import SUCCESS
 from segue.tasks.task import GymTask
 from segue.types import SegueError
 
-FOLDER = "SEGUE_DATA"  # the environment variable that names the folder of the files below
 PREFIX = "hdf5:"
 MINARI = "minari:"
 GYM = "gym:"
 STORED = "data:"
+MORE = ("those of D4RL and OGBench (segue list tasks)",)
 FORMS = ("data:NAME", "hdf5:PATH", "minari:DATASET", "gym:ID")
 REWARDS = {"env": "env", "binary": "success-1"}  # ?reward=... -> reward rule
-FILES = {  # task -> (file in $SEGUE_DATA, reward)
-    "antmaze-umaze-diverse": ("antmaze-umaze-diverse.hdf5", "env"),
-    "antmaze-medium-diverse": ("antmaze-medium-diverse.hdf5", "env"),
-    "hopper-medium": ("hopper-medium.hdf5", "env"),
-    "hopper-mixed": ("hopper-mixed.hdf5", "env"),
-    "hopper-expert": ("hopper-expert.hdf5", "env"),
-    "halfcheetah-medium": ("halfcheetah-medium.hdf5", "env"),
-    "halfcheetah-mixed": ("halfcheetah-mixed.hdf5", "env"),
-    "halfcheetah-expert": ("halfcheetah-expert.hdf5", "env"),
-    "adroit-door": ("adroit-door-expert25.hdf5", "env"),
-    "adroit-pen": ("adroit-pen-expert25.hdf5", "env"),
-    "adroit-door-binary": ("adroit-door-expert25.hdf5", "binary"),
-    "adroit-pen-binary": ("adroit-pen-expert25.hdf5", "binary"),
-}
 
 
 class Query(NamedTuple):
@@ -61,39 +47,30 @@ class Query(NamedTuple):
 
 
 def task_names() -> tuple[str, ...]:
-    """Return the names `find_task` knows; those backed by files need SEGUE_DATA. "hdf5:PATH" comes on top."""
-    return (*(f"pointmaze-{maze}" for maze in MAZES), *FILES)
+    """Return the names of all records; those in `FORMS` come on top."""
+    return tuple(records())
 
 
 def find_task(name: str) -> GymTask:
     """Return the task of that name, or of a name that says where its parts are.
 
     "data:NAME" (an imported dataset), "hdf5:PATH" and "minari:DATASET" are a log and the environment that it names,
-    "gym:ID" an environment without a log.  Behind a "?" and between "&" may stand `env=ID`, the environment of a log
-    that names none or another one; `keys=a,b`, the parts of a dictionary observation to concatenate; and, for files,
-    `reward=binary`.
-    Raises `SegueError` with the closest names if there is none, and with what to set if its file is not here.
+    "gym:ID" an environment without a log, "gym:NAME" a named task without its log.  Behind a "?" and between "&" may
+    stand `env=ID`, the environment of a log that names none or another one; `keys=a,b`, the parts of a dictionary
+    observation to concatenate; and, for files, `reward=binary`.
+    Raises `SegueError` with the closest names if there is none.  The log of a named task need not be here until its
+    `dataset` is asked for.
     """
     kinds = {STORED: _from_stored, PREFIX: _from_file, MINARI: _from_minari, GYM: _from_gym}
     for prefix, make in kinds.items():
         if name.startswith(prefix):
             where, _, query = name.removeprefix(prefix).partition("?")
             return make(name, where, _query(name, query))
-    for maze, facts in MAZES.items():
-        if name == f"pointmaze-{maze}":
-            options = {"reset_cell": facts.reset_cell, "goal_cell": facts.goal_cell}
-            kwargs = {"continuing_task": False}
-            return _task(name, facts.env, LAYOUTS[facts.env], f"pointmaze:{maze}", facts.horizon, kwargs, options)
-    if name in FILES:
-        file, reward = FILES[name]
-        folder = os.environ.get(FOLDER)
-        if not folder:
-            raise SegueError(f"{name}: set {FOLDER} to the folder that holds {file}, or give the task as hdf5:PATH")
-        if not (Path(folder) / file).is_file():
-            raise SegueError(f"{name}: no {file} in {folder} ({FOLDER}); put it there, or give the task as hdf5:PATH")
-        return task_from_file(Path(folder) / file, name, Query(reward=reward))
+    if name in records():
+        return task_of(records()[name])
     close = difflib.get_close_matches(name, task_names(), n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join((*task_names(), *FORMS))}"
+    own = [record.name for group in OWN for record in group.records]
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join((*own, *MORE, *FORMS))}"
     raise SegueError(f"no task {name!r}; {hint}")
 
 
@@ -146,6 +123,8 @@ def _from_stored(name: str, dataset: str, query: Query) -> GymTask:
     facts = find_stored(dataset).facts
     known = facts.get("environment") or {}
     env = query.env or known.get("env_id")
+    if dataset in records() and query == Query() and env in (None, records()[dataset].env):
+        return task_of(records()[dataset])
     if not env:
         raise SegueError(f"{name}: the dataset names no environment; name it: {name}?env=ID")
     if query.reward != "env":
@@ -176,6 +155,10 @@ def _from_gym(name: str, env: str, query: Query) -> GymTask:
     """Return the task of an environment without a log; a maze draws its goals, and the learner is told them."""
     if query.env:
         raise SegueError(f"{name}: names its environment twice; leave out env={query.env}")
+    if env in records():
+        if query != Query():
+            raise SegueError(f"{name}: {env} is a task with keys and rewards of its own; leave out what is behind '?'")
+        return task_of(records()[env], log=False)
     layout = query.layout(env)
     if layout.exact_goal:
         layout = replace(layout, exact_goal=False, keys=query.parts or ("observation", "achieved_goal", "desired_goal"))

@@ -26,11 +26,11 @@ class GymTask:
     """A `Task` over any Gymnasium environment.
 
     `env`: an id, or a callable that makes one.  `domain`: the key of presets ("pointmaze", "antmaze", "adroit-binary",
-    "locomotion", "kitchen", "custom").  `env_kwargs`, `options` (of every reset): pairs, see `pairs`.  `keys`,
-    `reward`, `success`, `terminal_success`: as in `GymWorld`.  `exact_goal`: as in `make_env`.  `failure`: raw reward
-    of a step that has not succeeded (None: dense rewards).  `source`: "stored:NAME", "pointmaze:MAZE", "d4rl:PATH",
-    "minari:ID", "data" (the field `data`) or "none".  `reference`: (random, expert) raw returns; (0, 1) scores by
-    success.
+    "locomotion", "kitchen", "maze2d", "ogbench", "custom").  `env_kwargs`, `options` (of every reset): pairs, see
+    `pairs`.  `keys`, `reward`, `success`, `terminal_success`: as in `GymWorld`.  `exact_goal`: as in `make_env`.
+    `failure`: raw reward of a step that has not succeeded (None: dense rewards).  `source`: "stored:NAME",
+    "pointmaze:MAZE", "d4rl:PATH", "minari:ID", "data" (the field `data`), "none", or "absent:CURE" for a log that is
+    not here.  `reference`: (random, expert) raw returns; (0, 1) scores by success.
     """
 
     name: str
@@ -126,6 +126,11 @@ class GymTask:
         data = self._read()
         if data is None:
             return None
+        if self.reward == "success-1" and not np.isin(data.reward, (-1.0, 0.0)).all():
+            raise SegueError(
+                f"{self.name}: dataset {data.source} has other rewards than -1 and 0, the task's are success - 1; "
+                "import it with reward=binary"
+            )
         data = (end_at_success(data) if self.terminal_success else data).check()
         logged, needed = (data.observation.shape[1:], data.action.shape[1]), (self.spec.observation, self.spec.action)
         if logged != needed:
@@ -201,8 +206,13 @@ def _read_file(task: GymTask, path: str) -> Data:
     return read_d4rl(path, rewards_from="infos/success" if task.reward == "success-1" else None)
 
 
+def _absent(task: GymTask, cure: str) -> Data | None:
+    raise SegueError(f"{task.name}: {cure}")
+
+
 SOURCES: dict[str, Callable[[GymTask, str], Data | None]] = {
     "none": lambda task, where: None,
+    "absent": _absent,
     "data": lambda task, where: task.data,
     "pointmaze": lambda task, maze: make_pointmaze(maze),
     "d4rl": _read_file,

@@ -18,17 +18,27 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from segue.data.extras import robotics
+from segue.data.extras import need, robotics
 from segue.types import SegueError
 
-SUCCESS: dict[str, Callable[[bool], bool]] = {  # (terminated) -> success, where info has no "success"
-    "never": lambda terminated: False,
-    "terminated": lambda terminated: terminated,
+
+def _share(terminated: bool, info: Mapping[str, Any]) -> float:
+    """Share of FrankaKitchen's tasks that have been done in this episode: D4RL's score of it."""
+    done = set(info.get("episode_task_completions", ()))
+    return len(done) / max(1, len(done.union(info.get("tasks_to_complete", ()))))
+
+
+Success = Callable[[bool, Mapping[str, Any]], float]
+SUCCESS: dict[str, Success] = {  # (terminated, info) -> success in 0..1, where info has no "success"
+    "never": lambda terminated, info: 0.0,
+    "terminated": lambda terminated, info: float(terminated),
+    "tasks": _share,
 }
-REWARDS: dict[str, Callable[[float, bool], float]] = {  # (environment's reward, success of this step) -> raw reward
+REWARDS: dict[str, Callable[[float, float], float]] = {  # (environment's reward, success of this step) -> raw reward
     "env": lambda reward, success: reward,
-    "success-1": lambda reward, success: float(success) - 1.0,
+    "success-1": lambda reward, success: success - 1.0,
 }
+PACKAGES = {"ogbench": "ogbench"}  # module in "module:id" -> the extra that installs it
 
 
 def make_env(
@@ -43,6 +53,10 @@ def make_env(
     Raises `SegueError` if the id is not known, a package is missing, or the environment refuses.
     """
     where = env if isinstance(env, str) else getattr(env, "__name__", "the environment")
+    if isinstance(env, str) and (module := env.partition(":")[0]) in PACKAGES:
+        need(module, PACKAGES[module], where)
+        # OGBench's arms make their action space anew whenever it is looked at, and Gymnasium warns each time.
+        warnings.filterwarnings("ignore", ".*Box (low|high)'s precision lowered", UserWarning)
     # Where somebody else has registered its environments already, `robotics` still has to mend them.
     if (
         isinstance(env, str)
@@ -91,8 +105,9 @@ class GymWorld:
 
     `keys` name the parts of a dictionary observation to concatenate, in order; () takes a Box as it is.  `options`
     go to every reset.  Actions in [-1, 1] are scaled to the environment's bounds.  `reward` and `success` name rules
-    of `REWARDS` and `SUCCESS`; `terminal_success` ends the episode at the first success.  An episode is truncated at
-    `horizon` steps exactly, or earlier where the environment says so.
+    of `REWARDS` and `SUCCESS` (success is 0 or 1, and a share between them by the rule "tasks"); `terminal_success`
+    ends the episode at the first success.  An episode is truncated at `horizon` steps exactly, or earlier where the
+    environment says so.
 
     Replayable bit for bit: `reset(seed)` and the same actions give the same observations, if the environment draws
     its random numbers from its own generator, or in `reset` only from numpy's global one (OGBench's mazes do), which
@@ -136,11 +151,11 @@ class GymWorld:
             raise SegueError(f"{_title(self.env)}: action {action} is not {self.action_size} finite numbers in [-1, 1]")
         scaled = self._middle + self._half * np.clip(action, -1.0, 1.0)
         observation, reward, terminated, cut, info = self.env.step(scaled.astype(self._dtype))
-        success = bool(info["success"]) if "success" in info else self._success(bool(terminated))
+        success = float(bool(info["success"])) if "success" in info else self._success(bool(terminated), info)
         self._step += 1
         if self._defined or "success" in info:
-            self._succeeded = max(float(success), 0.0 if math.isnan(self._succeeded) else self._succeeded)
-        ended = bool(terminated) or (self._terminal and success)
+            self._succeeded = max(success, 0.0 if math.isnan(self._succeeded) else self._succeeded)
+        ended = bool(terminated) or (self._terminal and success == 1.0)
         truncated = not ended and (bool(cut) or self._step >= self.horizon)
         self._over = ended or truncated
         return self._flat(observation), self._reward(float(reward), success), ended, truncated, self._succeeded

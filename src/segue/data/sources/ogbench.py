@@ -16,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from segue.data.relabel import relabelled
 from segue.data.sources import npy
 from segue.data.sources.columns import Roles, listed
 from segue.data.sources.reader import Options, Source
 from segue.data.sources.rows import BLOCK, Block, episodes
 from segue.types import SegueError
 
-OPTIONS: tuple[str, ...] = ()
+OPTIONS = ("task",)
 _REQUIRED = ("observations", "actions", "terminals")
 _OPTIONAL = ("next_observations", "valids", "rewards", "masks")
 
@@ -31,9 +32,12 @@ def read(where: str, options: Options) -> Source:
     """Open an npz file in OGBench's layout, a folder of such shards, or a pattern (NAME-*.npz), in the order of names.
 
     Shards for validation (NAME-val.npz) are left out unless the path names them.  A file without `rewards` is read with
-    rewards of 0, which its facts say.  A success is a mask of 0.
+    rewards of 0, which its facts say.  A success is a mask of 0.  `task=ENV`, a single-task environment of OGBench's,
+    gives them that task's rewards and ends, by OGBench's own rules; it needs the extra `ogbench`.
     """
-    files = _shards(where)
+    files, task = _shards(where), options.text("task")
+    if task:
+        files = [relabelled(file, task) for file in files]
     headers = [_headers(file) for file in files]
     known = set(headers[0])
     for file, found in zip(files, headers):
@@ -57,7 +61,8 @@ def read(where: str, options: Options) -> Source:
                 yield {**block, "shard": np.full(len(block["actions"]), number)}
 
     notes = {} if roles.reward else {"rewards": "none in the log: every reward is 0"}
-    facts = {"source": options.source, "environment": None, "notes": {**notes, "shards": len(files)}}
+    environment = {"env_id": f"ogbench:{task}"} if task else None
+    facts = {"source": options.source, "environment": environment, "notes": {**notes, "shards": len(files)}}
     return Source(facts, episodes(blocks(), roles, where), sum(npy.count(found) for found in headers))
 
 

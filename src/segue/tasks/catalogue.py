@@ -1,0 +1,122 @@
+"""All records, where their logs are, and the task that a record makes."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+from segue.data.d4rl import attributes
+from segue.data.stored import datasets_folder
+from segue.tasks import d4rl, ogbench, own
+from segue.tasks.records import Group, Record
+from segue.tasks.scores import reference_score
+from segue.tasks.task import GymTask, pairs
+from segue.types import SegueError
+
+FOLDER = "SEGUE_DATA"  # the environment variable that names the folder of files
+GROUPS: tuple[Group, ...] = (*own.GROUPS, *d4rl.GROUPS, *ogbench.GROUPS)
+
+
+@functools.cache
+def records() -> dict[str, Record]:
+    """All records by name."""
+    return {record.name: record for group in GROUPS for record in group.records}
+
+
+def sources_of(name: str) -> tuple[str, ...] | None:
+    """Sources of a task's log in order of preference, as `segue data import` takes them; None for an unknown name.
+
+    Empty for a task whose log is published nowhere, or made by Segue itself.
+    """
+    return records()[name].data if name in records() else None
+
+
+def task_of(record: Record, log: bool = True) -> GymTask:
+    """Make a record's task with its log, wherever that is, or without one.
+
+    Where the log is not here, only its `dataset` raises `SegueError`, with the command that brings it.
+    """
+    source = (log_of(record) or f"absent:{absence(record)}") if log else "none"
+    reference = record.reference
+    return GymTask(
+        name=record.name,
+        env=record.env,
+        horizon=record.horizon,
+        domain=record.domain,
+        env_kwargs=pairs(record.env_kwargs),
+        keys=record.keys,
+        options=pairs(record.options),
+        exact_goal=record.exact_goal,
+        reward=record.reward,
+        success=record.success,
+        terminal_success=record.terminal_success,
+        failure=record.failure,
+        source=source,
+        reference=reference_score(reference) if isinstance(reference, str) else reference,
+    )
+
+
+def log_of(record: Record) -> str | None:
+    """Source of a record's log: the dataset of that name, the file of that name, or one made here; None without.
+
+    Raises `SegueError` where the file names another environment than the record.
+    """
+    source = _found(record)
+    if source is not None and source.startswith("d4rl:"):
+        path = source.removeprefix("d4rl:")
+        logged = str(attributes(path).get("env_id", record.env))
+        if logged != record.env:
+            raise SegueError(f"{record.name}: {path} is of {logged}, not {record.env}; give it as hdf5:{path}")
+    return source
+
+
+def _found(record: Record) -> str | None:
+    if (datasets_folder() / record.name / "dataset.json").is_file():
+        return f"stored:{record.name}"
+    if record.made:
+        return record.made
+    folder = os.environ.get(FOLDER)
+    path = Path(folder or "") / file_of(record)
+    return f"d4rl:{path}" if folder and path.is_file() else None
+
+
+def file_of(record: Record) -> str:
+    """Name of a record's file in the folder $SEGUE_DATA."""
+    return record.file or f"{record.name}.hdf5"
+
+
+def absence(record: Record) -> str:
+    """What to do about a log that is not here."""
+    folder, file = os.environ.get(FOLDER), file_of(record)
+    if record.data:
+        bring = f"its log is not here; bring it: segue data import {record.name}"
+    elif record.file:
+        here = f"no {file} in {folder} ({FOLDER}); put it there" if folder else f"set {FOLDER} to the folder of {file}"
+        return f"{here}, or give the task as hdf5:PATH"
+    else:
+        bring = f"its log is published nowhere; bring your own: segue data import SOURCE {record.name}"
+    return f"{bring} (for recipes that need none: gym:{record.name})"
+
+
+def listing() -> dict[str, list[tuple[str, str]]]:
+    """Rows for a reader by family: names as a pattern, and whether their logs are here."""
+    rows: dict[str, list[tuple[str, str]]] = {}
+    for group in GROUPS:
+        discount = group.records[0].discount
+        hint = f" (discount {discount})" if discount else ""
+        rows.setdefault(f"{group.family}; needs the extra {group.needs}", []).append(
+            (group.pattern, _whereabouts(group) + hint)
+        )
+    return rows
+
+
+def _whereabouts(group: Group) -> str:
+    here = [record.name for record in group.records if _found(record)]
+    if group.records[0].made:
+        return "made on first use"
+    if len(here) == len(group.records):
+        return "here"
+    if here:
+        return f"here: {', '.join(here)}"
+    return "not here" if group.records[0].data or group.records[0].file else "published nowhere"

@@ -1,0 +1,85 @@
+"""Segue's own tasks: mazes whose logs it makes itself, and files in the folder $SEGUE_DATA."""
+
+from __future__ import annotations
+
+from segue.data.pointmaze import MAZES
+from segue.tasks.records import Group, Record, group
+from segue.tasks.scores import SUCCESS
+
+_FILES = "files in $SEGUE_DATA"
+_FROM = "the file's attributes; its rows were logged in this environment"
+_BODIES = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5"}
+_ANTMAZES = {"umaze": ("AntMaze_UMaze-v5", 700, (3, 1), (1, 1)), "medium": ("AntMaze_Medium-v5", 1000, (1, 1), (6, 6))}
+
+
+def _pointmaze(_: str, name: str) -> Record:
+    maze = MAZES[name]
+    return Record(
+        f"pointmaze-{name}",
+        maze.env,
+        maze.horizon,
+        "pointmaze",
+        "segue.data.make_pointmaze, which also makes the log (D4RL's recipe for maze2d, one goal)",
+        env_kwargs={"continuing_task": False},
+        keys=("observation",),
+        options={"reset_cell": maze.reset_cell, "goal_cell": maze.goal_cell},
+        exact_goal=True,
+        failure=0.0,
+        reference=SUCCESS,
+        made=f"pointmaze:{name}",
+    )
+
+
+def _locomotion(body: str, kind: str) -> Record:
+    name = f"{body}-{kind}"
+    reference = f"{body}-expert-v2"
+    return Record(name, _BODIES[body], 1000, "locomotion", _FROM, reference=reference, file=f"{name}.hdf5")
+
+
+def _antmaze(_: str, maze: str, kind: str) -> Record:
+    env, horizon, start, goal = _ANTMAZES[maze]
+    return Record(
+        f"antmaze-{maze}-{kind}",
+        env,
+        horizon,
+        "antmaze",
+        f"{_FROM} (D4RL's recipe; neither D4RL's rows nor its ant or coordinates)",
+        env_kwargs={"continuing_task": False, "include_cfrc_ext_in_observation": False},
+        keys=("achieved_goal", "observation"),
+        options={"reset_cell": start, "goal_cell": goal},
+        exact_goal=True,
+        failure=0.0,
+        reference=SUCCESS,
+        file=f"antmaze-{maze}-{kind}.hdf5",
+    )
+
+
+def _adroit(_: str, task: str) -> Record:
+    env = {"door": "AdroitHandDoor-v1", "pen": "AdroitHandPen-v1"}[task]
+    file = f"adroit-{task}-expert25.hdf5"
+    return Record(f"adroit-{task}", env, 200, "adroit", _FROM, reference=f"{task}-expert-v1", file=file)
+
+
+def _binary(_: str, task: str, __: str) -> Record:
+    dense = _adroit("adroit", task)
+    return Record(
+        f"adroit-{task}-binary",
+        dense.env,
+        dense.horizon,
+        "adroit-binary",
+        f"{_FROM}; reward = success - 1",
+        reward="success-1",
+        terminal_success=True,
+        failure=-1.0,
+        reference=SUCCESS,
+        file=dense.file,
+    )
+
+
+GROUPS: tuple[Group, ...] = (
+    group("Segue's own", (("pointmaze",), tuple(MAZES)), _pointmaze),
+    group(_FILES, (("antmaze",), tuple(_ANTMAZES), ("diverse",)), _antmaze),
+    group(_FILES, (tuple(_BODIES), ("medium", "mixed", "expert")), _locomotion),
+    group(_FILES, (("adroit",), ("door", "pen")), _adroit),
+    group(_FILES, (("adroit",), ("door", "pen"), ("binary",)), _binary),
+)

@@ -1,0 +1,63 @@
+"""Tasks as data: what a record says, and groups of records for a reader."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything that Segue knows of one named task; `segue.tasks.catalogue` makes a `GymTask` of it.
+
+    `env`, `horizon`, `domain`, `env_kwargs`, `keys`, `options`, `exact_goal`, `reward`, `success`,
+    `terminal_success`, `failure`: as in `GymTask`.  `reference`: a name in `scores.csv`, (random, expert) raw returns,
+    or None.  `discount`: what the literature uses where that is not 0.99; shown, never applied.  `provenance`: where
+    these facts are from, and what is not certain.
+
+    `data`: sources of the log as `segue data import` takes them, in order of preference.  `file`: its name in the
+    folder $SEGUE_DATA, for a log that is only there (any log is found there as NAME.hdf5).  `made`: the source of a
+    log that Segue makes itself.
+    """
+
+    name: str
+    env: str
+    horizon: int
+    domain: str
+    provenance: str
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    exact_goal: bool = False
+    reward: str = "env"
+    success: str = "never"
+    terminal_success: bool = False
+    failure: float | None = None
+    reference: str | tuple[float, float] | None = None
+    discount: float | None = None
+    data: tuple[str, ...] = ()
+    file: str = ""
+    made: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Records that differ in words of their names, under the heading `family`.
+
+    `pattern`: the names, with braces as bash expands them.  `needs`: the extra that installs the environments.
+    """
+
+    family: str
+    pattern: str
+    records: tuple[Record, ...]
+    needs: str = "envs"
+
+
+def group(family: str, words: Sequence[Words], make: Callable[..., Record], needs: str = "envs") -> Group:
+    """Group of all combinations of words; `make` takes one word from each place and returns the record."""
+    pattern = "-".join(w[0] if len(w) == 1 else "{" + ",".join(w) + "}" for w in words)
+    return Group(family, pattern, tuple(make(*chosen) for chosen in itertools.product(*words)), needs)

@@ -1,0 +1,251 @@
+"""Records: what they say is complete, what they name can be made, and their logs are found where they are."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segue.data import write_d4rl
+from segue.data.sources import SOURCES
+from segue.data.storing import keep
+from segue.experiment import resolved
+from segue.recipes import RECIPES
+from segue.tasks import Record, find_task, reference_score, sources_of, task_names
+from segue.tasks.catalogue import GROUPS, listing, records, task_of
+from segue.tasks.worlds import PACKAGES
+from segue.types import SegueError
+
+FAMILIES = {
+    "Segue's own": 3,
+    "files in $SEGUE_DATA": 12,
+    "D4RL MuJoCo": 4 * 6,
+    "D4RL Adroit": 4 * 3 + 3,
+    "D4RL AntMaze": 6,
+    "D4RL kitchen (Minari's)": 3,
+    "D4RL maze2d (Minari's)": 6,
+    "OGBench": 82 * 6,  # its README: 82 datasets of single tasks, five each, and an alias of one of them
+}
+SIZES = {  # environment -> observation, actions: those of D4RL's and OGBench's logs
+    "HalfCheetah-v4": (17, 6),
+    "Hopper-v4": (11, 3),
+    "Walker2d-v4": (17, 6),
+    "Ant-v4": (111, 8),
+    "AdroitHandPen-v1": (45, 24),
+    "AdroitHandDoor-v1": (39, 28),
+    "AdroitHandHammer-v1": (46, 26),
+    "AdroitHandRelocate-v1": (39, 30),
+    "segue/AntMazeUMaze-v2": (29, 8),
+    "segue/AntMazeMedium-v2": (29, 8),
+    "segue/AntMazeLarge-v2": (29, 8),
+    "FrankaKitchen-v1": (59, 9),
+    "ogbench:antmaze-giant-singletask-v0": (29, 8),
+    "ogbench:humanoidmaze-giant-singletask-v0": (69, 21),
+    "ogbench:antsoccer-arena-singletask-v0": (42, 8),
+    "ogbench:cube-quadruple-singletask-v0": (55, 5),
+    "ogbench:scene-singletask-v0": (40, 5),
+    "ogbench:puzzle-4x6-singletask-v0": (115, 5),
+}
+
+
+def distinct() -> list[Record]:
+    """One record for each environment that differs from the others; of OGBench the default tasks, of states."""
+    found: dict[str, Record] = {}
+    for record in records().values():
+        if "-task" not in record.env and "visual" not in record.env:
+            found.setdefault(repr((record.env, record.env_kwargs, record.keys, record.exact_goal)), record)
+    return list(found.values())
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEGUE_DATASETS", str(tmp_path / "store"))
+    monkeypatch.setenv("SEGUE_DATA", str(tmp_path / "files"))
+    (tmp_path / "files").mkdir()
+    return tmp_path / "files"
+
+
+def episodes(env: str, size: int, actions: int, count: int = 3, **more: Any) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    one = {
+        "observation": rng.normal(size=(6, size)),
+        "action": rng.uniform(-1, 1, (5, actions)),
+        "reward": np.ones(5),
+    }
+    return [one | more] * count
+
+
+def test_records_are_complete() -> None:
+    counted = Counter(dict.fromkeys(FAMILIES, 0))
+    for group in GROUPS:
+        counted[group.family] += len(group.records)
+    assert counted == FAMILIES
+    assert len(records()) == sum(FAMILIES.values()) == len(set(task_names()))
+    for record in records().values():
+        assert record.horizon > 0
+        assert record.provenance
+        assert "\n" not in record.provenance
+        task = task_of(record, log=False)
+        assert hash(task) == hash(find_task(f"gym:{record.name}"))
+        if isinstance(record.reference, str):
+            assert task.reference == reference_score(record.reference)
+        for text in record.data:
+            assert text.partition(":")[0] in SOURCES
+        assert record.data or record.file or record.made or record.domain == "adroit-binary"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash expands the patterns")
+def test_patterns_are_the_names() -> None:
+    script = "\n".join(f"echo {group.pattern}" for group in GROUPS)
+    lines = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
+    for group, line in zip(GROUPS, lines, strict=True):
+        assert sorted(line.split()) == sorted(record.name for record in group.records)
+
+
+def test_facts_that_papers_rely_on() -> None:
+    known = records()
+    assert known["hopper-medium-replay-v2"].data[0].endswith("/gym_mujoco_v2/hopper_medium_replay-v2.hdf5")
+    assert known["pen-cloned-v1"].data[0].endswith("/hand_dapg_v1/pen-cloned-v1.hdf5")
+    file = "Ant_maze_hardest-maze_noisy_multistart_True_multigoal_False_sparse_fixed.hdf5"
+    assert known["antmaze-large-play-v2"].data[0].endswith(f"/ant_maze_v2/{file}")
+    assert [known[f"antmaze-{maze}-v2"].horizon for maze in ("umaze", "umaze-diverse", "large-play")] == [
+        700,
+        700,
+        1000,
+    ]
+    assert [known[f"{task}-human-v1"].horizon for task in ("pen", "door", "hammer", "relocate")] == [100, 200, 200, 200]
+    assert known["antmaze-giant-navigate-singletask-v0"].discount == 0.995
+    assert known["cube-single-play-singletask-task3-v0"].failure == -1.0
+    assert known["cube-double-play-singletask-task3-v0"].failure is None
+    assert sources_of("scene-noisy-singletask-task5-v0") == (
+        "ogbench:https://rail.eecs.berkeley.edu/datasets/ogbench/scene-noisy-v0.npz?task=scene-singletask-task5-v0",
+    )
+    assert sources_of("kitchen-mixed") == ("minari:D4RL/kitchen/mixed-v2?keys=observation",)
+    assert sources_of("pen-binary-v0") == ()
+    assert sources_of("pen-binary-v9") is None
+
+
+@pytest.mark.parametrize("record", distinct(), ids=lambda record: record.name)
+def test_environments_can_be_made(record: Record) -> None:
+    module = record.env.partition(":")[0]
+    pytest.importorskip(module if module in PACKAGES else "gymnasium_robotics")
+    task = task_of(record, log=False)
+    world = task.world()
+    seen = world.reset(0)
+    if record.env in SIZES:
+        assert (len(seen), world.action_size) == SIZES[record.env]
+    rows = [world.step(np.full(world.action_size, 0.1)) for _ in range(3)]
+    assert all(row[0].shape == seen.shape and np.isfinite(row[0]).all() for row in rows)
+    np.testing.assert_array_equal(world.reset(0), seen)  # as every run's resumption needs it
+    again = [world.step(np.full(world.action_size, 0.1)) for _ in range(3)]
+    np.testing.assert_array_equal([row[0] for row in again], [row[0] for row in rows])
+    if record.failure is not None:
+        assert rows[-1][1] == record.failure
+    assert np.isnan(rows[-1][4]) == (record.domain == "locomotion")  # all others say what success is
+    world.close()
+
+
+@pytest.mark.parametrize("domain", sorted({record.domain for record in records().values()}))
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipes_resolve(recipe: str, domain: str) -> None:
+    record = [record for record in records().values() if record.domain == domain][-1]
+    table = resolved(RECIPES[recipe], task_of(record, log=False), {}).table()
+    assert table["units.failure"]["value"] == record.failure
+
+
+def test_a_log_is_found_where_it_is(folders: Path) -> None:
+    name = "hopper-medium-v2"
+    task = find_task(name)  # all but its log can be used
+    assert (task.env, task.horizon, task.domain, task.source[:7]) == ("Hopper-v4", 1000, "locomotion", "absent:")
+    with pytest.raises(SegueError, match=f"{name}: its log is not here; bring it: segue data import {name} ") as caught:
+        task.dataset()
+    assert "\n" not in str(caught.value)
+    bare = find_task(f"gym:{name}")
+    assert (bare.name, bare.dataset(), bare.reference) == (name, None, task.reference)
+    with pytest.raises(SegueError, match="leave out"):
+        find_task(f"gym:{name}?keys=observation")
+    n = 50
+    arrays = {
+        "observations": np.zeros((n, 11), np.float32),
+        "actions": np.zeros((n, 3), np.float32),
+        "rewards": np.ones(n, np.float32),
+        "terminals": np.zeros(n, bool),
+        "timeouts": np.arange(n) % 10 == 9,
+    }
+    write_d4rl(folders / f"{name}.hdf5", arrays, {})
+    data = find_task(name).dataset()
+    assert data is not None
+    assert len(data) == 45
+    keep(name, episodes("Hopper-v4", 11, 3))
+    found = find_task(name)
+    assert found.source == f"stored:{name}"  # the store before the folder
+    data = found.dataset()
+    assert data is not None
+    assert len(data) == 15
+    here = dict(row for rows in listing().values() for row in rows)
+    assert here["hopper-{random,medium,expert,medium-replay,full-replay,medium-expert}-v2"] == f"here: {name}"
+    assert here["pointmaze-{umaze,medium,large}"] == "made on first use"
+    assert here["adroit-{door,pen}"] == here["kitchen-{complete,partial,mixed}"] == "not here"
+    write_d4rl(folders / "hopper-expert-v2.hdf5", arrays, {"env_id": "Hopper-v5"})
+    with pytest.raises(SegueError, match=r"is of Hopper-v5, not Hopper-v4; give it as hdf5:"):
+        find_task("hopper-expert-v2")
+
+
+def test_binary_logs_must_be_binary() -> None:
+    name = "door-binary-v0"
+    with pytest.raises(SegueError, match=f"published nowhere; bring your own: segue data import SOURCE {name}"):
+        find_task(name).dataset()
+    keep(name, episodes("AdroitHandDoor-v1", 39, 28))
+    with pytest.raises(SegueError, match="other rewards than -1 and 0"):
+        find_task(name).dataset()
+    keep(name, episodes("AdroitHandDoor-v1", 39, 28, reward=np.array([-1.0, -1, 0, -1, 0])), replace=True)
+    data = find_task(name).dataset()
+    assert data is not None
+    np.testing.assert_array_equal(data.terminated, data.reward == 0.0)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ogbench", None)
+    with pytest.raises(SegueError, match=r"needs ogbench, which is not installed: pip install \"segue\[ogbench\]\""):
+        find_task("gym:scene-play-singletask-v0").world()
+
+
+def test_kitchen_pays_and_counts_as_its_log_does() -> None:
+    pytest.importorskip("gymnasium_robotics")
+    from gymnasium_robotics.envs.franka_kitchen.kitchen_env import OBS_ELEMENT_GOALS, OBS_ELEMENT_INDICES
+
+    task = find_task("gym:kitchen-mixed")
+    world = task.world()
+    world.reset(0)
+    seen = []
+    for done in ([], ["microwave"], ["microwave", "bottom burner"], ["bottom burner"]):
+        kitchen: Any = world.env.unwrapped
+        for part in ("microwave", "bottom burner"):
+            at = OBS_ELEMENT_INDICES[part]
+            kitchen.data.qpos[at] = OBS_ELEMENT_GOALS[part] if part in done else 0.0
+        seen.append(world.step(np.zeros(9)))
+    assert [row[1] for row in seen] == [0.0, 1.0, 2.0, 1.0]  # tasks that are done now, each step
+    assert [row[4] for row in seen] == [0.0, 0.25, 0.5, 0.5]  # tasks that have been done, of four
+    assert not any(row[2] for row in seen)
+    assert task.score(np.array([4.0]), np.array([seen[-1][4]])).tolist() == [50.0]  # D4RL's score
+    world.close()
+
+
+def test_maze2d_goes_on_at_its_one_goal() -> None:
+    pytest.importorskip("gymnasium_robotics")
+    world = find_task("gym:maze2d-umaze-v1").world()
+    starts = [world.reset(seed) for seed in range(4)]
+    goal = np.array([-1.0, 1.0])  # the centre of cell (1, 1)
+    np.testing.assert_array_equal([seen[4:] for seen in starts], [goal] * 4)
+    assert len({tuple(seen[:2]) for seen in starts}) == 4
+    maze: Any = world.env.unwrapped
+    maze.point_env.set_state(goal, np.zeros(2))
+    rows = [world.step(np.zeros(2)) for _ in range(3)]
+    assert [row[1:] for row in rows] == [(1.0, False, False, 1.0)] * 3
+    world.close()
