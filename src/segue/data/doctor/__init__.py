@@ -1,0 +1,153 @@
+"""The dataset doctor: what is wrong with a log, why it matters for learning, and what to do.
+
+    report = examine(lambda: open_source("d4rl:log.hdf5").episodes, facts, task=task)
+    report.findings                    errors, warnings and notes, worst first
+    mend(report, episodes)             the same episodes with what can be put right safely
+
+A log is read twice, an episode at a time: the first pass gathers an index of episodes, moments of columns and bounded
+random samples of rows; in the second each check looks at every episode, knowing these.  Memory grows by a few numbers
+for an episode, and not with the observations.  With a task, its simulator is asked as well.
+
+    module      asks about
+    values      NaN, infinity, outliers
+    columns     columns that are constant, copied, of very different sizes
+    actions     bounds, units, saturation, repetition
+    lengths     episodes that are empty, short, long, copied
+    ends        timeouts that look like terminals, and terminals that look like timeouts
+    chain       next observations that do not follow; sensors that stand still
+    jumps       two episodes in one
+    rewards     the same reward everywhere, the wrong row, the wrong range
+    success     none in a sparse task, or flags that disagree
+    coverage    the task's starts and its goal
+    layout      the environment's columns and rewards
+    again       logged steps, done again in the simulator
+
+A new check is a class or a function in one of these, and one entry in its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from segue.data.doctor import (
+    actions,
+    again,
+    chain,
+    columns,
+    coverage,
+    ends,
+    jumps,
+    layout,
+    lengths,
+    rewards,
+    success,
+    values,
+)
+from segue.data.doctor.case import AGAIN, SIZES, Case, Check, Entry, summary
+from segue.data.doctor.finding import SEVERITIES, Finding, Report, Severity, ordered
+from segue.data.doctor.log import Log
+from segue.data.doctor.mend import MENDS, mend
+from segue.data.doctor.world import Simulator
+from segue.data.recorded import Recorded
+from segue.types import SegueError, Task
+from segue.units import Units
+
+CHECKS: dict[str, Entry] = {
+    **values.CHECKS,
+    **columns.CHECKS,
+    **actions.CHECKS,
+    **lengths.CHECKS,
+    **layout.CHECKS,  # before those that put logged states into a simulator
+    **ends.CHECKS,
+    **chain.CHECKS,
+    **jumps.CHECKS,
+    **rewards.CHECKS,
+    **success.CHECKS,
+    **coverage.CHECKS,
+    **again.CHECKS,
+}
+WORLD = ("start-coverage", *layout.CHECKS, *AGAIN)  # checks that want a task
+
+
+def examine(
+    episodes: Callable[[], Iterator[Recorded]],
+    facts: Mapping[str, Any],
+    *,
+    task: Task | None = None,
+    units: Units | None = None,
+) -> Report:
+    """Examine a log.
+
+    `episodes` opens the log anew at each call, and yields the same episodes in the same order.  `facts` are those of
+    its `Source` (may be empty).  `task`: the environment that it is to be used with; without it, checks against an
+    environment are left out.  `units`: the learner's, for the range of values.  Deterministic.
+
+    A simulator that cannot be made, or cannot be put into logged states, is no error: the report's `left_out` says
+    which checks were not made, and why.  Raises `SegueError` where `episodes` does, and where the second pass does
+    not find what the first one did.
+    """
+    log = Log(episodes())
+    case = Case(log, facts, task, units)
+    if not log.rows:
+        return Report(tuple(lengths.empty(case)), len(log), 0, dict.fromkeys(CHECKS, "the log has no step"))
+    try:
+        case.simulator = _simulator(case)
+        findings = _findings(case, episodes)
+    finally:
+        if case.simulator is not None:
+            case.simulator.close()
+    return Report(ordered(findings), len(log), log.rows, dict(case.left_out))
+
+
+def _simulator(case: Case) -> Simulator | None:
+    """The task's simulator; None, and a reason in `left_out`, where there is none."""
+    reason = "no task was given"
+    if case.task is not None:
+        try:
+            size = case.task.spec.action
+            case.simulator = Simulator(case.task.world(), size)
+            if not case.fits:
+                for code in (*layout.CHECKS, "start-coverage"):
+                    if code != "observation-shape":
+                        case.leave(code, SIZES)
+            return case.simulator
+        except SegueError as error:
+            reason = f"the task's environment cannot be made: {error}"
+    for code in WORLD:
+        case.leave(code, reason)
+    return None
+
+
+def _findings(case: Case, episodes: Callable[[], Iterator[Recorded]]) -> list[Finding]:
+    checks = {code: entry.make(case) for code, entry in CHECKS.items()}
+    index, number = case.log.index, -1
+    for number, episode in enumerate(episodes()):
+        if number >= len(case.log) or len(episode) != index["length"][number]:
+            raise SegueError(f"episode {number} was not there, or another one, in the first pass; open the log anew")
+        if len(episode) and not index["odd"][number]:
+            for check in checks.values():
+                check.see(number, episode)
+    if number + 1 != len(case.log):
+        raise SegueError(f"{number + 1} episodes instead of {len(case.log)} in the first pass; open the log anew")
+    found: list[Finding] = []
+    for check in checks.values():
+        case.found = tuple(found)
+        found += check.judge()
+    return found
+
+
+__all__ = [
+    "CHECKS",
+    "MENDS",
+    "SEVERITIES",
+    "Case",
+    "Check",
+    "Entry",
+    "Finding",
+    "Report",
+    "Severity",
+    "examine",
+    "mend",
+    "summary",
+]

@@ -1,0 +1,130 @@
+"""What every check is given, and what a check is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from segue.data.doctor.finding import Finding
+from segue.data.doctor.log import Log
+from segue.data.doctor.replayed import Replayed, replay_log
+from segue.data.doctor.world import Simulator
+from segue.data.recorded import Recorded
+from segue.types import Task
+from segue.units import Units
+
+LAYOUT = ("observation-layout", "observation-shape", "standardised-observations")
+AGAIN = ("ends-mismatch", "dynamics", "action-off-by-one", "reward-mismatch")  # checks that need logged states
+
+SIZES = "the log's observations or actions have other sizes than the environment's"
+
+
+@dataclass
+class Case:
+    """A log after its first pass, and what is known beside it.  `simulator` is None where no task was given."""
+
+    log: Log
+    facts: Mapping[str, Any]
+    task: Task | None = None
+    units: Units | None = None
+    simulator: Simulator | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+    found: tuple[Finding, ...] = ()
+    """What the checks before this one have found."""
+
+    def leave(self, code: str, reason: str) -> None:
+        """Say that a check cannot be made, and why."""
+        self.left_out[code] = reason
+
+    @cached_property
+    def horizon(self) -> int | None:
+        """Longest episode of the task, or of the environment that the log names; None where neither is known."""
+        if self.task is not None:
+            return self.task.horizon
+        limit = (self.facts.get("environment") or {}).get("max_episode_steps")
+        return None if limit is None else int(limit)
+
+    @cached_property
+    def failure(self) -> float | None:
+        """Raw reward of a step without success in a sparse log; None where rewards are dense.
+
+        The task's; without one, the lower of two rewards if most steps have it (a step that is alive may pay 1 too).
+        """
+        values = self.log.values
+        if not values:
+            return None
+        given = self.task.failure if self.task is not None else None
+        lower = min(values)
+        usual = len(values) == 2 and 2 * values[lower] > sum(values.values())
+        return lower if given == lower or usual else None
+
+    @cached_property
+    def fits(self) -> bool:
+        """Whether there is a simulator whose observations and actions have the log's sizes."""
+        if self.simulator is None or self.task is None or self.log.shape is None:
+            return False
+        spec = self.task.spec
+        return (spec.observation, spec.action) == self.log.shape[:2]
+
+    @cached_property
+    def sampled(self) -> dict[str, np.ndarray]:
+        """The random sample of rows."""
+        return self.log.sample.columns()
+
+    @cached_property
+    def replayed(self) -> Replayed | None:
+        """Sampled rows beside what the simulator makes of them; None where it cannot be put into a logged state."""
+        reason, again = SIZES, None
+        if self.fits and self.simulator is not None:
+            reason = "observations are laid out otherwise than the environment's"
+            # Columns in another order can make a simulator burst.
+            if not any(f.code in LAYOUT and f.severity == "error" for f in self.found):
+                again = replay_log(self.simulator, self.log)
+                reason = self.simulator.refusal
+        if again is None and self.simulator is not None:
+            for code in AGAIN:
+                self.leave(code, reason)
+        return again
+
+
+class Check(Protocol):
+    """One question about a log: it is shown every episode in the second pass, and then says what it found."""
+
+    def see(self, number: int, episode: Recorded) -> None:
+        """Look at an episode; not asked for those that are empty or of other shapes than the first."""
+        ...
+
+    def judge(self) -> Iterable[Finding]:
+        """Return the findings."""
+        ...
+
+
+class Entry(NamedTuple):
+    """A check of the table: what it finds, and how it is made for a case."""
+
+    what: str
+    make: Callable[[Case], Check]
+
+
+@dataclass
+class Summary:
+    """A check that needs no second pass."""
+
+    case: Case
+    judged: Callable[[Case], Iterable[Finding]]
+
+    def see(self, number: int, episode: Recorded) -> None:
+        """Nothing: the first pass has gathered what is needed."""
+
+    def judge(self) -> Iterable[Finding]:
+        """Return the findings."""
+        return self.judged(self.case)
+
+
+def summary(what: str, judged: Callable[[Case], Iterable[Finding]]) -> Entry:
+    """Entry of a check that is a function of the case."""
+    return Entry(what, lambda case: Summary(case, judged))

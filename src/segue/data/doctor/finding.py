@@ -1,0 +1,109 @@
+"""What the doctor says: findings, and the report that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+SHOWN = 5  # rows that a finding names (default of ours)
+MARKS = 1_000_000  # rows that are kept for a mend; where more are at fault, none is offered (default of ours)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault, or one thing worth knowing, of a log.
+
+    An `error` makes learning from the log wrong or impossible, a `warning` makes it worse, a `note` says what is
+    there.  `count` is how many `of` (episodes, rows, columns, ...) it concerns; `rows` are the first of them as
+    (episode, step), both from 0 and in the order of the log.  `fix` names a safe mend of `MENDS`, or is None.
+    `numbers` is JSON.
+    """
+
+    code: str
+    severity: Severity
+    title: str
+    why: str
+    cure: str
+    count: int = 1
+    of: str = "log"
+    rows: tuple[tuple[int, int], ...] = ()
+    fix: str | None = None
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    marked: np.ndarray | None = field(default=None, compare=False, repr=False)
+    """What `fix` works on, (K, 2) or (K, 3) int64: episode, step and a flag that the mend knows."""
+
+    def table(self) -> dict[str, Any]:
+        """The finding as JSON."""
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "title": self.title,
+            "count": self.count,
+            "of": self.of,
+            "rows": [list(row) for row in self.rows],
+            "why": self.why,
+            "cure": self.cure,
+            "fix": self.fix,
+            "numbers": plain(dict(self.numbers)),
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found, worst first; `left_out` names the checks that could not be made, and why."""
+
+    findings: tuple[Finding, ...]
+    episodes: int
+    rows: int
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def worst(self) -> Severity | None:
+        """The worst severity, or None where nothing was found."""
+        return self.findings[0].severity if self.findings else None
+
+    @property
+    def fixes(self) -> tuple[str, ...]:
+        """Names of the mends that would be made."""
+        return tuple(dict.fromkeys(f.fix for f in self.findings if f.fix is not None))
+
+    def codes(self, *severities: Severity) -> tuple[str, ...]:
+        """Codes of the findings, of these severities (all unless given)."""
+        wanted = severities or SEVERITIES
+        return tuple(dict.fromkeys(f.code for f in self.findings if f.severity in wanted))
+
+    def table(self) -> list[dict[str, Any]]:
+        """All findings as JSON, worst first."""
+        return [finding.table() for finding in self.findings]
+
+
+def ordered(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Findings, worst first, and otherwise in the order of the checks."""
+    return tuple(sorted(findings, key=lambda f: SEVERITIES.index(f.severity)))
+
+
+def shown(episode: Any, step: Any) -> tuple[tuple[int, int], ...]:
+    """The first few of some rows, as a finding names them; `step` may be one number for all."""
+    episodes = np.atleast_1d(episode)[:SHOWN]
+    steps = np.broadcast_to(step, np.atleast_1d(episode).shape)[:SHOWN]
+    return tuple((int(e), int(s)) for e, s in zip(episodes, steps))
+
+
+def plain(value: Any) -> Any:
+    """Numbers of numpy as JSON; what is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if np.isfinite(value) else None
+    return value
