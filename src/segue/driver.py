@@ -138,7 +138,7 @@ class _Book:
             self.row(record, "phase", {}, event="begin", units=manifest.plain(asdict(record.units)))
         for e in record.episodes:
             values = {"return": [e.raw_return], "length": [e.length], "success": [e.success]}
-            values |= {} if np.isnan(e.own) else {"own": [e.own]}
+            values |= {} if e.own is None else {"own": [float(e.own)]}
             # Clocks of the tick in which it ended: when a record comes depends on the machine, and rows must not.
             ago = (record.environment_step - e.environment_step) // record.phase.collect
             clocks = {"tick": record.tick - ago, "update": record.update - ago * record.phase.updates}

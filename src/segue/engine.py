@@ -297,9 +297,9 @@ class _Running:
             terminated[-1] = step.terminated[w]
             padded[:length] = returns_to_go(np.asarray(episode.rewards, np.float32), terminated, self.units)
             carry.online = replay.close(carry.online, jnp.int32(w), padded, jnp.int32(length))
-            own = float("nan")
+            own = None
             if "own_turn" in carry.facts:
-                own, carry.facts["own_turn"][w] = float(carry.facts["own_turn"][w]), self.turn(w)
+                own, carry.facts["own_turn"][w] = carry.facts["own_turn"][w], self.turn(w)
             done = float(episode.success), carry.environment_steps, own
             self.finished.append(Episode(carry.seeds[w], sum(episode.rewards), length, *done))
 

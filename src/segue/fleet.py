@@ -32,8 +32,8 @@ class Episode(NamedTuple):
     length: int
     success: float
     environment_step: int
-    own: float = math.nan
-    """1 where the phase's own policy acted, 0 where the other did; NaN where nobody else acts."""
+    own: bool | None = None
+    """Whether the phase's own policy acted, where another one shares the episodes; None elsewhere."""
 
 
 class Step(NamedTuple):

@@ -273,7 +273,7 @@ def test_two_policies_share_the_episodes_and_a_stop_changes_nothing(tmp_path: Pa
             saved = True
     assert carry is not None
     assert saved
-    assert {e.own for e in told} == {0.0, 1.0}
+    assert {e.own for e in told} == {False, True}
     resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.world)
     for record in engine.run(phases, TASK, (0, 1), UNITS, carry=resumed):
         resumed = record.carry
@@ -282,7 +282,7 @@ def test_two_policies_share_the_episodes_and_a_stop_changes_nothing(tmp_path: Pa
     assert resumed.history == carry.history
     greedy: Any = small("SAC")
     slot, agree = carry.slots["best"], 0
-    for e in (e for e in told if e.own == 0.0):
+    for e in (e for e in told if not e.own):
         rows = slice(max(e.environment_step - e.length, 20), e.environment_step)
         state = jax.tree.map(lambda x, s=e.seed: x[s], slot.state)
         action = greedy.act(state, UNITS.see(carry.online.observation[e.seed, rows]), jax.random.key(0), False)

@@ -62,7 +62,7 @@ def traced(recipe: Recipe, task: Any = TASK) -> dict[str, set[str]]:
         check_phase(phase, carry, SPEC, n, task.horizon)
         states = {name: programs.learning_of(slot) for name, slot in carry.slots.items()}
         door = programs.entering(phase, index, SPEC, UNITS, dict(carry.slots))
-        learning = jax.eval_shape(door, keys, states, empty, online)
+        learning = jax.eval_shape(door, keys, states, {}, empty, online)
         if phase.updates:
             one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
             update = partial(programs.one_update, phase.learner, phase.batch, phase.augment, UNITS)

@@ -9,6 +9,7 @@ after terminated or truncated only reset() is allowed: nothing resets by itself
 from __future__ import annotations
 
 import math
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,10 @@ import numpy as np
 
 from segue.data.extras import need, robotics
 from segue.types import SegueError
+
+# MuJoCo reads it when it is imported.  Without a display its own choice cannot draw a picture; EGL can.
+if sys.platform == "linux" and not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")):
+    os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def _share(terminated: bool, info: Mapping[str, Any]) -> float:
