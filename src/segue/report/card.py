@@ -17,7 +17,8 @@ CARD_STYLE = """
 .start { fill: none; stroke: var(--c2); stroke-width: 1.3; }
 .end { stroke: none; } .won { fill: var(--c1); } .lost { fill: var(--soft); fill-opacity: .5; }
 .severity { font-weight: 600; } .error .severity { color: var(--bad); } .warning .severity { color: var(--c4); }
-.note .severity { color: var(--soft); } .findings td { min-width: 9em; }
+.note .severity { color: var(--soft); } .findings td { width: 30%; } .findings td:first-child { width: 10%; }
+.findings td small { white-space: normal; }
 """
 
 
