@@ -17,6 +17,7 @@ from segue.data.disk import DiskRows
 from segue.data.recorded import Recorded, data_of, episodes_of
 from segue.data.stored import find_stored, stored_names
 from segue.data.storing import save
+from segue.data.success import end_at_success
 from segue.types import SegueError
 
 COLUMNS = ("observation", "action", "reward", "terminated", "truncated", "next_observation")
@@ -90,6 +91,14 @@ def test_the_hash_knows_where_episodes_end_and_how() -> None:
     )
     hashes = [data_of(x, "x").sha256() for x in ([one, other], [joined], [replace(one, terminated=True), other])]
     assert len(set(hashes)) == 3
+
+
+def test_success_that_ends_an_episode_is_another_dataset(tmp_path: Path) -> None:
+    """What is read from the store knows its hash already, and must not keep it."""
+    data = save(tmp_path / "x", [replace(made(np.random.default_rng(0), 5, True), terminated=False)], {}).data()
+    hit = end_at_success(data, float(data.reward[2]))
+    assert hit.ends().tolist() == [3, 5]
+    assert hit.sha256() != data.sha256()
 
 
 def test_whole_or_absent(tmp_path: Path) -> None:

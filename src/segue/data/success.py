@@ -17,7 +17,7 @@ def end_at_success(data: Data, success_reward: float = SUCCESS_REWARD) -> Data:
     Monte-Carlo returns then restart at each success, and no value lies above that of succeeding once.
     """
     hit = data.reward == success_reward
-    return replace(data, terminated=data.terminated | hit, truncated=data.truncated & ~hit)
+    return replace(data, terminated=data.terminated | hit, truncated=data.truncated & ~hit, digest=None)
 
 
 def demonstrations(data: Data, success_reward: float = SUCCESS_REWARD) -> Data:
