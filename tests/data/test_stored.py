@@ -151,6 +151,9 @@ def test_damage_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (stored.folder / "dataset.json").write_text("{}")
     with pytest.raises(SegueError, match="cannot be read"):
         find_stored("x")
+    (stored.folder / "dataset.json").write_text('{"format": 1, "columns": {}}')
+    with pytest.raises(SegueError, match="no 'episodes'"):
+        find_stored("x")
     (stored.folder / "dataset.json").write_text('{"format": 99}')
     with pytest.raises(SegueError, match="newer Segue"):
         find_stored("x")

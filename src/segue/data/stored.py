@@ -33,6 +33,7 @@ from segue.replay import Data, Hashes
 from segue.types import SegueError
 
 FORMAT = 1
+NEEDED = {"transitions", "episodes", "parts", "columns", "sha256"}
 INDEX = ("end", "terminated", "success", "part")
 LARGE = 0.25  # share of the machine's memory above which observations stay on the disk (default of ours)
 
@@ -58,6 +59,8 @@ def find_stored(name: str) -> Stored:
     try:
         facts = json.loads(described.read_text())
         newer = facts["format"] > FORMAT
+        if not newer and (missing := sorted(NEEDED - facts.keys())):
+            raise ValueError(f"no '{missing[0]}'")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SegueError(f"{described}: cannot be read ({error}); import the dataset again") from error
     if newer:
