@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.table import Table
 
-from segue.collect import RANDOM, Recipe, collect, environment_of, facts_of
+from segue.collect import RANDOM, Goals, Recipe, Starts, collect, environment_of, facts_of
 from segue.data.doctor import examine, mend
 from segue.data.export import export_minari, export_npz
 from segue.data.extras import versions
@@ -83,6 +83,9 @@ def collect_command(
     noise: float = 0.0,
     epsilon: float = 0.0,
     explore: Literal["yes", "no"] = "no",
+    starts: Starts = "usual",
+    goals: Goals = "diverse",
+    walker: str = "",
     seed: int = 0,
     replace: bool = False,
 ) -> None:
@@ -91,19 +94,23 @@ def collect_command(
     Args:
         name: What to call it.
         task: One of `segue list tasks`, or gym:ID.
-        policy: random, or folders of runs (FOLDER@SEED for another seed than the first); several share the episodes.
+        policy: random; scripted, through a maze from goal to goal; or folders of runs (FOLDER@SEED for another seed
+            than the first).  Several share the episodes.
         steps: Environment steps, at least; the last episode is finished.
         shares: Each policy's share of the episodes; equal by default.
-        noise: Standard deviation of Gaussian noise on every action of a run's policy.
+        noise: Standard deviation of Gaussian noise on every action of a run's or of the scripted policy.
         epsilon: Share of uniform actions.
         explore: Whether runs' policies act as they explore, or with their best action.
+        starts: In mazes: the task's own start, or any cell but the goal's; usual is any where a scripted policy acts.
+        goals: Where the scripted policy is sent: random cells (diverse), a handful (play), or the task's own goal.
+        walker: With an ant: FILE.npz of a network that runs; ant_runner.npz in the folder SEGUE_DATA by default.
         seed: Of starts, noise and choices.
         replace: Replace a dataset of that name.
     """
     folder, found = place(name), find_task(task)
     if folder.exists() and not replace:
         raise SegueError(f"dataset {name} exists; choose another name, or give --replace")
-    recipe = Recipe(policy, shares, noise, epsilon, explore)
+    recipe = Recipe(policy, shares, noise, epsilon, explore, starts, goals, walker)
     made = facts_of(found, recipe, steps, seed) | {"versions": versions(), "imported": now()}
     said(name, save(folder, progress(collect(found, recipe, steps, seed), steps), made, replace=replace))
 

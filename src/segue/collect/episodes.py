@@ -1,0 +1,228 @@
+"""New logs from policies: how D4RL's recipes are made of Segue's own runs.
+
+random        uniform actions
+scripted      through a maze from goal to goal, by a controller that needs no learning (or a walker that has learned)
+medium        a run that was stopped early, with its exploration
+expert        a run's final policy, without exploration
+medium-expert, mixed
+              several of them, sharing the episodes
+replay        what a run has collected itself: segue data import run:FOLDER
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import jax
+import numpy as np
+
+from segue.collect.ground import DOMAINS, Ground, StartAnywhere, ground_of
+from segue.collect.navigate import Act, Goals, scripted
+from segue.collect.walker import Walker, find_walker, read_walker
+from segue.data.recorded import Recorded
+from segue.data.scaling import CLIP_ACTION
+from segue.fleet import COLLECTION, episode_seed
+from segue.options import require
+from segue.policy import Policy, load
+from segue.tasks import GymTask, GymWorld
+from segue.types import SegueError
+
+RANDOM, SCRIPTED = "random", "scripted"
+Begin = Callable[[np.random.Generator], Act]  # an episode's beginning: after the reset, with all chance it will need
+Starts = Literal["usual", "task", "anywhere"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How episodes are acted.
+
+    `policies`: "random", "scripted", or folders of runs, each with its first seed, or FOLDER@SEED.  `shares`: of the
+    episodes, one number for each policy; equal unless given.  `noise`: standard deviation of a Gaussian that is added
+    to every action of a run's or of the scripted policy (D4RL: 0.5 in maze2d, 0.2 in AntMaze).  `epsilon`: share of
+    uniform actions.  `explore`: as the runs' policies explore ("yes"), or their best actions.
+
+    In mazes: `starts` in the task's own place ("task") or in any cell but the goal's ("anywhere", D4RL's recipe for
+    logs to stitch); "usual" is anywhere where the scripted policy takes part, else the task's.  `goals` of the scripted
+    policy: random cells ("diverse"), a handful ("play"), or the task's own ("task").  `walker`: an npz file
+    (`read_walker`), for an ant; ant_runner.npz in the folder $SEGUE_DATA unless given.
+    """
+
+    policies: tuple[str, ...]
+    shares: tuple[float, ...] = ()
+    noise: float = 0.0
+    epsilon: float = 0.0
+    explore: Literal["yes", "no"] = "no"
+    starts: Starts = "usual"
+    goals: Goals = "diverse"
+    walker: str = ""
+
+    def __post_init__(self) -> None:
+        fits = not self.shares or (len(self.shares) == len(self.policies) and min(self.shares) > 0)
+        require(
+            self,
+            policies=bool(self.policies),
+            shares=fits,
+            noise=0 <= self.noise < np.inf,
+            epsilon=0 <= self.epsilon <= 1,
+            starts=self.starts in get_args(Starts),
+            goals=self.goals in get_args(Goals),
+        )
+        for name, usual in (("goals", "diverse"), ("walker", "")):
+            if getattr(self, name) != usual and SCRIPTED not in self.policies:
+                raise SegueError(f"{name}={getattr(self, name)}: has no effect here; it needs the policy {SCRIPTED}")
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether episodes start in any cell of the task's maze."""
+        return self.starts == "anywhere" or (self.starts == "usual" and SCRIPTED in self.policies)
+
+
+def collect(task: GymTask, recipe: Recipe, steps: int, seed: int = 0) -> Iterator[Recorded]:
+    """Episodes of at least `steps` steps in all, in the task's own world and raw rewards.
+
+    A function of the arguments: which policy acts in an episode, its start, its goals and all noise come from `seed`
+    and the episode's number.  Raises `SegueError` before the first step where a policy is not one of this task.
+    """
+    if steps < 1:
+        raise SegueError(f"steps={steps}: collect at least one")
+    world = task.world()
+    try:
+        ground = ground_of(task, world) if recipe.anywhere or SCRIPTED in recipe.policies else None
+        actors = [_actor(name, task, recipe, ground) for name in recipe.policies]
+    except SegueError:
+        world.close()
+        raise
+    if ground is not None and recipe.anywhere:
+        world.env = StartAnywhere(world.env, ground)
+    shares = np.asarray(recipe.shares or [1.0] * len(actors))
+    return _episodes(world, recipe, actors, shares / shares.sum(), steps, seed)
+
+
+def _episodes(
+    world: GymWorld, recipe: Recipe, actors: Sequence[Begin], shares: np.ndarray, steps: int, seed: int
+) -> Iterator[Recorded]:
+    taken, number = 0, 0
+    try:
+        while taken < steps:
+            start = episode_seed(seed, COLLECTION, number)
+            rng = np.random.default_rng(start)
+            which = int(rng.choice(len(actors), p=shares))
+            observation, over = world.reset(start), False
+            act = actors[which](rng)
+            seen, actions, rewards, success, terminated = [observation], [], [], np.nan, False
+            while not over:
+                action = act(observation)
+                observation, reward, terminated, truncated, success = world.step(action)
+                seen.append(observation)
+                actions.append(action)
+                rewards.append(reward)
+                over = terminated or truncated
+            taken, number = taken + len(rewards), number + 1
+            yield Recorded(
+                np.stack(seen),
+                np.stack(actions).astype(np.float32),
+                np.asarray(rewards, np.float32),
+                terminated,
+                float(success),
+                source=recipe.policies[which],
+            )
+    finally:
+        world.close()
+
+
+def _actor(name: str, task: GymTask, recipe: Recipe, ground: Ground | None) -> Begin:
+    size = task.spec.action
+    if name == RANDOM:
+        return lambda rng: lambda observation: rng.uniform(-1.0, 1.0, size)
+    if name == SCRIPTED and ground is not None:
+        return _noisy(scripted(ground, recipe.goals, _walker(task, recipe)), recipe, size)
+    policy, explore = _policy(name, task), recipe.explore == "yes"
+
+    def begin(rng: np.random.Generator) -> Act:
+        def act(observation: np.ndarray) -> np.ndarray:
+            key = jax.random.key(int(rng.integers(2**31))) if explore else None
+            return policy.normalised(observation, explore=explore, key=key)
+
+        return act
+
+    return _noisy(begin, recipe, size)
+
+
+def _noisy(begin: Begin, recipe: Recipe, size: int) -> Begin:
+    """The same policy, with the recipe's noise and uniform actions."""
+
+    def begin_noisy(rng: np.random.Generator) -> Act:
+        chosen = begin(rng)
+
+        def act(observation: np.ndarray) -> np.ndarray:
+            if recipe.epsilon and rng.random() < recipe.epsilon:
+                return rng.uniform(-1.0, 1.0, size)
+            noisy = chosen(observation) + recipe.noise * rng.standard_normal(size)
+            return np.clip(noisy, -CLIP_ACTION, CLIP_ACTION)
+
+        return act
+
+    return begin_noisy
+
+
+def _walker(task: GymTask, recipe: Recipe) -> Walker | None:
+    """The walker for a body with legs; None for one without."""
+    if task.domain in DOMAINS and DOMAINS[task.domain].stride:
+        return read_walker(find_walker(recipe.walker))
+    if recipe.walker:
+        raise SegueError(f"walker={recipe.walker}: has no effect here; {task.name} has no legs to walk on")
+    return None
+
+
+def _policy(name: str, task: GymTask) -> Policy:
+    folder, mark, seed = name.rpartition("@")
+    if not mark:
+        folder, seed = name, ""
+    if seed and not seed.isdigit():
+        raise SegueError(f"policy {name}: write FOLDER, or FOLDER@SEED")
+    policy = load(folder, int(seed) if seed else None)
+    if policy.spec != task.spec:
+        wants, has = ((s.observation, s.action) for s in (policy.spec, task.spec))
+        raise SegueError(
+            f"policy {name}: takes observations {wants[0]} and {wants[1]} actions, {task.name} has {has[0]} and "
+            f"{has[1]}; name a run on this task"
+        )
+    return policy
+
+
+def facts_of(task: GymTask, recipe: Recipe, steps: int, seed: int) -> dict[str, Any]:
+    """What the log's description says of where it is from, as JSON."""
+    environment = environment_of(task)
+    low, high = task.action_bounds
+    made = {
+        "policies": list(recipe.policies),
+        "shares": list(recipe.shares),
+        "noise": recipe.noise,
+        "epsilon": recipe.epsilon,
+        "explore": recipe.explore,
+        "steps": steps,
+        "seed": seed,
+        "starts": "anywhere" if recipe.anywhere else "task",
+    }
+    if SCRIPTED in recipe.policies:
+        walker = _walker(task, recipe)
+        made |= {"goals": recipe.goals, "walker": walker and {"sha256": walker.sha256}}
+    source = f"collect:{task.name}"
+    bounds = {"low": low.tolist(), "high": high.tolist()}
+    return {"source": source, "environment": environment, "action": bounds, "collected": made}
+
+
+def environment_of(task: GymTask) -> dict[str, Any]:
+    """What a log says of its environment, as JSON; `SegueError` for one without an id."""
+    if not isinstance(task.env, str):
+        raise SegueError(f"{task.name}: the environment has no id, so a log could not name it; register it first")
+    return {
+        "env_id": task.env,
+        "env_kwargs": dict(task.env_kwargs),
+        "max_episode_steps": task.horizon,
+        "keys": list(task.keys),
+        "reward": "binary" if task.reward == "success-1" else "env",
+        **{key: value for key, value in task.options if key in ("reset_cell", "goal_cell")},
+    }
