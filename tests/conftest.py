@@ -26,12 +26,12 @@ atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_e
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest, so that they do not stand alone at the end; one worker makes what many tests look at."""
-    items.sort(key=lambda item: "slow" not in item.keywords)
+    """Begin with the longest, so that they do not stand alone at the end; what is compiled alike goes to one worker."""
+    items.sort(key=lambda item: ("slow" not in item.keywords, -item.path.stat().st_size))
     for item in items:
-        for expensive in ("reference", "whole"):
-            if expensive in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(expensive))
+        shared = [name for name in ("reference", "whole") if name in getattr(item, "fixturenames", ())]
+        if shared or ("slow" not in item.keywords and item.get_closest_marker("xdist_group") is None):
+            item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.name))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import jax.numpy as jnp
 
 from segue import checkpoint, manifest
+from segue.agents import seeing
 from segue.carry import check_phase, new_carry
 from segue.driver import drive, ready
 from segue.guards import lock
@@ -69,8 +70,12 @@ def lasting(task: str) -> str:
 
 
 def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any], rules: Sequence[str] = ()) -> Resolved:
-    """Decide all of a recipe's numbers for a task; the task's own facts (its failure reward) come before presets."""
+    """Decide all of a recipe's numbers for a task; the task's own facts (its failure reward) come before presets.
+
+    Where observations are no vectors, learners see through `segue.agents.Seeing`.
+    """
     named = {word: rule_of(word) for word in rules}
+    recipe = replace(recipe, phases=tuple(replace(p, learner=seeing(p.learner, task.spec)) for p in recipe.phases))
     return resolve(recipe, task.domain, task.name, settings, {"units.failure": task.failure}, named)
 
 

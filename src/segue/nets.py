@@ -16,7 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from segue.types import Array, Key
+from segue.types import Array, Key, Spec, flat
 
 Initialiser = Literal["orthogonal", "lecun", "torch", "xavier"]
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
@@ -65,6 +65,8 @@ class MLP(eqx.Module):
 
     layers: tuple[Layer, ...]
     norm_after: bool = eqx.field(static=True, default=False)
+    sight: Any = None
+    """What makes a vector of an observation that is none (`segue.sight.Sight`); None takes it as it is."""
 
     @staticmethod
     def create(
@@ -87,8 +89,16 @@ class MLP(eqx.Module):
             layers.append(Layer(*affine, *norm))
         return MLP(tuple(layers), norm_after)
 
-    def __call__(self, x: Array, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
+    @staticmethod
+    def over(key: Key, spec: Spec, sizes: Sequence[int], **nets: Any) -> MLP:
+        """Make a network of a task's observations with layer widths `sizes` (output last); `nets` as in `create`."""
+        sight, width = before(key, spec, critic=False)
+        network = MLP.create(key, (width, *sizes), **nets)
+        return MLP(network.layers, network.norm_after, sight)
+
+    def __call__(self, x: Any, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
         """Map (..., in) to (..., out); with a key, `dropout` is the share of hidden units that are left out."""
+        x = x if self.sight is None else self.sight(x)
         return self.after_first(x @ self.layers[0].weight + self.layers[0].bias, dropout, key)
 
     def after_first(self, x: Array, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
@@ -102,16 +112,33 @@ class MLP(eqx.Module):
         return x
 
 
+def before(key: Key, spec: Spec, *, critic: bool) -> tuple[Any, int]:
+    """What stands before a network's first layer, and the width of what it gives: nothing where observations are flat.
+
+    Raises `SegueError` where they are not and nobody has said how to look at them.
+    """
+    if spec.encoder is None:
+        return None, flat(spec, "this agent")
+    sight, width = spec.encoder.create(jax.random.fold_in(key, 1), spec, critic)
+    return sight, width
+
+
+def rows_of(observation: Any) -> int:
+    """How many observations a batch of them holds, whatever they are made of."""
+    count: int = jax.tree.leaves(observation)[0].shape[0]
+    return count
+
+
 class Critics(eqx.Module):
-    """An ensemble of E state-action values, stored stacked (every leaf has a leading axis E)."""
+    """An ensemble of E state-action values, stored stacked (every leaf has a leading axis E) behind one sight."""
 
     members: MLP
+    sight: Any = None
 
     @staticmethod
     def create(
         key: Key,
-        observation: int,
-        action: int,
+        spec: Spec,
         hidden: Sequence[int],
         count: int,
         *,
@@ -121,7 +148,8 @@ class Critics(eqx.Module):
         norm_after: bool = False,
     ) -> Critics:
         """Make `count` independent critics with hidden widths `hidden`."""
-        sizes = (observation + action, *hidden, 1)
+        sight, width = before(key, spec, critic=True)
+        sizes = (width + spec.action, *hidden, 1)
         make = partial(
             MLP.create,
             sizes=sizes,
@@ -132,14 +160,20 @@ class Critics(eqx.Module):
         )
         # One after the other and not by vmap: jaxlib's batched QR, which orthogonal matrices are made with, waits on
         # a CPU for tasks of the thread pool that it runs in.  Two at once on two cores wait for ever.
-        return Critics(jax.tree.map(lambda *x: jnp.stack(x), *map(make, jax.random.split(key, count))))
+        return Critics(jax.tree.map(lambda *x: jnp.stack(x), *map(make, jax.random.split(key, count))), sight)
 
-    def first(self, observation: Array, action: Array) -> Array:
+    def only(self, members: Array) -> Critics:
+        """Some of the critics, by their indices (M,)."""
+        return Critics(jax.tree.map(lambda x: x[members], self.members), self.sight)
+
+    def first(self, observation: Any, action: Array) -> Array:
         """Values of the first critic alone, (B,)."""
+        observation = observation if self.sight is None else self.sight(observation)
         return _value(jax.tree.map(lambda x: x[0], self.members), observation, action)
 
-    def __call__(self, observation: Array, action: Array) -> Array:
+    def __call__(self, observation: Any, action: Array) -> Array:
         """Values (E, B) of actions (B, A), or (E, B, N) of N actions per observation (B, N, A); observations (B, O)."""
+        observation = observation if self.sight is None else self.sight(observation)
         if jax.default_backend() == "cpu":
             count = self.members.layers[0].weight.shape[0]
             leaves, structure = jax.tree.flatten(self.members)
@@ -171,8 +205,7 @@ class TanhGaussian(eqx.Module):
     @staticmethod
     def create(
         key: Key,
-        observation: int,
-        action: int,
+        spec: Spec,
         hidden: Sequence[int],
         *,
         initialiser: Initialiser = "orthogonal",
@@ -182,8 +215,8 @@ class TanhGaussian(eqx.Module):
         log_std_offset: float = -1.0,
     ) -> TanhGaussian:
         """Make a policy; one network puts out the mean and the raw log standard deviation, A numbers each."""
-        sizes = (observation, *hidden, 2 * action)
-        network = MLP.create(key, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm)
+        sizes = (*hidden, 2 * spec.action)
+        network = MLP.over(key, spec, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm)
         return TanhGaussian(network, jnp.asarray(log_std_multiplier, float), jnp.asarray(log_std_offset, float))
 
     def __call__(self, observation: Array) -> tuple[Array, Array]:
@@ -202,8 +235,7 @@ class Gaussian(eqx.Module):
     @staticmethod
     def create(
         key: Key,
-        observation: int,
-        action: int,
+        spec: Spec,
         hidden: Sequence[int],
         *,
         initialiser: Initialiser = "orthogonal",
@@ -211,9 +243,9 @@ class Gaussian(eqx.Module):
         layer_norm: bool = False,
     ) -> Gaussian:
         """Make a policy whose log standard deviation starts at 0."""
-        sizes = (observation, *hidden, action)
-        network = MLP.create(key, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm)
-        return Gaussian(network, jnp.zeros(action))
+        sizes = (*hidden, spec.action)
+        network = MLP.over(key, spec, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm)
+        return Gaussian(network, jnp.zeros(spec.action))
 
     def mean(self, observation: Array, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
         """tanh of the network's output, (..., A)."""

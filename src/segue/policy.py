@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from segue.agents import build, describe
 from segue.checkpoint import named_leaves
+from segue.observations import pack, parts_of, plain
 from segue.types import Agent, Array, SegueError, Slot, Spec, State
 from segue.units import Units, units_of
 
@@ -66,6 +67,8 @@ class Policy:
             missing = [k for k in keys if k not in observation]
             if missing or not keys:
                 raise SegueError(f"the policy's observation is made of {keys}; this mapping has {sorted(observation)}")
+            if self.spec.parts:
+                return pack(self.spec.parts, observation)
             observation = np.concatenate([np.ravel(observation[k]) for k in keys])
         return np.asarray(observation, self.spec.dtype)
 
@@ -81,7 +84,12 @@ def save_policy(folder: Path, slot: Slot, spec: Spec, seeds: tuple[int, ...], fa
     bundle = {
         "format": FORMAT,
         "agent": describe(slot.learner),
-        "spec": {"observation": list(spec.observation), "action": spec.action, "dtype": spec.dtype},
+        "spec": {
+            "observation": list(spec.observation),
+            "action": spec.action,
+            "dtype": spec.dtype,
+            "parts": plain(spec.parts),
+        },
         "units": asdict(slot.units),
         "seeds": list(seeds),
         **facts,
@@ -117,7 +125,9 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
     if seed is not None and seed not in seeds:
         raise SegueError(f"{run}: there is no seed {seed}; the run has {seeds}")
     row = 0 if seed is None else seeds.index(seed)
-    spec = Spec(tuple(bundle["spec"]["observation"]), bundle["spec"]["action"], bundle["spec"]["dtype"])
+    said = bundle["spec"]
+    parts = parts_of(said.get("parts", ()), f"{run}: the policy's description")
+    spec = Spec(tuple(said["observation"]), said["action"], said["dtype"], parts)
     agent = build(bundle["agent"])
     template = jax.eval_shape(lambda: agent.init(jax.random.key(0), spec))
     leaves = []

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segue.types import Array, SegueError, Transition
+from segue.types import Array, Part, SegueError, Transition
 from segue.units import BLOCK, Units, moments, returns_to_go
 
 TOLERANCE = 1e-5  # how far outside the bounds an action may lie before it is a fault and not rounding
@@ -44,6 +44,8 @@ class Data:
     source: str = "arrays"
     digest: str | None = None
     """Content hash, where it is known already."""
+    made_of: tuple[Part, ...] = ()
+    """Parts of observations that are rows of bytes, where the log says them (`segue.observations`)."""
 
     def __len__(self) -> int:
         return len(self.reward)

@@ -41,6 +41,14 @@ class Transition(NamedTuple):
     next_action: Array  # (B, A): what the episode's next row did; NaN where there is none (yet)
 
 
+class Part(NamedTuple):
+    """A named part of an observation: an image of bytes, "uint8", or real numbers, "float32"."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
 @dataclass(frozen=True)
 class Spec:
     """What an agent must know of a task: shape and dtype of observations, and the number of actions (in [-1, 1])."""
@@ -48,12 +56,25 @@ class Spec:
     observation: tuple[int, ...]
     action: int
     dtype: str = "float32"
+    parts: tuple[Part, ...] = ()
+    """Of a dictionary observation with images, whose rows are bytes (`segue.observations`); () elsewhere."""
+    encoder: Any = None
+    """Hyper-parameters of what stands before networks that see more than a vector (`segue.sight.Encoder`)."""
+
+
+def refused(spec: Spec, who: str) -> str | None:
+    """Why what takes vectors cannot take a task's observations, or None."""
+    if spec.parts:
+        return f"{who} takes flat observations; the task's have the parts {', '.join(p.name for p in spec.parts)}"
+    if len(spec.observation) != 1:
+        return f"{who} takes flat observations; the task's have the shape {spec.observation}"
+    return None
 
 
 def flat(spec: Spec, who: str) -> int:
     """Size of a flat observation; `SegueError` where observations have another shape."""
-    if len(spec.observation) != 1:
-        raise SegueError(f"{who} takes flat observations; the task's have the shape {spec.observation}")
+    if (reason := refused(spec, who)) is not None:
+        raise SegueError(reason)
     return spec.observation[0]
 
 

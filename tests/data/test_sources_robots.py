@@ -103,7 +103,6 @@ def test_robomimic(tmp_path: Path) -> None:
     assert got[0].observation[0].tolist() == [4.0, *log[0].observation[0].tolist()]
     assert len(got[0]) == len(log[0]) - (not log[0].terminated)  # no final observation: the rule of tables
     for query, says in (
-        ("?keys=image,state", "'image' is .*, no vector; name it alone"),
         ("?keys=other", "no array other in /data/demo_0/obs; it has eef, image, state"),
         ("?filter=valid", "no list 'valid' of demonstrations; the file has few, train"),
     ):
@@ -173,7 +172,6 @@ def test_lerobot_rewards_and_ends(tmp_path: Path) -> None:
         ("stats.json", '{"action": {"min": [1], "max": [0]}}', "", "make no sense"),
         ("", "", "?keys=observation.other", "no column of numbers 'observation.other'; its features are action"),
         ("", "", "?images=observation.state", "no video 'observation.state'"),
-        ("", "", "?images=a&keys=b", "keys= has no effect beside images=a"),
         ("rows", "", "", "4 rows in data, 6 by meta/episodes"),
     ],
 )

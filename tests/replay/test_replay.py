@@ -38,7 +38,7 @@ def test_returns(raw: tuple, terminated: tuple, units: Units, want: tuple) -> No
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.integers(1, 12),
+    st.sampled_from((1, 2, 3, 7, 12)),  # few sizes: each is compiled
     st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40),
 )
 def test_ring_is_a_list_of_the_newest_rows(capacity: int, ends: list[tuple[bool, bool]]) -> None:
@@ -56,7 +56,7 @@ def test_ring_is_a_list_of_the_newest_rows(capacity: int, ends: list[tuple[bool,
             if ended[w]:
                 raw = ledger.columns()[0][start[w] :, w]
                 returns = returns_to_go(raw, np.zeros(len(raw), bool), Units())
-                padded = np.zeros(len(ends), np.float32)
+                padded = np.zeros(40, np.float32)
                 padded[: len(raw)] = returns
                 ring = replay.close(ring, jnp.int32(w), padded, jnp.int32(len(raw)))
                 for i, value in enumerate(returns):
@@ -67,10 +67,11 @@ def test_ring_is_a_list_of_the_newest_rows(capacity: int, ends: list[tuple[bool,
     for w in range(2):
         view = View(ring, jnp.int32(w), 1.0)
         oldest, size = view.span(False)
-        got = view.take(oldest + jnp.arange(size))
+        got = view.take(oldest + jnp.arange(capacity))
         newest = rows[w][-capacity:]
-        np.testing.assert_array_equal(got.observation[:, 0], [r[0] for r in newest])
-        np.testing.assert_array_equal(got.mc_return, np.asarray([r[1] for r in newest], np.float32))
+        assert int(size) == len(newest)
+        np.testing.assert_array_equal(got.observation[:size, 0], [r[0] for r in newest])
+        np.testing.assert_array_equal(got.mc_return[:size], np.asarray([r[1] for r in newest], np.float32))
         _, closed = view.span(True)
         assert int(closed) == max(min(capacity, len(ends)) - (len(ends) - start[w]), 0)
 
@@ -82,14 +83,14 @@ def data(n: int) -> Data:
 
 
 def views(n_offline: int, n_online: int, closed: int) -> tuple[View, View]:
-    own = replay.empty(1, max(n_online, 1), (1,), 1, "float32")
+    own = replay.empty(1, 30, (1,), 1, "float32")
     own = own._replace(written=jnp.full(1, n_online, jnp.int32), closed=jnp.full(1, closed, jnp.int32))
-    own = own._replace(observation=-1.0 - jnp.arange(max(n_online, 1))[None, :, None])
+    own = own._replace(observation=-1.0 - jnp.arange(30)[None, :, None])
     return View(replay.from_data(data(n_offline), Units()), jnp.int32(0), 0.0), View(own, jnp.int32(0), 1.0)
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 30), st.data())
+@given(st.sampled_from((1, 4, 9)), st.sampled_from((0, 3, 8)), st.integers(0, 30), st.data())
 def test_mix_is_exact(n_offline: int, n_online: int, written: int, draw: st.DataObject) -> None:
     closed = draw.draw(st.integers(0, written))
     offline, online = views(5, written, closed)

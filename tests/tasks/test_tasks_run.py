@@ -28,18 +28,24 @@ SMALL = {
 
 
 @pytest.mark.parametrize(
-    ("name", "values"),
+    ("recipe", "name", "values"),
     [
-        ("antmaze-umaze-diverse", (-500.0, 5.0)),
-        ("adroit-pen-binary", (-500.0, 5.0)),
-        ("hopper-mixed", (-1e3, 1e3)),
+        ("cal-ql", "antmaze-umaze-diverse", (-500.0, 5.0)),
+        ("iql", "adroit-pen-binary", (-100.0, 0.0)),
+        ("td3-bc", "hopper-mixed", (-1e3, 1e3)),
     ],
 )
 def test_real_data(
-    name: str, values: tuple[float, float], shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: str,
+    name: str,
+    values: tuple[float, float],
+    shared_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SEGUE_DATA", str(shared_data))
-    folder = segue.train("cal-ql", name, 1, SMALL, folder=tmp_path / "run")
+    settings = {k: v for k, v in SMALL.items() if recipe == "cal-ql" or "samples" not in k}
+    folder = segue.train(recipe, name, 1, settings, folder=tmp_path / "run")
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     trained = [r for r in rows if r["kind"] == "training"]
     assert all(np.isfinite(r["values"][k]).all() for r in trained for k in ("critic_loss", "actor_loss"))

@@ -15,8 +15,10 @@ from segue.agents.pex import PEX
 from segue.agents.rebrac import ReBRAC
 from segue.agents.rlpd import RLPD
 from segue.agents.sac import SAC
+from segue.agents.seeing import Seeing, seeing
 from segue.agents.spot import SPOT, VAE
 from segue.agents.td3 import TD3, TD3BC
+from segue.sight import Encoder
 from segue.types import Agent, SegueError
 
 
@@ -79,10 +81,12 @@ PARTS: dict[str, type[Any]] = {
     "VAE": VAE,
     "Bounded": Bounded,
     "Decay": Decay,
+    "Encoder": Encoder,
     "FreezeActor": FreezeActor,
     "Greedy": Greedy,
     "OneOf": OneOf,
     "OnlinePretraining": OnlinePretraining,
+    "Seeing": Seeing,
 }
 
 __all__ = [
@@ -100,14 +104,17 @@ __all__ = [
     "VAE",
     "Bounded",
     "Decay",
+    "Encoder",
     "Entry",
     "FreezeActor",
     "Greedy",
     "OneOf",
     "OnlinePretraining",
     "ReBRAC",
+    "Seeing",
     "build",
     "describe",
+    "seeing",
     "title",
 ]
 
@@ -126,7 +133,7 @@ def describe(agent: Any) -> dict[str, Any]:
 def title(learner: Any) -> str:
     """What to call a learner: its class, and what is around it, "IQL (FreezeActor)"."""
     around = []
-    while isinstance(learner, (Bounded, Decay, FreezeActor, Greedy)):
+    while isinstance(learner, (Bounded, Decay, FreezeActor, Greedy, Seeing)):
         around.append(type(learner).__name__)
         learner = learner.agent
     name = type(learner).__name__

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.nets import Critics, Gaussian, Initialiser, normal_log_density
+from segue.nets import Critics, Gaussian, Initialiser, normal_log_density, rows_of
 from segue.optim import Trained, descend, polyak, trained
 from segue.options import require, usual
-from segue.types import Array, Key, Metrics, Spec, Transition, flat
+from segue.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):
@@ -61,10 +61,9 @@ class AWAC:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies of the critics."""
         k_actor, k_critic = jax.random.split(key)
-        size = flat(spec, "this agent")
         nets: dict[str, Any] = {"initialiser": self.initialiser, "output_gain": 1.0}
-        actor = Gaussian.create(k_actor, size, spec.action, self.actor_hidden, **nets)
-        critic = Critics.create(k_critic, size, spec.action, self.critic_hidden, self.critics, **nets)
+        actor = Gaussian.create(k_actor, spec, self.actor_hidden, **nets)
+        critic = Critics.create(k_critic, spec, self.critic_hidden, self.critics, **nets)
         return State(
             trained(actor, self.actor_learning_rate),
             trained(critic, self.critic_learning_rate),
@@ -130,7 +129,7 @@ class AWAC:
     def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
         """The mean, or a draw, kept in [-1, 1]: (B, A)."""
         actor: Gaussian = state.actor.params
-        shape = (observation.shape[0], actor.log_std.shape[0])
+        shape = (rows_of(observation), actor.log_std.shape[0])
         noise = jax.random.normal(key, shape) if explore else jnp.zeros(shape)
         return self.sample(actor, observation, noise)
 

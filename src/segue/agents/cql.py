@@ -186,7 +186,7 @@ class CQL:
             q_data, sampled = both[..., 0], both[..., 1:]
             seen = q_data
         else:
-            chosen = jax.tree.map(lambda x: x[penalised], critic)
+            chosen = critic.only(penalised)
             q_data = critic(batch.observation, batch.action)
             sampled, seen = chosen(batch.observation, jnp.concatenate(actions, axis=1)), q_data[penalised]
         values = Candidates(*jnp.split(sampled, cuts, axis=-1))

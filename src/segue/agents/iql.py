@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from segue.nets import MLP, Critics, Gaussian, Initialiser, Judge, itself, normal_log_density
 from segue.optim import Trained, descend, polyak, trained
 from segue.options import option, require, usual
-from segue.types import Array, Key, Metrics, Spec, Transition, flat
+from segue.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):
@@ -80,13 +80,10 @@ class IQL:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies of the critics."""
         k_actor, k_critic, k_value = jax.random.split(key, 3)
-        size = flat(spec, "this agent")
         nets: dict[str, Any] = {"initialiser": self.initialiser, "output_gain": self.output_gain}
-        actor = Gaussian.create(k_actor, size, spec.action, self.actor_hidden, **nets)
-        critic = Critics.create(
-            k_critic, size, spec.action, self.critic_hidden, self.critics, layer_norm=self.layer_norm, **nets
-        )
-        value = MLP.create(k_value, (size, *self.critic_hidden, 1), layer_norm=self.layer_norm, **nets)
+        actor = Gaussian.create(k_actor, spec, self.actor_hidden, **nets)
+        critic = Critics.create(k_critic, spec, self.critic_hidden, self.critics, layer_norm=self.layer_norm, **nets)
+        value = MLP.over(k_value, spec, (*self.critic_hidden, 1), layer_norm=self.layer_norm, **nets)
         return State(
             trained(actor, self.actor_learning_rate, self.actor_decay),
             trained(critic, self.critic_learning_rate),

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from segue.agents.iql import IQL
-from segue.nets import MLP, Critics, Gaussian
+from segue.nets import MLP, Critics, Gaussian, rows_of
 from segue.optim import Trained, descend
 from segue.options import require
 from segue.types import Array, Door, Key, Metrics, Spec, Transition
@@ -132,7 +132,7 @@ class PEX:
 
     def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
         """Action of the composite policy, kept in [-1, 1]: (B, A).  Without `explore` it ignores the key."""
-        shape = (observation.shape[0], state.old.log_std.shape[-1])
+        shape = (rows_of(observation), state.old.log_std.shape[-1])
         if explore:
             k_noise, k_choice = jax.random.split(key)
             noise, choice = jax.random.normal(k_noise, shape), jax.random.uniform(k_choice, shape[:1])
@@ -143,11 +143,13 @@ class PEX:
     def evaluation_draws(self, observation: Array, actions: int) -> tuple[Array, Array]:
         """Draws for `compose`, (B, A) and (B,), that are greedy in all but a share of the states."""
         if not self.evaluation_epsilon:
-            return jnp.zeros((observation.shape[0], actions)), jnp.full(observation.shape[0], 0.5)
+            rows = rows_of(observation)
+            return jnp.zeros((rows, actions)), jnp.full(rows, 0.5)
 
         # An evaluated policy is a function of the state (one key serves all steps of an evaluation), so that which
         # states are the exceptions must come from the state: from a hash of its bits.
-        bits = jax.lax.bitcast_convert_type(observation.astype(jnp.float32), jnp.uint32)
+        numbers = [x.reshape(x.shape[0], -1).astype(jnp.float32) for x in jax.tree.leaves(observation)]
+        bits = jax.lax.bitcast_convert_type(jnp.concatenate(numbers, axis=-1), jnp.uint32)
         odd = jnp.uint32(0x9E3779B1) * (2 * jnp.arange(bits.shape[-1], dtype=jnp.uint32) + 1)
         hashed = jnp.sum(bits * odd, axis=-1, dtype=jnp.uint32)
 

@@ -17,7 +17,7 @@ from segue.agents.sac import State, backup
 from segue.nets import Critics, Initialiser, TanhGaussian, squash
 from segue.optim import Trained, descend, polyak, trained
 from segue.options import option, require, usual
-from segue.types import Array, Door, Key, Metrics, SegueError, Spec, Transition, flat
+from segue.types import Array, Door, Key, Metrics, SegueError, Spec, Transition
 
 
 class Noise(NamedTuple):
@@ -83,12 +83,10 @@ class RLPD:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies of the critics."""
         k_actor, k_critic = jax.random.split(key)
-        size = flat(spec, "this agent")
         nets: dict[str, Any] = {"initialiser": self.initialiser, "output_gain": self.output_gain}
         actor = TanhGaussian.create(
             k_actor,
-            size,
-            spec.action,
+            spec,
             self.actor_hidden,
             layer_norm=self.actor_layer_norm,
             log_std_multiplier=1.0,
@@ -96,7 +94,7 @@ class RLPD:
             **nets,
         )
         critic = Critics.create(
-            k_critic, size, spec.action, self.critic_hidden, self.critics, layer_norm=self.critic_layer_norm, **nets
+            k_critic, spec, self.critic_hidden, self.critics, layer_norm=self.critic_layer_norm, **nets
         )
         start = jnp.asarray(self.temperature, float)
         raw = jnp.log(start) if self.temperature_loss == "exp" else jnp.log(jnp.expm1(start))
@@ -159,7 +157,7 @@ class RLPD:
         if noise.ndim == 3:
             mean, std = mean[:, None], std[:, None]
         action, log_density = squash(mean, std, noise)
-        chosen = jax.tree.map(lambda x: x[subset], state.target)
+        chosen = state.target.only(subset)
         value = jnp.min(chosen(batch.next_observation, action), axis=0)
         alpha = self.alpha(state.temperature.params) if self.backup_entropy else 0.0
         return jax.lax.stop_gradient(backup(batch, value, log_density, alpha))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from segue.nets import Critics, Initialiser, Judge, TanhGaussian, itself, squash
 from segue.optim import Trained, descend, polyak, trained
 from segue.options import option, require, usual
-from segue.types import Array, Key, Metrics, Spec, Transition, flat
+from segue.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):
@@ -73,7 +73,6 @@ class SAC:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies of the critics."""
         k_actor, k_critic = jax.random.split(key)
-        size = flat(spec, "this agent")
         nets: dict[str, Any] = {
             "initialiser": self.initialiser,
             "output_gain": self.output_gain,
@@ -81,14 +80,13 @@ class SAC:
         }
         actor = TanhGaussian.create(
             k_actor,
-            size,
-            spec.action,
+            spec,
             self.actor_hidden,
             log_std_multiplier=self.log_std_multiplier,
             log_std_offset=self.log_std_offset,
             **nets,
         )
-        critic = Critics.create(k_critic, size, spec.action, self.critic_hidden, self.critics, **nets)
+        critic = Critics.create(k_critic, spec, self.critic_hidden, self.critics, **nets)
         return State(
             trained(actor, self.actor_learning_rate),
             trained(critic, self.critic_learning_rate),
@@ -148,7 +146,7 @@ class SAC:
         if noise.ndim == 3:
             mean, std = mean[:, None], std[:, None]
         action, log_density = squash(mean, std, noise)
-        critics = state.target if subset is None else jax.tree.map(lambda x: x[subset], state.target)
+        critics = state.target if subset is None else state.target.only(subset)
         value = self.bound(jnp.min(critics(batch.next_observation, action), axis=0))
         return jax.lax.stop_gradient(
             backup(batch, value, log_density, self.alpha(state) if self.backup_entropy else 0.0)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from segue.nets import MLP, Critics, Initialiser, Judge, itself
 from segue.optim import Trained, descend, every, polyak, trained
 from segue.options import require, usual
-from segue.types import Array, Key, Metrics, Spec, Transition, flat
+from segue.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):
@@ -72,21 +72,20 @@ class TD3:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies."""
         k_actor, k_critic = jax.random.split(key)
-        size = flat(spec, "this agent")
         nets: dict[str, Any] = {"initialiser": self.initialiser, "norm_after": self.norm_after}
         # The last layer of width n starts within gain / sqrt(n).
         gain = lambda limit, hidden: 1.0 if limit is None else limit * hidden[-1] ** 0.5  # noqa: E731
-        actor = MLP.create(
+        actor = MLP.over(
             k_actor,
-            (size, *self.actor_hidden, spec.action),
+            spec,
+            (*self.actor_hidden, spec.action),
             layer_norm=self.actor_layer_norm,
             output_gain=gain(self.actor_last_limit, self.actor_hidden),
             **nets,
         )
         critic = Critics.create(
             k_critic,
-            size,
-            spec.action,
+            spec,
             self.critic_hidden,
             self.critics,
             layer_norm=self.critic_layer_norm,

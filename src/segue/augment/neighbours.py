@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from segue.optim import polyak
-from segue.types import Agent, Array, Door, SegueError, Slot, Spec, flat
+from segue.types import Agent, Array, Door, SegueError, Slot, Spec, flat, refused
 
 Scale = Literal["data", "dimension", "none"]
 POOL = 1024  # rows of a batch among which neighbours are looked for; larger batches are thinned evenly
@@ -79,8 +79,8 @@ def scaled(kind: Scale, door: Door, who: str) -> Scaled:
 
 def refuse_scale(who: str, scale: Scale, spec: Spec, offline: int) -> str | None:
     """Return why states cannot be compared, or None."""
-    if len(spec.observation) != 1:
-        return f"{who} takes flat observations; they are {spec.observation} here"
+    if (reason := refused(spec, who)) is not None:
+        return reason
     if scale == "data" and not offline:
         return f"{who} scales states by a dataset, but the task has none; set augment.scale=dimension"
     return None

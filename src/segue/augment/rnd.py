@@ -21,7 +21,7 @@ from segue.augment.bonus import Moments, no_moments, paid
 from segue.nets import MLP, Initialiser
 from segue.optim import Trained, descend, trained
 from segue.options import require
-from segue.types import Array, Door, Key, Metrics, Slot, Spec, Transition, flat
+from segue.types import Array, Door, Key, Metrics, Slot, Spec, Transition, flat, refused
 
 
 class State(NamedTuple):
@@ -75,7 +75,7 @@ class RND:
 
     def refuse(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
         """Return why a phase cannot have this bonus: it takes flat observations."""
-        return None if len(spec.observation) == 1 else f"rnd takes flat observations; they are {spec.observation} here"
+        return refused(spec, "rnd")
 
     def init(self, key: Key, door: Door) -> State:
         """Two networks that know nothing of each other."""

@@ -24,7 +24,7 @@ from segue.augment.neighbours import (
 from segue.nets import Critics
 from segue.optim import Trained, descend, polyak, trained
 from segue.options import option, require, usual
-from segue.types import Array, Door, Key, Metrics, Slot, Spec, Transition, flat
+from segue.types import Array, Door, Key, Metrics, Slot, Spec, Transition
 
 _OWN = "q_source=extrinsic"
 
@@ -79,8 +79,7 @@ class VCSE:
         """Make the critics, or copy the one that stands at the door."""
         apart, own = None, None
         if self.own:
-            size = flat(door.spec, "vcse")
-            critic = Critics.create(key, size, door.spec.action, self.critic_hidden, 2)
+            critic = Critics.create(key, door.spec, self.critic_hidden, 2)
             own = Own(trained(critic, self.critic_learning_rate), jax.tree.map(jnp.copy, critic))
         elif self.q_source == "frozen":
             apart = copied(door, self.slot, "vcse")

@@ -12,7 +12,7 @@ replay        what a run has collected itself: segue data import run:FOLDER
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import jax
@@ -97,7 +97,8 @@ def collect(task: GymTask, recipe: Recipe, steps: int, seed: int = 0) -> Iterato
     if ground is not None and recipe.anywhere:
         world.env = StartAnywhere(world.env, ground)
     shares = np.asarray(recipe.shares or [1.0] * len(actors))
-    return _episodes(world, recipe, actors, shares / shares.sum(), steps, seed)
+    found = _episodes(world, recipe, actors, shares / shares.sum(), steps, seed)
+    return (replace(episode, made_of=task.spec.parts) for episode in found)
 
 
 def _episodes(

@@ -7,6 +7,7 @@ from segue.data.arrays import from_arrays, from_episodes
 from segue.data.card import describe
 from segue.data.d4rl import from_stream, read_d4rl
 from segue.data.minari import read_minari
+from segue.data.overhead import make_pointmaze_pixels
 from segue.data.pointmaze import make_pointmaze
 from segue.data.store import cache_folder, write_d4rl
 from segue.data.stored import Stored, find_stored
@@ -25,6 +26,7 @@ __all__ = [
     "from_stream",
     "keep",
     "make_pointmaze",
+    "make_pointmaze_pixels",
     "read_d4rl",
     "read_minari",
     "write_d4rl",

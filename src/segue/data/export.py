@@ -19,16 +19,18 @@ import numpy as np
 from segue.data.extras import need, robotics
 from segue.data.recorded import Recorded
 from segue.data.store import write_atomically
+from segue.observations import unpacked
 from segue.types import SegueError
 
 
 def export_npz(episodes: Iterable[Recorded], path: str | Path) -> None:
     """Write episodes as an uncompressed .npz file of N rows, with memory for one episode.
 
-    `observations`, `next_observations` (N, ...), `actions` (N, A), `rewards`, `success` (N,) float32, NaN where it is
-    not known, and `terminals`, `truncations` (N,) bool, one of which is set in each episode's last row.  The source
-    `npz` gives the same episodes back, without what `Recorded.source` says.  Raises `SegueError` where the file exists
-    or cannot be written, where there is no step, and where steps are of different shapes.
+    `observations`, `next_observations` (N, ...), or each part of them ("observations/pixels"), `actions` (N, A),
+    `rewards`, `success` (N,) float32, NaN where it is not known, and `terminals`, `truncations` (N,) bool, one of which
+    is set in each episode's last row.  The source `npz` gives the same episodes back, without what `Recorded.source`
+    says.  Raises `SegueError` where the file exists or cannot be written, where there is no step, and where steps are
+    of different shapes.
     """
     path = Path(path)
     if path.exists():
@@ -75,14 +77,21 @@ def _write_npz(episodes: Iterable[Recorded], path: Path) -> None:
 def _columns(episode: Recorded) -> dict[str, np.ndarray]:
     last = np.arange(len(episode)) == len(episode) - 1
     return {
-        "observations": episode.current,
+        **_parts(episode, "observations", episode.current),
         "actions": episode.action,
         "rewards": episode.reward,
-        "next_observations": episode.following,
+        **_parts(episode, "next_observations", episode.following),
         "terminals": last & episode.terminated,
         "truncations": last & (not episode.terminated),
         "success": np.full(len(episode), episode.success, np.float32),
     }
+
+
+def _parts(episode: Recorded, name: str, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Observations, by part where they have several."""
+    if not episode.made_of:
+        return {name: rows}
+    return {f"{name}/{part}": value for part, value in unpacked(episode.made_of, rows).items()}
 
 
 def export_minari(episodes: Iterable[Recorded], facts: Mapping[str, Any], dataset_id: str) -> Path:
@@ -146,7 +155,7 @@ def _buffers(
         flags = _columns(episode)
         solved = np.full(len(episode) + 1, episode.success)
         yield minari.data_collector.EpisodeBuffer(
-            observations=episode.observation,
+            observations=unpacked(episode.made_of, episode.observation) if episode.made_of else episode.observation,
             actions=np.asarray(low + (episode.action.astype(np.float64) + 1.0) / 2.0 * (high - low), np.float32),
             rewards=episode.reward,
             terminations=flags["terminals"],
@@ -169,10 +178,14 @@ def _bounds(facts: Mapping[str, Any], first: Recorded, dataset_id: str) -> tuple
 
 
 def _spaces(first: Recorded, low: np.ndarray, high: np.ndarray) -> dict[str, Any]:
-    from gymnasium.spaces import Box
+    from gymnasium.spaces import Box, Dict
 
-    row, image = first.observation.shape[1:], first.observation.dtype == np.uint8
-    seen: Any = Box(0, 255, row, np.uint8) if image else Box(-np.inf, np.inf, row, np.float32)
+    def box(row: tuple[int, ...], octets: bool) -> Any:
+        return Box(0, 255, row, np.uint8) if octets else Box(-np.inf, np.inf, row, np.float32)
+
+    seen = box(first.observation.shape[1:], first.observation.dtype == np.uint8)
+    if first.made_of:
+        seen = Dict({part.name: box(part.shape, part.dtype == "uint8") for part in first.made_of})
     action = Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
     return {"observation_space": seen, "action_space": action}
 

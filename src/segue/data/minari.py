@@ -88,15 +88,14 @@ def open_log(dataset: str | Path) -> Any:
         raise SegueError(f"minari {dataset}: cannot be read or downloaded ({reason}); check the id or path") from error
 
 
-def flatten(observation: Any, keys: tuple[str, ...], where: str) -> np.ndarray:
-    """Observations (T, ...) as one array: `keys` of a dictionary concatenated along the last axis."""
+def flatten(observation: Any, keys: tuple[str, ...], where: str) -> Any:
+    """Observations (T, ...): one array, or of a dictionary the arrays of `keys`, in order."""
     if isinstance(observation, Mapping):
         if not keys or any(key not in observation for key in keys):
             raise SegueError(
                 f"{where}: observations are a dictionary of {sorted(observation)} and keys={keys!r}; name them"
             )
-        parts = [np.asarray(observation[key], np.float32) for key in keys]
-        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+        return {key: np.asarray(observation[key]) for key in keys}
     if keys:
         raise SegueError(f"{where}: observations are one array, so keys={keys!r} has no effect; leave it out")
     return np.asarray(observation)

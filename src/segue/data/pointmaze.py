@@ -67,6 +67,11 @@ def make_pointmaze(maze: str = "umaze", steps: int | None = None, seed: int = 0,
     is made again with a warning.  Deterministic in the arguments and MuJoCo's version.  Needs `segue[envs]` only to
     make the file, not to read it.
     """
+    return read_d4rl(pointmaze_file(maze, steps, seed, noise))
+
+
+def pointmaze_file(maze: str, steps: int | None = None, seed: int = 0, noise: float = NOISE) -> Path:
+    """Make the log of `make_pointmaze`, unless it is there, and return its path."""
     if maze not in MAZES:
         raise SegueError(f"pointmaze: no maze {maze!r}; there are {', '.join(MAZES)}")
     steps = MAZES[maze].steps if steps is None else steps
@@ -81,7 +86,7 @@ def make_pointmaze(maze: str = "umaze", steps: int | None = None, seed: int = 0,
             path.unlink()
     if not path.exists():
         _make(path, MAZES[maze], {"maze": maze, "steps": steps, "seed": seed, "noise": noise})
-    return read_d4rl(path)
+    return path
 
 
 def _make(path: Path, maze: Maze, arguments: dict[str, Any]) -> None:
@@ -177,6 +182,16 @@ class PointMass:
                     x, y = layout.cell_rowcol_to_xy(np.array((row, column)))
                     self.centre[row, column] = (float(x), float(y))
         self._left, self._top = float(layout.x_map_center), float(layout.y_map_center)
+
+    @property
+    def simulator(self) -> tuple[Any, Any]:
+        """MuJoCo's model and data, for a camera."""
+        return self._model, self._data
+
+    def place_goal(self, cell: Cell) -> None:
+        """Show the goal at the centre of a cell; nothing that moves depends on it."""
+        self._env.goal = np.array(self.centre[cell])  # type: ignore[attr-defined]
+        self._env.update_target_site_pos()  # type: ignore[attr-defined]
 
     def reset(self, x: float, y: float) -> tuple[float, float, float, float]:
         """Put the mass at rest at (x, y) metres and return x, y, vx, vy."""

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from segue.observations import is_image, pack
 from segue.replay import Data
-from segue.types import SegueError
+from segue.types import Part, SegueError
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Recorded:
     `observation` (T + 1, ...) with the final one; or (T, ...) beside `next_observation` (T, ...), where a log's next
     observations are not simply the following rows.  `action` (T, A) in [-1, 1], `reward` (T,).  An episode that does
     not end `terminated` was cut.  `success` is 1 or 0, NaN where the log does not say.  `source` says which part of a
-    log it is from, where there are several.
+    log it is from, where there are several.  `made_of`: the parts of observations that are rows of bytes
+    (`segue.observations`).
     """
 
     observation: np.ndarray
@@ -30,6 +32,7 @@ class Recorded:
     success: float = math.nan
     next_observation: np.ndarray | None = None
     source: str = ""
+    made_of: tuple[Part, ...] = ()
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -49,18 +52,22 @@ def recorded(given: Mapping[str, Any], where: str) -> Recorded | None:
     """Checked `Recorded` of a mapping with T steps, or None where it has no step.
 
     Keys: `action` (T, A) in [-1, 1], `reward` (T,), `observation` (T + 1, ...) with the final one, or (T, ...) beside
-    `next_observation` (T, ...); optional `terminated` (one bool, or (T,) flags of which only the last may be set),
-    `success`, `source`.  Whether values make sense is not asked here (`Data.check` and the doctor do): a log with
-    faults must be readable to be mended.  Raises `SegueError` that begins with `where` and names the array that does
-    not fit.
+    `next_observation` (T, ...), both mappings of such arrays by name where an observation has several parts; optional
+    `terminated` (one bool, or (T,) flags of which only the last may be set), `success`, `source`, and `made_of` where
+    observations are rows of bytes already.  Whether values make sense is not asked here (`Data.check` and the doctor
+    do): a log with faults must be readable to be mended.  Raises `SegueError` that begins with `where` and names the
+    array that does not fit.
     """
     missing = [key for key in ("observation", "action", "reward") if key not in given]
     if missing:
         raise SegueError(f"{where}: no '{missing[0]}'; it has {', '.join(sorted(given)) or 'nothing'}")
     reward, action = numbers(given["reward"], "reward", where), numbers(given["action"], "action", where)
-    seen = observations(given["observation"], "observation", where)
-    then = given.get("next_observation")
-    then = None if then is None else observations(then, "next_observation", where)
+    seen, made_of = observations(given["observation"], "observation", where)
+    then, alike = given.get("next_observation"), made_of
+    if then is not None:
+        then, alike = observations(then, "next_observation", where)
+    if alike != made_of:
+        raise SegueError(f"{where}: 'observation' has other parts than 'next_observation'; give both the same")
     if reward.ndim != 1 or action.ndim != 2:
         raise SegueError(f"{where}: need action (T, A) and reward (T,); have {action.shape} and {reward.shape}")
     steps = len(reward)
@@ -85,7 +92,8 @@ def recorded(given: Mapping[str, Any], where: str) -> Recorded | None:
         raise SegueError(f"{where}: 'success' is not one number; give 1 or 0, or nothing") from error
     if not math.isnan(success) and success not in (0.0, 1.0):
         raise SegueError(f"{where}: 'success' is {success:g}; give 1 or 0, or nothing")
-    return Recorded(seen, action, reward, bool(flags[-1]), success, then, str(given.get("source", "")))
+    source, made_of = str(given.get("source", "")), tuple(given.get("made_of", made_of))
+    return Recorded(seen, action, reward, bool(flags[-1]), success, then, source, made_of)
 
 
 def numbers(value: Any, name: str, where: str) -> np.ndarray:
@@ -99,13 +107,38 @@ def numbers(value: Any, name: str, where: str) -> np.ndarray:
     return array.astype(np.float32, copy=False)
 
 
-def observations(value: Any, name: str, where: str) -> np.ndarray:
+def observations(value: Any, name: str, where: str) -> tuple[np.ndarray, tuple[Part, ...]]:
+    """Float32, but images (uint8) as they are, and several arrays with an image among them as rows of bytes.
+
+    And what those are made of, else ().  Raises `SegueError` where it is no array of numbers with a row a step.
+    """
+    if isinstance(value, Mapping):
+        return together({str(key): array(part, f"{name}/{key}", where) for key, part in value.items()}, where)
+    return array(value, name, where), ()
+
+
+def together(arrays: Mapping[str, np.ndarray], where: str) -> tuple[np.ndarray, tuple[Part, ...]]:
+    """Arrays (T, ...) by name as one: vectors side by side, in order; with images, rows of bytes and their parts."""
+    if not arrays or len({len(value) for value in arrays.values()}) > 1:
+        steps = ", ".join(f"{key} {len(value)}" for key, value in arrays.items()) or "none"
+        raise SegueError(f"{where}: parts of observations need as many steps each; there are {steps}")
+    rows = {key: value if value.ndim > 1 else value[:, None] for key, value in arrays.items()}
+    parts = tuple(
+        Part(key, value.shape[1:], "uint8" if value.dtype == np.uint8 else "float32") for key, value in rows.items()
+    )
+    if any(is_image(part) for part in parts):
+        return pack(parts, rows), parts
+    flat = [value.reshape(len(value), -1).astype(np.float32, copy=False) for value in rows.values()]
+    return np.concatenate(flat, axis=1), ()
+
+
+def array(value: Any, name: str, where: str) -> np.ndarray:
     """Float32, but images (uint8) as they are; `SegueError` where it is no array of numbers with a row a step."""
     image = isinstance(value, np.ndarray) and value.dtype == np.uint8
-    array = value if image else numbers(value, name, where)
-    if array.ndim == 0:
+    found: np.ndarray = value if image else numbers(value, name, where)
+    if found.ndim == 0:
         raise SegueError(f"{where}: '{name}' is one number; give an array with a row for each step")
-    return array
+    return found
 
 
 def episodes_of(data: Data) -> Iterator[Recorded]:
@@ -120,25 +153,26 @@ def episodes_of(data: Data) -> Iterator[Recorded]:
             np.asarray(data.reward[start:stop]),
             bool(data.terminated[stop - 1]),
             next_observation=None if joined else then,
+            made_of=data.made_of,
         )
         start = stop
 
 
 def data_of(episodes: Iterable[Recorded], source: str) -> Data:
     """Checked `Data` of episodes, all in memory; `SegueError` where there is none."""
+    kept = [e for e in episodes if len(e)]
     parts = [
         (e.current, e.action, e.reward, _last(len(e), e.terminated), e.following, _last(len(e), not e.terminated))
-        for e in episodes
-        if len(e)
+        for e in kept
     ]
     if not parts:
         raise SegueError(f"{source}: no episode with at least one step; give some")
-    shapes = {(p[0].shape[1:], p[1].shape[1:]) for p in parts}
+    shapes = {(p[0].shape[1:], p[1].shape[1:], e.made_of) for p, e in zip(parts, kept)}
     if len(shapes) > 1:
         first, second = sorted(shapes, key=str)[:2]
         raise SegueError(f"{source}: episodes of different shapes, {first} and {second}; every step needs the same")
     seen, action, reward, terminated, then, truncated = (np.concatenate(column) for column in zip(*parts))
-    return Data(seen, action, reward, terminated, truncated, then, source).check()
+    return Data(seen, action, reward, terminated, truncated, then, source, made_of=kept[0].made_of).check()
 
 
 def _last(steps: int, value: bool) -> np.ndarray:

@@ -29,8 +29,9 @@ import numpy as np
 
 from segue.data.disk import DiskRows
 from segue.data.recorded import Recorded
+from segue.observations import parts_of, width
 from segue.replay import Data, Hashes
-from segue.types import SegueError
+from segue.types import Part, SegueError
 
 FORMAT = 1
 NEEDED = {"transitions", "episodes", "parts", "columns", "sha256"}
@@ -102,6 +103,15 @@ class Stored:
         """Where it was imported from."""
         return str(self.facts.get("source", self.folder.name))
 
+    @property
+    def made_of(self) -> tuple[Part, ...]:
+        """Parts of observations that are rows of bytes; () where they are not."""
+        parts = parts_of(self.facts.get("observation_parts", ()), str(self.folder / "dataset.json"))
+        row = tuple(self.facts["columns"]["observation"]["row"])
+        if parts and row != (width(parts),):
+            raise SegueError(f"{self.folder}: rows of {row} are not made of {[*parts]}; import the dataset again")
+        return parts
+
     def nbytes(self) -> int:
         """Bytes of observations and actions as they would lie in memory."""
         apart = 2 * int(np.prod(self.column("observation").shape[1:])) * self.column("observation").dtype.itemsize
@@ -113,7 +123,7 @@ class Stored:
         end, terminated, success, part = (self.column(name) for name in INDEX)
         seen, action, reward = (DiskRows.of(self.column(name)) for name in ("observation", "action", "reward"))
         then = DiskRows.of(self.column("next_observation")) if apart else None
-        start = 0
+        start, made_of = 0, self.made_of
         for e, stop in enumerate(end.tolist()):
             rows = slice(start, stop) if apart else slice(start + e, stop + e + 1)
             yield Recorded(
@@ -124,6 +134,7 @@ class Stored:
                 float(success[e]),
                 None if then is None else then[start:stop],
                 str(self.facts["parts"][part[e]]),
+                made_of,
             )
             start = stop
 
@@ -159,6 +170,7 @@ class Stored:
             rows[1],
             self.source,
             digest=str(self.facts["sha256"]),
+            made_of=self.made_of,
         )
 
     def verify(self) -> None:

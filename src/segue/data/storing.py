@@ -19,8 +19,9 @@ import numpy as np
 from segue.data.arrays import numbered
 from segue.data.recorded import Recorded
 from segue.data.stored import FORMAT, INDEX, Stored, datasets_folder
+from segue.observations import plain
 from segue.replay import Hashes
-from segue.types import SegueError
+from segue.types import Part, SegueError
 
 
 class _Column:
@@ -60,7 +61,7 @@ class _Writer:
         self.index: dict[str, list[Any]] = {name: [] for name in INDEX}
         self.parts: dict[str, int] = {}
         self.rows = 0
-        self.returns: list[float] = []
+        self.made_of: tuple[Part, ...] = ()
 
     def add(self, episode: Recorded, where: str) -> None:
         apart = episode.next_observation is not None
@@ -69,6 +70,12 @@ class _Writer:
             arrays["next_observation"] = episode.following
         if not self.columns:
             self.columns = {n: _Column(self.folder / f"{n}.npy", a.shape[1:], a.dtype) for n, a in arrays.items()}
+            self.made_of = episode.made_of
+        if episode.made_of != self.made_of:
+            raise SegueError(
+                f"{where}: observations are made of {[*episode.made_of]}, in the episodes before it of "
+                f"{[*self.made_of]}; every step needs the same"
+            )
         if apart != ("next_observation" in self.columns):
             episode, arrays = self._alike(episode)
         for name, array in arrays.items():
@@ -93,7 +100,8 @@ class _Writer:
             self._split()
         seen, then = episode.current, episode.following
         alike = Recorded(
-            seen, episode.action, episode.reward, episode.terminated, episode.success, then, episode.source
+            *(seen, episode.action, episode.reward, episode.terminated, episode.success, then, episode.source),
+            episode.made_of,
         )
         return alike, {
             "observation": seen,
@@ -166,6 +174,8 @@ def save(
             "columns": {n: {"row": list(c.row), "dtype": c.dtype.str} for n, c in writer.columns.items()},
             "sha256": writer.hashes.digest(),
         }
+        if writer.made_of:
+            described["observation_parts"] = plain(writer.made_of)
         (temporary / "dataset.json").write_text(json.dumps(described, indent=2) + "\n")
         if folder.exists():
             shutil.rmtree(folder)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from segue.agents import CQL
 from segue.phases import Phase
+from segue.recipes.common import PIXELS
 from segue.recipes.recipe import Evaluation, Recipe
 from segue.samplers import Mix
 from segue.units import Units
@@ -112,6 +113,7 @@ CAL_QL = Recipe(
         "locomotion": _LOCOMOTION,
         "custom": _LOCOMOTION | {"offline.ticks": 20_000, "online.ticks": 20_000, "offline.evaluate_every": 5_000},
         "pointmaze": _POINTMAZE,
+        "pointmaze-pixels": _POINTMAZE | PIXELS,
         "pointmaze-medium": {
             "offline.ticks": 5_000,
             "offline.evaluate_every": 1_000,

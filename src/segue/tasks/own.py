@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import gymnasium
+
+from segue.data.overhead import PIXELS, VELOCITY, VIEWS
 from segue.data.pointmaze import MAZES
 from segue.tasks.records import Group, Record, group
 from segue.tasks.scores import SUCCESS
+
+EYES = {maze: f"segue/PointMazePixels-{maze}-v0" for maze in VIEWS}
+for _maze, _id in EYES.items():
+    gymnasium.register(
+        _id,
+        entry_point="segue.tasks.pixels:PointMazePixels",
+        max_episode_steps=MAZES[_maze].horizon,
+        kwargs={"maze": _maze},
+    )
 
 _FILES = "files in $SEGUE_DATA"
 _FROM = "the file's attributes; its rows were logged in this environment"
@@ -27,6 +39,23 @@ def _pointmaze(_: str, name: str) -> Record:
         failure=0.0,
         reference=SUCCESS,
         made=f"pointmaze:{name}",
+    )
+
+
+def _pointmaze_pixels(_: str, name: str, __: str) -> Record:
+    states = _pointmaze("pointmaze", name)
+    return Record(
+        f"pointmaze-{name}-pixels",
+        EYES[name],
+        states.horizon,
+        "pointmaze-pixels",
+        "segue.data.make_pointmaze_pixels: the maze's log from above, its positions in pictures",
+        env_kwargs=states.env_kwargs,
+        keys=(PIXELS, VELOCITY),
+        options=states.options,
+        failure=0.0,
+        reference=SUCCESS,
+        made=f"pointmaze-pixels:{name}",
     )
 
 
@@ -78,6 +107,7 @@ def _binary(_: str, task: str, __: str) -> Record:
 
 GROUPS: tuple[Group, ...] = (
     group("Segue's own", (("pointmaze",), tuple(MAZES)), _pointmaze),
+    group("Segue's own", (("pointmaze",), tuple(VIEWS), ("pixels",)), _pointmaze_pixels),
     group(_FILES, (("antmaze",), tuple(_ANTMAZES), ("diverse",)), _antmaze),
     group(_FILES, (tuple(_BODIES), ("medium", "mixed", "expert")), _locomotion),
     group(_FILES, (("adroit",), ("door", "pen")), _adroit),

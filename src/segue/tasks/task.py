@@ -10,9 +10,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from segue.data import describe, end_at_success, make_pointmaze, read_d4rl, read_minari
+from segue.data import describe, end_at_success, make_pointmaze, make_pointmaze_pixels, read_d4rl, read_minari
 from segue.data.extras import versions
 from segue.data.stored import find_stored
+from segue.observations import plain
 from segue.replay import Data
 from segue.tasks.scores import SUCCESS
 from segue.tasks.worlds import GymWorld, make_env
@@ -25,12 +26,13 @@ Pairs = tuple[tuple[str, Any], ...]
 class GymTask:
     """A `Task` over any Gymnasium environment.
 
-    `env`: an id, or a callable that makes one.  `domain`: the key of presets ("pointmaze", "antmaze", "adroit-binary",
-    "locomotion", "kitchen", "maze2d", "ogbench", "custom").  `env_kwargs`, `options` (of every reset): pairs, see
-    `pairs`.  `keys`, `reward`, `success`, `terminal_success`: as in `GymWorld`.  `exact_goal`: as in `make_env`.
-    `failure`: raw reward of a step that has not succeeded (None: dense rewards).  `source`: "stored:NAME",
-    "pointmaze:MAZE", "d4rl:PATH", "minari:ID", "data" (the field `data`), "none", or "absent:CURE" for a log that is
-    not here.  `reference`: (random, expert) raw returns; (0, 1) scores by success.
+    `env`: an id, or a callable that makes one.  `domain`: the key of presets ("pointmaze", "pointmaze-pixels",
+    "antmaze", "adroit-binary", "locomotion", "kitchen", "maze2d", "ogbench", "custom").  `env_kwargs`, `options` (of
+    every reset): pairs, see `pairs`.  `keys`, `reward`, `success`, `terminal_success`: as in `GymWorld`.
+    `exact_goal`: as in `make_env`.  `failure`: raw reward of a step that has not succeeded (None: dense rewards).
+    `source`: "stored:NAME", "pointmaze:MAZE", "pointmaze-pixels:MAZE", "d4rl:PATH", "minari:ID", "data" (the field
+    `data`), "none", or "absent:CURE" for a log that is not here.  `reference`: (random, expert) raw returns; (0, 1)
+    scores by success.
     """
 
     name: str
@@ -105,7 +107,7 @@ class GymTask:
         """Shapes of observations and actions, from the environment (made once and closed)."""
         world = self.world()
         world.close()
-        return Spec(world.observation_shape, world.action_size, world.observation_dtype)
+        return Spec(world.observation_shape, world.action_size, world.observation_dtype, world.parts)
 
     @functools.cached_property
     def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
@@ -133,6 +135,16 @@ class GymTask:
             )
         data = (end_at_success(data) if self.terminal_success else data).check()
         logged, needed = (data.observation.shape[1:], data.action.shape[1]), (self.spec.observation, self.spec.action)
+        if data.made_of and data.made_of != self.spec.parts:
+            raise SegueError(
+                f"{self.name}: dataset {data.source} has observations of {[*data.made_of]}, the environment "
+                f"{self._env_name} of {[*self.spec.parts]}; name the same keys in the same order"
+            )
+        if (data.observation.dtype == np.uint8) != (self.spec.dtype == "uint8"):
+            raise SegueError(
+                f"{self.name}: dataset {data.source} has observations of {data.observation.dtype}, the environment "
+                f"{self._env_name} has {self.spec.dtype}; check env_kwargs and keys"
+            )
         if logged != needed:
             raise SegueError(
                 f"{self.name}: dataset {data.source} has observations of shape {logged[0]} and {logged[1]} actions, "
@@ -185,7 +197,12 @@ class GymTask:
             "env_kwargs": {key: _plain(value) for key, value in self.env_kwargs},
             "options": {key: _plain(value) for key, value in self.options},
             "horizon": self.horizon,
-            "observation": {"keys": list(self.keys), "shape": list(self.spec.observation), "dtype": self.spec.dtype},
+            "observation": {
+                "keys": list(self.keys),
+                "shape": list(self.spec.observation),
+                "dtype": self.spec.dtype,
+                "parts": plain(self.spec.parts),
+            },
             "action": self.spec.action,
             "exact_goal": self.exact_goal,
             "reward": self.reward,
@@ -215,6 +232,7 @@ SOURCES: dict[str, Callable[[GymTask, str], Data | None]] = {
     "absent": _absent,
     "data": lambda task, where: task.data,
     "pointmaze": lambda task, maze: make_pointmaze(maze),
+    "pointmaze-pixels": lambda task, maze: make_pointmaze_pixels(maze),
     "d4rl": _read_file,
     "stored": lambda task, name: find_stored(name).data(),
     "minari": lambda task, dataset: read_minari(dataset, task.keys),

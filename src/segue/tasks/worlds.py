@@ -20,7 +20,8 @@ import gymnasium
 import numpy as np
 
 from segue.data.extras import need, robotics
-from segue.types import SegueError
+from segue.observations import is_image, pack, width
+from segue.types import Part, SegueError
 
 # MuJoCo reads it when it is imported.  Without a display its own choice cannot draw a picture; EGL can.
 if sys.platform == "linux" and not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")):
@@ -108,7 +109,8 @@ class ExactGoal(gymnasium.Wrapper):
 class GymWorld:
     """A `World` over one Gymnasium environment.
 
-    `keys` name the parts of a dictionary observation to concatenate, in order; () takes a Box as it is.  `options`
+    `keys` name the parts of a dictionary observation to concatenate, in order; () takes a Box as it is.  With images
+    (uint8) among the keys, a row is bytes: `parts` says of what, and `segue.observations` takes it apart.  `options`
     go to every reset.  Actions in [-1, 1] are scaled to the environment's bounds.  `reward` and `success` name rules
     of `REWARDS` and `SUCCESS` (success is 0 or 1, and a share between them by the rule "tasks"); `terminal_success`
     ends the episode at the first success.  An episode is truncated at `horizon` steps exactly, or earlier where the
@@ -136,7 +138,7 @@ class GymWorld:
         self._keys, self._options, self._terminal = keys, dict(options or {}), terminal_success
         self._reward, self._success = REWARDS[reward], SUCCESS[success]
         self._defined = success != "never"
-        self.observation_shape, self.observation_dtype = _observation(env, keys)
+        self.observation_shape, self.observation_dtype, self.parts = _observation(env, keys)
         self.action_size, self._middle, self._half, self._dtype = _action(env)
         self._step, self._succeeded, self._over = 0, math.nan, True
 
@@ -176,13 +178,18 @@ class GymWorld:
 
     def _flat(self, observation: Any) -> np.ndarray:
         """Return a copy: some environments hand out the array they go on writing to."""
+        if self.parts:
+            return pack(self.parts, observation)
         if self._keys:
             return np.concatenate([np.ravel(observation[key]) for key in self._keys], dtype=np.float32)
         return np.array(observation, self.observation_dtype)
 
 
-def _observation(env: gymnasium.Env, keys: tuple[str, ...]) -> tuple[tuple[int, ...], str]:
-    """Shape and type name of what `GymWorld` returns; `SegueError` where the layout does not fit."""
+def _observation(env: gymnasium.Env, keys: tuple[str, ...]) -> tuple[tuple[int, ...], str, tuple[Part, ...]]:
+    """Shape, type name and parts of what `GymWorld` returns; `SegueError` where the layout does not fit.
+
+    Keys of vectors are put side by side.  One image is itself, and with an image among several keys, rows are bytes.
+    """
     space = env.observation_space
     if isinstance(space, gymnasium.spaces.Dict):
         boxes = {key: part for key, part in space.items() if isinstance(part, gymnasium.spaces.Box)}
@@ -191,12 +198,16 @@ def _observation(env: gymnasium.Env, keys: tuple[str, ...]) -> tuple[tuple[int, 
             raise SegueError(
                 f"{_title(env)}: observations are a dictionary of {sorted(boxes)}, keys={keys!r}; name its keys"
             )
-        return (sum(int(np.prod(boxes[key].shape)) for key in keys),), "float32"
+        kind = lambda box: "uint8" if box.dtype == np.uint8 else "float32"  # noqa: E731
+        parts = tuple(Part(key, tuple(boxes[key].shape), kind(boxes[key])) for key in keys)
+        if any(is_image(part) for part in parts):
+            return (width(parts),), "uint8", parts
+        return (sum(int(np.prod(part.shape)) for part in parts),), "float32", ()
     if not isinstance(space, gymnasium.spaces.Box):
         raise SegueError(f"{_title(env)}: observations are {space}; Segue needs a Box or a dictionary of Boxes")
     if keys:
         raise SegueError(f"{_title(env)}: observations are one array, so keys={keys!r} has no effect; leave it out")
-    return tuple(space.shape), "uint8" if space.dtype == np.uint8 else "float32"
+    return tuple(space.shape), "uint8" if space.dtype == np.uint8 else "float32", ()
 
 
 def _action(env: gymnasium.Env) -> tuple[int, np.ndarray, np.ndarray, np.dtype]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from segue.data.doctor.case import Case, Entry
 from segue.data.doctor.finding import SHOWN, Finding
-from segue.data.doctor.log import finite
+from segue.data.doctor.log import finite, reals
 from segue.data.recorded import Recorded
 
 # Defaults of ours.
@@ -47,11 +47,11 @@ class NotFinite:
 
     def see(self, number: int, episode: Recorded) -> None:
         """Look at every number."""
-        seen, then = episode.observation, episode.next_observation
-        arrays = (seen, episode.action, episode.reward, *(() if then is None else (then,)))
+        seen, then = (reals(episode.made_of, rows) for rows in (episode.current, episode.following))
+        arrays = (seen, episode.action, episode.reward, then)
         if all(finite(array).all() for array in arrays):
             return
-        current, following = self._bad(episode.current), self._bad(episode.following)
+        current, following = self._bad(seen), self._bad(then)
         self.found["observation"].add(number, current | following)
         self.found["action"].add(number, self._bad(episode.action))
         self.found["reward"].add(number, self._bad(episode.reward))

@@ -21,14 +21,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segue.data.recorded import Recorded
+from segue.data.recorded import Recorded, together
 from segue.data.sources import table
 from segue.data.sources.columns import Roles, bounds, listed
 from segue.data.sources.npy import natural
 from segue.data.sources.reader import Options, Source
 from segue.data.sources.rows import Block, episodes
 from segue.data.sources.video import frames
-from segue.types import SegueError
+from segue.types import Part, SegueError
 
 OPTIONS = ("keys", "images", "reward", "low", "high")
 _VERSION_2 = {
@@ -53,30 +53,30 @@ class _Episode(NamedTuple):
 def read(where: str, options: Options) -> Source:
     """Open a dataset's folder.
 
-    `keys=a,b` names observations in order (observation.state unless given), `images=KEY` a video, whose frames (uint8)
-    are the observation then.  `reward=` names a column (next.reward unless given); without one it is 1 at an end with
-    success, and else 0.  Actions are scaled from the least and largest in the log, or from `low=` and `high=`.
+    `keys=a,b` names observations in order (observation.state unless given).  `images=KEY` names a video: its frames
+    (uint8) are the observation then, or its first part where `keys` is given too.  `reward=` names a column
+    (next.reward unless given); without one it is 1 at an end with success, and else 0.  Actions are scaled from the
+    least and largest in the log, or from `low=` and `high=`.
     """
     folder = Path(where)
     info = _json(folder / "meta" / "info.json")
     features = info.get("features")
     if not isinstance(features, dict) or not all(isinstance(f, dict) for f in features.values()):
         raise SegueError(f"{folder}: meta/info.json lists no features; repair it")
-    images, keys = options.text("images"), options.names("keys", ("observation.state",))
-    if images and options.names("keys"):
-        raise SegueError(f"{folder}: keys= has no effect beside images={images}; leave one of them out")
+    images = options.text("images")
+    keys = options.names("keys", () if images else ("observation.state",))
     reward = options.text("reward") or ("next.reward" if "next.reward" in features else "")
-    for key in (images,) if images else (*keys, "action", *((reward,) if reward else ())):
+    for key in (*((images,) if images else ()), *keys, "action", *((reward,) if reward else ())):
         dtype = features.get(key, {}).get("dtype")
-        if key not in features or (dtype != "video" if images else dtype in ("video", "image")):
-            kind = "video" if images else "column of numbers"
+        if key not in features or (dtype != "video" if key == images else dtype in ("video", "image")):
+            kind = "video" if key == images else "column of numbers"
             raise SegueError(f"{folder}: no {kind} '{key}'; its features are {listed(features)}")
     known = _episodes(folder, info, images)
     success = "next.success" if "next.success" in features else ""
     low, high = bounds(options, where)
     low, high = (low, high) if low is not None and high is not None else _limits(folder)
     roles = Roles(
-        keys if not images else ("episode_index", "timestamp"),
+        (*(("episode_index", "timestamp") if images else ()), *keys),
         ("action",),
         reward,
         terminated=success or ("next.done" if "next.done" in features else ""),
@@ -101,13 +101,29 @@ def read(where: str, options: Options) -> Source:
                 one = replace(one, reward=np.append(one.reward[:-1], np.float32(1)))
             if images:
                 number, times = int(one.observation[0, 0]), one.observation[:, 1].astype(np.float64)
+                vectors = dict(zip(keys, np.split(one.observation[:, 2:], _cuts(features, keys, one, folder), axis=1)))
                 if number not in known:
                     raise SegueError(f"{folder}: episode {number} has rows and is not in meta/episodes; repair the log")
                 own = known[number]
-                one = replace(one, observation=frames(own.video, own.begin + times, _fps(info, folder)))
+                seen = frames(own.video, own.begin + times, _fps(info, folder))
+                made_of: tuple[Part, ...] = ()
+                if keys:
+                    seen, made_of = together({images: seen, **vectors}, f"{folder}, episode {number}")
+                one = replace(one, observation=seen, made_of=made_of)
             yield one
 
     return Source(facts, finished(), total)
+
+
+def _cuts(features: dict[str, Any], keys: tuple[str, ...], one: Recorded, folder: Path) -> list[int]:
+    """Where the columns of each key but the first begin among those of all keys."""
+    widths = [int(np.prod(features[key].get("shape", ()) or (1,))) for key in keys]
+    if keys and sum(widths) != one.observation.shape[1] - 2:
+        raise SegueError(
+            f"{folder}: meta/info.json says {widths} numbers of {listed(keys)}, the rows hold "
+            f"{one.observation.shape[1] - 2}; repair one of them"
+        )
+    return np.cumsum(widths)[:-1].tolist()
 
 
 def _blocks(folder: Path, known: dict[int, _Episode], roles: Roles) -> Iterator[Block]:

@@ -33,8 +33,8 @@ _NEXT = "next "
 def read(where: str, options: Options) -> Source:
     """Open a robomimic file.
 
-    `keys=a,b` names observations, in order; unless given, all that are vectors, by name.  Images (uint8) are read where
-    `keys` names one alone.  `filter=train` takes the demonstrations of that list in `mask`.
+    `keys=a,b` names observations, in order; unless given, all that are vectors, by name.  An image (uint8) may stand
+    alone or among them.  `filter=train` takes the demonstrations of that list in `mask`.
     """
     path = Path(where)
     if not path.is_file():
@@ -117,8 +117,10 @@ def _block(demo: h5py.Group, keys: tuple[str, ...], path: Path) -> Block:
     steps = len(block["actions"])
     then = _group(demo, "next_obs", path) if "next_obs" in demo else {}
     for key in keys:
-        if block[key].ndim > 2 and len(keys) > 1:
-            raise SegueError(f"{path}: '{key}' is {block[key].shape}, no vector; name it alone, keys={key}")
+        if block[key].ndim > 2 and block[key].dtype != np.uint8 and len(keys) > 1:
+            raise SegueError(
+                f"{path}: '{key}' is {block[key].shape}, neither vector nor image; name it alone, keys={key}"
+            )
         if isinstance(then, h5py.Group) and steps and all(key in then for key in keys):
             last = _read(then, key, path, last=True)
             if last.shape[1:] != block[key].shape[1:]:

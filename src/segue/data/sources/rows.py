@@ -20,14 +20,14 @@ of it:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from segue.data.recorded import Recorded, recorded
+from segue.data.recorded import Recorded, recorded, together
 from segue.data.scaling import bounded, scaled
 from segue.data.sources.columns import Roles
-from segue.types import SegueError
+from segue.types import Part, SegueError
 
 BLOCK = 65_536
 """Rows that are read at a time."""
@@ -46,12 +46,15 @@ class _Rows(NamedTuple):
     key: np.ndarray
     success: np.ndarray
     next_observation: np.ndarray | None
+    made_of: tuple[Part, ...] = ()
 
     def part(self, start: int, stop: int | None) -> _Rows:
-        return _Rows(*(None if x is None else x[start:stop] for x in self))  # type: ignore[arg-type]
+        cut: Any = {n: x[start:stop] for n, x in self._asdict().items() if isinstance(x, np.ndarray)}
+        return self._replace(**cut)
 
     def shapes(self) -> str:
-        return f"observations {self.observation.shape[1:]} {self.observation.dtype}, actions {self.action.shape[1:]}"
+        seen = self.made_of or f"{self.observation.shape[1:]} {self.observation.dtype}"
+        return f"observations {seen}, actions {self.action.shape[1:]}"
 
 
 def episodes(blocks: Iterable[Block], roles: Roles, where: str) -> Iterator[Recorded]:
@@ -99,7 +102,9 @@ def _finish(held: list[_Rows], roles: Roles, begun: int, where: str) -> Recorded
     """The episode of these rows, the first of which is row `begun`; None where no step is left."""
     rows = held[0]
     if len(held) > 1:
-        rows = _Rows(*(None if x[0] is None else np.concatenate(x) for x in zip(*held)))  # type: ignore[arg-type]
+        arrays = [name for name, column in rows._asdict().items() if isinstance(column, np.ndarray)]
+        joined: Any = {name: np.concatenate([getattr(part, name) for part in held]) for name in arrays}
+        rows = rows._replace(**joined)
     seen, then = rows.observation, rows.next_observation
     steps, terminated = len(rows.reward), bool(rows.terminated[-1])
     if then is not None:
@@ -123,6 +128,7 @@ def _finish(held: list[_Rows], roles: Roles, begun: int, where: str) -> Recorded
             "reward": rows.reward[:steps],
             "terminated": terminated,
             "success": float(known.max() > 0) if len(known) else np.nan,
+            "made_of": rows.made_of,
         },
         where,
     )
@@ -130,9 +136,14 @@ def _finish(held: list[_Rows], roles: Roles, begun: int, where: str) -> Recorded
 
 def _rows(block: Block, roles: Roles, first: int, where: str) -> _Rows:
     """The columns of a block as what they are; `first` is the number of its first row."""
-    action, seen = _vector(block, roles.action, where, image=False), _vector(block, roles.observation, where)
-    then = _vector(block, roles.next_observation, where) if roles.next_observation else None
-    if then is not None and (then.shape != seen.shape or then.dtype != seen.dtype):
+    action = _vector(block, roles.action, where)
+    seen, made_of = _observation(block, roles.observation, where)
+    then: np.ndarray | None = None
+    alike: tuple[Part, ...] = ()
+    if roles.next_observation:
+        then, alike = _observation(block, roles.next_observation, where)
+    sizes = [[part[1:] for part in parts] for parts in (made_of, alike)]  # names differ: "next x" is the next x
+    if then is not None and (then.shape != seen.shape or then.dtype != seen.dtype or sizes[0] != sizes[1]):
         raise SegueError(
             f"{where}: observations are {seen.shape} {seen.dtype}, the next {then.shape} {then.dtype}; they must agree"
         )
@@ -153,11 +164,23 @@ def _rows(block: Block, roles: Roles, first: int, where: str) -> _Rows:
         _key(block, roles.episode, n, first, where),
         _column(block, roles.success, where) if roles.success else np.full(n, np.nan),
         then,
+        made_of,
     )
 
 
-def _vector(block: Block, names: tuple[str, ...], where: str, *, image: bool = True) -> np.ndarray:
-    """Columns (rows, size) in order as float32; one of bytes alone stays as it is, as an image may."""
+def _observation(block: Block, names: tuple[str, ...], where: str) -> tuple[np.ndarray, tuple[Part, ...]]:
+    """Columns in order as one; one of bytes alone stays as it is, and with images among several rows are bytes."""
+    columns = _columns(block, names, where)
+    if len(names) == 1 and columns[0].dtype == np.uint8:
+        return columns[0], ()
+    if any(column.dtype == np.uint8 and column.ndim > 2 for column in columns):
+        named = zip(names, columns)
+        return together({k: c if c.dtype == np.uint8 else c.astype(np.float32) for k, c in named}, where)
+    return _vector(block, names, where), ()
+
+
+def _columns(block: Block, names: tuple[str, ...], where: str) -> list[np.ndarray]:
+    """Columns of numbers (rows, ...), at least one in a row."""
     parts = []
     for name in names:
         array = block[name]
@@ -166,8 +189,12 @@ def _vector(block: Block, names: tuple[str, ...], where: str, *, image: bool = T
         if array.size == 0:
             raise SegueError(f"{where}: '{name}' is {array.shape}: nothing in a row; name another column")
         parts.append(array if array.ndim > 1 else array[:, None])
-    if len(parts) == 1 and image and parts[0].dtype == np.uint8:
-        return parts[0]
+    return parts
+
+
+def _vector(block: Block, names: tuple[str, ...], where: str) -> np.ndarray:
+    """Columns (rows, size) in order as float32."""
+    parts = _columns(block, names, where)
     with np.errstate(all="ignore"):
         floats = [part.astype(np.float32, copy=False) for part in parts]
     flat = [part.reshape(len(part), int(np.prod(part.shape[1:]))) for part in floats]
@@ -176,7 +203,7 @@ def _vector(block: Block, names: tuple[str, ...], where: str, *, image: bool = T
 
 def _column(block: Block, name: str, where: str) -> np.ndarray:
     """A column of one float32 a row."""
-    array = _vector(block, (name,), where, image=False)
+    array = _vector(block, (name,), where)
     if array.ndim != 2 or array.shape[1] != 1:
         raise SegueError(f"{where}: '{name}' is {block[name].shape}; it needs one number a row")
     return array[:, 0]

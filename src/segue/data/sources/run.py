@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file
 
 from segue.data.recorded import Recorded
 from segue.data.sources.reader import Options, Source
+from segue.observations import parts_of
 from segue.types import SegueError
 
 OPTIONS = ("seeds", "last")
@@ -49,10 +51,11 @@ def read(where: str, options: Options) -> Source:
         "notes": {"recipe": card.get("recipe"), "task": task["name"], "rows before": options.text("last", "all")},
     }
     last = options.number("last")
+    parts = parts_of(task["observation"].get("parts", ()), str(folder / "run.json"))
 
     def episodes() -> Iterator[Recorded]:
         for seed in wanted:
-            found = _episodes(files, seeds.index(int(seed)), f"seed {seed}")
+            found = (replace(e, made_of=parts) for e in _episodes(files, seeds.index(int(seed)), f"seed {seed}"))
             if last is None:
                 yield from found
             else:

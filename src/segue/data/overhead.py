@@ -1,0 +1,127 @@
+"""PointMaze seen from above: a camera, and the maze's log with its positions as pictures.
+
+    row of the log    pixels (size, size, 3) uint8, the maze with the mass (green) and the goal (red)
+                      velocity (2,) float32, metres per second, which no single picture shows
+
+The log is that of `make_pointmaze`, whose every state is drawn anew: the same episodes, actions and rewards.  Size of
+the pictures and length of the log are defaults of ours, chosen so that a CPU can learn from them.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segue.data.d4rl import load, read_d4rl
+from segue.data.extras import need, versions
+from segue.data.pointmaze import MAZES, PointMass, pointmaze_file
+from segue.data.store import cache_folder, verify, write_d4rl
+from segue.observations import pack, plain, width
+from segue.replay import Data
+from segue.types import Part, SegueError
+
+DRAWING = 1  # goes up whenever the same state would be drawn in another way
+PIXELS, VELOCITY = "pixels", "velocity"
+
+
+@dataclass(frozen=True)
+class View:
+    """Pictures of one maze: their height and width, and the steps of its log."""
+
+    size: int
+    steps: int
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What an observation is made of."""
+        return Part(PIXELS, (self.size, self.size, 3), "uint8"), Part(VELOCITY, (2,), "float32")
+
+
+VIEWS = {"umaze": View(32, 20_000), "medium": View(48, 40_000)}
+
+
+class Camera:
+    """Draws a maze from straight above, all of it, without shadows: 2 ms a picture with software rendering.
+
+    `size`: height and width in pixels.  Raises `SegueError` where nothing can be drawn.
+    """
+
+    def __init__(self, model: Any, cells: int, size: int) -> None:
+        mujoco = need("mujoco", "envs", "a picture of PointMaze")
+        model.vis.quality.offsamples = model.vis.quality.shadowsize = 0
+        try:
+            self._renderer = mujoco.Renderer(model, size, size)
+        except Exception as error:  # the graphics library raises what it likes
+            raise SegueError(
+                f"pictures of PointMaze cannot be drawn here ({error}); install EGL or OSMesa and set MUJOCO_GL to it"
+            ) from error
+        for flag in ("SHADOW", "REFLECTION", "SKYBOX", "HAZE"):
+            self._renderer.scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = 0
+        self._mujoco, self._model, self._camera = mujoco, model, mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FREE
+        self._camera.azimuth, self._camera.elevation = 90.0, -90.0
+        self._camera.distance = cells / 2.0 / np.tan(np.radians(model.vis.global_.fovy / 2.0))
+
+    def __call__(self, data: Any) -> np.ndarray:
+        """Picture (size, size, 3) of uint8 of where everything stands now."""
+        # A goal that was moved is drawn where it was until positions are computed again; no state changes by it.
+        self._mujoco.mj_kinematics(self._model, data)
+        self._renderer.update_scene(data, self._camera)
+        picture: np.ndarray = self._renderer.render()
+        return picture
+
+    def close(self) -> None:
+        """Release the graphics library."""
+        self._renderer.close()
+
+
+def make_pointmaze_pixels(maze: str = "umaze", steps: int | None = None, seed: int = 0) -> Data:
+    """Checked `Data` of a maze's log ("umaze", "medium") in pictures; rows are bytes, see `segue.observations`.
+
+    Made once (a minute or two) and kept in `cache_folder()`; needs `segue[envs]` and a graphics library to make it,
+    not to read it.  Deterministic in the arguments and the versions of MuJoCo and the graphics library.
+    """
+    if maze not in VIEWS:
+        raise SegueError(f"pointmaze-pixels: no maze {maze!r}; there are {', '.join(VIEWS)}")
+    view = VIEWS[maze]
+    steps = view.steps if steps is None else steps
+    states = pointmaze_file(maze, steps, seed)
+    path = cache_folder() / f"{states.stem}-pixels{view.size}-d{DRAWING}.hdf5"
+    if path.exists():
+        try:
+            verify(path)
+        except SegueError as broken:
+            warnings.warn(f"{broken}; Segue makes it again now", stacklevel=2)
+            path.unlink()
+    if not path.exists():
+        _draw(path, states, maze)
+    return read_d4rl(path)
+
+
+def _draw(path: Path, states: Path, maze: str) -> None:
+    view, known = VIEWS[maze], MAZES[maze]
+    names = ("observations", "actions", "rewards", "terminals", "timeouts")
+    arrays, attributes = load(states, names)
+    state = arrays["observations"]
+    mass = PointMass(known)
+    mass.place_goal(known.goal_cell)
+    model, data = mass.simulator
+    camera = Camera(model, len(mass.grid), view.size)
+    rows = np.zeros((len(state), width(view.parts)), np.uint8)
+    for n, (x, y, *velocity) in enumerate(state.tolist()):
+        mass.reset(x, y)
+        seen = {PIXELS: camera(data), VELOCITY: np.asarray(velocity, np.float32)}
+        rows[n] = pack(view.parts, seen)
+    camera.close()
+    attributes = {k: v for k, v in attributes.items() if k not in ("sha256", "arrays", "env_id", "env_kwargs")}
+    attributes |= {
+        "env_id": f"segue/PointMazePixels-{maze}-v0",
+        "parts": json.dumps(plain(view.parts)),
+        "versions": json.dumps(versions()),
+    }
+    write_d4rl(path, {**arrays, "observations": rows}, attributes)

@@ -1,0 +1,57 @@
+"""PointMaze as a robot would see it: a camera above, and velocity from its own sensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from segue.data.extras import robotics
+from segue.data.overhead import PIXELS, VELOCITY, VIEWS, Camera
+from segue.data.pointmaze import MAZES
+from segue.tasks.worlds import ExactGoal
+
+
+class PointMazePixels(gymnasium.Wrapper):
+    """Gymnasium-robotics' PointMaze with a goal at the centre of its cell; observation: `pixels` and `velocity`.
+
+    Reset with options "reset_cell" and "goal_cell".
+    """
+
+    def __init__(self, maze: str, **keywords: Any) -> None:
+        robotics()
+        made = gymnasium.make(MAZES[maze].env, max_episode_steps=None, disable_env_checker=True, **keywords)
+        super().__init__(ExactGoal(made))
+        view, inner = VIEWS[maze], made.unwrapped
+        self._point: Any = inner.point_env  # type: ignore[attr-defined]
+        self._camera = Camera(self._point.model, len(inner.maze.maze_map), view.size)  # type: ignore[attr-defined]
+        self.observation_space = gymnasium.spaces.Dict(
+            {
+                PIXELS: gymnasium.spaces.Box(0, 255, (view.size, view.size, 3), np.uint8),
+                VELOCITY: gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32),
+            }
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Begin an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._seen(observation), info
+
+    def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
+        """Push."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._seen(observation), reward, terminated, truncated, info
+
+    def close(self) -> None:
+        """Release camera and simulator."""
+        self._camera.close()
+        super().close()
+
+    def _seen(self, observation: dict[str, Any]) -> dict[str, Any]:
+        return {
+            PIXELS: self._camera(self._point.data),
+            VELOCITY: np.asarray(observation["observation"][2:], np.float32),
+        }
