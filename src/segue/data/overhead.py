@@ -1,10 +1,11 @@
-"""PointMaze seen from above: a camera, and the maze's log with its positions as pictures.
+"""PointMaze seen from above: a camera, and a log whose positions are pictures.
 
-    row of the log    pixels (size, size, 3) uint8, the maze with the mass (green) and the goal (red)
-                      velocity (2,) float32, metres per second, which no single picture shows
+    pixels (size, size, 3) uint8    the maze with the mass (green) and the goal (red)
+    velocity (2,) float32           metres per second, which no single picture shows
 
-The log is that of `make_pointmaze`, whose every state is drawn anew: the same episodes, actions and rewards.  Size of
-the pictures and length of the log are defaults of ours, chosen so that a CPU can learn from them.
+An action is held for `REPEAT` steps of the simulator, as DrQ and others repeat theirs: within one step of 0.01 s the
+mass moves by a tenth of a pixel, and nothing could be learned from what an action changed.  The log is collected like
+that of `make_pointmaze`.  Sizes, the repeat and the length of the log are defaults of ours, so that a CPU can learn.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from segue.data.d4rl import load, read_d4rl
+from segue.data.d4rl import read_d4rl
 from segue.data.extras import need, versions
-from segue.data.pointmaze import MAZES, PointMass, pointmaze_file
+from segue.data.pointmaze import MAZES, NOISE, RECIPE, PointMass, collect
 from segue.data.store import cache_folder, verify, write_d4rl
 from segue.observations import pack, plain, width
 from segue.replay import Data
 from segue.types import Part, SegueError
 
+REPEAT = 5  # steps of the simulator (0.01 s) that an action is held for
 DRAWING = 1  # goes up whenever the same state would be drawn in another way
 PIXELS, VELOCITY = "pixels", "velocity"
 
@@ -42,18 +44,20 @@ class View:
         return Part(PIXELS, (self.size, self.size, 3), "uint8"), Part(VELOCITY, (2,), "float32")
 
 
-VIEWS = {"umaze": View(32, 20_000), "medium": View(48, 40_000)}
+VIEWS = {"umaze": View(32, 10_000), "medium": View(48, 20_000)}
 
 
 class Camera:
-    """Draws a maze from straight above, all of it, without shadows: 2 ms a picture with software rendering.
+    """Draws a maze from straight above, all of it, without shadows: a few ms a picture with software rendering.
+
+    Edges are smoothed, so that a mass of a pixel's size is seen to move within it.
 
     `size`: height and width in pixels.  Raises `SegueError` where nothing can be drawn.
     """
 
     def __init__(self, model: Any, cells: int, size: int) -> None:
         mujoco = need("mujoco", "envs", "a picture of PointMaze")
-        model.vis.quality.offsamples = model.vis.quality.shadowsize = 0
+        model.vis.quality.offsamples, model.vis.quality.shadowsize = 4, 0
         try:
             self._renderer = mujoco.Renderer(model, size, size)
         except Exception as error:  # the graphics library raises what it likes
@@ -81,17 +85,17 @@ class Camera:
 
 
 def make_pointmaze_pixels(maze: str = "umaze", steps: int | None = None, seed: int = 0) -> Data:
-    """Checked `Data` of a maze's log ("umaze", "medium") in pictures; rows are bytes, see `segue.observations`.
+    """Checked `Data` of at least `steps` rows in a maze ("umaze", "medium"); rows are bytes, see `segue.observations`.
 
-    Made once (a minute or two) and kept in `cache_folder()`; needs `segue[envs]` and a graphics library to make it,
-    not to read it.  Deterministic in the arguments and the versions of MuJoCo and the graphics library.
+    Made once (a minute) and kept in `cache_folder()`; needs `segue[envs]` and a graphics library to make it, not to
+    read it.  Deterministic in the arguments and the versions of MuJoCo and the graphics library.
     """
     if maze not in VIEWS:
         raise SegueError(f"pointmaze-pixels: no maze {maze!r}; there are {', '.join(VIEWS)}")
-    view = VIEWS[maze]
-    steps = view.steps if steps is None else steps
-    states = pointmaze_file(maze, steps, seed)
-    path = cache_folder() / f"{states.stem}-pixels{view.size}-d{DRAWING}.hdf5"
+    steps = VIEWS[maze].steps if steps is None else steps
+    if steps < 1:
+        raise SegueError(f"pointmaze-pixels: steps={steps}; give at least one")
+    path = cache_folder() / f"pointmaze-{maze}-pixels{VIEWS[maze].size}-{steps}-seed{seed}-r{RECIPE}-d{DRAWING}.hdf5"
     if path.exists():
         try:
             verify(path)
@@ -99,29 +103,29 @@ def make_pointmaze_pixels(maze: str = "umaze", steps: int | None = None, seed: i
             warnings.warn(f"{broken}; Segue makes it again now", stacklevel=2)
             path.unlink()
     if not path.exists():
-        _draw(path, states, maze)
+        _draw(path, maze, steps, seed)
     return read_d4rl(path)
 
 
-def _draw(path: Path, states: Path, maze: str) -> None:
+def _draw(path: Path, maze: str, steps: int, seed: int) -> None:
     view, known = VIEWS[maze], MAZES[maze]
-    names = ("observations", "actions", "rewards", "terminals", "timeouts")
-    arrays, attributes = load(states, names)
-    state = arrays["observations"]
     mass = PointMass(known)
     mass.place_goal(known.goal_cell)
+    arrays = collect(known, steps, seed, NOISE, REPEAT, mass)
+    state = arrays["observations"]
     model, data = mass.simulator
     camera = Camera(model, len(mass.grid), view.size)
     rows = np.zeros((len(state), width(view.parts)), np.uint8)
     for n, (x, y, *velocity) in enumerate(state.tolist()):
         mass.reset(x, y)
-        seen = {PIXELS: camera(data), VELOCITY: np.asarray(velocity, np.float32)}
-        rows[n] = pack(view.parts, seen)
+        rows[n] = pack(view.parts, {PIXELS: camera(data), VELOCITY: np.asarray(velocity, np.float32)})
     camera.close()
-    attributes = {k: v for k, v in attributes.items() if k not in ("sha256", "arrays", "env_id", "env_kwargs")}
-    attributes |= {
+    attributes = {
         "env_id": f"segue/PointMazePixels-{maze}-v0",
+        "max_episode_steps": known.horizon // REPEAT,
+        "reset_cell": known.reset_cell,
+        "goal_cell": known.goal_cell,
         "parts": json.dumps(plain(view.parts)),
         "versions": json.dumps(versions()),
     }
-    write_d4rl(path, {**arrays, "observations": rows}, attributes)
+    write_d4rl(path, {**arrays, "observations": rows, "infos/state": state}, attributes)

@@ -67,11 +67,6 @@ def make_pointmaze(maze: str = "umaze", steps: int | None = None, seed: int = 0,
     is made again with a warning.  Deterministic in the arguments and MuJoCo's version.  Needs `segue[envs]` only to
     make the file, not to read it.
     """
-    return read_d4rl(pointmaze_file(maze, steps, seed, noise))
-
-
-def pointmaze_file(maze: str, steps: int | None = None, seed: int = 0, noise: float = NOISE) -> Path:
-    """Make the log of `make_pointmaze`, unless it is there, and return its path."""
     if maze not in MAZES:
         raise SegueError(f"pointmaze: no maze {maze!r}; there are {', '.join(MAZES)}")
     steps = MAZES[maze].steps if steps is None else steps
@@ -86,7 +81,7 @@ def pointmaze_file(maze: str, steps: int | None = None, seed: int = 0, noise: fl
             path.unlink()
     if not path.exists():
         _make(path, MAZES[maze], {"maze": maze, "steps": steps, "seed": seed, "noise": noise})
-    return path
+    return read_d4rl(path)
 
 
 def _make(path: Path, maze: Maze, arguments: dict[str, Any]) -> None:
@@ -122,9 +117,15 @@ def _make(path: Path, maze: Maze, arguments: dict[str, Any]) -> None:
     write_atomically(path.with_suffix(".json"), write)
 
 
-def collect(maze: Maze, steps: int, seed: int, noise: float) -> dict[str, np.ndarray]:
-    """Arrays of a D4RL stream of whole episodes, at least `steps` rows, the last episode a timeout."""
-    world = PointMass(maze)
+def collect(
+    maze: Maze, steps: int, seed: int, noise: float, repeat: int = 1, mass: PointMass | None = None
+) -> dict[str, np.ndarray]:
+    """Arrays of a D4RL stream of whole episodes, at least `steps` rows, the last episode a timeout.
+
+    Each action is held for `repeat` steps of the simulator, and a row is what lies between two actions.  `mass`: the
+    one that is moved.
+    """
+    world, horizon = mass or PointMass(maze), maze.horizon // repeat
     cells = sorted(world.centre)
     toward = {goal: next_cells(world.grid, goal) for goal in cells}
     starts = [cell for cell in cells if cell != maze.goal_cell]
@@ -136,19 +137,22 @@ def collect(maze: Maze, steps: int, seed: int, noise: float) -> dict[str, np.nda
         offset = rng.uniform(-START_NOISE, START_NOISE, 2)
         x, y, vx, vy = world.reset(world.centre[start][0] + offset[0], world.centre[start][1] + offset[1])
         gain = rng.uniform(*GAIN)
-        jitter = noise * rng.standard_normal((maze.horizon, 2))
+        jitter = noise * rng.standard_normal((horizon, 2))
         goal = cells[rng.integers(len(cells))]
-        for t in range(maze.horizon):
+        for t in range(horizon):
             while math.dist((x, y), world.centre[goal]) < REACHED:
                 goal = cells[rng.integers(len(cells))]
             to_x, to_y = world.centre[toward[goal][world.cell(x, y)]]
             push = (gain * (to_x - x) - DAMPING * vx, gain * (to_y - y) - DAMPING * vy)
             action = np.clip(push + jitter[t], -CLIP_ACTION, CLIP_ACTION).astype(np.float32)
             before = (x, y, vx, vy)
-            x, y, vx, vy = world.step(action)
-            hit = math.dist((x, y), world.centre[maze.goal_cell]) <= GOAL_RADIUS
+            for _ in range(repeat):
+                x, y, vx, vy = world.step(action)
+                hit = math.dist((x, y), world.centre[maze.goal_cell]) <= GOAL_RADIUS
+                if hit:
+                    break
             rows.append((*before, *action.tolist(), float(hit), *world.centre[goal]))
-            ends.append((hit, t == maze.horizon - 1 and not hit))
+            ends.append((hit, t == horizon - 1 and not hit))
             if hit:
                 break
     table, flags = np.asarray(rows, np.float32), np.asarray(ends)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gymnasium
 
-from segue.data.overhead import PIXELS, VELOCITY, VIEWS
+from segue.data.overhead import PIXELS, REPEAT, VELOCITY, VIEWS
 from segue.data.pointmaze import MAZES
 from segue.tasks.records import Group, Record, group
 from segue.tasks.scores import SUCCESS
@@ -14,7 +14,7 @@ for _maze, _id in EYES.items():
     gymnasium.register(
         _id,
         entry_point="segue.tasks.pixels:PointMazePixels",
-        max_episode_steps=MAZES[_maze].horizon,
+        max_episode_steps=MAZES[_maze].horizon // REPEAT,
         kwargs={"maze": _maze},
     )
 
@@ -47,9 +47,9 @@ def _pointmaze_pixels(_: str, name: str, __: str) -> Record:
     return Record(
         f"pointmaze-{name}-pixels",
         EYES[name],
-        states.horizon,
+        states.horizon // REPEAT,
         "pointmaze-pixels",
-        "segue.data.make_pointmaze_pixels: the maze's log from above, its positions in pictures",
+        "segue.data.make_pointmaze_pixels, which also makes the log: the maze from above, each action held for 0.05 s",
         env_kwargs=states.env_kwargs,
         keys=(PIXELS, VELOCITY),
         options=states.options,

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 
 from segue.data.extras import robotics
-from segue.data.overhead import PIXELS, VELOCITY, VIEWS, Camera
+from segue.data.overhead import PIXELS, REPEAT, VELOCITY, VIEWS, Camera
 from segue.data.pointmaze import MAZES
 from segue.tasks.worlds import ExactGoal
 
@@ -41,9 +41,14 @@ class PointMazePixels(gymnasium.Wrapper):
         return self._seen(observation), info
 
     def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
-        """Push."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        return self._seen(observation), reward, terminated, truncated, info
+        """Push for `REPEAT` steps of the simulator, or until the goal is reached; their rewards are added."""
+        total = 0.0
+        for _ in range(REPEAT):
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return self._seen(observation), total, terminated, truncated, info
 
     def close(self) -> None:
         """Release camera and simulator."""
