@@ -95,7 +95,7 @@ class Sight(eqx.Module):
 
 @dataclass(frozen=True)
 class Encoder:
-    """Hyper-parameters of a network's sight; the defaults are those of RLPD's pixel experiments."""
+    """Hyper-parameters of a network's sight; the sizes are those of RLPD's pixel experiments (`pixel_config.py`)."""
 
     channels: tuple[int, ...] = (32, 64, 128, 256)
     kernel: int = 3
@@ -132,7 +132,7 @@ class Encoder:
         return Sight(eyes, trunks, tuple(p.name for p in parts), self.shared and not critic), width
 
     def _eyes(self, key: Key, part: Part) -> tuple[tuple[Filter, ...], int]:
-        """Convolutions of an image, orthogonal as in DrQ, and how many numbers they give."""
+        """Convolutions of an image, orthogonal (default of ours), and how many numbers they give."""
         high, wide, depth = image_shape(part)
         if len(self.strides) != len(self.channels):  # here, because settings change one after the other
             raise SegueError(
