@@ -22,7 +22,7 @@ from segue.recipes import Recipe, Resolved, find_recipe, resolve
 from segue.rules import rule_of, words_of
 from segue.tasks import find_task
 from segue.tasks.table import PREFIX
-from segue.types import SegueError, Slot, Task
+from segue.types import SegueError, Slot, Task, refused
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,14 @@ def lasting(task: str) -> str:
 def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any], rules: Sequence[str] = ()) -> Resolved:
     """Decide all of a recipe's numbers for a task; the task's own facts (its failure reward) come before presets.
 
-    Where observations are no vectors, learners see through `segue.agents.Seeing`.
+    Where observations are no vectors, learners see through `segue.agents.Seeing`, and nothing is standardised.
     """
     named = {word: rule_of(word) for word in rules}
-    recipe = replace(recipe, phases=tuple(replace(p, learner=seeing(p.learner, task.spec)) for p in recipe.phases))
-    return resolve(recipe, task.domain, task.name, settings, {"units.failure": task.failure}, named)
+    facts: dict[str, Any] = {"units.failure": task.failure}
+    if refused(task.spec, "") is not None:
+        facts["units.standardise"] = False
+        recipe = replace(recipe, phases=tuple(replace(p, learner=seeing(p.learner, task.spec)) for p in recipe.phases))
+    return resolve(recipe, task.domain, task.name, settings, facts, named)
 
 
 def check(decided: Resolved, task: Task, request: Request) -> None:

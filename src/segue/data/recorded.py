@@ -20,9 +20,9 @@ class Recorded:
 
     `observation` (T + 1, ...) with the final one; or (T, ...) beside `next_observation` (T, ...), where a log's next
     observations are not simply the following rows.  `action` (T, A) in [-1, 1], `reward` (T,).  An episode that does
-    not end `terminated` was cut.  `success` is 1 or 0, NaN where the log does not say.  `source` says which part of a
-    log it is from, where there are several.  `made_of`: the parts of observations that are rows of bytes
-    (`segue.observations`).
+    not end `terminated` was cut.  `success` is 1 or 0, a share where a task has parts, NaN where the log does not say.
+    `source` says which part of a log it is from, where there are several.  `made_of`: the parts of observations that
+    are rows of bytes (`segue.observations`).
     """
 
     observation: np.ndarray
@@ -90,8 +90,8 @@ def recorded(given: Mapping[str, Any], where: str) -> Recorded | None:
         success = float(np.asarray(given.get("success", math.nan), np.float64).reshape(()))
     except (TypeError, ValueError) as error:
         raise SegueError(f"{where}: 'success' is not one number; give 1 or 0, or nothing") from error
-    if not math.isnan(success) and success not in (0.0, 1.0):
-        raise SegueError(f"{where}: 'success' is {success:g}; give 1 or 0, or nothing")
+    if not math.isnan(success) and not 0.0 <= success <= 1.0:
+        raise SegueError(f"{where}: 'success' is {success:g}; give 1 or 0, a share between them, or nothing")
     source, made_of = str(given.get("source", "")), tuple(given.get("made_of", made_of))
     return Recorded(seen, action, reward, bool(flags[-1]), success, then, source, made_of)
 

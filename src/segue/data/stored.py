@@ -9,7 +9,7 @@
       reward.npy             (N,)          raw
       end.npy                (E,)          row after the last row of each episode
       terminated.npy         (E,)          whether the episode ended, and was not cut
-      success.npy            (E,)          1 or 0, NaN where the log does not say
+      success.npy            (E,)          1 or 0, or a share; NaN where the log does not say
       part.npy               (E,)          index into `parts` of dataset.json: which part of the log it is from
 
 Every file is a plain .npy, so that numpy alone can read it; `segue.data.storing` writes them.  The hash is that of

@@ -65,7 +65,7 @@ def numbers(stored: Stored, positions: tuple[int, int] | None = None) -> dict[st
             **_map(sampled[:, positions]),
             "starts": starts.tolist(),
             "ends": last.tolist(),
-            "succeeded": [None if np.isnan(s) else bool(s) for s in success[few]],
+            "succeeded": [None if np.isnan(s) else bool(s > 0.5) for s in success[few]],
         }
     return card
 

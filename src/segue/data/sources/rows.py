@@ -127,7 +127,7 @@ def _finish(held: list[_Rows], roles: Roles, begun: int, where: str) -> Recorded
             "action": rows.action[:steps],
             "reward": rows.reward[:steps],
             "terminated": terminated,
-            "success": float(known.max() > 0) if len(known) else np.nan,
+            "success": float(known.max()) if len(known) else np.nan,
             "made_of": rows.made_of,
         },
         where,
