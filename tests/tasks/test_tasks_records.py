@@ -23,7 +23,7 @@ from segue.tasks.worlds import PACKAGES
 from segue.types import SegueError
 
 FAMILIES = {
-    "Segue's own": 5,
+    "Segue's own": 4,
     "files in $SEGUE_DATA": 12,
     "D4RL MuJoCo": 4 * 6,
     "D4RL Adroit": 4 * 3 + 3,

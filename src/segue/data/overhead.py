@@ -44,7 +44,7 @@ class View:
         return Part(PIXELS, (self.size, self.size, 3), "uint8"), Part(VELOCITY, (2,), "float32")
 
 
-VIEWS = {"umaze": View(32, 10_000), "medium": View(48, 20_000)}
+VIEWS = {"umaze": View(32, 10_000)}
 
 
 class Camera:
@@ -85,7 +85,7 @@ class Camera:
 
 
 def make_pointmaze_pixels(maze: str = "umaze", steps: int | None = None, seed: int = 0) -> Data:
-    """Checked `Data` of at least `steps` rows in a maze ("umaze", "medium"); rows are bytes, see `segue.observations`.
+    """Checked `Data` of at least `steps` rows in a maze ("umaze"); rows are bytes, see `segue.observations`.
 
     Made once (a minute) and kept in `cache_folder()`; needs `segue[envs]` and a graphics library to make it, not to
     read it.  Deterministic in the arguments and the versions of MuJoCo and the graphics library.

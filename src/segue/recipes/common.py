@@ -45,7 +45,5 @@ def pointmaze(changes: Settings, offline: bool = True, medium: Settings | None =
         "pointmaze": umaze,
         "pointmaze-medium": _MEDIUM | offline_updates | dict(medium or {}),
         "pointmaze-large": large,
-        "pointmaze-pixels": umaze
-        | PIXELS
-        | ({"offline.ticks": 8_000, "offline.evaluate_every": 1_000} if offline else {}),
+        "pointmaze-pixels": umaze | PIXELS,
     }
