@@ -15,6 +15,7 @@ from segue.collect import RANDOM, Goals, Recipe, Starts, collect, environment_of
 from segue.data.doctor import examine, mend
 from segue.data.export import export_minari, export_npz
 from segue.data.extras import versions
+from segue.data.pictures import pictures
 from segue.data.sources import SOURCES, Source, open_source
 from segue.data.store import write_atomically
 from segue.data.stored import Stored, datasets_folder, find_stored, stored_names
@@ -122,7 +123,8 @@ def list_command() -> None:
     for name in stored_names():
         facts = find_stored(name).facts
         row = facts["columns"]["observation"]
-        shape = f"{tuple(row['row'])} {row['dtype'].lstrip('<|')}"
+        parts = facts.get("observation_parts") or [["", row["row"], row["dtype"].lstrip("<|")]]
+        shape = ", ".join(f"{part} {tuple(size)} {kind}".strip() for part, size, kind in parts)
         environment = (facts.get("environment") or {}).get("env_id", "not named")
         numbers = [f"{facts[k]:,}" for k in ("transitions", "episodes")]
         table.add_row(name, *numbers, shape, environment, str(facts.get("source", "")))
@@ -236,7 +238,7 @@ def card_command(name: Name, /, out: Path | None = None) -> None:
     card = {**stored.facts, **numbers(stored, known.positions if known else None), **examined(stored)}
     folder = out or stored.folder
     write_json(folder / "card.json", card)
-    write_text(folder / "card.html", card_page(card))
+    write_text(folder / "card.html", card_page(card, pictures(stored)))
     print(f"card: {folder / 'card.html'}")
 
 

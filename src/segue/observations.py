@@ -76,6 +76,15 @@ def unpacked(parts: Sequence[Part], rows: np.ndarray) -> dict[str, np.ndarray]:
     return out
 
 
+def reals(parts: Sequence[Part], rows: np.ndarray) -> np.ndarray:
+    """Observations (T, ...) as they are; of rows of bytes, the numbers (T, n) of what is no image, in order."""
+    if not parts:
+        return rows
+    values = unpacked(parts, rows)
+    vectors = [values[p.name].reshape(len(rows), -1) for p in parts if not is_image(p)]
+    return np.concatenate(vectors, axis=1) if vectors else np.zeros((len(rows), 0), np.float32)
+
+
 def plain(parts: Sequence[Part]) -> list[list[Any]]:
     """JSON of parts; `parts_of` reads it."""
     return [[part.name, list(part.shape), part.dtype] for part in parts]

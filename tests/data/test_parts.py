@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +16,11 @@ import pytest
 from segue.data import from_episodes, keep
 from segue.data.doctor import examine
 from segue.data.export import export_minari, export_npz
+from segue.data.pictures import pictures
 from segue.data.recorded import Recorded, recorded
+from segue.data.summary import numbers
 from segue.observations import unpacked
+from segue.report.card import card_page
 from segue.tasks import GymTask, find_task
 from segue.types import Part, SegueError
 from tests.data.formats import found, made, write_lerobot, write_robomimic
@@ -133,6 +138,24 @@ def test_the_doctor_looks_into_rows_of_bytes() -> None:
 
     report = examine(log, {})
     assert "nan" in {f.code for f in report.findings}
+
+
+def test_its_card_shows_pictures() -> None:
+    stored = keep("own", given())
+    (name, files), *others = pictures(stored).items()
+    assert (name, len(files), others) == ("camera", sum(LENGTHS), [])
+    first = given()[0]["observation"]["camera"][0]
+    assert files[0].startswith(b"\x89PNG\r\n\x1a\n")
+    size, _, packed = files[0].partition(b"IHDR")[2].partition(b"IDAT")
+    assert struct.unpack(">II", size[:8]) == (IMAGE[1], IMAGE[0])
+    lines = np.frombuffer(zlib.decompressobj().decompress(packed), np.uint8).reshape(IMAGE[0], -1)
+    assert not lines[:, 0].any()  # no filter
+    np.testing.assert_array_equal(lines[:, 1:].reshape(IMAGE), first)
+    card = {**stored.facts, **numbers(stored)}
+    assert len(card["observations"]) == 2  # the arm's
+    page = card_page(card, pictures(stored))
+    assert page.count("data:image/png;base64,") == sum(LENGTHS)
+    assert "camera 5 × 4 × 3 uint8, arm 2 float32" in page
 
 
 def test_a_world_and_its_log_must_agree() -> None:

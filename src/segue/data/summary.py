@@ -8,6 +8,7 @@ import numpy as np
 
 from segue.data.disk import DiskRows
 from segue.data.stored import Stored
+from segue.observations import reals
 
 SAMPLE = 20_000  # rows that distributions are read off; all of them where there are fewer
 COLUMNS = 60  # observation and action columns that a card draws
@@ -43,7 +44,7 @@ def numbers(stored: Stored, positions: tuple[int, int] | None = None) -> dict[st
     reward = np.asarray(stored.column("reward")[rows], np.float64)
     seen = stored.current()
     flat = len(seen.shape) == 2
-    sampled = seen[rows].astype(np.float64) if flat else np.zeros((len(rows), 0))
+    sampled = reals(stored.made_of, seen[rows]).astype(np.float64) if flat else np.zeros((len(rows), 0))
     card: dict[str, Any] = {
         **summarise(stored),
         "sampled_rows": len(rows),
@@ -56,7 +57,7 @@ def numbers(stored: Stored, positions: tuple[int, int] | None = None) -> dict[st
         ],
         "observations": [histogram(column) | spread(column[np.isfinite(column)]) for column in sampled.T[:COLUMNS]],
     }
-    if positions is not None and flat and max(positions) < seen.shape[1]:
+    if positions is not None and flat and not stored.made_of and max(positions) < seen.shape[1]:
         first = np.concatenate([[0], ends[:-1]])
         few = np.linspace(0, len(ends) - 1, min(POINTS, len(ends))).astype(int)
         starts, last = (seen[at[few]][:, positions] for at in (first, ends - 1))

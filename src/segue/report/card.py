@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,13 +20,18 @@ CARD_STYLE = """
 .severity { font-weight: 600; } .error .severity { color: var(--bad); } .warning .severity { color: var(--c4); }
 .note .severity { color: var(--soft); } .findings td { width: 30%; } .findings td:first-child { width: 10%; }
 .findings td small { white-space: normal; }
+.seen { display: flex; flex-wrap: wrap; gap: 6px; } .seen img { width: 96px; image-rendering: pixelated; }
 """
 
 
-def card_page(card: Mapping[str, Any]) -> str:
-    """Return the whole HTML page of a card (`segue.data.summary.numbers` and a dataset's facts)."""
+def card_page(card: Mapping[str, Any], pictures: Mapping[str, Sequence[bytes]] | None = None) -> str:
+    """Return the whole HTML page of a card (`segue.data.summary.numbers` and a dataset's facts).
+
+    `pictures`: PNG files by the name of the camera.
+    """
     title = str(card["name"])
-    sections = [_findings(card), _shape(card), _positions(card), _actions(card), _observations(card), _facts(card)]
+    sections = [_findings(card), _shape(card), _pictures(pictures or {}), _positions(card), _actions(card)]
+    sections += [_observations(card), _facts(card)]
     page = element(
         "html",
         element(
@@ -48,11 +54,12 @@ def _section(title: str, *body: object) -> Markup:
 def _header(card: Mapping[str, Any], title: str) -> Markup:
     environment = (card.get("environment") or {}).get("env_id", "not named")
     row = card["columns"]["observation"]
+    parts = card.get("observation_parts") or [["", row["row"], np.dtype(row["dtype"])]]
     facts = {
         "environment": environment,
         "transitions": count(card["transitions"]),
         "episodes": count(card["episodes"]),
-        "observation": f"{' × '.join(map(str, row['row'])) or '1'} {np.dtype(row['dtype'])}",
+        "observation": ", ".join(f"{n} {' × '.join(map(str, of)) or '1'} {kind}".strip() for n, of, kind in parts),
         "actions": str(card["columns"]["action"]["row"][0]),
         "SHA-256": str(card["sha256"])[:16],
     }
@@ -107,6 +114,18 @@ def _shape(card: Mapping[str, Any]) -> Markup:
         _bars(card["rewards"], f"Rewards of {count(card['sampled_rows'])} sampled rows, raw", 2),
     ]
     return _section("Episodes", element("dl", cells, class_="tiles"), element("div", drawn, class_="grid-of-figures"))
+
+
+def _pictures(pictures: Mapping[str, Sequence[bytes]]) -> Markup:
+    """Rows of pictures, one for each camera, from the log's first row to its last."""
+    if not pictures:
+        return Markup("")
+    rows = []
+    for name, files in pictures.items():
+        addresses = (f"data:image/png;base64,{b64encode(file).decode()}" for file in files)
+        shown = [element("img", src=a, alt=f"{name}, {n + 1} of {len(files)}") for n, a in enumerate(addresses)]
+        rows.append(element("figure", element("figcaption", name), element("div", shown, class_="seen")))
+    return _section("What was seen", element("p", "Some rows, from the first to the last.", class_="soft"), *rows)
 
 
 def _actions(card: Mapping[str, Any]) -> Markup:

@@ -10,8 +10,7 @@ import numpy as np
 
 from segue.data.doctor.sample import Moments, Sample, row_hashes
 from segue.data.recorded import Recorded
-from segue.observations import unpacked
-from segue.types import Part
+from segue.observations import reals
 
 # Sizes are defaults of ours.
 ROWS = 20_000  # sampled rows, fewer where they are large
@@ -100,7 +99,8 @@ class Log:
             self.rows += steps
             seen = episode.observation
             line["odd"] = (seen.shape[1:], episode.action.shape[1], seen.dtype.kind) != self.shape
-            numbers = (*_reals(episode), episode.action, episode.reward)
+            both = (reals(episode.made_of, rows) for rows in (seen, episode.following))
+            numbers = (*both, episode.action, episode.reward)
             line["broken"] = not all(finite(x).all() for x in numbers)
             if not line["odd"]:
                 line["first"], line["final"] = row_hashes(episode.current[:1])[0], row_hashes(episode.following[-1:])[0]
@@ -145,20 +145,6 @@ class Log:
         best = np.flatnonzero(reward == reward.max())
         if len(best) <= steps // 10 + 1:
             _keep(self.hit, number, episode, best)
-
-
-def _reals(episode: Recorded) -> tuple[np.ndarray, ...]:
-    """Observations, and what followed them, as numbers that may not be finite."""
-    return reals(episode.made_of, episode.observation), reals(episode.made_of, episode.following)
-
-
-def reals(made_of: tuple[Part, ...], rows: np.ndarray) -> np.ndarray:
-    """Observations (T, ...) as they are; of rows of bytes, what is no image (T, numbers)."""
-    if not made_of:
-        return rows
-    parts = unpacked([*made_of], rows)
-    vectors = [parts[p.name].reshape(len(rows), -1) for p in made_of if p.dtype != "uint8"]
-    return np.concatenate(vectors, axis=1) if vectors else rows
 
 
 def finite(array: np.ndarray) -> np.ndarray:
