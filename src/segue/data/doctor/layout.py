@@ -9,7 +9,7 @@ Three things are compared, none of which depends much on the policy:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -116,25 +116,31 @@ def _links(case: Case) -> list[dict[str, Any]]:
     usual = (step <= TAIL * np.quantile(step, 0.99, axis=0) + 1e-9).all(1) & (rows["step"] < rows["length"] - 1)
     own, own_slope = _moves(world.observation, world.following)
     logged, slope = _moves(rows["observation"][usual], rows["following"][usual])
+    sizes, _ = _moves(rows["observation"][usual], rows["following"][usual], np.abs)
     out = []
     for i, j in np.argwhere(np.abs(own) > STRICT):
         pace = slope[i, j] / own_slope[i, j]
+        # A body that has turned round moves the other way at the same speed: then only the sizes go together.
+        together = max(abs(logged[i, j]), sizes[i, j])
+        strange = abs(logged[i, j]) >= LOOSE and not 1 / FASTER < pace < FASTER
         out.append(
             {
                 "position": int(i),
                 "speed": int(j),
                 "correlation": float(logged[i, j]),
                 "pace": float(pace),
-                "broken": bool(abs(logged[i, j]) < LOOSE or not 1 / FASTER < pace < FASTER),
+                "broken": bool(together < LOOSE or strange),
             }
         )
     return out
 
 
-def _moves(seen: np.ndarray, then: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Correlation and slope (O, O) of each column's step against the middle of each column."""
+def _moves(
+    seen: np.ndarray, then: np.ndarray, of: Callable[[np.ndarray], np.ndarray] = np.asarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation and slope (O, O) of each column's step against the middle of each column, or `of` both."""
     seen, then = seen.astype(np.float64), then.astype(np.float64)
-    step, middle = then - seen, (then + seen) / 2.0
+    step, middle = of(then - seen), of((then + seen) / 2.0)
     step, middle = step - step.mean(0), middle - middle.mean(0)
     both = step.T @ middle / len(step)
     size, spread = step.std(0)[:, None], middle.std(0)[None]
