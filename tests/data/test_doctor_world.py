@@ -301,3 +301,11 @@ def test_a_fault_planted_in_a_real_log_is_found(
         pytest.skip(f"no {path.name} in {shared_data} (set SEGUE_DATA to its folder)")
     log = list(open_source(f"d4rl:{path}").episodes)[:30]
     assert code in diagnose(plant(log), find_task(f"hdf5:{path}")).codes("error", "warning")
+
+
+def test_what_moves_the_other_way_in_half_of_the_log_is_no_other_layout() -> None:
+    """As a quaternion does under the same spin, in a body that has turned round."""
+    turned = columns(lambda x: x * np.array([-1.0, 1.0, 1.0, 1.0], np.float32))
+    log = [turned(e) if n % 2 else e for n, e in enumerate(log_of("pointmaze"))]
+    report = diagnose(log, task_of("pointmaze"))
+    assert "observation-layout" not in {f.code for f in report.findings}
