@@ -11,6 +11,7 @@ from unittest import mock
 
 import h5py
 import numpy as np
+from safetensors.numpy import save_file
 
 from segue.data.export import export_minari
 from segue.data.recorded import Recorded
@@ -303,6 +304,27 @@ def write_d4rl(folder: Path, log: Log) -> str:
     return f"d4rl:{folder / 'log.hdf5'}"
 
 
+def write_run(folder: Path, log: Log) -> str:
+    """What a run of one seed has collected, in two files."""
+    columns = {
+        "observation": np.concatenate([e.current for e in log]),
+        "next_observation": np.concatenate([e.following for e in log]),
+        "action": np.concatenate([e.action for e in log]),
+        "reward": np.concatenate([e.reward for e in log]),
+        "terminated": np.concatenate([(np.arange(len(e)) == len(e) - 1) & e.terminated for e in log]),
+        "truncated": np.concatenate([(np.arange(len(e)) == len(e) - 1) & (not e.terminated) for e in log]),
+    }
+    (folder / "replay").mkdir(parents=True, exist_ok=True)
+    half = len(columns["reward"]) // 2
+    for number, rows_of in enumerate((slice(0, half), slice(half, None))):
+        part = {name: np.ascontiguousarray(column[rows_of, None]) for name, column in columns.items()}
+        save_file(part, folder / "replay" / f"{number:06d}.safetensors")
+    task = {"name": "made", "env": "Made-v0", "env_kwargs": {}, "horizon": 9, "options": {}}
+    card = {"seeds": [0], "recipe": "sac", "task_card": {**task, "observation": {"keys": [], "parts": []}}}
+    (folder / "run.json").write_text(json.dumps(card))
+    return f"run:{folder}"
+
+
 Write = Callable[[Path, Log], str]
 FORMATS: dict[str, tuple[Write, set[str]]] = {  # what a format cannot say: a final observation, images, success, ...
     "npz": (write_npz, {"final"}),
@@ -320,6 +342,7 @@ FORMATS: dict[str, tuple[Write, set[str]]] = {  # what a format cannot say: a fi
     "lerobot 2": (lambda folder, log: write_lerobot(folder, log, "v2.1"), {"final", "terminal success", "exact"}),
     "minari": (write_minari, {"exact"}),
     "d4rl": (write_d4rl, {"final", "success"}),
+    "run": (write_run, {"success"}),
 }
 NEEDS = {"parquet": "pyarrow", "arrow": "pyarrow", "arrow stream": "pyarrow", "feather": "pyarrow", "csv": "pyarrow"}
 NEEDS |= {"lerobot": "av", "lerobot 2": "av", "minari": "minari"}

@@ -24,6 +24,7 @@ import pytest
 
 from segue.data.recorded import Recorded
 from segue.data.sources import open_source
+from segue.observations import width
 from segue.types import SegueError
 from tests.data.damage import change
 from tests.data.formats import FORMATS, NEEDS, limited, made
@@ -50,7 +51,8 @@ def sensible(episode: Recorded) -> None:
     assert len(seen) == (n + 1 if then is None else n)
     assert then is None or (then.shape, then.dtype) == (seen.shape, seen.dtype)
     assert isinstance(episode.terminated, bool)
-    assert episode.success in (0.0, 1.0) or np.isnan(episode.success)
+    assert 0.0 <= episode.success <= 1.0 or np.isnan(episode.success)
+    assert not episode.made_of or seen.shape[1:] == (width(episode.made_of),)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from segue.data.recorded import Recorded
+from segue.data.recorded import Recorded, recorded
 from segue.data.sources.reader import Options, Source
-from segue.observations import parts_of
-from segue.types import SegueError
+from segue.observations import parts_of, width
+from segue.types import Part, SegueError
 
 OPTIONS = ("seeds", "last")
 _COLUMNS = ("observation", "action", "reward", "terminated", "truncated", "next_observation")
@@ -27,35 +26,38 @@ def read(where: str, options: Options) -> Source:
     An episode that was open when the run last saved counts as cut there.
     """
     folder = Path(where)
+    described = folder / "run.json"
     try:
-        card = json.loads((folder / "run.json").read_text())
-        seeds, task = [int(s) for s in card["seeds"]], card["task_card"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SegueError(f"{folder}: not a run's folder ({error}); name one that holds run.json") from error
+        card = json.loads(described.read_text())
+        seeds, task, recipe = [int(s) for s in card["seeds"]], card["task_card"], card.get("recipe")
+        environment = {
+            "env_id": str(task["env"]),
+            "env_kwargs": dict(task["env_kwargs"]),
+            "max_episode_steps": int(task["horizon"]),
+            "keys": [str(key) for key in task["observation"]["keys"]],
+            **{key: value for key, value in dict(task["options"]).items() if key in ("reset_cell", "goal_cell")},
+        }
+        parts = parts_of(task["observation"].get("parts", ()), str(described))
+        name = str(task["name"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise SegueError(f"{folder}: not a run's folder ({reason!a}); name one that holds run.json") from error
     files = sorted((folder / "replay").glob("*.safetensors"))
     if not files:
         raise SegueError(f"{folder}: the run has saved no experience; give one that has begun to collect")
     wanted = options.names("seeds") or tuple(map(str, seeds))
     if strange := [s for s in wanted if s not in map(str, seeds)]:
         raise SegueError(f"{folder}: no seed {strange[0]} in this run; it has {', '.join(map(str, seeds))}")
-    environment = {
-        "env_id": task["env"],
-        "env_kwargs": task["env_kwargs"],
-        "max_episode_steps": task["horizon"],
-        "keys": task["observation"]["keys"],
-        **{key: value for key, value in task["options"].items() if key in ("reset_cell", "goal_cell")},
-    }
     facts: dict[str, Any] = {
         "source": options.source,
         "environment": environment,
-        "notes": {"recipe": card.get("recipe"), "task": task["name"], "rows before": options.text("last", "all")},
+        "notes": {"recipe": recipe, "task": name, "rows before": options.text("last", "all")},
     }
     last = options.number("last")
-    parts = parts_of(task["observation"].get("parts", ()), str(folder / "run.json"))
 
     def episodes() -> Iterator[Recorded]:
         for seed in wanted:
-            found = (replace(e, made_of=parts) for e in _episodes(files, seeds.index(int(seed)), f"seed {seed}"))
+            found = _episodes(files, seeds.index(int(seed)), f"seed {seed}", parts)
             if last is None:
                 yield from found
             else:
@@ -66,28 +68,43 @@ def read(where: str, options: Options) -> Source:
     return Source(facts, episodes())
 
 
-def _episodes(files: list[Path], world: int, source: str) -> Iterator[Recorded]:
+def _episodes(files: list[Path], world: int, source: str, parts: tuple[Part, ...]) -> Iterator[Recorded]:
     """Episodes of one world; a file's rows may end within one."""
     waiting: list[dict[str, np.ndarray]] = []
     for path in files:
         try:
-            rows = {name: column[:, world] for name, column in load_file(path).items() if name in _COLUMNS}
-            ends = np.flatnonzero(rows["terminated"] | rows["truncated"]) + 1
-        except (OSError, SafetensorError, KeyError, IndexError) as error:
-            raise SegueError(f"{path}: the log of experience is damaged ({error}); restore the run") from error
+            found = load_file(path)
+            rows = {name: found[name][:, world] for name in _COLUMNS}
+            ends = np.flatnonzero(rows["terminated"].astype(bool) | rows["truncated"].astype(bool)) + 1
+            if len({len(column) for column in rows.values()}) > 1 or ends.ndim != 1:
+                raise ValueError("columns of different lengths")
+        except (OSError, SafetensorError, KeyError, IndexError, ValueError, TypeError) as error:
+            raise SegueError(f"{path}: the log of experience is damaged ({str(error)!a}); restore the run") from error
         start = 0
         for stop in ends.tolist():
             waiting.append({k: v[start:stop] for k, v in rows.items()})
-            yield _joined(waiting, source)
+            yield from _joined(waiting, source, parts, path)
             waiting, start = [], stop
         if start < len(rows["reward"]):
             waiting.append({k: v[start:] for k, v in rows.items()})
     if waiting:
-        yield _joined(waiting, source)
+        yield from _joined(waiting, source, parts, files[-1])
 
 
-def _joined(pieces: list[dict[str, np.ndarray]], source: str) -> Recorded:
-    rows = {name: np.concatenate([p[name] for p in pieces]) for name in _COLUMNS}
-    seen = np.concatenate([rows["observation"], rows["next_observation"][-1:]])
-    action, reward = np.asarray(rows["action"], np.float32), np.asarray(rows["reward"], np.float32)
-    return Recorded(seen, action, reward, bool(rows["terminated"][-1]), source=source)
+def _joined(
+    pieces: list[dict[str, np.ndarray]], source: str, parts: tuple[Part, ...], path: Path
+) -> Iterator[Recorded]:
+    """One episode of its pieces, none where it has no step."""
+    try:
+        rows = {name: np.concatenate([p[name] for p in pieces]) for name in _COLUMNS}
+        seen = np.concatenate([rows["observation"], rows["next_observation"][-1:]])
+    except ValueError as error:
+        raise SegueError(f"{path}: the log of experience changes its shape; restore the run") from error
+    if parts and (seen.dtype != np.uint8 or seen.shape[1:] != (width(parts),)):
+        raise SegueError(
+            f"{path}: observations {seen.shape[1:]} are not made of the parts in run.json; restore the run"
+        )
+    given = {"observation": seen, "action": rows["action"], "reward": rows["reward"], "made_of": parts}
+    episode = recorded({**given, "terminated": bool(rows["terminated"][-1]), "source": source}, str(path))
+    if episode is not None:
+        yield episode
