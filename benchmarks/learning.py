@@ -112,6 +112,7 @@ SUITES = {
         ("pointmaze-medium",),
         ("cal-ql", "cql", "iql", "awac", "td3-bc", "rebrac", "spot", "pex", "wsrl", "rlpd", "sac", "td3"),
     ),
+    "pixels": Suite(("pointmaze-umaze-pixels",), ("iql", "sac")),
     "adroit": Suite(
         ("adroit-pen-binary", "adroit-door-binary"),
         ("iql", "cal-ql", "wsrl", "rlpd"),

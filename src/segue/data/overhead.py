@@ -11,7 +11,6 @@ that of `make_pointmaze`.  Sizes, the repeat and the length of the log are defau
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import numpy as np
 from segue.data.d4rl import read_d4rl
 from segue.data.extras import need, versions
 from segue.data.pointmaze import MAZES, NOISE, RECIPE, PointMass, collect
-from segue.data.store import cache_folder, verify, write_d4rl
+from segue.data.store import cache_folder, made, write_d4rl
 from segue.observations import pack, plain, width
 from segue.replay import Data
 from segue.types import Part, SegueError
@@ -96,14 +95,7 @@ def make_pointmaze_pixels(maze: str = "umaze", steps: int | None = None, seed: i
     if steps < 1:
         raise SegueError(f"pointmaze-pixels: steps={steps}; give at least one")
     path = cache_folder() / f"pointmaze-{maze}-pixels{VIEWS[maze].size}-{steps}-seed{seed}-r{RECIPE}-d{DRAWING}.hdf5"
-    if path.exists():
-        try:
-            verify(path)
-        except SegueError as broken:
-            warnings.warn(f"{broken}; Segue makes it again now", stacklevel=2)
-            path.unlink()
-    if not path.exists():
-        _draw(path, maze, steps, seed)
+    made(path, lambda: _draw(path, maze, steps, seed))
     return read_d4rl(path)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from segue.data.card import describe
 from segue.data.d4rl import read_d4rl
 from segue.data.extras import need, robotics, versions
 from segue.data.scaling import CLIP_ACTION
-from segue.data.store import cache_folder, verify, write_atomically, write_d4rl
+from segue.data.store import cache_folder, made, write_atomically, write_d4rl
 from segue.replay import Data
 from segue.types import SegueError
 
@@ -73,14 +72,7 @@ def make_pointmaze(maze: str = "umaze", steps: int | None = None, seed: int = 0,
     if steps < 1 or not 0.0 <= noise < math.inf:
         raise SegueError(f"pointmaze: steps={steps}, noise={noise}; give at least one step and a noise of 0 or more")
     path = cache_folder() / f"pointmaze-{maze}-{steps}-seed{seed}-noise{noise:g}-r{RECIPE}.hdf5"
-    if path.exists():
-        try:
-            verify(path)
-        except SegueError as broken:
-            warnings.warn(f"{broken}; Segue makes it again now", stacklevel=2)
-            path.unlink()
-    if not path.exists():
-        _make(path, MAZES[maze], {"maze": maze, "steps": steps, "seed": seed, "noise": noise})
+    made(path, lambda: _make(path, MAZES[maze], {"maze": maze, "steps": steps, "seed": seed, "noise": noise}))
     return read_d4rl(path)
 
 

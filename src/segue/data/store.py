@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,3 +78,15 @@ def verify(path: str | Path) -> None:
     arrays = load(path, tuple(json.loads(attrs["arrays"])))[0]
     if content_hash(arrays) != attrs["sha256"]:
         raise SegueError(f"{path}: the content does not match its hash; delete the file and make it again")
+
+
+def made(path: Path, make: Callable[[], None]) -> None:
+    """Have `make` write the file of `write_d4rl`, unless it is there and whole; a broken one is made again."""
+    if path.exists():
+        try:
+            verify(path)
+        except SegueError as broken:
+            warnings.warn(f"{broken}; Segue makes it again now", stacklevel=3)
+            path.unlink()
+    if not path.exists():
+        make()
