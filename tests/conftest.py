@@ -21,6 +21,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 
+import segue.data.extras  # noqa: F401 - before any test imports MuJoCo: it chooses what pictures are drawn with
+
 atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -211,3 +214,21 @@ def test_its_log_comes_from_the_same_world(tmp_path: Path, monkeypatch: pytest.M
         logged = unpacked(task.spec.parts, data.next_observation[row])
         np.testing.assert_allclose(parts["velocity"], logged["velocity"], atol=1e-4)
         assert np.abs(parts["pixels"].astype(int) - logged["pixels"]).max() <= 2
+
+
+def test_who_imports_mujoco_first_is_told_so() -> None:
+    """And the process lives on."""
+    pytest.importorskip("gymnasium_robotics")
+    lines = (
+        "import mujoco",
+        "from segue import SegueError, find_task",
+        "for _ in range(3):",
+        "    try:",
+        "        find_task('pointmaze-umaze-pixels').world()",
+        "    except SegueError as error:",
+        "        print('import segue first' in str(error))",
+    )
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL")
+    plain = {key: value for key, value in os.environ.items() if key not in hidden}
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], env=plain, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (0, ["True"] * 3), done.stderr

@@ -5,10 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
+import sys
 from importlib import import_module, metadata
 from types import ModuleType, SimpleNamespace
 
 from segue.types import SegueError
+
+HEADLESS = sys.platform == "linux" and not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+if HEADLESS:  # MuJoCo reads it when it is imported; its own choice needs a display
+    os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def need(module: str, extra: str, purpose: str) -> ModuleType:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from segue.data.d4rl import read_d4rl
-from segue.data.extras import need, versions
+from segue.data.extras import HEADLESS, need, versions
 from segue.data.pointmaze import MAZES, NOISE, RECIPE, PointMass, collect
 from segue.data.store import cache_folder, made, write_d4rl
 from segue.observations import pack, plain, width
@@ -56,6 +56,12 @@ class Camera:
 
     def __init__(self, model: Any, cells: int, size: int) -> None:
         mujoco = need("mujoco", "envs", "a picture of PointMaze")
+        # MuJoCo would end the process at the second try.
+        if HEADLESS and mujoco.GLContext.__module__.endswith("glfw"):
+            raise SegueError(
+                "pictures of PointMaze cannot be drawn: mujoco was imported before segue and waits for a display; "
+                "import segue first, or set MUJOCO_GL=egl"
+            )
         model.vis.quality.offsamples, model.vis.quality.shadowsize = 4, 0
         try:
             self._renderer = mujoco.Renderer(model, size, size)

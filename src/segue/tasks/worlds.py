@@ -9,7 +9,6 @@ after terminated or truncated only reset() is allowed: nothing resets by itself
 from __future__ import annotations
 
 import math
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -22,10 +21,6 @@ import numpy as np
 from segue.data.extras import need, robotics
 from segue.observations import is_image, pack, width
 from segue.types import Part, SegueError
-
-# MuJoCo reads it when it is imported.  Without a display its own choice cannot draw a picture; EGL can.
-if sys.platform == "linux" and not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")):
-    os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def _share(terminated: bool, info: Mapping[str, Any]) -> float:
