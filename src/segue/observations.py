@@ -51,6 +51,9 @@ def pack(parts: Sequence[Part], observation: Mapping[str, Any]) -> np.ndarray:
             )
         octets = np.ascontiguousarray(value, part.dtype).reshape(*lead, -1)
         columns.append(octets.view(np.uint8))
+    if len({column.shape[:-1] for column in columns}) > 1:
+        leads = ", ".join(f"{part.name} {column.shape[:-1]}" for part, column in zip(parts, columns))
+        raise SegueError(f"the observation's parts are of different numbers ({leads}); give as many of each")
     return np.concatenate(columns, axis=-1)
 
 

@@ -30,7 +30,7 @@ from tests.data.damage import change
 from tests.data.formats import FORMATS, NEEDS, limited, made
 
 COUNT = int(os.environ.get("SEGUE_FUZZ", "300"))
-FORMS = [*FORMATS, "npz images", "lerobot images"]
+FORMS = [*FORMATS, "npz images", "lerobot images", "lerobot parts"]
 SECONDS = 30  # for one input; a sound one takes milliseconds
 
 
@@ -101,14 +101,20 @@ def memory() -> int:
 
 def base(form: str, folder: Path) -> str:
     """A sound log, and its source; lengths differ, one episode is a step long."""
-    name, image = form.removesuffix(" images"), (16, 32, 3) if form.endswith(" images") else ()
+    name, image = plain(form), () if form in FORMATS else (16, 32, 3)
     write, _ = FORMATS[name]
-    return write(folder, limited(made(7, [4, 1, 3, 2], image), name))
+    source = write(folder, limited(made(7, [4, 1, 3, 2], image), name))
+    return f"{source}&keys=timestamp" if form.endswith(" parts") else source
+
+
+def plain(form: str) -> str:
+    """A format without what its observations are."""
+    return form.removesuffix(" images").removesuffix(" parts")
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_damage_is_refused_or_read(form: str, tmp_path: Path) -> None:
-    pytest.importorskip(NEEDS.get(form.removesuffix(" images"), "numpy"))
+    pytest.importorskip(NEEDS.get(plain(form), "numpy"))
     sound, marker = tmp_path / "sound", tmp_path / "marker"
     sound.mkdir()
     source = base(form, sound)

@@ -13,6 +13,7 @@ episodes by `segue.data.sources.rows`: the last of an episode that was cut is dr
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -117,7 +118,10 @@ def read(where: str, options: Options) -> Source:
 
 def _cuts(features: dict[str, Any], keys: tuple[str, ...], one: Recorded, folder: Path) -> list[int]:
     """Where the columns of each key but the first begin among those of all keys."""
-    widths = [int(np.prod(features[key].get("shape", ()) or (1,))) for key in keys]
+    try:
+        widths = [math.prod(int(n) for n in features[key].get("shape") or (1,)) for key in keys]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SegueError(f"{folder}: meta/info.json gives no shapes of {listed(keys)}; repair it") from error
     if keys and sum(widths) != one.observation.shape[1] - 2:
         raise SegueError(
             f"{folder}: meta/info.json says {widths} numbers of {listed(keys)}, the rows hold "
