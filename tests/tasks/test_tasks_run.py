@@ -71,7 +71,8 @@ def test_cal_ql_learns_pointmaze(tmp_path: Path) -> None:
 
     In a process of its own, compiled as users have it: the suite's own programs are not optimised.
     """
-    folder, settings = tmp_path / "run", ("online.ticks=1500", "evaluation.episodes=5")
+    folder = tmp_path / "run"
+    settings = ("online.ticks=1500", "evaluation.episodes=5", "offline.evaluate_every=0")
     words = ("run", "cal-ql", "pointmaze-umaze", "--seeds", "2", "--out", str(folder), "--set", *settings)
     plain = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     done = subprocess.run([sys.executable, "-m", "segue", *words], env=plain, capture_output=True, text=True)
