@@ -302,6 +302,7 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_was_not_found(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
     (tmp_path / "text.npz").write_text("no zip")
     for source, says in (
         (f"npz:{tmp_path / 'none.npz'}", "no such file or folder"),
