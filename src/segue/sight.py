@@ -17,6 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from segue.nets import Layer
 from segue.observations import is_image
 from segue.options import require
 from segue.types import Array, Key, Part, SegueError, Spec
@@ -53,27 +54,11 @@ class Filter(eqx.Module):
         return (patches @ self.weight.reshape(patches.shape[1], -1)).reshape(rows, high, wide, -1)
 
 
-class Trunk(eqx.Module):
-    """tanh(layer normalisation(x @ weight + bias))."""
-
-    weight: Array
-    bias: Array
-    scale: Array
-    shift: Array
-
-    def __call__(self, x: Array) -> Array:
-        """Map (B, in) to (B, out)."""
-        x = x @ self.weight + self.bias
-        mean = jnp.mean(x, -1, keepdims=True)
-        variance = jnp.mean(jnp.square(x - mean), -1, keepdims=True)
-        return jnp.tanh((x - mean) * jax.lax.rsqrt(variance + 1e-6) * self.scale + self.shift)
-
-
 class Sight(eqx.Module):
     """Maps the parts of observations (B, *shape), by name, to one vector (B, size)."""
 
     eyes: dict[str, tuple[Filter, ...]]
-    trunks: dict[str, Trunk]
+    trunks: dict[str, Layer]
     names: tuple[str, ...] = eqx.field(static=True)
     borrows: bool = eqx.field(static=True)
     """The eyes are a copy of another network's; no gradient reaches them."""
@@ -90,7 +75,8 @@ class Sight(eqx.Module):
         for look in self.eyes[name]:
             x = look(x)
         seen = x.reshape(x.shape[0], -1)
-        return self.trunks[name](jax.lax.stop_gradient(seen) if self.borrows else seen)
+        seen, trunk = jax.lax.stop_gradient(seen) if self.borrows else seen, self.trunks[name]
+        return jnp.tanh(trunk.normalise(seen @ trunk.weight + trunk.bias))
 
 
 @dataclass(frozen=True)
@@ -118,7 +104,7 @@ class Encoder:
         """Make the sight of a network for a task's observations, and say how wide a vector it gives."""
         parts = spec.parts or (Part(WHOLE, spec.observation, spec.dtype),)
         eyes: dict[str, tuple[Filter, ...]] = {}
-        trunks: dict[str, Trunk] = {}
+        trunks: dict[str, Layer] = {}
         width = 0
         for part, k_part in zip(parts, jax.random.split(key, len(parts))):
             if not is_image(part):
@@ -127,7 +113,7 @@ class Encoder:
             k_eyes, k_trunk = jax.random.split(k_part)
             eyes[part.name], seen = self._eyes(k_eyes, part)
             weight = jax.nn.initializers.orthogonal(2.0**0.5)(k_trunk, (seen, self.latent))
-            trunks[part.name] = Trunk(weight, *(f(self.latent) for f in (jnp.zeros, jnp.ones, jnp.zeros)))
+            trunks[part.name] = Layer(weight, *(f(self.latent) for f in (jnp.zeros, jnp.ones, jnp.zeros)))
             width += self.latent
         return Sight(eyes, trunks, tuple(p.name for p in parts), self.shared and not critic), width
 

@@ -62,12 +62,17 @@ class Spec:
     """Hyper-parameters of what stands before networks that see more than a vector (`segue.sight.Encoder`)."""
 
 
+CURE = "; leave it out here, or take a task whose observations are vectors"
+
+
 def refused(spec: Spec, who: str) -> str | None:
     """Why what takes vectors cannot take a task's observations, or None."""
     if spec.parts:
-        return f"{who} takes flat observations; the task's have the parts {', '.join(p.name for p in spec.parts)}"
+        return (
+            f"{who} takes flat observations; the task's have the parts {', '.join(p.name for p in spec.parts)}" + CURE
+        )
     if len(spec.observation) != 1:
-        return f"{who} takes flat observations; the task's have the shape {spec.observation}"
+        return f"{who} takes flat observations; the task's have the shape {spec.observation}" + CURE
     return None
 
 

@@ -17,7 +17,7 @@ ARROWS: dict[str, set[str]] = {
     "types": set(),
     "options": {"types"},
     "observations": {"types"},
-    "sight": {"types", "options", "observations"},
+    "sight": {"types", "options", "observations", "nets"},
     "nets": {"types"},
     "optim": {"types"},
     "agents": {"types", "options", "observations", "sight", "nets", "optim"},

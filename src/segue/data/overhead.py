@@ -46,6 +46,16 @@ class View:
 VIEWS = {"umaze": View(32, 10_000)}
 
 
+def env_id(maze: str) -> str:
+    """Gymnasium's name of a maze in pictures; `segue.tasks` registers it."""
+    return f"segue/PointMazePixels-{maze}-v0"
+
+
+def horizon(maze: str) -> int:
+    """Longest episode, in actions."""
+    return MAZES[maze].horizon // REPEAT
+
+
 class Camera:
     """Draws a maze from straight above, all of it, without shadows: a few ms a picture with software rendering.
 
@@ -119,8 +129,8 @@ def _draw(path: Path, maze: str, steps: int, seed: int) -> None:
         rows[n] = pack(view.parts, {PIXELS: camera(data), VELOCITY: np.asarray(velocity, np.float32)})
     camera.close()
     attributes = {
-        "env_id": f"segue/PointMazePixels-{maze}-v0",
-        "max_episode_steps": known.horizon // REPEAT,
+        "env_id": env_id(maze),
+        "max_episode_steps": horizon(maze),
         "reset_cell": known.reset_cell,
         "goal_cell": known.goal_cell,
         "parts": json.dumps(plain(view.parts)),

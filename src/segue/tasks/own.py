@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import gymnasium
 
-from segue.data.overhead import PIXELS, REPEAT, VELOCITY, VIEWS
+from segue.data.overhead import PIXELS, VELOCITY, VIEWS, env_id, horizon
 from segue.data.pointmaze import MAZES
 from segue.tasks.records import Group, Record, group
 from segue.tasks.scores import SUCCESS
 
-EYES = {maze: f"segue/PointMazePixels-{maze}-v0" for maze in VIEWS}
-for _maze, _id in EYES.items():
+for _maze in VIEWS:
     gymnasium.register(
-        _id,
+        env_id(_maze),
         entry_point="segue.tasks.pixels:PointMazePixels",
-        max_episode_steps=MAZES[_maze].horizon // REPEAT,
+        max_episode_steps=horizon(_maze),
         kwargs={"maze": _maze},
     )
 
@@ -46,8 +45,8 @@ def _pointmaze_pixels(_: str, name: str, __: str) -> Record:
     states = _pointmaze("pointmaze", name)
     return Record(
         f"pointmaze-{name}-pixels",
-        EYES[name],
-        states.horizon // REPEAT,
+        env_id(name),
+        horizon(name),
         "pointmaze-pixels",
         "segue.data.make_pointmaze_pixels, which also makes the log: the maze from above, each action held for 0.05 s",
         env_kwargs=states.env_kwargs,
