@@ -37,11 +37,13 @@ class Suite:
     own: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     against: Mapping[str, str] = field(default_factory=dict)
     """Recipes and what each of them is compared with, seed by seed."""
+    rules: tuple[str, ...] = ()
 
     def words(self, recipe: str) -> list[str]:
-        """Settings of a recipe as words for `--set`."""
+        """What a recipe is run with, as words of the command line."""
         settings = {**self.settings, **self.own.get(recipe, {})}
-        return [f"{name}={value}".replace(" ", "") for name, value in settings.items()]
+        pairs = [f"{name}={value}".replace(" ", "") for name, value in settings.items()]
+        return [*(["--set", *pairs] if pairs else []), *(["--rules", *self.rules] if self.rules else [])]
 
 
 _NARROW = {"agent.actor_hidden": (256, 256), "agent.critic_hidden": (256, 256)}
@@ -57,10 +59,23 @@ _AGAINST = {
     "cql+sera": "cql",
     "opt(td3-bc)": "td3-bc",
     "opt(spot)": "spot",
+    "opt(iql)": "iql",
+    "iql+sera": "iql",
     "opt(iql)+sera": "iql",
     "ooo(iql)": "iql",
     "ooo(cal-ql)": "cal-ql",
 }
+_SYSTEMS = (
+    *("cal-ql", "cal-ql+sera", "cql", "cql+sera", "td3-bc", "opt(td3-bc)", "spot", "opt(spot)"),
+    # A combination that no paper has, beside its parts.
+    *("iql", "opt(iql)", "iql+sera", "opt(iql)+sera"),
+    *("ooo(iql)", "ooo(cal-ql)"),
+)
+_SUBROUTINES = (
+    *("validated(sac)", "recommend(sac,iql)", "recommend-fresh(sac,iql)", "recommend-better(sac,iql)"),
+    *("fine-tune(sac,iql)", "alternate(sac,iql)", "repeat(sac,iql)"),
+)
+_BUDGETED = {r: "validated(sac)" for r in _SUBROUTINES if r != "validated(sac)"}
 SUITES = {
     "locomotion": Suite(
         ("hopper-mixed", "hopper-medium", "halfcheetah-medium"),
@@ -72,13 +87,18 @@ SUITES = {
             "spot": {"density.ticks": 20_000},
         },
     ),
-    "systems": Suite(
-        ("pointmaze-medium", "pointmaze-large"),
-        (
-            *("cal-ql", "cal-ql+sera", "cql", "cql+sera", "td3-bc", "opt(td3-bc)", "spot", "opt(spot)"),
-            *("iql", "ooo(iql)", "ooo(cal-ql)", "opt(iql)+sera"),
-        ),
-        against=_AGAINST,
+    "systems": Suite(("pointmaze-medium",), _SYSTEMS, against=_AGAINST),
+    "systems-large": Suite(
+        ("pointmaze-large",),
+        _SYSTEMS,
+        # Less than a third of the presets' 40,000 steps, and half of CQL's offline updates: what a CPU does in hours.
+        {"online.ticks": 12_000, "online.evaluate_every": 1_000},
+        {
+            **{r: {"offline.ticks": 10_000} for r in _SYSTEMS if "ql" in r and "iql" not in r},
+            # After 2,000 steps of the frozen policy.
+            **{r: {"online.ticks": 10_000, "agent.kappa_updates": 10_000} for r in _SYSTEMS if r.startswith("opt")},
+        },
+        _AGAINST,
     ),
     "systems-locomotion": Suite(
         ("hopper-mixed", "halfcheetah-medium"),
@@ -100,13 +120,18 @@ SUITES = {
         },
         _AGAINST,
     ),
-    "subroutine": Suite(
-        ("pointmaze-umaze", "gym:Pendulum-v1"),
-        ("validated(sac)", "recommend(sac,iql)", "recommend-fresh(sac,iql)", "fine-tune(sac,iql)", "repeat(sac,iql)"),
-        against=dict.fromkeys(
-            ("recommend(sac,iql)", "recommend-fresh(sac,iql)", "fine-tune(sac,iql)", "repeat(sac,iql)"),
-            "validated(sac)",
-        ),
+    "subroutine": Suite(("pointmaze-umaze",), _SUBROUTINES, against=_BUDGETED, rules=("budget=30000",)),
+    "subroutine-dense": Suite(
+        ("gym:Pendulum-v1",),
+        _SUBROUTINES,
+        {"agent.actor_hidden": (64, 64), "agent.critic_hidden": (64, 64)},
+        {
+            r: {"student.actor_hidden": (64, 64), "student.critic_hidden": (64, 64)}
+            for r in _SUBROUTINES
+            if r != "validated(sac)"
+        },
+        _BUDGETED,
+        ("budget=15000",),
     ),
     "pointmaze": Suite(
         ("pointmaze-medium",),
@@ -140,9 +165,7 @@ def run(suite: Suite, recipe: str, task: str, folder: Path, seeds: int) -> int:
             return 0
         words = ["resume", str(folder)]
     else:
-        settings = suite.words(recipe)
-        words = ["run", recipe, task, "--seeds", str(seeds), "--out", str(folder)]
-        words += ["--set", *settings] if settings else []
+        words = ["run", recipe, task, "--seeds", str(seeds), "--out", str(folder), *suite.words(recipe)]
     print("$ segue", *words, flush=True)
     return subprocess.run([sys.executable, "-m", "segue", *words]).returncode
 

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 # Before JAX is imported.  Most of the suite's time is compilation: without LLVM's optimisation it takes half as long,
-# and what one test has compiled another reads.  The cache is this process's own (JAX does not write it atomically) and
-# not a user's.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="segue-tests-")
+# and what one test has compiled another reads.  The cache is the suite's own and not a user's.  Its workers and the
+# programs that they start share it: with a limit of size JAX locks its files.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="segue-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(50 * 2**30)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
@@ -22,8 +25,6 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 import jax
 
 import segue.data.extras  # noqa: F401 - before any test imports MuJoCo: it chooses what pictures are drawn with
-
-atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)

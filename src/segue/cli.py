@@ -23,6 +23,7 @@ from segue.data import cache_folder
 from segue.experiment import Request
 from segue.guards import Interrupted
 from segue.options import gather_settings, split_settings, unknown
+from segue.phases import charged
 from segue.recipes import RECIPES, SYSTEMS, Resolved, find_recipe
 from segue.report import write_report
 from segue.rules import RULES, usage, words_of
@@ -194,9 +195,9 @@ def show_phases(decided: Resolved) -> None:
         tick = ", ".join(clocks) or "nothing"
         table.add_row(p.name, title(p.learner), p.slot, f"{p.ticks:,}", tick, options.brief(p.batch), rewards)
     wide_console().print(table)
-    if tried := sum(p.validation.steps for p in recipe.phases):
-        steps = sum(p.ticks * p.collect for p in recipe.phases)
-        print(f"budget: {steps + tried:,} environment steps per seed, {tried:,} of them to choose among checkpoints")
+    tried = sum(p.validation.steps for p in recipe.phases)
+    choosing = f", {tried:,} of them to choose among checkpoints" if tried else ""
+    print(f"budget: {charged(recipe.phases):,} environment steps per seed{choosing}")
     print(f"learner's units: {recipe.units}")
 
 

@@ -153,3 +153,8 @@ def at_switch(phases: Sequence[Phase], who: str) -> int:
         if phase.collect and phase.updates:
             return index
     raise SegueError(f"{who}: no phase of this recipe learns while it collects, so there is no switch to change")
+
+
+def charged(phases: Sequence[Phase]) -> int:
+    """Environment steps per seed that phases cost: those they take, and all that validation may take."""
+    return sum(p.ticks * p.collect + p.validation.steps for p in phases)

@@ -15,8 +15,9 @@ from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Literal, get_type_hints
 
 from segue.agents.around import Decay, FreezeActor
+from segue.first import Last
 from segue.options import parse, require, unknown
-from segue.phases import RANDOM, Phase, at_switch, refresh
+from segue.phases import RANDOM, Phase, at_switch, charged, refresh
 from segue.samplers import Mix, Retain, Union
 from segue.types import Sampler, SegueError
 from segue.units import Units
@@ -135,6 +136,42 @@ class retain:
         return changed(phases, index, batch=own_rows(batch) if self.share == 0 else Retain(self.share, batch))
 
 
+@dataclass(frozen=True)
+class budget:
+    """Let the whole run cost `steps` environment steps per seed, to the step.
+
+    Whatever moves the world keeps its share of them: warm-ups, fresh rows, validations and fine-tuning alike; the phase
+    that fine-tunes takes what rounding leaves.  Offline updates, and weights that change over so many updates
+    (`kappa_updates`, `decay`), stay as they are.
+    """
+
+    steps: int
+
+    def __call__(self, phases: Phases, units: Units) -> Phases:
+        """Give each phase its share."""
+        require(self, steps=self.steps > 0)
+        index, before = at_switch(phases, "budget"), charged(phases)
+        of = lambda number: number * self.steps // before  # noqa: E731
+        made = []
+        for phase in phases:
+            validation = replace(phase.validation, steps=of(phase.validation.steps))
+            phase, batch = replace(phase, validation=validation), phase.batch
+            if phase.collect and phase.ticks:
+                if not of(phase.ticks):
+                    why = f"too few for phase '{phase.name}', which has {phase.ticks:,} ticks of the usual {before:,}"
+                    raise SegueError(f"budget={self.steps}: {why}; give a larger one")
+                often = max(of(phase.evaluate_every), 1) if phase.evaluate_every else 0
+                phase = replace(phase, ticks=of(phase.ticks), evaluate_every=often)
+            if isinstance(batch, Last):
+                phase = replace(phase, batch=replace(batch, rows=of(batch.rows)))
+            made.append(phase)
+        switch, left = made[index], self.steps - charged(made)
+        if short := left % switch.collect:
+            why = f"phase '{switch.name}' takes {switch.collect} steps a tick and would end {short} short"
+            raise SegueError(f"budget={self.steps}: {why}; give a few more or fewer")
+        return changed(tuple(made), index, ticks=switch.ticks + left // switch.collect)
+
+
 def own_rows(batch: Sampler) -> Sampler:
     """Return a sampler of as many rows that takes them from own experience alone."""
     if isinstance(batch, Mix):
@@ -144,7 +181,7 @@ def own_rows(batch: Sampler) -> Sampler:
     raise SegueError(f"retain: {type(batch).__name__} needs the dataset; keep a share above 0")
 
 
-_ALL = (warm_up, reset_optimisers, freeze_actor, decay, discount, retain)
+_ALL = (warm_up, reset_optimisers, freeze_actor, decay, discount, retain, budget)
 RULES: dict[str, type[Any]] = {r.__name__: r for r in _ALL}
 
 

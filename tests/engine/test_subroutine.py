@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from segue import checkpoint, engine
+from segue import checkpoint, engine, rules
 from segue.agents import VAE
 from segue.agents.around import Greedy, OneOf, better
 from segue.behaviour import Either, own_turn
@@ -18,8 +18,8 @@ from segue.carry import Carry, validated
 from segue.evaluate import Evaluator
 from segue.first import Last
 from segue.fleet import VALIDATION
-from segue.phases import Phase, Validation, check_doors, take
-from segue.recipes import find_recipe, resolve, subroutine
+from segue.phases import Phase, Validation, charged, check_doors, take
+from segue.recipes import find_recipe, resolve
 from segue.samplers import Mix
 from segue.types import SegueError
 from segue.units import Units
@@ -52,10 +52,35 @@ VARIANTS = (
 )
 def test_what_is_charged_is_the_budget_exactly(name: str, domain: str, task: str, total: int) -> None:
     phases = resolve(find_recipe(name), domain, task, {}).recipe.phases
-    assert subroutine.charged(phases) == total
+    assert charged(phases) == total
     assert all(p.ticks > 0 or p.name == "recommended" for p in phases)
     assert all(p.validation.ticks(300, p.ticks) for p in phases if p.validation.steps)
     assert phases[-1].name == "recommended"
+
+
+@pytest.mark.parametrize("name", [*VARIANTS, "cal-ql", "wsrl", "opt(td3-bc)"])
+@pytest.mark.parametrize("total", [9_001, 33_333, 2_000_000])
+def test_another_budget_is_shared_out_alike_to_the_step(name: str, total: int) -> None:
+    found = resolve(find_recipe(name), "pointmaze", "pointmaze-umaze", {}).recipe
+    usual = found.phases
+    phases = rules.budget(total)(usual, found.units)
+    assert charged(phases) == total
+    for before, after in zip(usual, phases, strict=True):
+        for cost in (lambda p: p.ticks * p.collect, lambda p: p.validation.steps):
+            assert cost(after) / total == pytest.approx(cost(before) / charged(usual), abs=len(phases) * 2 / total)
+        if isinstance(after.batch, Last):
+            assert after.batch.rows == next(p.ticks for p in phases if p.name == "gather")
+        if not before.collect:
+            assert (after.ticks, after.evaluate_every) == (before.ticks, before.evaluate_every)
+
+
+def test_a_budget_that_cannot_be_kept_is_one_line() -> None:
+    found = resolve(find_recipe("recommend-fresh(sac,iql)"), "pointmaze", "pointmaze-umaze", {}).recipe
+    with pytest.raises(SegueError, match="budget=4: too few for phase 'gather'"):
+        rules.budget(4)(found.phases, found.units)
+    pairs = (Phase("online", small("SAC"), 10, collect=2, batch=Mix(0, 8)),)
+    with pytest.raises(SegueError, match="2 steps a tick and would end 1 short"):
+        rules.budget(31)(pairs, UNITS)
 
 
 def test_presets_of_both_recipes_reach_their_phases() -> None:

@@ -126,11 +126,6 @@ def repeat(online: Recipe, offline: Recipe) -> Recipe:
     return _spent(name, online, offline, phases)
 
 
-def charged(phases: tuple[Phase, ...]) -> int:
-    """Environment steps per seed that phases cost: those they take, and all that validation may take."""
-    return sum(p.ticks * p.collect + p.validation.steps for p in phases)
-
-
 # -- phases ----------------------------------------------------------------------------------------------------
 
 
