@@ -39,10 +39,13 @@ class Suite:
     """Recipes and what each of them is compared with, seed by seed."""
     rules: tuple[str, ...] = ()
 
+    def chosen(self, recipe: str) -> dict[str, object]:
+        """A recipe's settings."""
+        return {**self.settings, **self.own.get(recipe, {})}
+
     def words(self, recipe: str) -> list[str]:
         """What a recipe is run with, as words of the command line."""
-        settings = {**self.settings, **self.own.get(recipe, {})}
-        pairs = [f"{name}={value}".replace(" ", "") for name, value in settings.items()]
+        pairs = [f"{name}={value}".replace(" ", "") for name, value in self.chosen(recipe).items()]
         return [*(["--set", *pairs] if pairs else []), *(["--rules", *self.rules] if self.rules else [])]
 
 

@@ -45,7 +45,7 @@ ARROWS: dict[str, set[str]] = {
         *("types", "units", "options", "agents", "augment", "replay"),
         *("samplers", "prioritised", "oversample", "first", "phases", "behaviour"),
     },
-    "rules": {"types", "units", "options", "agents", "samplers", "phases"},
+    "rules": {"types", "units", "options", "agents", "samplers", "first", "phases"},
     "record": {"types"},
     "progress": {"record"},
     "live": {"types", "record", "progress"},

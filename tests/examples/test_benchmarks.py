@@ -17,6 +17,7 @@ import pytest
 from segue.agents import AGENTS
 from segue.recipes import find_recipe
 from segue.recipes.recipe import resolve
+from segue.rules import rule_of
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -96,7 +97,11 @@ def test_learning_suites_name_what_there_is_and_print_what_runs_hold(tmp_path: P
         assert set(suite.against) <= set(suite.recipes) | set(learning.SUITES["systems"].recipes)
         for task, recipe in itertools.product(suite.tasks, suite.recipes):
             domain = kinds.get(re.split("[-:]", task)[0], "locomotion")
-            resolve(find_recipe(recipe), domain, task, dict(word.split("=") for word in suite.words(recipe)))
+            words = suite.words(recipe)
+            pairs = [word for word in words if "=" in word and word not in suite.rules]
+            assert dict(pair.split("=") for pair in pairs).keys() == suite.chosen(recipe).keys()
+            rules = {word: rule_of(word) for word in suite.rules}
+            resolve(find_recipe(recipe), domain, task, dict(p.split("=") for p in pairs), None, rules)
 
     about = {"status": "finished", "seeds": [0, 1], "task": "t", "recipe": "r", "phases": PHASES, "task_card": CARD}
     (tmp_path / "run.json").write_text(json.dumps(about))

@@ -54,7 +54,7 @@ def _small(gather: int, meta: int, online: int) -> dict[str, Any]:
     """Default of ours, for runs of thousands of steps: the whole online budget stays the base recipe's.
 
     The new critics get as many updates as the offline ones had: after 4,000 a goal 100 steps away had not reached them,
-    and a policy that climbed them lost it (docs/results/pointmaze.md).
+    and a policy that climbed them lost it (docs/results/systems.md).
     """
     return {
         "gather.ticks": gather,
