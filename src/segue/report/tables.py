@@ -28,7 +28,7 @@ DIAGNOSTICS = (
     ("q_policy_data", "Q of the policy's actions", "in the dataset's states; far above Q on the data: wishful", number),
     ("q_fresh", "Q on fresh episodes", "what the critic promises where the policy really goes", number),
     ("mc_return_fresh", "Return on fresh episodes", "what the policy really earned there", number),
-    ("bound_rate", "Bound rate", "share of values held up by the calibration bound", percent),
+    ("bound_rate", "Bound rate", "share of policy values below the return of the data, which Cal-QL holds up", percent),
     ("action_distance", "Action distance", "of the policy's actions from the dataset's, same states", number),
 )
 
