@@ -123,7 +123,8 @@ SUITES = {
         },
         _AGAINST,
     ),
-    "subroutine": Suite(("pointmaze-umaze",), _SUBROUTINES, against=_BUDGETED, rules=("budget=30000",)),
+    # Starts and goals anywhere: from the one start of pointmaze-umaze SAC never comes to the goal in so many steps.
+    "subroutine": Suite(("gym:PointMaze_UMaze-v3",), _SUBROUTINES, against=_BUDGETED, rules=("budget=30000",)),
     "subroutine-dense": Suite(
         ("gym:Pendulum-v1",),
         _SUBROUTINES,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
-import re
 import sys
 from pathlib import Path
 
@@ -92,11 +91,16 @@ def test_the_dataset_is_made_of_episodes() -> None:
 
 def test_learning_suites_name_what_there_is_and_print_what_runs_hold(tmp_path: Path) -> None:
     learning = importlib.import_module("learning")
-    kinds = {"pointmaze": "pointmaze", "adroit": "adroit-binary", "gym": "custom"}
+    kinds = {
+        "pointmaze": "pointmaze",
+        "adroit": "adroit-binary",
+        "gym:PointMaze_UMaze": "pointmaze",
+        "gym:Pendulum": "custom",
+    }
     for suite in learning.SUITES.values():
         assert set(suite.against) <= set(suite.recipes) | set(learning.SUITES["systems"].recipes)
         for task, recipe in itertools.product(suite.tasks, suite.recipes):
-            domain = kinds.get(re.split("[-:]", task)[0], "locomotion")
+            domain = kinds.get(task.split("-")[0], "locomotion")
             words = suite.words(recipe)
             pairs = [word for word in words if "=" in word and word not in suite.rules]
             assert dict(pair.split("=") for pair in pairs).keys() == suite.chosen(recipe).keys()
