@@ -216,10 +216,9 @@ def comparison(suite: Suite, folders: Mapping[tuple[str, str], Path]) -> str:
         other = folders.get((task, base or ""))
         if base is None or other is None:
             continue
-        try:
-            (quantity, ours), (_, theirs) = reached(folder), reached(other)
-        except SegueError:
-            continue  # not far enough yet
+        if any(read_run(f).status != "finished" for f in (folder, other)):
+            continue
+        (quantity, ours), (_, theirs) = reached(folder), reached(other)
         generator = lambda: np.random.default_rng(0)  # noqa: E731
         cells = [estimate(quantity, interval(values, generator())) for values in (ours, theirs)]
         better = probability_of_improvement([ours], [theirs], generator())

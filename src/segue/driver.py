@@ -141,8 +141,8 @@ class _Book:
             values |= {} if e.own is None else {"own": [float(e.own)]}
             # Clocks of the tick in which it ended: when a record comes depends on the machine, and rows must not.
             ago = (record.environment_step - e.environment_step) // record.phase.collect
-            clocks = {"tick": record.tick - ago, "update": record.update - ago * record.phase.updates}
-            self.row(record, "episode", values, seeds=[e.seed], environment_step=e.environment_step, **clocks)
+            clocks = earlier(record, ago) | {"environment_step": e.environment_step}
+            self.row(record, "episode", values, seeds=[e.seed], **clocks)
         if record.metrics:
             self.row(record, "training", record.metrics)
         slot = record.acting
@@ -157,7 +157,8 @@ class _Book:
         if record.ends:
             for tried in record.facts.get("validations", ()):
                 values = {"return": tried["return"], "length": tried["steps"]}
-                self.row(record, "validation", values, tick=tried["tick"], keeps=record.phase.validation.keep)
+                clocks = earlier(record, record.tick - tried["tick"])
+                self.row(record, "validation", values, keeps=record.phase.validation.keep, **clocks)
             self.row(record, "phase", {}, event="end")
 
     def facts(self, record: Record) -> dict[str, Any]:
@@ -191,6 +192,15 @@ class _Book:
         }
         self.sinks.write(row)
         self.show(row)
+
+
+def earlier(record: Record, ticks: int) -> dict[str, int]:
+    """The clocks so many ticks before a record, in its phase."""
+    return {
+        "tick": record.tick - ticks,
+        "environment_step": record.environment_step - ticks * record.phase.collect,
+        "update": record.update - ticks * record.phase.updates,
+    }
 
 
 def _tensorboard(folder: Path, described: dict[str, Any], carry: Carry | None) -> Sink:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+import segue
 from segue import checkpoint, engine, rules
 from segue.agents import VAE
 from segue.agents.around import Greedy, OneOf, better
@@ -172,6 +174,24 @@ def test_each_seed_keeps_its_best_checkpoint(whole: Any) -> None:
     spent = np.asarray([v["steps"] for v in facts["validations"]]).sum(axis=0)
     assert (spent <= facts["validation_steps"]).all()
     assert equal(carry.slots["recommended"].state, carry.slots["kept"].state)
+
+
+def test_a_run_says_when_it_validated_and_evaluates_anew_what_it_recommends(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "agent.actor_hidden": (8,),
+        "agent.critic_hidden": (8,),
+        "online.batch.online": 8,
+        "evaluation.episodes": 1,
+        "online.ticks": 15,
+        "online.collect": 2,
+        "online.utd_ratio": 1,
+        "online.validation.steps": 3 * 3 * HORIZON,
+    }
+    folder = segue.train("validated(sac)", CorridorTask(), 2, settings, folder=tmp_path / "run")
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    tried = [r for r in rows if r["kind"] == "validation"]
+    assert [(r["tick"], r["environment_step"], r["update"]) for r in tried] == [(n, 2 * n, 2 * n) for n in (5, 10, 15)]
+    assert [r["phase"] for r in rows if r["kind"] == "evaluation"][-1] == "recommended"
 
 
 def test_validation_has_episodes_of_its_own(whole: Any) -> None:
