@@ -153,7 +153,7 @@ def list_command(what: ListName = "all", /) -> None:
             table.add_row(f"RECIPE+{name}", bonus.when, bonus.paper, bonus.parity)
         console.print(table)
     if what in ("all", "rules"):
-        table = Table("rule", "what it does at the switch", title="Hand-over rules", title_justify="left")
+        table = Table("rule", "what it does", title="Hand-over rules", title_justify="left")
         for rule in RULES.values():
             table.add_row(usage(rule), str(rule.__doc__).splitlines()[0])
         console.print(table)

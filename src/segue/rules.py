@@ -1,4 +1,4 @@
-"""Hand-over rules: what may change at the switch, for every recipe and agent alike.
+"""Hand-over rules: what may change at the switch, or in the budget around it, for every recipe and agent alike.
 
 A rule is a function from a recipe's phases to its phases.  The switch is the first phase that learns while the world
 moves.  On the command line a rule is written `name`, `name=value` or `name=value,field=value`:
