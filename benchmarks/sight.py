@@ -68,7 +68,7 @@ def updates(size: int) -> float:
     spec = Spec((width(parts),), 2, "uint8", parts)
     recipe = find_recipe("iql")
     recipe = replace(recipe, phases=tuple(replace(p, learner=seeing(p.learner, spec)) for p in recipe.phases))
-    agent = resolve(recipe, "pointmaze-pixels", "", {}).recipe.phases[0].learner
+    agent = resolve(recipe, ("pointmaze-pixels",), {}).recipe.phases[0].learner
     rows = jax.random.randint(jax.random.key(0), (128, width(parts)), 0, 120).astype(jnp.uint8)
     row = jnp.zeros(128)
     batch = Transition(rows, jnp.zeros((128, 2)), row, row, rows, row, row, jnp.zeros((128, 2)))

@@ -38,7 +38,7 @@ class Corridor:
 class CorridorTask:
     """The corridor as a task; `data=None` is a task without a dataset."""
 
-    name, domain, source = "corridor", "toy", "corridor"
+    name, domain, presets, source = "corridor", "toy", (), "corridor"
     horizon, failure, spec = HORIZON, 0.0, SPEC
     action_bounds = (np.asarray([-1.0]), np.asarray([1.0]))
 

@@ -5,13 +5,43 @@ Su, Luo and Zhang 2025 (arXiv 2512.00383); the numbers are those of the first au
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from segue.fleet import BEHAVIOUR
 from segue.options import require
+from segue.types import SegueError
+
+
+class Standing(NamedTuple):
+    """What is known of one seed's policies, in raw returns, when an episode begins."""
+
+    own: Sequence[float]
+    """Validations of the phase so far, in order."""
+    validated: Mapping[str, float]
+    """What earlier phases' validation has kept, by slot."""
+    early: Callable[[int], float]
+    """The mean of so many first training episodes of the run."""
+
+
+class Sharing(Protocol):
+    """Lets several policies share the episodes of a phase."""
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Slots that act beside the phase's own; validation must have filled them."""
+        ...
+
+    def refuse(self, phase: Any) -> str | None:
+        """Return why a phase (`phases.Phase`) cannot be shared, or None."""
+        ...
+
+    def turn(self, seed: int, episode: int, standing: Standing) -> int:
+        """Who acts in an episode of a run's seed: 0, the phase's own policy, or 1 + the place in `judges`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,6 +72,24 @@ class Either:
             patience=self.patience >= 1,
             random_episodes=self.random_episodes >= 1,
         )
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """The other slot."""
+        return (self.other,)
+
+    def refuse(self, phase: Any) -> str | None:
+        """Return why a phase cannot be shared: its own policy must be validated."""
+        if phase.validation.steps:
+            return None
+        return f"shares episodes by what validation finds; set {phase.name}.validation.steps"
+
+    def turn(self, seed: int, episode: int, standing: Standing) -> int:
+        """0 or 1: a function of the run's seed, the episode's number and what is known."""
+        if self.other not in standing.validated:
+            raise SegueError(f"Either: no validation has filled slot '{self.other}' before the phase")
+        other, random = standing.validated[self.other], standing.early(self.random_episodes)
+        return 1 - own_turn(seed, episode, self.probability(standing.own, other, random))
 
     def probability(self, own: Sequence[float], other: float, random: float) -> float:
         """Probability that the phase's own policy acts, from the returns of its validations so far (in order)."""

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from segue import replay
-from segue.behaviour import Either
 from segue.fleet import Episode, Fleet, Step
 from segue.optim import first_not_finite
 from segue.phases import RANDOM, Phase
@@ -46,8 +45,8 @@ class Carry:
 
     def acting(self, phase: Phase) -> Slot:
         """The slot whose policy a phase acts with; the one that it trains where others act too, or at random."""
-        named = isinstance(phase.actor, str) and phase.actor != RANDOM
-        return self.slots[phase.actor if named else phase.slot]  # type: ignore[index]
+        first = phase.actors[0]
+        return self.slots[phase.slot if first == RANDOM else first]
 
 
 @dataclass(frozen=True)
@@ -125,13 +124,14 @@ def check_phase(phase: Phase, carry: Carry, spec: Spec, n_offline: int, horizon:
         raise SegueError(f"{where}: one validation may take {least:,} steps; set {phase.name}.validation.steps to that")
     if phase.validation.steps and phase.validation.keep == phase.slot:
         raise SegueError(f"{where}: it trains slot '{phase.slot}' and cannot keep its best there; name another one")
-    other = phase.actor.other if isinstance(phase.actor, Either) else phase.actor
-    if other not in (None, RANDOM) and other not in carry.slots:
-        known = ", ".join(sorted(carry.slots)) or "none yet"
-        raise SegueError(f"{where} acts with slot '{other}', which no phase has trained before it (slots: {known})")
-    if isinstance(phase.actor, Either) and phase.collect and not phase.validation.steps:
-        raise SegueError(f"{where} shares episodes by what validation finds; set {phase.name}.validation.steps")
-    if phase.updates and phase.ticks:
+    for name in phase.actors:
+        if name not in (RANDOM, phase.slot, *carry.slots):
+            known = ", ".join(sorted(carry.slots)) or "none yet"
+            raise SegueError(f"{where} acts with slot '{name}', which no phase has trained before it (slots: {known})")
+    sharing = None if isinstance(phase.actor, str) else phase.actor
+    if phase.collect and sharing is not None and (refusal := sharing.refuse(phase)):
+        raise SegueError(f"{where} {refusal}")
+    if phase.learns:
         ready = 0 if phase.overlap else phase.collect
         refusal = phase.batch.refuse(n_offline, int(carry.online.written.min()) + ready, int(carry.online.closed.min()))
         refusal = refusal or phase.augment.refuse(phase, carry.slots, spec, n_offline)

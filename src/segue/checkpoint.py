@@ -174,7 +174,8 @@ def _shapes(carry: Carry, plan: Plan, spec: Spec, n_offline: int) -> dict[str, S
         learning = jax.eval_shape(
             entering(phase, index, spec, Units(), dict(slots)), keys, states, tried, offline, online
         )
-        slots[phase.slot] = slot_of(phase, Units(), learning)  # the units are read from the checkpoint
+        # The units are read from the checkpoint.
+        slots[phase.slot] = slot_of(phase, Units(), learning, slots.get(phase.slot))
         facts = (*carry.history, carry.facts)[index]
         if facts.get("validations"):
             slots[phase.validation.keep] = Slot(phase.learner, learning.learner, Units())

@@ -16,14 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from segue import programs, replay
-from segue.behaviour import Either, own_turn
+from segue.behaviour import Standing
 from segue.carry import Carry, Record, check_finite, check_phase, new_carry, take_metrics, validated
 from segue.evaluate import Evaluator
 from segue.fleet import VALIDATION, Episode, Fleet
 from segue.phases import RANDOM, Phase, check_doors
 from segue.programs import ACT, DOOR, UPDATE, keys_of, learning_of, slot_of
 from segue.replay import Data, Replay
-from segue.types import Array, SegueError, Slot, Spec, Task
+from segue.types import Array, Slot, Spec, Task
 from segue.units import Units, returns_to_go, settled
 
 PULSE = 0.4  # seconds between records when nothing else is due
@@ -97,7 +97,8 @@ def enter(carry: Carry, phase: Phase, index: int, spec: Spec, units: Units, offl
     states = {name: learning_of(slot) for name, slot in carry.slots.items()}
     program = jax.jit(programs.entering(phase, index, spec, units, carry.slots))
     learning = program(keys_of(carry.seeds, DOOR), states, validated(carry.history), offline, carry.online)
-    carry.slots = carry.slots | {phase.slot: slot_of(phase, units, learning)}
+    old = carry.slots.get(phase.slot)
+    carry.slots = carry.slots | {phase.slot: slot_of(phase, units, learning, old)}
     carry.entered, carry.tick, carry.sums = True, 0, {}
     carry.facts = {"phase": phase.name, "ticks": phase.ticks}
     if phase.validation.steps:
@@ -130,8 +131,9 @@ class _Running:
         self.update_keys, self.act_keys = keys_of(carry.seeds, UPDATE), keys_of(carry.seeds, ACT)
         self.finished: list[Episode] = []
         self.validates = phase.validation.ticks(task.horizon, phase.ticks)
-        if isinstance(phase.actor, Either) and phase.collect and not self.resumed:
-            carry.facts["own_turn"] = [self.turn(w) for w in range(len(carry.seeds))]
+        self.shared = len(phase.actors) > 1
+        if self.shared and phase.collect and not self.resumed:
+            carry.facts["turns"] = [self.turn(w) for w in range(len(carry.seeds))]
 
     def records(self) -> Iterator[Record]:
         """Go on to the end of the phase and say where it stands whenever something is due."""
@@ -224,23 +226,24 @@ class _Running:
                 self.learn(phase.updates)
         carry.tick += 1
 
-    def turn(self, w: int) -> bool:
-        """Draw whether the phase's own policy acts in a world's next episode."""
-        carry, either = self.carry, self.phase.actor
-        assert isinstance(either, Either)
+    def turn(self, w: int) -> int:
+        """Which of the phase's actors has a world's next episode."""
+        carry, sharing = self.carry, self.phase.actor
         assert carry.fleet is not None
-        own = [v["return"][w] for v in carry.facts.get("validations", ())]
-        known = validated(carry.history)
-        if either.other not in known:
-            raise SegueError(f"phase '{self.phase.name}': no validation has filled '{either.other}' before it")
-        other = float(known[either.other][w])
-        random = float(carry.ledger.first_returns(either.random_episodes)[w])
-        return own_turn(carry.seeds[w], carry.fleet.episodes[w], either.probability(own, other, random))
+        assert sharing is not None
+        assert not isinstance(sharing, str)
+        standing = Standing(
+            [v["return"][w] for v in carry.facts.get("validations", ())],
+            {name: float(value[w]) for name, value in validated(carry.history).items()},
+            lambda count: float(carry.ledger.first_returns(count)[w]),
+        )
+        return sharing.turn(carry.seeds[w], carry.fleet.episodes[w], standing)
 
     def learn(self, count: int) -> None:
         """Launch `count` updates of the phase's slot."""
         phase, carry = self.phase, self.carry
-        learning = learning_of(carry.slots[phase.slot])
+        slot = carry.slots[phase.slot]
+        learning = learning_of(slot)
         if not carry.sums:
             carry.sums = programs.no_sums(phase, self.units, learning, self.offline, carry.online, self.update_keys)
         learning, carry.sums = programs.advance(
@@ -257,20 +260,21 @@ class _Running:
             jnp.int32(carry.updates - self.updates_before),
             jnp.int32(count),
         )
-        carry.slots[phase.slot] = slot_of(phase, self.units, learning)
+        carry.slots[phase.slot] = slot_of(phase, self.units, learning, slot)
         carry.updates += count
 
     def act(self, slot: Slot) -> Array:
         """Actions (S, A) of a slot's policy where the worlds stand."""
         assert self.carry.fleet is not None
         observation, step = jnp.asarray(self.carry.fleet.observation), jnp.int32(self.carry.environment_steps)
-        if self.phase.actor == RANDOM:
+        if self.phase.actors == (RANDOM,):
             return programs.act_at_random(self.task.spec.action, self.act_keys, step)
         policy = lambda of: programs.act(of.learner, of.units, True, of.state, observation, self.act_keys, step)  # noqa: E731
-        if isinstance(self.phase.actor, Either):
-            own = jnp.asarray(self.carry.facts["own_turn"])
-            return jnp.where(own[:, None], policy(slot), policy(self.carry.slots[self.phase.actor.other]))
-        return policy(slot)
+        actions = [policy(slot), *(policy(self.carry.slots[name]) for name in self.phase.actors[1:])]
+        if not self.shared:
+            return actions[0]
+        turns = jnp.asarray(self.carry.facts["turns"])
+        return jnp.take_along_axis(jnp.stack(actions), turns[None, :, None], axis=0)[0]
 
     def move(self, action: Array) -> None:
         """Step all worlds and write what happened; returns are written when an episode closes."""
@@ -298,8 +302,8 @@ class _Running:
             padded[:length] = returns_to_go(np.asarray(episode.rewards, np.float32), terminated, self.units)
             carry.online = replay.close(carry.online, jnp.int32(w), padded, jnp.int32(length))
             own = None
-            if "own_turn" in carry.facts:
-                own, carry.facts["own_turn"][w] = carry.facts["own_turn"][w], self.turn(w)
+            if self.shared:
+                own, carry.facts["turns"][w] = carry.facts["turns"][w] == 0, self.turn(w)
             done = float(episode.success), carry.environment_steps, own
             self.finished.append(Episode(carry.seeds[w], sum(episode.rewards), length, *done))
 

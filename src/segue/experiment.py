@@ -79,7 +79,7 @@ def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any], rules: Seq
     if refused(task.spec, "") is not None:
         facts["units.standardise"] = False
         recipe = replace(recipe, phases=tuple(replace(p, learner=seeing(p.learner, task.spec)) for p in recipe.phases))
-    return resolve(recipe, task.domain, task.name, settings, facts, named)
+    return resolve(recipe, (task.domain, *task.presets, task.name), settings, facts, named)
 
 
 def check(decided: Resolved, task: Task, request: Request) -> None:

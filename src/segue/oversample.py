@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from segue import sumtree
 from segue.options import option, require
 from segue.replay import Rows, View
-from segue.samplers import Retained, Union, Visible, join, room, rows_at, where
+from segue.samplers import Mix, Retained, Union, Visible, join, room, rows_at, where
 from segue.sumtree import CHUNK, Tree
 from segue.types import Array, Door, Key, Metrics, Sampler, SegueError, State
 
@@ -56,6 +56,8 @@ class Oversample:
     visible: Visible = option(
         "all", when=lambda o: o.by == "reward", why='by="reward"; episodes are weighed at their end'
     )
+    own_only: bool = False
+    """Rows of own experience alone; the dataset says no more than what a failure earns."""
 
     def __post_init__(self) -> None:
         require(
@@ -82,7 +84,7 @@ class Oversample:
             origin = jnp.where(jnp.isfinite(best), best, 0.0)
         else:
             origin = least(reward) if self.threshold is None else jnp.float32(self.threshold)
-        weights = jnp.where(logged, self.weight(value, origin, width), 0.0)
+        weights = jnp.where(logged & (not self.own_only), self.weight(value, origin, width), 0.0)
         tree = sumtree.make(jnp.concatenate([weights, jnp.zeros(room(door.online))]))
         beside = () if self.beside is None else self.beside.init(key, door)
         return Favours(beside, tree, origin, width, jnp.int32(0), jnp.int32(0))
@@ -162,9 +164,10 @@ class Oversample:
         """Whether own rows count from the end of their episode on."""
         return self.by != "reward" or self.visible == "closed"
 
-    def union(self) -> Union:
+    def union(self) -> Sampler:
         """What serves while nothing has a weight."""
-        return Union(self.rows, "closed" if self.closed() else "all")
+        visible: Visible = "closed" if self.closed() else "all"
+        return Mix(0, self.rows, visible) if self.own_only else Union(self.rows, visible)
 
     def refuse(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""

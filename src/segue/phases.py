@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from segue.augment.nothing import Nothing
-from segue.behaviour import Either
+from segue.behaviour import Sharing
 from segue.optim import renewed
 from segue.options import option
 from segue.samplers import Mix
@@ -54,9 +54,9 @@ class Phase:
     batch: Sampler = field(default_factory=Mix)
     augment: Augmentation = field(default_factory=Nothing)
     slot: str = "agent"
-    actor: str | Either | None = None
+    actor: str | Sharing | None = None
     """Slot whose policy collects; the phase's own unless named.  "random" draws actions uniformly from [-1, 1], and
-    `Either` lets two policies share the episodes."""
+    `behaviour.Either` lets two policies share the episodes."""
     enter: Enter | None = None
     """(door, fresh state) -> starting state.  None carries the slot on, or starts it fresh if it is new."""
     units: Units | None = None
@@ -69,6 +69,18 @@ class Phase:
     """Ticks between rows of training metrics."""
     validation: Validation = field(default_factory=Validation)
     """Which checkpoints are tried on the task, at the expense of the budget, and where the best one is kept."""
+
+    @property
+    def actors(self) -> tuple[str, ...]:
+        """Slots whose policies act; where there are several, `actor` says whose turn an episode is."""
+        if self.actor is None or isinstance(self.actor, str):
+            return (self.actor or self.slot,)
+        return (self.slot, *self.actor.judges)
+
+    @property
+    def learns(self) -> bool:
+        """Whether it makes an update at all."""
+        return self.ticks > 0 and self.updates > 0
 
 
 def fresh(door: Door, state: State) -> State:
@@ -123,13 +135,10 @@ def check_doors(phases: Sequence[Phase], units: Units) -> None:
     held: dict[str, Units] = {}
     kept: set[str] = set()
     for phase in phases:
-        where, here, door, acts = f"phase '{phase.name}'", phase.units or units, phase.enter, phase.actor
+        where, here, door = f"phase '{phase.name}'", phase.units or units, phase.enter
         chosen: tuple[str, ...] = getattr(door, "judges", ())
-        read: tuple[str, ...] = (*chosen, *getattr(door, "reads", ()))
-        judged = chosen
-        if isinstance(acts, Either):
-            judged, read = (*judged, acts.other), (*read, acts.other)
-        for name in read:
+        judged = (*chosen, *phase.actors[1:])
+        for name in (*judged, *getattr(door, "reads", ())):
             if name not in held:
                 known = ", ".join(held) or "none"
                 raise SegueError(f"{where} reads slot '{name}', which no phase before it fills (slots: {known})")

@@ -30,10 +30,13 @@ def learning_of(slot: Slot) -> Learning:
     return Learning(slot.state, slot.batch_state, slot.augment_state)
 
 
-def slot_of(phase: Phase, units: Units, learning: Learning) -> Slot:
-    """Return the slot that a phase trains, with what it has learned."""
-    learner, batch, augment = phase.learner, phase.batch, phase.augment
-    return Slot(learner, learning.learner, units, batch, learning.sampler, augment, learning.augment)
+def slot_of(phase: Phase, units: Units, learning: Learning, before: Slot | None) -> Slot:
+    """Return the slot that a phase trains, with what it has learned; `before` is what the slot held at its door."""
+    batch: Sampler | None = phase.batch
+    augment: Augmentation | None = phase.augment
+    if not phase.learns:
+        batch, augment = (None, None) if before is None else (before.batch, before.augment)
+    return Slot(phase.learner, learning.learner, units, batch, learning.sampler, augment, learning.augment)
 
 
 def for_seeds(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -143,17 +146,20 @@ def entering(phase: Phase, index: int, spec: Spec, units: Units, slots: dict[str
             }
             rows = View(offline, jnp.int32(0), 0.0), View(online, world, 1.0)
             door = Door(spec, here, *rows, units, phase.slot, validated)
-            old = here.get(phase.slot) if phase.enter is None else None
-            same_batch = old is not None and old.batch == phase.batch
-            same_augment = old is not None and old.augment == phase.augment
+            old = here.get(phase.slot)
             if phase.enter is not None:
                 state = phase.enter(door, phase.learner.init(k_learner, spec))
             else:
                 state = phase.learner.init(k_learner, spec) if old is None else old.state
+            if not phase.learns:
+                return Learning(state, *((), ()) if old is None else (old.batch_state, old.augment_state))
+            goes_on = old is not None and phase.enter is None and old.batch == phase.batch
+            # What a bonus has seen is no part of the learner that comes through a door.
+            same = old is not None and old.augment == phase.augment
             return Learning(
                 state,
-                old.batch_state if old is not None and same_batch else phase.batch.init(k_sampler, door),
-                old.augment_state if old is not None and same_augment else phase.augment.init(k_augment, door),
+                old.batch_state if old is not None and goes_on else phase.batch.init(k_sampler, door),
+                old.augment_state if old is not None and same else phase.augment.init(k_augment, door),
             )
 
         return for_seeds(seed, jnp.arange(keys.shape[0]), keys, states, validated)

@@ -105,6 +105,29 @@ class Mix:
 
 
 @dataclass(frozen=True)
+class Halves:
+    """Exactly `rows` rows of the dataset, then as many of own experience: for a learner that tells the two apart."""
+
+    rows: int = 256
+    visible: Visible = "all"
+
+    def __post_init__(self) -> None:
+        require(self, rows=self.rows >= 1)
+
+    def init(self, key: Key, door: Door) -> State:
+        """No state."""
+        return ()
+
+    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Rows, Metrics]:
+        """Rows (2 * rows, ...), the dataset's first."""
+        return Mix(self.rows, self.rows, self.visible).sample(state, key, offline, online)
+
+    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+        """Return why the first update could not be served, or None."""
+        return Mix(self.rows, self.rows, self.visible).refuse(offline, written, closed)
+
+
+@dataclass(frozen=True)
 class Union:
     """`batch` rows, uniform over dataset and own experience together: the offline share falls as experience grows."""
 

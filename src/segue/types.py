@@ -87,7 +87,8 @@ class Slot(NamedTuple):
     """A named place in a run: an agent and what it has learned so far (pytrees; leading axis = seeds), in which units.
 
     The sampler and the augmentation that serve the slot learn too; a later phase that trains the slot with the same
-    ones goes on with what they have learned.
+    ones goes on with what they have learned, over phases that only collect in between.  A sampler starts anew with a
+    learner that comes through a door; an augmentation does not.
     """
 
     learner: Learner
@@ -202,6 +203,11 @@ class Task(Protocol):
     @property
     def domain(self) -> str:
         """The key of recipes' presets."""
+        ...
+
+    @property
+    def presets(self) -> tuple[str, ...]:
+        """More such keys, from the general to the particular: what kind of log it is."""
         ...
 
     @property

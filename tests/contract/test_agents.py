@@ -45,7 +45,7 @@ def batch(seed: int = 0, **changes: Any) -> Transition:
         f(ROWS, 5),
         jnp.tanh(f(ROWS, 3)),
         f(ROWS),
-        jnp.full(ROWS, 0.99),
+        jnp.full(ROWS, 0.99, jnp.float32),
         f(ROWS, 5),
         f(ROWS) - 1,
         jnp.zeros(ROWS),
@@ -157,9 +157,9 @@ def test_a_part_moves_by_its_own_loss_alone(learned: Any) -> None:
 @pytest.mark.parametrize(
     "rows",
     [
-        batch(reward=jnp.full(ROWS, -1e4)),
+        batch(reward=jnp.full(ROWS, -1e4, jnp.float32)),
         batch(action=jnp.ones((ROWS, 3))),
-        batch(mc_return=jnp.full(ROWS, jnp.nan)),
+        batch(mc_return=jnp.full(ROWS, jnp.nan, jnp.float32)),
         batch(continues=jnp.zeros(ROWS)),
         batch(observation=1e4 * batch().observation),
     ],

@@ -157,7 +157,7 @@ def test_rules_run_together_and_resolve_knows_their_origin() -> None:
     carry = finish(phases)
     assert int(carry.online.written[0]) == 25
     decided = resolve(
-        find_recipe("iql"), "custom", "mine", {"warm-up.ticks": 9}, None, {w: rules.rule_of(w) for w in words[:2]}
+        find_recipe("iql"), ("custom", "mine"), {"warm-up.ticks": 9}, None, {w: rules.rule_of(w) for w in words[:2]}
     )
     table = decided.table()
     assert table["warm-up.ticks"] == {"value": 9, "source": "settings"}

@@ -53,7 +53,7 @@ VARIANTS = (
     ],
 )
 def test_what_is_charged_is_the_budget_exactly(name: str, domain: str, task: str, total: int) -> None:
-    phases = resolve(find_recipe(name), domain, task, {}).recipe.phases
+    phases = resolve(find_recipe(name), (domain, task), {}).recipe.phases
     assert charged(phases) == total
     assert all(p.ticks > 0 or p.name == "recommended" for p in phases)
     assert all(p.validation.ticks(300, p.ticks) for p in phases if p.validation.steps)
@@ -63,7 +63,7 @@ def test_what_is_charged_is_the_budget_exactly(name: str, domain: str, task: str
 @pytest.mark.parametrize("name", [*VARIANTS, "cal-ql", "wsrl", "opt(td3-bc)"])
 @pytest.mark.parametrize("total", [9_001, 33_333, 2_000_000])
 def test_another_budget_is_shared_out_alike_to_the_step(name: str, total: int) -> None:
-    found = resolve(find_recipe(name), "pointmaze", "pointmaze-umaze", {}).recipe
+    found = resolve(find_recipe(name), ("pointmaze", "pointmaze-umaze"), {}).recipe
     usual = found.phases
     phases = rules.budget(total)(usual, found.units)
     assert charged(phases) == total
@@ -77,7 +77,7 @@ def test_another_budget_is_shared_out_alike_to_the_step(name: str, total: int) -
 
 
 def test_a_budget_that_cannot_be_kept_is_one_line() -> None:
-    found = resolve(find_recipe("recommend-fresh(sac,iql)"), "pointmaze", "pointmaze-umaze", {}).recipe
+    found = resolve(find_recipe("recommend-fresh(sac,iql)"), ("pointmaze", "pointmaze-umaze"), {}).recipe
     with pytest.raises(SegueError, match="budget=4: too few for phase 'gather'"):
         rules.budget(4)(found.phases, found.units)
     pairs = (Phase("online", small("SAC"), 10, collect=2, batch=Mix(0, 8)),)
@@ -86,7 +86,7 @@ def test_a_budget_that_cannot_be_kept_is_one_line() -> None:
 
 
 def test_presets_of_both_recipes_reach_their_phases() -> None:
-    made = resolve(find_recipe("fine-tune-fresh(sac,iql)"), "pointmaze", "pointmaze-umaze", {}).recipe
+    made = resolve(find_recipe("fine-tune-fresh(sac,iql)"), ("pointmaze", "pointmaze-umaze"), {}).recipe
     by_name: dict[str, Any] = {p.name: p for p in made.phases}
     assert by_name["online"].learner.actor_hidden == (128, 128)
     assert by_name["retrain-1"].learner.actor_hidden == (128, 128)
@@ -98,18 +98,18 @@ def test_presets_of_both_recipes_reach_their_phases() -> None:
     assert by_name["recommended"].units == by_name["fine-tune-1"].units
     assert by_name["gather"].learner == Greedy(by_name["online"].learner)
     # Both halves of a choice are described as they were trained.
-    two = resolve(find_recipe("recommend-better(sac,iql)"), "pointmaze", "x", {"online.ticks": 9}).recipe
+    two = resolve(find_recipe("recommend-better(sac,iql)"), ("pointmaze", "x"), {"online.ticks": 9}).recipe
     phases: dict[str, Any] = {p.name: p for p in two.phases}
     assert phases["recommended"].learner.first == phases["online"].learner
     assert phases["recommended"].learner.second == phases["retrain-1"].learner
     check_doors(two.phases, two.units)
-    alone = resolve(find_recipe("validated(sac)"), "pointmaze", "pointmaze-umaze", {}).recipe.phases
+    alone = resolve(find_recipe("validated(sac)"), ("pointmaze", "pointmaze-umaze"), {}).recipe.phases
     assert alone[-1].learner == alone[-2].learner
     best: dict[str, Any] = {
-        p.name: p for p in resolve(find_recipe("repeat(td3,cql)"), "pointmaze", "x", {}).recipe.phases
+        p.name: p for p in resolve(find_recipe("repeat(td3,cql)"), ("pointmaze", "x"), {}).recipe.phases
     }
     assert best["recommended"].learner == best["retrain-3"].learner
-    assert resolve(find_recipe("recommend(sac,iql)"), "antmaze", "x", {}).recipe.phases[1].units.shift == -1.0  # type: ignore[union-attr]
+    assert resolve(find_recipe("recommend(sac,iql)"), ("antmaze", "x"), {}).recipe.phases[1].units.shift == -1.0  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

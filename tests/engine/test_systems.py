@@ -30,7 +30,7 @@ TASK = CorridorTask(DATA)
 
 def shrunk(recipe: Recipe, online: int = 40) -> Recipe:
     """The recipe with its pointmaze preset, narrow networks and few ticks."""
-    recipe = resolve(recipe, "pointmaze", "pointmaze-umaze", {}).recipe
+    recipe = resolve(recipe, ("pointmaze", "pointmaze-umaze"), {}).recipe
     phases = []
     for phase in recipe.phases:
         ticks = {"online": online}.get(phase.name, 12 if phase.collect else 3)
@@ -70,7 +70,7 @@ def traced(recipe: Recipe, task: Any = TASK) -> dict[str, set[str]]:
             after, said = jax.eval_shape(update, one, empty, online, zero, key, zero, zero)
             assert jax.tree.structure(after) == jax.tree.structure(one)
             metrics[phase.name] = set(said)
-        carry.slots[phase.slot] = programs.slot_of(phase, UNITS, learning)
+        carry.slots[phase.slot] = programs.slot_of(phase, UNITS, learning, carry.slots.get(phase.slot))
     return metrics
 
 
@@ -155,7 +155,7 @@ def test_what_does_not_go_together_says_why() -> None:
 
 
 def test_presets_reach_the_exploiter() -> None:
-    made = resolve(find_recipe("ooo(iql)"), "adroit-binary", "adroit-pen-binary", {}).recipe
+    made = resolve(find_recipe("ooo(iql)"), ("adroit-binary", "adroit-pen-binary"), {}).recipe
     by_name: dict[str, Phase] = {p.name: p for p in made.phases}
     learner: Any = by_name["exploit-2"].learner
     assert (learner.agent.expectile, learner.agent.dropout) == (0.8, 0.1)
@@ -165,10 +165,10 @@ def test_presets_reach_the_exploiter() -> None:
     assert (batch.inner.rows, batch.inner.beside.batch) == (0, 256)
     assert "mean_over_critics" in reachable(learner)
     assert by_name["exploit-2"].learner.agent.mean_over_critics  # type: ignore[attr-defined]
-    antmaze = resolve(find_recipe("ooo(cal-ql)+sera"), "antmaze", "antmaze-umaze-diverse", {}).recipe
+    antmaze = resolve(find_recipe("ooo(cal-ql)+sera"), ("antmaze", "antmaze-umaze-diverse"), {}).recipe
     augment: Any = antmaze.phases[1].augment
     assert isinstance(augment, Both)
-    rlpd: Any = resolve(find_recipe("ooo(rlpd)"), "pointmaze", "pointmaze-umaze", {}).recipe.phases
+    rlpd: Any = resolve(find_recipe("ooo(rlpd)"), ("pointmaze", "pointmaze-umaze"), {}).recipe.phases
     assert (rlpd[1].learner.critics, rlpd[1].batch.offline, rlpd[1].batch.online) == (5, 0, 512)
     assert (rlpd[2].learner.critics, rlpd[2].learner.critic_updates, rlpd[2].learner.temperature) == (2, 1, 0.1)
     assert augment.first.inner.weight == 50.0  # type: ignore[attr-defined]

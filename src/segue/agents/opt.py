@@ -95,7 +95,7 @@ class OnlinePretraining:
 
         L_off(psi) + w L_on(psi - inner_learning_rate * grad L_off(psi)),        w = min(L_off, L_on) / L_on.
 
-    The gradient passes through the inner step.  The batch holds the logged rows first (`Mix(n, n)`).
+    The gradient passes through the inner step.  The batch holds the logged rows first (`samplers.Halves`).
     """
 
     base: Any = field(default_factory=TD3)

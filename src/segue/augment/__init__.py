@@ -27,7 +27,9 @@ class Entry(NamedTuple):
     parity: str
     """What its numbers are tested against."""
     presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
-    """Options by a task's domain or name."""
+    """Options by a task's domain, its presets or its name."""
+    unscaled: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    """The same for recipes that leave rewards at their own size, where a failing step costs 1 at most."""
     from_scratch: Augmentation | None = None
     """What stands instead of it where nothing is trained before it, so that there is no critic to copy."""
 
@@ -42,8 +44,10 @@ AUGMENTATIONS: dict[str, Entry] = {
             "antmaze": {"neighbours": 25},
             # Ours: the literal form pays a constant, and where steps are free an agent then learns never to arrive.
             "pointmaze": {"normalise_bonus": True, "weight": 0.1},
-            **{f"hopper-{kind}": {"neighbours": 10} for kind in ("medium", "mixed", "expert")},
+            "hopper": {"neighbours": 10},
         },
+        # Ours, not measured: the literal bonus is nearly 1 a step, as much as a step costs there.
+        {domain: {"normalise_bonus": True, "weight": 0.1} for domain in ("antmaze", "adroit-binary")},
         SERA(q_source="current", scale="dimension"),
     ),
     "vcse": Entry(

@@ -108,7 +108,7 @@ CAL_QL = Recipe(
         "antmaze": _ANTMAZE,
         "adroit": _ADROIT,
         "adroit-binary": _ADROIT_BINARY,
-        "adroit-pen-binary": {"online.ticks": 200_000},
+        "pen-binary": {"online.ticks": 200_000},
         "kitchen": _KITCHEN,
         "locomotion": _LOCOMOTION,
         "custom": _LOCOMOTION | {"offline.ticks": 20_000, "online.ticks": 20_000, "offline.evaluate_every": 5_000},

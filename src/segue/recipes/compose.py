@@ -131,9 +131,10 @@ def augmented(recipe: Recipe, name: str) -> Recipe:
     presets = {
         key: {_moved(path, moved): value for path, value in preset.items()} for key, preset in recipe.presets.items()
     }
-    for key, options in entry.presets.items():
-        own = {f"{way}{option}": value for way in paid for option, value in options.items()}
-        presets[key] = presets.get(key, {}) | own
+    for key in {*entry.presets, *entry.unscaled}:
+        kept = presets.get(key, {})
+        options = {**entry.presets.get(key, {}), **({} if "units.scale" in kept else entry.unscaled.get(key, {}))}
+        presets[key] = kept | {f"{way}{option}": value for way in paid for option, value in options.items()}
     return replace(
         recipe,
         name=f"{recipe.name}+{name}",

@@ -83,8 +83,16 @@ def _optimist(phase: Phase) -> Phase:
         learner = replace(learner, mean_over_critics=True)
     if isinstance(learner, RLPD) and isinstance(batch, Mix):  # without prior data
         batch = replace(batch, offline=0, online=batch.offline + batch.online)
+    bonus = _novelty(learner)
     calibrated = isinstance(learner, CQL) and learner.calibrated
-    return replace(phase, learner=learner, batch=batch, augment=Returns(RND()) if calibrated else RND())
+    return replace(phase, learner=learner, batch=batch, augment=Returns(bonus) if calibrated else bonus)
+
+
+def _novelty(learner: Any) -> RND:
+    """RND with the networks and the order that its weight was chosen with (spec 5.1); others get IQL's."""
+    if isinstance(learner, CQL):
+        return RND(hidden=(512, 512), output_gain=1e-2)
+    return RND(initialiser="xavier", before_learning=True) if isinstance(learner, (RLPD, SAC)) else RND()
 
 
 def _pessimist(learner: Any) -> Any:
@@ -99,9 +107,9 @@ def _pessimist(learner: Any) -> Any:
 
 
 def _rows(switch: Phase, offline: bool) -> Sampler:
-    """The exploiter's rows: 8 of 256 are successes for IQL, 32 on top of 256 for the others (spec 6.3)."""
+    """The exploiter's rows: 8 of 256 are successes, for CQL and without prior data 32 on top of 256 (spec 6.3)."""
     if not offline:
-        return Oversample(32, Mix(0, 256), by="reward", threshold=1.0)
+        return Oversample(32, Mix(0, 256), by="reward", threshold=1.0, own_only=True)
     if isinstance(switch.learner, CQL):
         return Oversample(32, Mix(128, 128), by="reward")
     return Oversample(8, Union(248), by="reward")
@@ -110,8 +118,9 @@ def _rows(switch: Phase, offline: bool) -> Sampler:
 def _presets(recipe: Recipe, switch: Phase, learner: Any) -> dict[str, dict[str, Any]]:
     """The base recipe's presets, for the exploiter too where it has the option; OOO's own on top (spec 6.2)."""
     online = switch.name
-    # RLPD's exploiter is SAC: it has two critics and one update of them, whatever the explorer has.
-    known = set(reachable(learner)) - ({"critics", "critic_updates"} if isinstance(learner, RLPD) else set())
+    # RLPD's exploiter is SAC with two critics, the smaller of which counts, whatever the explorer has (spec 6.1).
+    fixed = {"critics", "critic_updates", "subset", "backup_entropy"} if isinstance(learner, RLPD) else set()
+    known = set(reachable(learner)) - fixed
     presets = {name: dict(kept) for name, kept in recipe.presets.items()}
     for kept in presets.values():
         own = {k.removeprefix("agent."): v for k, v in kept.items() if k.startswith("agent.")}
@@ -134,29 +143,55 @@ def _presets(recipe: Recipe, switch: Phase, learner: Any) -> dict[str, dict[str,
     return presets
 
 
-_BINARY = {"offline.augment.weight": 0.5, "online.augment.weight": 0.5, "exploit.batch.inner.rows": 0}
+_HALF = {"offline.augment.weight": 0.5, "online.augment.weight": 0.5}
+_NO_MORE = {"exploit.batch.inner.rows": 0}  # successes are drawn as often as other rows
+_ONLY_UNION = _NO_MORE | {"exploit.batch.inner.beside.batch": 256}
 _IQL: dict[str, Settings] = {
     "antmaze": {"offline.ticks": 500_000, "online.ticks": 2_000_000},
-    "adroit-binary": _BINARY
+    "maze2d": {
+        "units.shift": -1.0,
+        "offline.ticks": 500_000,
+        "online.ticks": 500_000,
+        "agent.expectile": 0.9,
+        "agent.inverse_temperature": 3.0,
+        "exploiter.expectile": 0.9,
+        "exploiter.inverse_temperature": 3.0,
+    },
+    "adroit": _HALF | _ONLY_UNION,
+    "locomotion": _ONLY_UNION,
+    "adroit-binary": _HALF
+    | _ONLY_UNION
     | {
-        "exploit.batch.inner.beside.batch": 256,
         "online.ticks": 1_000_000,
         "agent.expectile": 0.8,
         "agent.inverse_temperature": 3.0,
         "exploiter.expectile": 0.8,
         "exploiter.inverse_temperature": 3.0,
     },
-    "kitchen": {"online.ticks": 4_000_000, "units.shift": -4.0, "exploit.batch.inner.threshold": 4.0},
+    "kitchen": {
+        "online.ticks": 4_000_000,
+        "units.shift": -4.0,
+        "exploit.batch.inner.by": "success",
+        "exploit.batch.inner.threshold": 4.0,
+    },
 }
 _CQL: dict[str, Settings] = {
-    "antmaze": {"offline.augment.weight": 50.0, "online.augment.weight": 50.0, "online.ticks": 2_000_000},
-    "adroit-binary": _BINARY | {"online.ticks": 1_000_000},
-    "kitchen": {
+    "antmaze": _NO_MORE | {"offline.augment.weight": 50.0, "online.augment.weight": 50.0, "online.ticks": 2_000_000},
+    "maze2d": {"units.scale": 10.0, "units.shift": -5.0, "offline.ticks": 500_000, "online.ticks": 1_000_000},
+    "adroit": _HALF | _NO_MORE,
+    "locomotion": _NO_MORE,
+    "adroit-binary": _HALF | _NO_MORE | {"online.ticks": 1_000_000},
+    "pen-binary": {"online.ticks": 1_000_000},
+    "kitchen": _NO_MORE
+    | {
         "units.shift": -4.0,
-        "exploit.batch.inner.rows": 0,
+        "offline.units.shift": -5.0,
+        "online.units.shift": -5.0,
+        "online.ticks": 1_000_000,
         "exploit.batch.inner.beside.offline": 64,
         "exploit.batch.inner.beside.online": 192,
     },
+    "kitchen-complete": {"online.ticks": 4_000_000},
 }
 # Default of ours: sizes for a laptop.
 _POINTMAZE = {
@@ -167,6 +202,8 @@ _POINTMAZE = {
     "offline.augment.features": 128,
     "online.augment.hidden": (128,),
     "online.augment.features": 128,
+    "offline.augment.output_gain": 2.0**0.5,
+    "online.augment.output_gain": 2.0**0.5,
     "exploit.log_every": 100,
 }
 _SIZES: dict[str, Settings] = {

@@ -15,7 +15,7 @@ from segue.agents.opt import Climber, grow, renew_base
 from segue.phases import Phase, at_switch
 from segue.prioritised import Balanced
 from segue.recipes.recipe import Recipe
-from segue.samplers import Mix
+from segue.samplers import Halves
 from segue.types import SegueError
 
 Settings = Mapping[str, Any]
@@ -66,15 +66,16 @@ def _small(gather: int, meta: int, online: int) -> dict[str, Any]:
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "locomotion": _LOCOMOTION,
-    **{f"{body}-mixed": {"agent.kappa": 0.1} for body in ("hopper", "halfcheetah")},  # D4RL's medium-replay
+    "locomotion-random": {"agent.kappa": 1.0, "agent.kappa_end": 1.0},
+    "locomotion-medium-replay": {"agent.kappa": 0.1},
     "antmaze": _ANTMAZE,
+    "antmaze-large-diverse": {"agent.kappa_updates": 200_000 - _GATHER},
     "adroit": _ADROIT,
     "adroit-binary": _ADROIT,
     "custom": _small(2_000, 20_000, 20_000),
     "pointmaze": _small(500, 4_000, 3_000)
     | {
-        "meta.batch.offline": 128,
-        "meta.batch.online": 128,
+        "meta.batch.rows": 128,
         "meta.log_every": 100,
         "online.batch.batch": 128,
         "online.batch.density_batch": 128,
@@ -111,7 +112,16 @@ def opt(recipe: Recipe) -> Recipe:
     phases = (
         *recipe.phases[:index],
         Phase("gather", trained[-1].learner, _GATHER, collect=1, updates=0, **between),
-        Phase("meta", OnlinePretraining(base), _META, batch=Mix(256, 256, visible), enter=grow, **between),
+        Phase(
+            "meta",
+            OnlinePretraining(base),
+            _META,
+            batch=Halves(256, visible),
+            # Both pairs of critics are to speak of the same rewards.
+            augment=trained[-1].augment,
+            enter=grow,
+            **between,
+        ),
         replace(
             switch,
             learner=OPT(base),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,8 +28,8 @@ class Evaluation:
 class Recipe:
     """Phases, units and presets of one published method.
 
-    `presets` maps a task's domain, or its name, to settings by path (see `segue.options`); a name's settings come
-    after its domain's.
+    `presets` maps a task's domain, its `presets` or its name to settings by path (see `segue.options`); the particular
+    comes after the general.
     """
 
     name: str
@@ -68,13 +68,12 @@ class Resolved:
 
 def resolve(
     recipe: Recipe,
-    domain: str,
-    task: str,
+    names: Sequence[str],
     settings: Settings,
     facts: Settings | None = None,
     rules: Mapping[str, Rule] | None = None,
 ) -> Resolved:
-    """Apply the task's own facts, the presets of its domain and name, hand-over rules, and the user's settings.
+    """Apply the task's own facts, presets in the order of `names`, hand-over rules, and the user's settings.
 
     Raises `SegueError` for an unknown name (with the nearest known one), a wrong type, or an option of the user's
     that has no effect.
@@ -83,7 +82,7 @@ def resolve(
     for path, value in (facts or {}).items():
         recipe, changed = apply(recipe, path, value)
         sources |= dict.fromkeys(changed, "task")
-    for name, preset in ((n, recipe.presets[n]) for n in (domain, task) if n in recipe.presets):
+    for name, preset in ((n, recipe.presets[n]) for n in dict.fromkeys(names) if n in recipe.presets):
         for path, value in preset.items():
             recipe, changed = apply(recipe, path, value)
             sources |= dict.fromkeys(changed, f"preset {name}")

@@ -19,6 +19,7 @@ from typing import Any
 from segue.agents.around import Greedy, OneOf, better
 from segue.behaviour import Either
 from segue.first import Last
+from segue.options import reachable
 from segue.phases import Phase, Validation, at_switch, fresh, take
 from segue.recipes.recipe import Recipe, apply
 from segue.samplers import Mix
@@ -143,8 +144,9 @@ def _pair(who: str, recipe: Recipe) -> tuple[Learner, Learner]:
     """What an offline recipe trains before its switch and after it."""
     index = at_switch(recipe.phases, who)
     switch = recipe.phases[index]
-    before = [p for p in recipe.phases[:index] if p.slot == switch.slot and p.updates]
-    if not before or any(p.enter for p in (*before, switch)):
+    there = [p for p in recipe.phases[: index + 1] if p.slot == switch.slot]
+    before = [p for p in there[:-1] if p.updates]
+    if not before or any(p.enter for p in there):
         why = "enters through a door" if before else "has no offline phase"
         raise SegueError(f"{who}: {recipe.name} {why}; the second recipe must be like iql, cql, cal-ql or td3-bc")
     return before[-1].learner, switch.learner
@@ -181,11 +183,15 @@ def _spent(name: str, online: Recipe, offline: Recipe | None, phases: tuple[Phas
     )
     for path, value in _settings(phases, USUAL).items():
         made, _ = apply(made, path, value)
+    student = _student_phases(phases)
+    if offline:
+        own = replace(offline.units, standardise=False, reward_span=None)
+        made = replace(made, phases=tuple(replace(p, units=own) if p.name in student else p for p in made.phases))
     presets: dict[str, dict[str, Any]] = {}
     for domain in dict.fromkeys([*online.presets, *(offline.presets if offline else ()), *SMALL]):
         steps = ("online.ticks", "online.evaluate_every")
         kept = {k: v for k, v in online.presets.get(domain, {}).items() if k not in steps}
-        kept |= _taught(offline.presets.get(domain, {}), phases) if offline else {}
+        kept |= _taught(online.presets.get(domain, {}), offline, domain, phases) if offline else {}
         if domain in SMALL:
             kept |= _settings(phases, SMALL[domain])
         presets[domain] = kept
@@ -218,18 +224,28 @@ def _settings(phases: tuple[Phase, ...], budget: Budget) -> dict[str, Any]:
     return out | {f"{learning.name}.ticks": left, f"{learning.name}.evaluate_every": budget.total // 20}
 
 
-def _taught(preset: Mapping[str, Any], phases: tuple[Phase, ...]) -> dict[str, Any]:
+def _student_phases(phases: tuple[Phase, ...]) -> list[str]:
+    """Names of the phases whose numbers are in the offline recipe's units."""
+    return [p.name for p in phases if p.slot in (STUDENT, "recommended")]
+
+
+def _taught(learned: Mapping[str, Any], offline: Recipe, domain: str, phases: tuple[Phase, ...]) -> dict[str, Any]:
     """An offline recipe's preset, for the phases of the student: its agent, its units, the size of its batches.
 
-    What units read off a dataset is left out: there is none but the run's own.
+    What units read off a dataset is left out: there is none but the run's own.  What the online recipe's preset
+    (`learned`) says of units reaches all phases, and is taken back for the student's.
     """
-    out: dict[str, Any] = {}
+    preset, out = offline.presets.get(domain, {}), dict[str, Any]()
+    known = {name for p in phases if p.slot == STUDENT for name in reachable(p.learner)}
+    said = {path for path in (*learned, *preset) if path.startswith("units.")}
+    for path in said - {"units.standardise", "units.reward_span"}:
+        value = preset.get(path, getattr(offline.units, path.removeprefix("units.")))
+        out |= {f"{name}.{path}": value for name in _student_phases(phases)}
     for path, value in preset.items():
         head, _, rest = path.partition(".")
-        if head == "agent":
+        # What a rule of the offline recipe's own fine-tuning has (a weight's decay), a student may lack.
+        if head == "agent" and rest.rpartition(".")[2] in known:
             out[f"{STUDENT}.{rest}"] = value
-        elif head == "units" and rest not in ("standardise", "reward_span"):
-            out |= {f"{p.name}.{path}": value for p in phases if p.slot in (STUDENT, "recommended")}
         elif path == "offline.batch.offline":
             out |= {f"{p.name}.batch.online": value for p in phases if p.slot == STUDENT and p.ticks}
     return out

@@ -44,6 +44,7 @@ def task_of(record: Record, log: bool = True) -> GymTask:
         env=record.env,
         horizon=record.horizon,
         domain=record.domain,
+        presets=record.presets,
         env_kwargs=pairs(record.env_kwargs),
         keys=record.keys,
         options=pairs(record.options),

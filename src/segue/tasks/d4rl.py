@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gymnasium
 
-from segue.tasks.records import Group, Record, group
+from segue.tasks.records import Group, Record, group, locomotion
 from segue.tasks.scores import SUCCESS
 
 BASE = "d4rl:http://rail.eecs.berkeley.edu/datasets/offline_rl/"
@@ -36,6 +36,7 @@ def _mujoco(body: str, kind: str, version: str) -> Record:
         "locomotion",
         f"{_INFOS}; logged in Gym's v2 environments (mujoco-py), whose observations and rewards are those of "
         f"Gymnasium's v4{note if body == 'ant' else ''}",
+        presets=locomotion(body, kind),
         env_kwargs=_NO_FORCES if body == "ant" else {},
         reference=f"{body}-{kind}-{version}",
         data=(f"{BASE}gym_mujoco_v2/{body}_{kind.replace('-', '_')}-{version}.hdf5",),
@@ -56,7 +57,7 @@ def _adroit(task: str, kind: str, version: str) -> Record:
     name = f"{task}-{kind}-{version}"
     facts = f"{_INFOS}, hand_manipulation_suite; {note or _SIGN + ' (gymnasium-robotics pull 220)'}"
     data = (f"{BASE}hand_dapg_v1/{name}.hdf5",)
-    return Record(name, env, horizon, "adroit", facts, reference=name, data=data)
+    return Record(name, env, horizon, "adroit", facts, (task, f"{task}-{kind}"), reference=name, data=data)
 
 
 def _binary(task: str, kind: str, version: str) -> Record:
@@ -68,6 +69,7 @@ def _binary(task: str, kind: str, version: str) -> Record:
         "adroit-binary",
         "AWAC (arXiv 2006.09359), Cal-QL: reward = success - 1; the papers' logs are AWAC's npy files, expert "
         f"demonstrations ({task}2_sparse.npy) and episodes of a cloned policy ({task}_bc_sparse4.npy): no D4RL file",
+        presets=(f"{task}-binary",),
         reward="success-1",
         terminal_success=True,
         failure=-1.0,
@@ -96,6 +98,7 @@ def _antmaze(_: str, kind: str, version: str) -> Record:
         "antmaze",
         f"{_INFOS}, locomotion; D4RL's own ant, coordinates, starts and goals (segue.tasks.antmaze) on another MuJoCo; "
         "a log may stay at its goal, each row an end with reward 1 (D4RL issue 199)",
+        presets=(f"antmaze-{maze}", f"antmaze-{kind}"),
         failure=0.0,
         reference=SUCCESS,
         data=(BASE + path,),

@@ -6,7 +6,7 @@ import gymnasium
 
 from segue.data.overhead import PIXELS, VELOCITY, VIEWS, env_id, horizon
 from segue.data.pointmaze import MAZES
-from segue.tasks.records import Group, Record, group
+from segue.tasks.records import Group, Record, group, locomotion
 from segue.tasks.scores import SUCCESS
 
 for _maze in VIEWS:
@@ -20,6 +20,7 @@ for _maze in VIEWS:
 _FILES = "files in $SEGUE_DATA"
 _FROM = "the file's attributes; its rows were logged in this environment"
 _BODIES = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5"}
+_KINDS = {"medium": "medium", "mixed": "medium-replay", "expert": "expert"}  # the kind of D4RL's that comes closest
 _ANTMAZES = {"umaze": ("AntMaze_UMaze-v5", 700, (3, 1), (1, 1)), "medium": ("AntMaze_Medium-v5", 1000, (1, 1), (6, 6))}
 
 
@@ -60,8 +61,16 @@ def _pointmaze_pixels(_: str, name: str, __: str) -> Record:
 
 def _locomotion(body: str, kind: str) -> Record:
     name = f"{body}-{kind}"
-    reference = f"{body}-expert-v2"
-    return Record(name, _BODIES[body], 1000, "locomotion", _FROM, reference=reference, file=f"{name}.hdf5")
+    return Record(
+        name,
+        _BODIES[body],
+        1000,
+        "locomotion",
+        _FROM,
+        presets=locomotion(body, _KINDS[kind]),
+        reference=f"{body}-expert-v2",
+        file=f"{name}.hdf5",
+    )
 
 
 def _antmaze(_: str, maze: str, kind: str) -> Record:
@@ -72,6 +81,7 @@ def _antmaze(_: str, maze: str, kind: str) -> Record:
         horizon,
         "antmaze",
         f"{_FROM} (D4RL's recipe; neither D4RL's rows nor its ant or coordinates)",
+        presets=(f"antmaze-{maze}",),
         env_kwargs={"continuing_task": False, "include_cfrc_ext_in_observation": False},
         keys=("achieved_goal", "observation"),
         options={"reset_cell": start, "goal_cell": goal},
@@ -85,7 +95,9 @@ def _antmaze(_: str, maze: str, kind: str) -> Record:
 def _adroit(_: str, task: str) -> Record:
     env = {"door": "AdroitHandDoor-v1", "pen": "AdroitHandPen-v1"}[task]
     file = f"adroit-{task}-expert25.hdf5"
-    return Record(f"adroit-{task}", env, 200, "adroit", _FROM, reference=f"{task}-expert-v1", file=file)
+    presets = (task, f"{task}-cloned")  # weak episodes and demonstrations, as in D4RL's "cloned"
+    name, reference = f"adroit-{task}", f"{task}-expert-v1"
+    return Record(name, env, 200, "adroit", _FROM, presets, reference=reference, file=file)
 
 
 def _binary(_: str, task: str, __: str) -> Record:
@@ -96,6 +108,7 @@ def _binary(_: str, task: str, __: str) -> Record:
         dense.horizon,
         "adroit-binary",
         f"{_FROM}; reward = success - 1",
+        presets=(f"{task}-binary",),
         reward="success-1",
         terminal_success=True,
         failure=-1.0,

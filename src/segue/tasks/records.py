@@ -14,7 +14,7 @@ Words = tuple[str, ...]
 class Record:
     """Everything that Segue knows of one named task; `segue.tasks.catalogue` makes a `GymTask` of it.
 
-    `env`, `horizon`, `domain`, `env_kwargs`, `keys`, `options`, `exact_goal`, `reward`, `success`,
+    `env`, `horizon`, `domain`, `presets`, `env_kwargs`, `keys`, `options`, `exact_goal`, `reward`, `success`,
     `terminal_success`, `failure`: as in `GymTask`.  `reference`: a name in `scores.csv`, (random, expert) raw returns,
     or None.  `discount`: what the literature uses where that is not 0.99; shown, never applied.  `provenance`: where
     these facts are from, and what is not certain.
@@ -29,6 +29,7 @@ class Record:
     horizon: int
     domain: str
     provenance: str
+    presets: tuple[str, ...] = ()
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
     keys: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -42,6 +43,11 @@ class Record:
     data: tuple[str, ...] = ()
     file: str = ""
     made: str = ""
+
+
+def locomotion(body: str, kind: str) -> tuple[str, ...]:
+    """Names of recipes' presets for a log of one body, in D4RL's words for what was logged."""
+    return body, f"locomotion-{kind}", f"{body}-{kind}"
 
 
 @dataclass(frozen=True)

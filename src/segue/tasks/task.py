@@ -27,8 +27,9 @@ class GymTask:
     """A `Task` over any Gymnasium environment.
 
     `env`: an id, or a callable that makes one.  `domain`: the key of presets ("pointmaze", "pointmaze-pixels",
-    "antmaze", "adroit-binary", "locomotion", "kitchen", "maze2d", "ogbench", "custom").  `env_kwargs`, `options` (of
-    every reset): pairs, see `pairs`.  `keys`, `reward`, `success`, `terminal_success`: as in `GymWorld`.
+    "antmaze", "adroit-binary", "locomotion", "kitchen", "maze2d", "ogbench", "custom").  `presets`: more such keys,
+    from the general to the particular ("hopper", "hopper-medium"); the task's own name comes last.  `env_kwargs`,
+    `options` (of every reset): pairs, see `pairs`.  `keys`, `reward`, `success`, `terminal_success`: as in `GymWorld`.
     `exact_goal`: as in `make_env`.  `failure`: raw reward of a step that has not succeeded (None: dense rewards).
     `source`: "stored:NAME", "pointmaze:MAZE", "pointmaze-pixels:MAZE", "d4rl:PATH", "minari:ID", "data" (the field
     `data`), "none", or "absent:CURE" for a log that is not here.  `reference`: (random, expert) raw returns; (0, 1)
@@ -39,6 +40,7 @@ class GymTask:
     env: str | Callable[..., gymnasium.Env]
     horizon: int
     domain: str = "custom"
+    presets: tuple[str, ...] = ()
     env_kwargs: Pairs = ()
     keys: tuple[str, ...] = ()
     options: Pairs = ()
@@ -60,6 +62,7 @@ class GymTask:
         name: str | None = None,
         horizon: int | None = None,
         domain: str = "custom",
+        presets: tuple[str, ...] = (),
         env_kwargs: Mapping[str, Any] | None = None,
         keys: tuple[str, ...] = (),
         options: Mapping[str, Any] | None = None,
@@ -89,6 +92,7 @@ class GymTask:
             env=env,
             horizon=horizon,
             domain=domain,
+            presets=presets,
             env_kwargs=kwargs,
             keys=keys,
             options=pairs(options or {}),
