@@ -100,6 +100,10 @@ SUITES = {
             **{r: {"offline.ticks": 10_000} for r in _SYSTEMS if "ql" in r and "iql" not in r},
             # After 2,000 steps of the frozen policy.
             **{r: {"online.ticks": 10_000, "agent.kappa_updates": 10_000} for r in _SYSTEMS if r.startswith("opt")},
+            "ooo(cal-ql)": {
+                "offline.ticks": 10_000,
+                **{f"exploit-{n}.ticks": 10_000 for n in (1, 2, 3, 4)},
+            },
         },
         _AGAINST,
     ),

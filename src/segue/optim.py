@@ -14,6 +14,9 @@ from segue.types import Array
 
 T = TypeVar("T")
 
+APART = 100
+"""Where `fold_in` draws beside a key's splits: with small numbers it returns one of them."""
+
 
 class Trained(NamedTuple):
     """A network (or any pytree of arrays) with the state of its own optimiser."""
@@ -67,6 +70,19 @@ def mean_over_blocks(function: Callable[[Any], T], rows: Any, count: int) -> T:
     total, _ = jax.lax.scan(lambda sums, block: (jax.tree.map(jnp.add, sums, function(block)), None), nothing, cut)
     mean: T = jax.tree.map(lambda x: x / count, total)
     return mean
+
+
+def scaled_moments(optimiser: Any, factor: float) -> Any:
+    """Adam's moments of a loss that is `factor` times what it was."""
+    return jax.tree.map(
+        lambda s: (
+            s._replace(mu=jax.tree.map(lambda x: factor * x, s.mu), nu=jax.tree.map(lambda x: factor**2 * x, s.nu))
+            if isinstance(s, optax.ScaleByAdamState)
+            else s
+        ),
+        optimiser,
+        is_leaf=lambda s: isinstance(s, optax.ScaleByAdamState),
+    )
 
 
 def polyak(target: T, online: T, rate: float) -> T:

@@ -126,6 +126,22 @@ class refresh:
         return renewed(door.slots[self.slot].state, state)
 
 
+@dataclass(frozen=True)
+class renew:
+    """Go through another door, and give what comes in new optimisers."""
+
+    door: Enter
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Slots that must be there, for `check_doors`."""
+        return tuple(getattr(self.door, "reads", ()))
+
+    def __call__(self, door: Door, state: State) -> Any:
+        """Return what the door returns with the moments of the fresh state."""
+        return renewed(self.door(door, state), state)
+
+
 def check_doors(phases: Sequence[Phase], units: Units) -> None:
     """Refuse, before anything runs, a phase that needs a slot that nothing before it fills; `units` are the recipe's.
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_type_hints
 from segue.agents.around import Decay, FreezeActor
 from segue.first import Last
 from segue.options import parse, require, unknown
-from segue.phases import RANDOM, Phase, at_switch, charged, refresh
+from segue.phases import RANDOM, Phase, at_switch, charged, refresh, renew
 from segue.samplers import Mix, Retain, Union
 from segue.types import Sampler, SegueError
 from segue.units import Units
@@ -71,13 +71,16 @@ class reset_optimisers:
     """Build the optimisers anew at the switch, as CORL's fine-tuning code does; without this rule they go on."""
 
     def __call__(self, phases: Phases, units: Units) -> Phases:
-        """Let the fine-tuning phase enter through `refresh`."""
+        """Let the fine-tuning phase enter through `refresh`, or its own door through `renew`."""
         index = at_switch(phases, "reset_optimisers")
-        if phases[index].enter is not None:
-            raise SegueError("reset_optimisers: this recipe's fine-tuning has a door of its own, which decides that")
-        if all(p.slot != phases[index].slot for p in phases[:index]):
+        switch = phases[index]
+        there = [p for p in phases[:index] if p.slot == switch.slot]
+        last = max((n for n, p in enumerate(there) if p.updates), default=None)
+        # A door behind the last update leaves optimisers that have not moved since.
+        if last is None or any(p.enter is not None for p in there[last + 1 :]):
             raise SegueError("reset_optimisers: nothing is trained before the switch, so its optimisers are new anyway")
-        return changed(phases, index, enter=refresh(phases[index].slot))
+        door = refresh(switch.slot) if switch.enter is None else renew(switch.enter)
+        return changed(phases, index, enter=door)
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from segue import checkpoint, engine, programs
-from segue.agents import AWAC, IQL, SAC, TD3, VAE
+from segue.agents import AGENTS, VAE
 from segue.augment import AUGMENTATIONS, RND, SERA, VCSE, Both, Nothing, StateEntropy
 from segue.augment.bonus import no_moments, paid
 from segue.augment.neighbours import Critic, Scaled, conditioned_bonus
 from segue.augment.sera import SERAState
-from segue.phases import Phase
+from segue.phases import Phase, refresh
 from segue.recipes import find_recipe
 from segue.samplers import Mix
-from segue.types import Augmentation, Door, SegueError, Slot, Spec
+from segue.types import Agent, Augmentation, Door, SegueError, Slot, Spec
 from segue.units import Units
 from tests.contract.test_agents import batch, equal, small
 from tests.toys import SPEC, UNITS, CorridorTask, corridor_data
@@ -112,17 +112,19 @@ def test_a_seed_does_not_notice_the_others(name: str) -> None:
         np.testing.assert_allclose(a, b[0], rtol=1e-6, atol=1e-6)
 
 
-def test_what_rnd_knows_goes_on_beside_another_bonus() -> None:
+def test_what_rnd_knows_goes_on_beside_another_bonus_over_collecting_and_through_a_door() -> None:
     first, both = EACH["rnd"], EACH["rnd and sera"]
     offline, online = phases(first, both)
-    offline_only = finish((replace(offline, augment=first), replace(online, augment=both, ticks=0)))[0]
-    state = offline_only.slots["agent"].augment_state[0]
-    assert (np.asarray(state.updates) == 5).all()
+    gather = replace(online, name="gather", updates=0, ticks=3, augment=Nothing())
+    shown = replace(offline, ticks=0, name="shown")
+    plan = (replace(offline, augment=first), gather, shown, replace(online, augment=both, ticks=2, enter=refresh()))
+    state = finish(plan)[0].slots["agent"].augment_state[0]
+    assert (np.asarray(state.updates) == 5 + 2).all()
 
 
-@pytest.mark.parametrize("agent", [IQL, AWAC, TD3, SAC])
-def test_any_agent_may_have_any_bonus(agent: Any) -> None:
-    learner = small(agent.__name__)
+@pytest.mark.parametrize("name", [name for name, entry in AGENTS.items() if issubclass(entry.agent, Agent)])
+def test_any_agent_may_have_any_bonus(name: str) -> None:
+    learner = small(name)
     state = learner.init(jax.random.key(0), Spec((5,), 3))
     slot = Slot(learner, state, Units())
     for name, augment in TABLE.items():

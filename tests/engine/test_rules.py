@@ -13,17 +13,18 @@ import numpy as np
 import pytest
 
 from segue import engine, rules
-from segue.agents import IQL, TD3BC, build, describe, title
+from segue.agents import OPT, RLPD, SAC, TD3BC, VAE, build, describe, title
 from segue.agents.around import Decay, FreezeActor
-from segue.phases import RANDOM, Phase, refresh
+from segue.agents.rlpd import from_sac
+from segue.phases import RANDOM, Phase, refresh, renew
 from segue.recipes import find_recipe, resolve
 from segue.samplers import Mix, Retain, Union
-from segue.types import Door, SegueError, Slot, Transition
+from segue.types import Door, SegueError, Slot
 from segue.units import Units
 from tests.contract.test_agents import SPEC, batch, equal, small
 from tests.toys import UNITS, CorridorTask, corridor_data, small_cql
 
-TASK = CorridorTask(corridor_data())
+TASK, KEY = CorridorTask(corridor_data()), jax.random.key(0)
 PLAN = (
     Phase("offline", small_cql(), 4, batch=Mix(16)),
     Phase("online", small_cql(), 20, collect=1, batch=Mix(8, 8)),
@@ -187,11 +188,48 @@ def test_a_wrong_rule_is_one_line(word: str, says: str) -> None:
         rules.rule_of(word)(PLAN, UNITS)
 
 
+def test_a_rule_for_one_phase_outlives_a_setting_for_all() -> None:
+    rule = {"discount=0.995": rules.rule_of("discount=0.995")}
+    table = resolve(find_recipe("iql"), ("custom",), {"units.discount": 0.98}, None, rule).table()
+    assert (table["units.discount"]["value"], table["units.discount"]["source"]) == (0.98, "settings")
+    assert table["online.units.discount"] == {"value": 0.995, "source": "rule discount=0.995"}
+
+
+def test_an_actor_inside_another_agent_is_frozen_too() -> None:
+    agent = OPT(small("TD3"))
+    frozen = FreezeActor(agent, 2)
+    state = frozen.init(jax.random.key(0), SPEC)
+    update = jax.jit(frozen.update)
+    for step in range(4):
+        moved, _ = update(state, batch(), jax.random.key(step), step)
+        # TD3's actor moves in every second update.
+        assert equal(moved.base.actor, state.base.actor) == (step < 3)
+        assert not equal(moved.base.critic.params, state.base.critic.params)
+        state = moved
+
+
+def test_optimisers_are_new_behind_any_door_that_keeps_them() -> None:
+    made = rules.reset_optimisers()(find_recipe("wsrl").phases, UNITS)
+    assert made[-1].enter == renew(from_sac())
+    base = SAC(actor_hidden=(8,), critic_hidden=(8,), critics=3, layer_norm=True)
+    agent = RLPD(critics=3, actor_hidden=(8,), critic_hidden=(8,), actor_layer_norm=True, critic_layer_norm=True)
+    learned, _ = base.update(base.init(jax.random.key(0), SPEC), batch(), jax.random.key(1), jnp.int32(0))
+    fresh = agent.init(jax.random.key(2), SPEC)
+    door = Door(SPEC, {"agent": Slot(base, learned, UNITS)}, None, None, UNITS, "agent")
+    got, kept = renew(from_sac())(door, fresh), from_sac()(door, fresh)
+    assert equal(got.critic.params, kept.critic.params)
+    assert equal(got.critic.optimiser, fresh.critic.optimiser)
+    assert not equal(kept.critic.optimiser, fresh.critic.optimiser)
+    with pytest.raises(SegueError, match="are new anyway"):  # PEX's are made at its warm-up
+        rules.reset_optimisers()(find_recipe("pex").phases, UNITS)
+
+
 def test_rules_need_a_switch() -> None:
     for rule in (rules.freeze_actor(3), rules.retain(0.5), rules.reset_optimisers()):
         with pytest.raises(SegueError, match="no switch to change"):
             rule(PLAN[:1], UNITS)
     with pytest.raises(SegueError, match="are new anyway"):
         rules.reset_optimisers()(PLAN[1:], UNITS)
+    frozen: Any = FreezeActor(VAE((8,)), 1)  # type: ignore[arg-type]
     with pytest.raises(SegueError, match="'actor'"):
-        FreezeActor(IQL(), 1).update((), Transition(*[jnp.zeros(1)] * 8), jax.random.key(0), jnp.int32(0))
+        frozen.update(frozen.init(KEY, SPEC), batch(), KEY, 0)

@@ -21,7 +21,7 @@ from segue.evaluate import Evaluator
 from segue.first import Last
 from segue.fleet import VALIDATION
 from segue.phases import Phase, Validation, charged, check_doors, take
-from segue.recipes import find_recipe, resolve
+from segue.recipes import RECIPES, find_recipe, resolve
 from segue.samplers import Mix
 from segue.types import SegueError
 from segue.units import Units
@@ -109,7 +109,41 @@ def test_presets_of_both_recipes_reach_their_phases() -> None:
         p.name: p for p in resolve(find_recipe("repeat(td3,cql)"), ("pointmaze", "x"), {}).recipe.phases
     }
     assert best["recommended"].learner == best["retrain-3"].learner
-    assert resolve(find_recipe("recommend(sac,iql)"), ("antmaze", "x"), {}).recipe.phases[1].units.shift == -1.0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "online", "student"),
+    [
+        ("recommend(sac,iql)", "antmaze", Units(scale=10.0, shift=-5.0), Units(shift=-1.0)),
+        ("recommend(sac,iql)", "adroit-binary", Units(scale=10.0, shift=5.0), Units()),
+        ("fine-tune(sac,td3-bc)", "antmaze", Units(scale=10.0, shift=-5.0), Units(shift=-1.0)),
+        ("repeat(sac,cal-ql)", "antmaze", Units(scale=10.0, shift=-5.0), Units(scale=10.0, shift=-5.0)),
+        ("alternate(sac,iql)", "pointmaze", Units(scale=10.0), Units(scale=10.0)),
+    ],
+)
+def test_each_agent_learns_in_its_own_units(name: str, domain: str, online: Units, student: Units) -> None:
+    made = resolve(find_recipe(name), (domain,), {}).recipe
+    assert made.units == online
+    assert all(p.units is None for p in made.phases if p.slot == "agent")
+    assert {p.units for p in made.phases if p.slot == "student"} == {student}
+    changed = resolve(find_recipe(name), (domain,), {"units.discount": 0.9}).recipe
+    assert {p.units.discount for p in changed.phases if p.units} == {changed.units.discount} == {0.9}
+
+
+def test_every_offline_recipe_fits_on_every_domain_or_says_why() -> None:
+    """What does not fit is refused before anything runs; the rest has no preset of an option that it lacks."""
+    refused = set()
+    for offline in RECIPES:
+        try:
+            forms = [find_recipe(f"{form}(sac,{offline})") for form in ("recommend-fresh", "fine-tune", "alternate")]
+        except SegueError:
+            refused.add(offline)
+            continue
+        for form in forms:
+            for name in form.presets:
+                phases = resolve(form, (name,), {}).recipe.phases
+                assert all(p.units is not None for p in phases if p.slot == "student")
+    assert refused == {"spot", "pex", "wsrl", "rlpd", "sac", "td3"}
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,15 @@ from segue.agents import CQL, IQL, RLPD, TD3BC
 from segue.agents.around import Bounded
 from segue.augment import RND, SERA, Both, Nothing, Returns
 from segue.carry import check_phase, new_carry
-from segue.first import First
+from segue.first import First, measured
 from segue.options import reachable
 from segue.phases import Phase
 from segue.recipes import Recipe, find_recipe, resolve
-from segue.types import Agent, SegueError
+from segue.samplers import Mix
+from segue.types import Agent, Door, SegueError
+from segue.units import Units
 from tests.contract.test_agents import equal
+from tests.replay.made import logged, own, sample, start
 from tests.toys import SPEC, UNITS, CorridorTask, corridor_data
 
 DATA = corridor_data()
@@ -74,6 +77,10 @@ def traced(recipe: Recipe, task: Any = TASK) -> dict[str, set[str]]:
     return metrics
 
 
+def learning_of_explorer(recipe: Recipe) -> list[Phase]:
+    return [p for p in recipe.phases if p.slot == "agent" and p.updates]
+
+
 @pytest.mark.parametrize(
     ("name", "explorer", "exploiter"),
     [("ooo(iql)", IQL, IQL), ("ooo(cal-ql)", CQL, CQL), ("ooo(rlpd)", RLPD, RLPD), ("ooo(td3-bc)", TD3BC, TD3BC)],
@@ -84,13 +91,20 @@ def test_ooo_explores_with_a_bonus_and_exploits_without(name: str, explorer: Any
     assert [p.name for p in exploits] == [f"exploit-{n}" for n in (1, 2, 3, 4)]
     assert [p.batch.share for p in exploits if isinstance(p.batch, First)] == [0.25, 0.5, 0.75, 1.0]
     assert all(isinstance(p.augment, Nothing) for p in exploits)
+    rnd: Any = getattr(learning_of_explorer(recipe)[0].augment, "inner", learning_of_explorer(recipe)[0].augment)
+    # Spec 5.1: whose networks the weight was chosen with.
+    if name == "ooo(rlpd)":
+        assert (rnd.initialiser, rnd.before_learning) == ("xavier", True)
+        assert (learning_of_explorer(recipe)[0].learner.critics, exploits[0].learner.critics) == (5, 2)  # type: ignore[attr-defined]
+    published = learning_of_explorer(find_recipe(name))[0].augment
+    assert getattr(published, "inner", published).output_gain == (1e-2 if explorer is CQL else 2.0**0.5)  # type: ignore[attr-defined]
     inner = [p.learner.agent if isinstance(p.learner, Bounded) else p.learner for p in exploits]
     assert all(isinstance(learner, exploiter) for learner in inner)
     assert not any(getattr(learner, "calibrated", False) for learner in inner)
-    learning = [p for p in recipe.phases if p.slot == "agent" and p.updates]
+    learning = learning_of_explorer(recipe)
     assert isinstance(learning[0].learner, explorer)
     assert all(isinstance(p.augment, Returns if name == "ooo(cal-ql)" else RND) for p in learning)
-    metrics = traced(recipe, CorridorTask() if name == "ooo(rlpd)" else TASK)
+    metrics = traced(recipe, TASK)
     assert all(("rnd_bonus" in m) == (phase in ("online", "offline")) for phase, m in metrics.items())
 
 
@@ -111,6 +125,32 @@ def test_an_exploiter_does_not_know_the_future() -> None:
         states.append(record.slot.state.agent)
     assert equal(states[0], states[1])
     assert np.isfinite(float(record.slot.state.low[0]))
+
+
+def test_without_prior_data_nothing_is_learned_from_a_dataset() -> None:
+    """Spec 6.2: RLPD explores and exploits what it has collected, also where the task has a log."""
+    rows = {p.name: p.batch for p in shrunk(find_recipe("ooo(rlpd)")).phases if p.updates}
+    assert rows.pop("online") == Mix(0, 512)
+    offline, own_rows = logged(10, [0.0] * 9 + [1.0], [9]), own(40, 40, [0.0] * 40, [19, 39])
+    for batch in rows.values():
+        state = start(batch, jax.random.key(0), offline, own_rows)
+        _, drawn, _ = sample(batch, state, jax.random.key(1), offline, own_rows)
+        assert drawn.reward.shape == (256 + 32,)
+        assert (np.asarray(drawn.online) == 1.0).all()
+
+
+@pytest.mark.parametrize(
+    ("rewards", "bounds"), [((1.0, 1.0), (1.0, 10.0)), ((-1.0, -2.0), (-20.0, -1.0)), ((-5.0, 5.0), (-50.0, 50.0))]
+)
+def test_bounds_hold_what_an_episode_that_ends_can_earn(
+    rewards: tuple[float, float], bounds: tuple[float, float]
+) -> None:
+    """Of a reward of 1 in each step a last state is worth 1 and not 1 / (1 - 0.9)."""
+    views = logged(2, rewards), own(0, 4)
+    agent = Bounded(IQL(critic_hidden=(8,), actor_hidden=(8,)))
+    door = Door(SPEC, {}, *views, Units(discount=0.9), "exploiter")
+    state = measured()(door, agent.init(jax.random.key(0), SPEC))
+    np.testing.assert_allclose([state.low, state.high], bounds, rtol=1e-6)
 
 
 def test_exploiters_start_from_scratch_and_share_nothing() -> None:

@@ -13,7 +13,7 @@ import pytest
 from segue.agents import iql, pex
 from segue.agents.pex import PEX, expand
 from segue.nets import MLP, Critics, Gaussian, Layer
-from segue.optim import trained
+from segue.optim import APART, trained
 from segue.types import Door, Slot, Spec, Transition
 from segue.units import Units
 from tests.parity.numbers import close, same
@@ -185,7 +185,7 @@ def test_the_new_policy_moves_after_what_it_is_weighted_with() -> None:
     """The draws come from the policy before the step; values, targets and V are those after it."""
     state, batch, key = INIT(jax.random.key(0), SPEC), rows(), jax.random.key(7)
     after, metrics = UPDATE(state, batch, key, 0)
-    k_noise, k_choice, k_dropout = jax.random.split(jax.random.fold_in(key, 1), 3)
+    k_noise, k_choice, k_dropout = jax.random.split(jax.random.fold_in(key, APART), 3)
     noise, choice = jax.random.normal(k_noise, (32, 2)), jax.random.uniform(k_choice, (32,))
     alone, own = jax.jit(AGENT.improve)(after._replace(actor=state.actor), batch, noise, choice, k_dropout)
     same(alone.actor, after.actor, "the new policy")

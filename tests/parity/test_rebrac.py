@@ -13,7 +13,7 @@ from segue.agents.rebrac import ReBRAC
 from segue.agents.td3 import TD3
 from segue.nets import MLP, Critics
 from segue.optim import trained
-from tests.parity.numbers import batch, close, load, mlp, same, under
+from tests.parity.numbers import batch, close, gradients, load, mlp, same, under
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 FIXTURE = load("rebrac")
@@ -51,8 +51,12 @@ def test_three_updates(case: str) -> None:
         for ours, theirs in names.items():
             if f"out{t}.{theirs}" in own:
                 close(metrics[ours], own[f"out{t}.{theirs}"], f"{ours} of update {t}")
+        for part, want in parts(under(own, f"grad{t}.")).items():
+            same(gradients(getattr(state, part).optimiser), want, f"gradient of the {part} of update {t}")
+            compared.add((part, "gradient"))
         for part, want in parts(under(own, f"after{t}.")).items():
             got = getattr(state, part)
             same(getattr(got, "params", got), want, f"{part} after update {t}")
             compared.add((t, part))
-    assert {(3, p) for p in state._fields} <= compared
+    assert {(3, p) for p in state._fields} | {("critic", "gradient")} <= compared
+    assert (("actor", "gradient") in compared) == (case == "plain")  # the other case stores the critics' alone

@@ -108,7 +108,11 @@ def test_two_updates(case: str) -> None:
             if f"out{t}.{theirs}" in own:
                 close(metrics[ours], own[f"out{t}.{theirs}"], f"{ours} of update {t}")
         if t == 1:
-            same(gradients(state.actor.optimiser), mlp(under(own, "grad1."), "actor"), "gradient of the actor")
+            first = under(own, "grad1.")
+            same(gradients(state.actor.optimiser), mlp(first, "actor"), "gradient of the actor")
+            assert ("qf1.W0" in first) == (case == "elbo")
+            if case == "elbo":
+                same(gradients(state.critic.optimiser), twins(first, "qf1", "qf2"), "gradient of the critics")
     after = under(own, "after2.")
     same(state.actor.params, mlp(after, "actor"), "actor")
     same(state.target_actor, mlp(after, "target_actor"), "target actor")

@@ -126,12 +126,22 @@ def test_every_minibatch_holds_its_share_of_the_dataset() -> None:
 
 def test_the_switch_keeps_networks_moments_and_the_value_of_the_temperature() -> None:
     base = SAC(actor_hidden=(5,), critic_hidden=(5, 5), critics=4, layer_norm=True, temperature=0.3)
-    offline = CQL(base).init(KEY, SPEC)
+    offline, rows = CQL(base).init(KEY, SPEC), jax.tree.map(lambda x: x[0], parts())
+    for step in range(3):
+        offline, _ = CQL(base).update(offline, rows, jax.random.key(step), jnp.int32(step))
     agent = wsrl()
     fresh = agent.init(jax.random.key(7), SPEC)
     got = from_sac()(Door(SPEC, {"agent": Slot(CQL(base), offline, Units())}, None, None, Units(), "agent"), fresh)
-    assert equal((got.actor, got.critic, got.target), (offline.actor, offline.critic, offline.target))
-    assert float(agent.alpha(got.temperature.params)) == pytest.approx(0.3)
+    assert equal((got.actor, got.critic.params, got.target), (offline.actor, offline.critic.params, offline.target))
+    # The loss before is a sum over 4 critics and the one after it their mean: so are gradients, and their squares.
+    adam, before = got.critic.optimiser[0], offline.critic.optimiser[0]
+    assert int(adam.count) == 3
+    for new, old, factor in ((adam.mu, before.mu, 4), (adam.nu, before.nu, 16)):
+        for a, b in zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True):
+            np.testing.assert_allclose(factor * a, b, rtol=1e-12)
+    alpha = float(jnp.exp(offline.temperature.params))
+    assert alpha != pytest.approx(0.3)
+    assert float(agent.alpha(got.temperature.params)) == pytest.approx(alpha)
     assert jax.tree.structure(got) == jax.tree.structure(fresh)
     other = replace(agent, critics=3).init(KEY, SPEC)
     with pytest.raises(SegueError, match="give both the same"):

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from segue.augment import AUGMENTATIONS
 from segue.data import write_d4rl
 from segue.data.sources import SOURCES
 from segue.data.storing import keep
 from segue.experiment import resolved
-from segue.recipes import RECIPES
+from segue.recipes import RECIPES, find_recipe, resolve
 from segue.tasks import Record, find_task, reference_score, sources_of, task_names
 from segue.tasks.catalogue import GROUPS, listing, records, task_of
 from segue.tasks.worlds import PACKAGES
@@ -152,11 +153,79 @@ def test_environments_can_be_made(record: Record) -> None:
 
 
 @pytest.mark.parametrize("domain", sorted({record.domain for record in records().values()}))
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_recipes_resolve(recipe: str, domain: str) -> None:
+def test_recipes_resolve(domain: str) -> None:
     record = [record for record in records().values() if record.domain == domain][-1]
-    table = resolved(RECIPES[recipe], task_of(record, log=False), {}).table()
-    assert table["units.failure"]["value"] == record.failure
+    task = task_of(record, log=False)
+    for recipe in RECIPES.values():
+        assert resolved(recipe, task, {}).table()["units.failure"]["value"] == record.failure
+
+
+def values(recipe: str, task: str) -> dict[str, Any]:
+    """Options of a recipe on a task of the table."""
+    record = records()[task]
+    table = resolve(find_recipe(recipe), (record.domain, *record.presets, record.name), {}).table()
+    return {path: row["value"] for path, row in table.items()}
+
+
+def test_every_preset_is_of_some_task() -> None:
+    """A preset under a name that no task has would be read by nobody."""
+    known = {name for r in records().values() for name in (r.domain, *r.presets, r.name)} | {"custom"}
+    composed = [find_recipe(f"{recipe}+{bonus}") for recipe in ("iql", "cal-ql") for bonus in AUGMENTATIONS]
+    systems = [find_recipe(f"{name}({recipe})") for name in ("opt", "ooo") for recipe in ("iql", "cal-ql", "td3-bc")]
+    for recipe in (*RECIPES.values(), *composed, *systems, find_recipe("opt(spot)"), find_recipe("ooo(rlpd)")):
+        assert set(recipe.presets) <= known, recipe.name
+
+
+@pytest.mark.parametrize(
+    ("recipe", "option", "want"),
+    [
+        # Spec A.7: kappa, when it has risen (updates after 25,000 steps), and the density's weight.
+        ("opt(td3-bc)", "online.learner.kappa", {"hopper-random-v2": 1.0, "walker2d-medium-v2": 0.3,
+                                                 "walker2d-medium-replay-v2": 0.1, "hopper-mixed": 0.1}),
+        ("opt(td3-bc)", "online.learner.kappa_end", {"hopper-random-v2": 1.0, "hopper-medium-v2": 0.9}),
+        ("opt(td3-bc)", "online.learner.kappa_updates", {"hopper-medium-v2": 625_000}),
+        ("opt(spot)", "online.learner.kappa_updates", {"antmaze-large-play-v2": 75_000, "pen-cloned-v1": 225_000,
+                                                       "antmaze-large-diverse-v2": 175_000}),
+        ("opt(spot)", "offline.learner.weight", {"antmaze-umaze-v2": 0.25, "antmaze-medium-play-v2": 0.05,
+                                                 "antmaze-medium-diverse-v2": 0.025, "antmaze-large-play-v2": 0.025,
+                                                 "door-cloned-v1": 1.0}),
+        ("opt(spot)", "meta.units.discount", {"antmaze-umaze-v2": 0.995, "pen-cloned-v1": 0.99}),
+        # Spec B.2.
+        ("spot", "offline.learner.weight", {"halfcheetah-medium-v2": 0.05, "halfcheetah-medium-expert-v2": 1.0,
+                                            "hopper-medium-replay-v2": 0.1, "hopper-medium-expert-v2": 0.2,
+                                            "walker2d-medium-v2": 0.2, "walker2d-medium-expert-v2": 0.5,
+                                            "antmaze-medium-diverse": 0.025, "halfcheetah-mixed": 0.05}),
+        ("spot", "online.units.discount", {"antmaze-umaze-v2": 0.995, "hopper-medium-v2": 0.99}),
+        # CORL's configuration files.
+        ("rebrac", "online.learner.agent.actor_cloning", {"hammer-cloned-v1": 0.1, "antmaze-large-play-v2": 0.002,
+                                                          "adroit-pen": 0.05, "hopper-mixed": 0.05}),
+        ("rebrac", "offline.learner.critic_cloning", {"hammer-cloned-v1": 0.5, "relocate-cloned-v1": 0.01}),
+        ("rebrac", "online.learner.agent.critic_cloning", {"hammer-cloned-v1": 0.0, "hopper-medium-v2": 0.0}),
+        # Spec C.3, 3.3, 6.2.
+        ("cal-ql+sera", "online.augment.neighbours", {"hopper-medium-v2": 10, "walker2d-medium-v2": 20,
+                                                      "antmaze-large-diverse-v2": 25}),
+        ("cal-ql+sera", "online.augment.normalise_bonus", {"antmaze-umaze-v2": False}),
+        ("iql+sera", "online.augment.normalise_bonus", {"antmaze-umaze-v2": True, "hopper-medium-v2": False}),
+        ("cal-ql", "online.ticks", {"pen-binary-v0": 200_000, "adroit-pen-binary": 200_000,
+                                    "door-binary-v0": 1_000_000}),
+        ("ooo(cal-ql)", "online.ticks", {"pen-binary-v0": 1_000_000, "kitchen-mixed": 1_000_000,
+                                         "kitchen-complete": 4_000_000, "maze2d-large-v1": 1_000_000}),
+        ("ooo(cal-ql)", "online.units.shift", {"kitchen-mixed": -5.0}),
+        ("ooo(cal-ql)", "units.shift", {"kitchen-mixed": -4.0, "maze2d-large-v1": -5.0}),
+        ("ooo(iql)", "exploit-1.batch.inner.by", {"kitchen-mixed": "success", "antmaze-large-diverse-v2": "reward"}),
+        ("ooo(iql)", "online.augment.weight", {"hammer-human-v1": 0.5, "maze2d-large-v1": 10.0}),
+        # Spec 2.2: pre-training keeps the best of ten actions where fine-tuning has one.
+        ("wsrl", "offline.learner.base.target_samples", {"pen-binary-v0": 10, "hopper-medium-v2": 10}),
+        ("wsrl", "online.learner.target_samples", {"pen-binary-v0": 1, "antmaze-umaze-v2": 10}),
+        ("wsrl", "offline.learner.importance_sampling", {"kitchen-mixed": False}),
+        # The warm-up is a part of the published steps.
+        ("rlpd", "online.ticks", {"antmaze-umaze-v2": 295_000, "hopper-medium-v2": 245_000}),
+    ],
+)  # fmt: skip
+def test_numbers_of_the_papers_reach_their_tasks(recipe: str, option: str, want: dict[str, Any]) -> None:
+    found = {task: values(recipe, task) for task in want}
+    shared = "units." + option.rpartition(".")[2]  # of a phase without units of its own
+    assert {task: table.get(option, table.get(shared)) for task, table in found.items()} == want
 
 
 def test_a_log_is_found_where_it_is(folders: Path) -> None:

@@ -232,12 +232,9 @@ class FreezeActor:
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
         """Do one update of the agent, and take the actor's step back while it is frozen."""
-        if not hasattr(state, "actor"):
-            raise SegueError(f"FreezeActor: {type(self.agent).__name__} has no part called 'actor'")
         moved, metrics = self.agent.update(state, batch, key, step)
         frozen = step < self.updates
-        actor = jax.tree.map(lambda old, new: jnp.where(frozen, old, new), state.actor, moved.actor)
-        return moved._replace(actor=actor), metrics | {"actor_frozen": jnp.asarray(frozen, jnp.float32)}
+        return _held(state, moved, frozen), metrics | {"actor_frozen": jnp.asarray(frozen, jnp.float32)}
 
     def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
         """Act as the agent does."""
@@ -246,6 +243,17 @@ class FreezeActor:
     def q(self, state: State, observation: Array, action: Array) -> Array:
         """Values of the agent, (B,)."""
         return self.agent.q(state, observation, action)
+
+
+def _held(before: Any, after: Any, frozen: Array) -> Any:
+    """The state after an update with the actor from before it where it is frozen, at any depth of agents in agents."""
+    if "actor" in before._fields:
+        actor = jax.tree.map(lambda old, new: jnp.where(frozen, old, new), before.actor, after.actor)
+        return after._replace(actor=actor)
+    inner = next((name for name in ("base", "agent") if name in before._fields), None)
+    if inner is None:
+        raise SegueError(f"FreezeActor: {type(before).__name__} has no part called 'actor'")
+    return after._replace(**{inner: _held(getattr(before, inner), getattr(after, inner), frozen)})
 
 
 def _get(owner: Any, name: str) -> Any:

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from segue.agents.iql import IQL
 from segue.nets import MLP, Critics, Gaussian, rows_of
-from segue.optim import Trained, descend
+from segue.optim import APART, Trained, descend
 from segue.options import require
 from segue.types import Array, Door, Key, Metrics, Spec, Transition
 
@@ -80,7 +80,7 @@ class PEX:
             return State(*learned, state.old), metrics
         # IQL's own step of the actor goes unused: compiled, it is not computed either.
         state = State(state.actor, *learned[1:], state.old)
-        k_noise, k_choice, k_dropout = jax.random.split(jax.random.fold_in(key, 1), 3)
+        k_noise, k_choice, k_dropout = jax.random.split(jax.random.fold_in(key, APART), 3)
         noise = jax.random.normal(k_noise, batch.action.shape)
         state, own = self.improve(state, batch, noise, jax.random.uniform(k_choice, noise.shape[:1]), k_dropout)
         return state, metrics | own
@@ -181,6 +181,11 @@ class expand:
     """
 
     slot: str = "offline"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Slots that must be there, for `check_doors`."""
+        return (self.slot,)
 
     def __call__(self, door: Door, state: State) -> State:
         """Return the fresh state with what the slot has learned."""

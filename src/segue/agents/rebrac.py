@@ -17,7 +17,10 @@ from segue.types import Array, Key, Metrics, Spec, Transition
 
 @dataclass(frozen=True)
 class ReBRAC:
-    """Hyper-parameters of ReBRAC; the networks' defaults are CORL's (three layers, normalised after the activation)."""
+    """Hyper-parameters of ReBRAC; the networks' defaults are CORL's (three layers, normalised after the activation).
+
+    CORL's biases start at 0.1 in hidden layers, these as PyTorch's do.
+    """
 
     base: TD3 = field(
         default_factory=lambda: TD3(
@@ -28,6 +31,8 @@ class ReBRAC:
             actor_learning_rate=1e-3,
             critic_learning_rate=1e-3,
             exploration_noise=0.0,
+            actor_last_limit=1e-3,
+            critic_last_limit=3e-3,
         )
     )
     actor_cloning: float = 0.4

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from segue.agents.sac import State, backup
 from segue.nets import Critics, Initialiser, TanhGaussian, squash
-from segue.optim import Trained, descend, polyak, trained
+from segue.optim import Trained, descend, polyak, scaled_moments, trained
 from segue.options import option, require, usual
 from segue.types import Array, Door, Key, Metrics, SegueError, Spec, Transition
 
@@ -203,6 +203,10 @@ class RLPD:
         goal = -self.entropy_share * size if self.target_entropy is None else self.target_entropy
         slope = jax.grad(lambda x: self.alpha(x) * jax.lax.stop_gradient(measured - goal))(raw)
         actor: Trained = descend(state.actor, self.actor_learning_rate, gradient)
+        if not self.learn_log_std_scale:  # moments of another phase would still move them
+            was = state.actor.params
+            kept = TanhGaussian(actor.params.network, was.log_std_multiplier, was.log_std_offset)
+            actor = actor._replace(params=kept)
         temperature = descend(state.temperature, self.temperature_learning_rate, slope)
         return state._replace(actor=actor, temperature=temperature), {
             "actor_loss": loss,
@@ -225,11 +229,20 @@ class RLPD:
 
 @dataclass(frozen=True)
 class from_sac:
-    """Go on from what SAC or CQL has learned in a slot, optimisers included: `enter=from_sac()` (spec 9.1)."""
+    """Go on from what SAC or CQL has learned in a slot, optimisers included: `enter=from_sac()` (spec 9.1).
+
+    The critics' loss is a sum over critics before and a mean after it, so that their moments are divided by the number
+    of critics: Adam then steps as it would have, had both been means as in WSRL's program.
+    """
 
     slot: str = "agent"
     temperature_loss: Literal["exp", "softplus"] = "softplus"
     """That of the agent that goes on: the temperature keeps its value and is written in that agent's form."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Slots that must be there, for `check_doors`."""
+        return (self.slot,)
 
     def __call__(self, door: Door, state: State) -> State:
         """Return the slot's networks in the form of RLPD's state."""
@@ -242,4 +255,6 @@ class from_sac:
             )
         alpha = jnp.exp(old.temperature.params)
         raw = jnp.log(jnp.expm1(alpha)) if self.temperature_loss == "softplus" else old.temperature.params
-        return State(old.actor, old.critic, old.target, Trained(raw, state.temperature.optimiser))
+        count = jax.tree.leaves(old.critic.params.members)[0].shape[0]
+        critic = Trained(old.critic.params, scaled_moments(old.critic.optimiser, 1.0 / count))
+        return State(old.actor, critic, old.target, Trained(raw, state.temperature.optimiser))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from segue.nets import Critics, Initialiser, Judge, TanhGaussian, itself, squash
-from segue.optim import Trained, descend, polyak, trained
+from segue.optim import APART, Trained, descend, polyak, trained
 from segue.options import option, require, usual
 from segue.types import Array, Key, Metrics, Spec, Transition
 
@@ -195,7 +195,10 @@ class SAC:
 
 def choose(key: Key, which: int, count: int, subset: int) -> Array | None:
     """Indices (subset,) of different critics out of `count`, the `which`-th draw of a key; None for all of them."""
-    return jax.random.choice(jax.random.fold_in(key, which), count, (subset,), replace=False) if subset else None
+    # Apart from what a split of the key gives to others, which is fold_in with small numbers.
+    return (
+        jax.random.choice(jax.random.fold_in(key, APART + which), count, (subset,), replace=False) if subset else None
+    )
 
 
 def backup(batch: Transition, value: Array, log_density: Array, alpha: Array | float) -> Array:

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 
 from segue.agents.td3 import TD3
 from segue.nets import MLP, Critics, Judge, itself, log_normal
-from segue.optim import Trained, descend, trained
-from segue.options import require, usual
+from segue.optim import APART, Trained, descend, trained
+from segue.options import option, require, usual
 from segue.types import Array, Door, Key, Metrics, Spec, Transition, flat
 
 
@@ -148,7 +148,9 @@ class SPOT:
     """The evidence's bound in its simplest form, or the importance-weighted one with `samples`."""
     samples: int = 1
     dropout: float = 0.0
-    """In the actor, where its loss is computed; the target actor has none (default of ours)."""
+    """In the actor, where its loss is computed."""
+    target_dropout: bool = option(True, when=lambda s: s.dropout > 0, why="dropout above 0")
+    """The target actor drops units too: in the official program it never leaves the mode of training."""
 
     def __post_init__(self) -> None:
         require(self, **usual(self), weight=self.weight >= 0)
@@ -191,7 +193,10 @@ class SPOT:
             return loss, {"unlikeliness": jnp.mean(penalty), "density_weight": jnp.asarray(self.weight, q.dtype)}
 
         base: Any = state
-        moved: Any = self.base.learn(base, batch, noise.target, step, actor_loss)
+        dropped: tuple[float, Key | None] = (0.0, None)
+        if self.target_dropout and self.dropout and noise.dropout is not None:
+            dropped = (self.dropout, jax.random.fold_in(noise.dropout, APART))
+        moved: Any = self.base.learn(base, batch, noise.target, step, actor_loss, dropped)
         return moved
 
     def penalty(self, density: Autoencoder, observation: Array, action: Array, noise: Array) -> Array:
@@ -216,6 +221,11 @@ class with_density:
     """Start SPOT with the density that another slot has learned: `enter=with_density("density")`."""
 
     slot: str = "density"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Slots that must be there, for `check_doors`."""
+        return (self.slot,)
 
     def __call__(self, door: Door, state: State) -> State:
         """Return the fresh state with the slot's density."""

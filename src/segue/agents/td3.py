@@ -111,10 +111,19 @@ class TD3:
         return self.learn(state, batch, jax.random.normal(key, batch.action.shape), step, loss)
 
     def learn(
-        self, state: State, batch: Transition, noise: Array, step: Array, actor_loss: ActorLoss
+        self,
+        state: State,
+        batch: Transition,
+        noise: Array,
+        step: Array,
+        actor_loss: ActorLoss,
+        dropped: tuple[float, Key | None] = (0.0, None),
     ) -> tuple[State, Metrics]:
-        """Do one update with the noise (B, A) and the actor's loss given (a deterministic function)."""
-        target = self.bellman_target(state, batch, noise)
+        """Do one update with the noise (B, A) and the actor's loss given (a deterministic function).
+
+        `dropped`: share of the target actor's units that are dropped, and the key that says which.
+        """
+        target = self.bellman_target(state, batch, noise, dropped)
         (loss, q), gradient = jax.value_and_grad(self.critic_loss, has_aux=True)(state.critic.params, batch, target)
         critic = descend(state.critic, self.critic_learning_rate, gradient)
         metrics = {"critic_loss": loss, "q_data": jnp.mean(q), "td_target": jnp.mean(target)}
@@ -143,18 +152,22 @@ class TD3:
 
     # -- losses ------------------------------------------------------------------------------------------------
 
-    def next_action(self, state: State, batch: Transition, noise: Array) -> Array:
+    def next_action(
+        self, state: State, batch: Transition, noise: Array, dropped: tuple[float, Key | None] = (0.0, None)
+    ) -> Array:
         """clip(target actor(s') + clip(policy_noise * noise, +-noise_clip), -1, 1), (B, A)."""
         smoothing = jnp.clip(self.policy_noise * noise, -self.noise_clip, self.noise_clip)
-        return jnp.clip(jnp.tanh(state.target_actor(batch.next_observation)) + smoothing, -1.0, 1.0)
+        return jnp.clip(jnp.tanh(state.target_actor(batch.next_observation, *dropped)) + smoothing, -1.0, 1.0)
 
     def following(self, state: State, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that a bootstrap takes at s'."""
         return self.next_action(state, batch, jax.random.normal(key, batch.action.shape))
 
-    def bellman_target(self, state: State, batch: Transition, noise: Array) -> Array:
+    def bellman_target(
+        self, state: State, batch: Transition, noise: Array, dropped: tuple[float, Key | None] = (0.0, None)
+    ) -> Array:
         """y = r + gamma (1 - d) min_j Q'_j(s', a'), (B,)."""
-        action = self.next_action(state, batch, noise)
+        action = self.next_action(state, batch, noise, dropped)
         value = jnp.min(state.target_critic(batch.next_observation, action), axis=0)
         return jax.lax.stop_gradient(batch.reward + batch.continues * value)
 

@@ -17,7 +17,7 @@ AWAC_RECIPE = Recipe(
         Phase("offline", AWAC(), 1_000_000, batch=Mix(256), evaluate_every=50_000),
         Phase("online", AWAC(), 1_000_000, collect=1, batch=Union(256), evaluate_every=5_000),
     ),
-    Units(),
+    Units(standardise=True),  # CORL does so for every task
     Evaluation(20),
     {
         "antmaze": {"units.shift": -1.0, "agent.advantage_temperature": 0.1},
@@ -28,6 +28,6 @@ AWAC_RECIPE = Recipe(
             "offline.evaluate_every": 5_000,
         },
         "custom": SHORT,
-        **pointmaze({"agent.actor_learning_rate": 1e-3, "online.batch.batch": 128}),
+        **pointmaze({"units.standardise": False, "agent.actor_learning_rate": 1e-3, "online.batch.batch": 128}),
     },
 )

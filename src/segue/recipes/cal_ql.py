@@ -23,6 +23,8 @@ _ANTMAZE = {
     "online.batch.online": 128,
 }
 
+_MAZE2D = {"units.scale": 10.0, "units.shift": -5.0, "offline.ticks": 500_000}  # OOO's explorers (spec 6.2)
+
 _ADROIT_BINARY = {
     "units.scale": 10.0,
     "units.shift": 5.0,
@@ -110,6 +112,7 @@ CAL_QL = Recipe(
         "adroit-binary": _ADROIT_BINARY,
         "pen-binary": {"online.ticks": 200_000},
         "kitchen": _KITCHEN,
+        "maze2d": _MAZE2D,
         "locomotion": _LOCOMOTION,
         "custom": _LOCOMOTION | {"offline.ticks": 20_000, "online.ticks": 20_000, "offline.evaluate_every": 5_000},
         "pointmaze": _POINTMAZE,

@@ -34,6 +34,7 @@ IQL_RECIPE = Recipe(
         },
         "adroit": {"agent.expectile": 0.8, "agent.inverse_temperature": 3.0, "agent.dropout": 0.1},
         "kitchen": {"agent.expectile": 0.7, "agent.inverse_temperature": 0.5, "agent.dropout": 0.1},
+        "maze2d": {"units.shift": -1.0, "agent.inverse_temperature": 3.0, "offline.ticks": 500_000},  # OOO's (spec 6.2)
         "locomotion": _LOCOMOTION,
         "custom": SHORT | {"agent.expectile": 0.7, "agent.inverse_temperature": 3.0},
         **pointmaze(

@@ -33,13 +33,7 @@ _ANTMAZE = {"agent.kappa_updates": 100_000 - _GATHER}
 _ADROIT = {"agent.kappa_updates": 250_000 - _GATHER}
 # For SPOT alone (spec A.6, A.7).
 _SPOT = {
-    "antmaze": {
-        "agent.actor_last_limit": 1e-3,
-        "agent.critic_last_limit": 3e-3,
-        "gather.units.discount": 0.995,
-        "meta.units.discount": 0.995,
-        "online.units.discount": 0.995,
-    },
+    "antmaze": {"gather.units.discount": 0.995, "meta.units.discount": 0.995, "online.units.discount": 0.995},
     "adroit": {
         "agent.actor_last_limit": 1e-3,
         "agent.critic_last_limit": 3e-3,

@@ -37,6 +37,7 @@ PEX_RECIPE = Recipe(
             "offline.actor_decay": 25_000,
             "offline.evaluate_every": 5_000,
         },
+        "kitchen": {"agent.expectile": 0.7, "agent.inverse_temperature": 0.5},  # IQL's (spec D.2)
         "custom": SHORT | {"offline.actor_decay": 20_000},
         **pointmaze(
             {

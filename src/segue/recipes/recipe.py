@@ -124,9 +124,16 @@ def apply(recipe: Recipe, path: str, value: Any) -> tuple[Recipe, list[str]]:
         raise SegueError(f"{path}: name a field of it, for example {head}.{_example(recipe, head)}")
     if head in ("units", "evaluation"):
         part, full = options.assign(getattr(recipe, head), words, value, path)
-        if head == "units":  # phases with units of their own follow
-            own = [options.assign(p.units, words, value, path)[0] if p.units else None for p in recipe.phases]
-            recipe = replace(recipe, phases=tuple(replace(p, units=u) for p, u in zip(recipe.phases, own)))
+        if head == "units":  # phases with units of their own follow where they had the recipe's value
+            before, name = recipe.units, full.partition(".")[0]
+            same = [p.units is not None and getattr(p.units, name) == getattr(before, name) for p in recipe.phases]
+            recipe = replace(
+                recipe,
+                phases=tuple(
+                    replace(p, units=options.assign(p.units, words, value, path)[0]) if follows else p
+                    for p, follows in zip(recipe.phases, same)
+                ),
+            )
         return replace(recipe, **{head: part}), [f"{head}.{full}"]
     phases, changed, refused = [], [], []
     for phase in recipe.phases:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from segue.agents import SAC
 from segue.phases import Phase
-from segue.recipes.common import PIXELS
+from segue.recipes.common import pointmaze
 from segue.recipes.recipe import Evaluation, Recipe
 from segue.samplers import Mix
 from segue.units import Units
@@ -13,19 +13,10 @@ _SPARSE = {"units.scale": 10.0, "units.shift": -5.0}
 
 # Default of ours: the same networks, batch and budget as the Cal-QL recipe's online phase.
 _POINTMAZE = {
-    "units.scale": 10.0,
-    "agent.actor_hidden": (128, 128),
-    "agent.critic_hidden": (128, 128),
     "agent.layer_norm": True,
     "agent.actor_learning_rate": 3e-4,
-    "agent.critic_learning_rate": 1e-3,
-    "agent.target_rate": 0.02,
     "agent.temperature": 0.1,
-    "online.ticks": 3_000,
-    "online.evaluate_every": 250,
-    "online.log_every": 100,
     "online.batch.online": 128,
-    "evaluation.episodes": 10,
 }
 
 SAC_RECIPE = Recipe(
@@ -38,9 +29,6 @@ SAC_RECIPE = Recipe(
     {
         "antmaze": _SPARSE,
         "adroit-binary": {"units.scale": 10.0, "units.shift": 5.0},
-        "pointmaze": _POINTMAZE,
-        "pointmaze-pixels": _POINTMAZE | PIXELS,
-        "pointmaze-medium": {"online.ticks": 6_000, "online.evaluate_every": 500},
-        "pointmaze-large": {"online.ticks": 40_000, "online.evaluate_every": 2_000},
+        **pointmaze(_POINTMAZE, offline=False),
     },
 )

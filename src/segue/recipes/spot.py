@@ -44,7 +44,12 @@ SPOT_RECIPE = Recipe(
     Units(),
     Evaluation(20),
     {
-        "antmaze": {"units.shift": -1.0},
+        "antmaze": {
+            "units.shift": -1.0,
+            "online.units.discount": 0.995,  # as in CORL; the authors' have it in the large mazes alone
+            "agent.actor_last_limit": 1e-3,
+            "agent.critic_last_limit": 3e-3,
+        },
         "antmaze-medium": {"agent.weight": 0.05},
         "antmaze-medium-diverse": {"agent.weight": 0.025},
         "antmaze-large": {"agent.weight": 0.025},
