@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -32,7 +33,7 @@ def narrow(description: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             out[key] = narrow(value)
         elif key.endswith("hidden"):
-            out[key] = [8] * len(value)
+            out[key] = [8]
         else:
             out[key] = min(value, few[key]) if key in few else random.get(key, value)
     return out
@@ -54,6 +55,12 @@ def batch(seed: int = 0, **changes: Any) -> Transition:
     return rows._replace(**changes)
 
 
+@partial(jax.jit, static_argnums=(0, 2))
+def begin(agent: Any, key: jax.Array, spec: Spec) -> Any:
+    """The agent's first state, in one program: op by op it takes three times as long."""
+    return agent.init(key, spec)
+
+
 def equal(a: Any, b: Any) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
@@ -67,7 +74,7 @@ def learned(request: pytest.FixtureRequest) -> tuple[Any, Any, Any]:
     """(agent, its jitted update, a state after one update)."""
     agent = small(request.param)
     update = jax.jit(agent.update)
-    state, _ = update(agent.init(jax.random.key(0), SPEC), batch(), jax.random.key(1), 0)
+    state, _ = update(begin(agent, jax.random.key(0), SPEC), batch(), jax.random.key(1), 0)
     return agent, update, state
 
 
@@ -75,7 +82,7 @@ def test_protocol_and_arrays(learned: Any) -> None:
     agent, _, state = learned
     assert isinstance(agent, Agent)
     assert hash(agent) == hash(build(describe(agent)))
-    fresh = agent.init(jax.random.key(0), SPEC)
+    fresh = begin(agent, jax.random.key(0), SPEC)
     assert jax.tree.structure(fresh) == jax.tree.structure(state)
     for before, after in zip(jax.tree.leaves(fresh), jax.tree.leaves(state), strict=True):
         assert (before.shape, before.dtype, before.weak_type) == (after.shape, after.dtype, after.weak_type)
@@ -100,7 +107,7 @@ def test_deterministic_and_moved_by_the_key(learned: Any) -> None:
 def test_seeds_do_not_mix_under_vmap(learned: Any) -> None:
     agent, update, _ = learned
     keys = jax.random.split(jax.random.key(5), 2)
-    states = jax.vmap(lambda k: agent.init(k, SPEC))(keys)
+    states = jax.tree.map(lambda *x: jnp.stack(x), *(begin(agent, k, SPEC) for k in keys))
     two = jax.jit(jax.vmap(agent.update, in_axes=(0, None, 0, None)))
     both, _ = two(states, batch(), keys, 0)
     alone, _ = update(jax.tree.map(lambda x: x[1], states), batch(), keys[1], 0)

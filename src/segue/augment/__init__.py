@@ -42,8 +42,8 @@ AUGMENTATIONS: dict[str, Entry] = {
         "the spec's reading of the paper, by hand; its estimator against VCSE's program",
         {
             "antmaze": {"neighbours": 25},
-            # Ours: the literal form pays a constant, and where steps are free an agent then learns never to arrive.  Ten
-            # times the weight takes the goal from IQL and finds it for CQL (docs/results/systems.md).
+            # Ours: the literal form pays a constant, and where steps are free an agent then learns never to arrive.
+            # Ten times the weight takes the goal from IQL and finds it for CQL (docs/results/systems.md).
             "pointmaze": {"normalise_bonus": True, "weight": 0.01},
             "hopper": {"neighbours": 10},
         },
