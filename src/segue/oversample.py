@@ -40,7 +40,8 @@ class Oversample:
     `threshold`; None means any that is above the dataset's lowest, which in sparse tasks is the reward of failing
     (default of ours; kitchen's 4 must be said).  Weighing by return with temperature 0.1 is Hong et al. 2023
     (arXiv 2306.13085) for a dataset; here `width` is the range of the dataset's returns, and own experience is
-    weighed by the same rule (both ours).
+    weighed by the same rule (both ours).  With `own_only`, as where own experience is the dataset (Su, Luo and Zhang
+    2025, spec D.2), it is the range of what the own episodes had earned at the phase's door.
 
     Own episodes are weighed when they end, by what the ring still holds of them; single rows at once, or with
     `visible="closed"` when their episode ends.  While nothing has a weight, the rows are uniform over dataset and own
@@ -57,7 +58,7 @@ class Oversample:
         "all", when=lambda o: o.by == "reward", why='by="reward"; episodes are weighed at their end'
     )
     own_only: bool = False
-    """Rows of own experience alone; the dataset says no more than what a failure earns."""
+    """Rows of own experience alone; a dataset says no more than what a failure earns."""
 
     def __post_init__(self) -> None:
         require(
@@ -78,16 +79,28 @@ class Oversample:
         least = lambda of: jnp.min(jnp.where(logged, of, jnp.inf))  # noqa: E731
         width = jnp.float32(1.0)
         if self.by == "return":
+            if self.own_only:
+                value, logged = self.own_returns(door.online)
             low, best = least(value), -least(-value)
             # Where all returns are equal any width will do.
             width = jnp.where(best > low, best - low, width) if self.width is None else jnp.float32(self.width)
             origin = jnp.where(jnp.isfinite(best), best, 0.0)
         else:
             origin = least(reward) if self.threshold is None else jnp.float32(self.threshold)
-        weights = jnp.where(logged & (not self.own_only), self.weight(value, origin, width), 0.0)
+        none = jnp.zeros(len(reward))
+        weights = none if self.own_only else jnp.where(logged, self.weight(value, origin, width), 0.0)
         tree = sumtree.make(jnp.concatenate([weights, jnp.zeros(room(door.online))]))
         beside = () if self.beside is None else self.beside.init(key, door)
         return Favours(beside, tree, origin, width, jnp.int32(0), jnp.int32(0))
+
+    def own_returns(self, online: View) -> tuple[Array, Array]:
+        """Return of each own row's episode (N,), in the order of time, and where there is one that has ended."""
+        oldest, size = online.span(True)
+        at = jnp.arange(online.replay.capacity)
+        place = (online.world, (oldest + at) % online.replay.capacity)
+        there = at < size
+        reward, ended = (jnp.where(there, part[place], 0) for part in (online.replay.reward, online.replay.ended))
+        return self.of_episodes(reward, ended), there
 
     def of_episodes(self, reward: Array, ended: Array) -> Array:
         """Highest reward, or return, of each row's episode (N,)."""
@@ -174,8 +187,10 @@ class Oversample:
         refusal = None if self.beside is None else self.beside.refuse(offline, written, closed)
         if refusal:
             return refusal
-        if not offline and self.by == "return" and self.width is None:
-            return "it measures returns by the range of the dataset's, but the task has no dataset; set width"
+        if not offline and self.by == "return" and self.width is None and not self.own_only:
+            return (
+                "it measures returns by the range of the dataset's, but the task has no dataset; set own_only or width"
+            )
         if not offline and self.by != "return" and self.threshold is None:
             return "it knows a success by the dataset's lowest reward, but the task has no dataset; set threshold"
         return self.union().refuse(offline, written, closed)

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segue import replay
 from segue.oversample import Favours, Oversample
+from segue.replay import View
 from segue.samplers import Mix, Retain, Union
 from segue.sumtree import CHUNK
 from tests.replay.made import logged, numbers, own, sample, start
@@ -64,6 +66,22 @@ def test_by_return() -> None:
     found = np.concatenate([np.bincount(numbers(batch, False), minlength=10), np.bincount(numbers(batch, True))])
     np.testing.assert_allclose(found / 40_000, want / want.sum(), atol=0.008)
     np.testing.assert_allclose(state.tree[0][:13], want / np.exp(2.0), rtol=1e-5)
+
+
+def test_by_return_of_own_episodes_alone() -> None:
+    """Own returns 1, 0 and 2 have a range of 2, whatever the log holds; an episode that is open counts for nothing."""
+    rewards = [*REWARD, 9]
+    want = np.exp(np.asarray([1] * 3 + [0] * 3 + [2] * 4) / (0.5 * 2))
+    nothing = View(replay.empty(1, 0, (2,), 1, "float32"), jnp.int32(0), 0.0)
+    for offline in (logged(10, [7] * 10, [9]), nothing):
+        for capacity in (11, 20):
+            online = own(11, capacity, rewards, ENDED)
+            sampler = Oversample(40_000, None, "return", temperature=0.5, own_only=True)
+            assert sampler.refuse(0, 11, 10) is None
+            state = start(sampler, jax.random.key(0), offline, online)
+            _, batch, _ = sample(sampler, state, jax.random.key(1), offline, online)
+            assert len(numbers(batch, False)) == 0
+            np.testing.assert_allclose(np.bincount(numbers(batch, True)) / 40_000, want / want.sum(), atol=0.008)
 
 
 @partial(jax.jit, static_argnums=(0, 2))

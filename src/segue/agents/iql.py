@@ -46,6 +46,8 @@ class IQL:
     """Updates over which the actor's learning rate falls to 0 along a cosine; 0 keeps it.
 
     Counted from the slot's first update: official offline settings have the length of the run, fine-tuning has none.
+    Afterwards the actor stands still for as long as the option stays: give it to the offline phase alone
+    (`offline.actor_decay`), or fine-tuning has no actor that learns.
     """
     expectile: float = 0.9
     inverse_temperature: float = 10.0

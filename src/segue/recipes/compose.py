@@ -40,6 +40,7 @@ SYSTEMS: dict[str, System] = {
     "validated": System(subroutine.validated, _SUBROUTINE, "validated(sac)"),
     "recommend": System(subroutine.recommend, _SUBROUTINE, "recommend(sac,iql)", 2),
     "recommend-fresh": System(subroutine.recommend_fresh, _SUBROUTINE, "recommend-fresh(sac,iql)", 2),
+    "recommend-weighted": System(subroutine.recommend_weighted, _SUBROUTINE, "recommend-weighted(sac,iql)", 2),
     "fine-tune": System(subroutine.fine_tune, _SUBROUTINE, "fine-tune(sac,iql)", 2),
     "fine-tune-fresh": System(subroutine.fine_tune_fresh, _SUBROUTINE, "fine-tune-fresh(sac,iql)", 2),
     "recommend-better": System(subroutine.recommend_better, _SUBROUTINE, "recommend-better(sac,iql)", 2),

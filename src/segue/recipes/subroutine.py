@@ -20,6 +20,7 @@ from segue.agents.around import Greedy, OneOf, better
 from segue.behaviour import Either
 from segue.first import Last
 from segue.options import reachable
+from segue.oversample import Oversample
 from segue.phases import Phase, Validation, at_switch, fresh, take
 from segue.recipes.recipe import Recipe, apply
 from segue.samplers import Mix
@@ -93,6 +94,14 @@ def recommend_fresh(online: Recipe, offline: Recipe) -> Recipe:
 def fine_tune_fresh(online: Recipe, offline: Recipe) -> Recipe:
     """As `fine-tune`, after fresh rows of the best online policy."""
     return fine_tune(online, offline, "fine-tune-fresh", new=True)
+
+
+def recommend_weighted(online: Recipe, offline: Recipe) -> Recipe:
+    """As `recommend`, from rows that are drawn the more often the more their episode earned (spec D.2)."""
+    made = recommend(online, offline, "recommend-weighted")
+    better_rows = Oversample(256, None, by="return", own_only=True)
+    phases = tuple(replace(p, batch=better_rows) if p.name == "retrain-1" else p for p in made.phases)
+    return _spent(made.name, online, offline, phases)
 
 
 def recommend_better(online: Recipe, offline: Recipe) -> Recipe:
@@ -224,6 +233,11 @@ def _settings(phases: tuple[Phase, ...], budget: Budget) -> dict[str, Any]:
     return out | {f"{learning.name}.ticks": left, f"{learning.name}.evaluate_every": budget.total // 20}
 
 
+def _size(batch: Sampler) -> str:
+    """The option that holds how many rows a student's batch has."""
+    return "rows" if isinstance(batch, Oversample) else "online"
+
+
 def _student_phases(phases: tuple[Phase, ...]) -> list[str]:
     """Names of the phases whose numbers are in the offline recipe's units."""
     return [p.name for p in phases if p.slot in (STUDENT, "recommended")]
@@ -247,5 +261,5 @@ def _taught(learned: Mapping[str, Any], offline: Recipe, domain: str, phases: tu
         if head == "agent" and rest.rpartition(".")[2] in known:
             out[f"{STUDENT}.{rest}"] = value
         elif path == "offline.batch.offline":
-            out |= {f"{p.name}.batch.online": value for p in phases if p.slot == STUDENT and p.ticks}
+            out |= {f"{p.name}.batch.{_size(p.batch)}": value for p in phases if p.slot == STUDENT and p.ticks}
     return out
