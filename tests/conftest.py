@@ -6,8 +6,11 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,11 +23,15 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(50 * 2**30)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+# The older fusion compiles in half the time; jaxlib 0.11 has no other one.
+OLDER = version("jaxlib").startswith("0.10.")
+_QUICK = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
+_QUICK += ["--xla_cpu_use_fusion_emitters=false"] * OLDER
+os.environ.setdefault("XLA_FLAGS", " ".join(_QUICK))
 
-import jax
+import jax  # noqa: E402
 
-import segue.data.extras  # noqa: F401 - before any test imports MuJoCo: it chooses what pictures are drawn with
+import segue.data.extras  # noqa: E402, F401 - before any test imports MuJoCo: it chooses what pictures are drawn with
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -54,6 +61,16 @@ def _not_too_many_programs() -> Iterator[None]:
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > 25_000:
         jax.clear_caches()
+
+
+@pytest.fixture(scope="session")
+def fused_as_for_users() -> Callable[..., Any]:
+    """`jax.jit` with the fusion that users have.
+
+    The older one adds in another order where a program has one sum more, so that two programs that differ in what is
+    multiplied by zero would differ in the last bit.
+    """
+    return partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": True} if OLDER else None)
 
 
 @pytest.fixture

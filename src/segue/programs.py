@@ -55,7 +55,13 @@ def keys_of(seeds: Sequence[int], stream: int) -> Array:
     return jnp.stack([jax.random.fold_in(jax.random.key(s), stream) for s in seeds])
 
 
-@partial(jax.jit, static_argnames=("learner", "sampler", "augment", "units"), donate_argnames=("learning", "sums"))
+ADVANCE: Any = {
+    "static_argnames": ("learner", "sampler", "augment", "units"),
+    "donate_argnames": ("learning", "sums"),
+}
+
+
+@partial(jax.jit, **ADVANCE)
 def advance(
     learner: Learner,
     sampler: Sampler,

@@ -31,6 +31,7 @@ class Toy:
     """A corridor as a task."""
 
     name = domain = "corridor"
+    presets = ()
     horizon, failure, source, spec = HORIZON, 0.0, "toy", SPEC
     action_bounds = (-np.ones(1), np.ones(1))
     data = corridor_data()

@@ -69,10 +69,23 @@ def free(augment: Any) -> Any:
     return replace(augment, weight=0.0)
 
 
+@pytest.fixture(scope="module")
+def advance(fused_as_for_users: Any) -> Any:
+    return fused_as_for_users(programs.advance.__wrapped__, **programs.ADVANCE)
+
+
+@pytest.fixture(scope="module")
+def exact(advance: Any) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(programs, "advance", advance)
+        return finish(phases(Nothing()))[0]
+
+
 @pytest.mark.parametrize("name", [*TABLE, "rnd and sera"])
-def test_a_weight_of_zero_changes_nothing(name: str, plain: Any) -> None:
+def test_a_weight_of_zero_changes_nothing(name: str, exact: Any, advance: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "advance", advance)
     carry, metrics = finish(phases(free(EACH[name])))
-    assert equal(carry.slots["agent"].state, plain.slots["agent"].state)
+    assert equal(carry.slots["agent"].state, exact.slots["agent"].state)
     shares = [v for k, v in metrics.items() if k.endswith("_bonus_share")]
     assert shares
     assert all((v == 0).all() for v in shares)

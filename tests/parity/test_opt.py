@@ -213,13 +213,13 @@ def test_stratified_draws_from_the_tree() -> None:
 
 
 @pytest.mark.parametrize("name", BASES)
-def test_kappa_zero_is_the_base_agent_bit_for_bit(name: str) -> None:
+def test_kappa_zero_is_the_base_agent_bit_for_bit(name: str, fused_as_for_users: Any) -> None:
     base: Any = BASES[name]
     assert isinstance(base, Climber)
     agent = OPT(base, 0.0, 0.0)
     state = agent.init(jax.random.key(0), SPEC)
     alone = state.base
-    update, blended = jax.jit(base.update), jax.jit(agent.update)
+    update, blended = fused_as_for_users(base.update), fused_as_for_users(agent.update)
     for step in range(3):
         key = jax.random.key(step)
         alone, _ = update(alone, some_batch(step), key, jnp.int32(step))
