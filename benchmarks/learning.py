@@ -76,7 +76,7 @@ _SYSTEMS = (
 )
 _SUBROUTINES = (
     *("validated(sac)", "recommend(sac,iql)", "recommend-fresh(sac,iql)", "recommend-better(sac,iql)"),
-    *("fine-tune(sac,iql)", "alternate(sac,iql)", "repeat(sac,iql)"),
+    *("recommend-weighted(sac,iql)", "fine-tune(sac,iql)", "alternate(sac,iql)", "repeat(sac,iql)"),
 )
 _BUDGETED = {r: "validated(sac)" for r in _SUBROUTINES if r != "validated(sac)"}
 SUITES = {
