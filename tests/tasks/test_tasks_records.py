@@ -200,6 +200,9 @@ def test_every_preset_is_of_some_task() -> None:
         ("rebrac", "online.learner.agent.actor_cloning", {"hammer-cloned-v1": 0.1, "antmaze-large-play-v2": 0.002,
                                                           "adroit-pen": 0.05, "hopper-mixed": 0.05}),
         ("rebrac", "offline.learner.critic_cloning", {"hammer-cloned-v1": 0.5, "relocate-cloned-v1": 0.01}),
+        ("ooo(rebrac)", "exploit-2.learner.critic_cloning", {"hammer-cloned-v1": 0.5, "hopper-medium-v2": 0.01}),
+        ("fine-tune(sac,rebrac)", "retrain-1.learner.critic_cloning", {"hammer-cloned-v1": 0.5}),
+        ("fine-tune(sac,rebrac)", "fine-tune-1.learner.agent.critic_cloning", {"hammer-cloned-v1": 0.0}),
         ("rebrac", "online.learner.agent.critic_cloning", {"hammer-cloned-v1": 0.0, "hopper-medium-v2": 0.0}),
         # Spec C.3, 3.3, 6.2.
         ("cal-ql+sera", "online.augment.neighbours", {"hopper-medium-v2": 10, "walker2d-medium-v2": 20,

@@ -123,7 +123,7 @@ def _presets(recipe: Recipe, switch: Phase, learner: Any) -> dict[str, dict[str,
     known = set(reachable(learner)) - fixed
     presets = {name: dict(kept) for name, kept in recipe.presets.items()}
     for kept in presets.values():
-        own = {k.removeprefix("agent."): v for k, v in kept.items() if k.startswith("agent.")}
+        own = {k.partition(".")[2]: v for k, v in kept.items() if k.startswith(("agent.", "offline."))}
         kept |= {f"exploiter.{name}": value for name, value in own.items() if name in known}
         if isinstance(switch.learner, RLPD) and f"{online}.batch.offline" in kept:
             kept[f"{online}.batch.online"] += kept.pop(f"{online}.batch.offline")
@@ -148,9 +148,7 @@ _NO_MORE = {"exploit.batch.inner.rows": 0}  # successes are drawn as often as ot
 _ONLY_UNION = _NO_MORE | {"exploit.batch.inner.beside.batch": 256}
 _IQL: dict[str, Settings] = {
     "antmaze": {"offline.ticks": 500_000, "online.ticks": 2_000_000},
-    "maze2d": {
-        "online.ticks": 500_000,
-    },
+    "maze2d": {"online.ticks": 500_000},
     "adroit": _HALF | _ONLY_UNION,
     "locomotion": _ONLY_UNION,
     "adroit-binary": _HALF

@@ -260,6 +260,8 @@ def _taught(learned: Mapping[str, Any], offline: Recipe, domain: str, phases: tu
         # What a rule of the offline recipe's own fine-tuning has (a weight's decay), a student may lack.
         if head == "agent" and rest.rpartition(".")[2] in known:
             out[f"{STUDENT}.{rest}"] = value
+        elif head == "offline" and rest in known:
+            out |= {f"{p.name}.{rest}": value for p in phases if p.name.startswith("retrain")}
         elif path == "offline.batch.offline":
             out |= {f"{p.name}.batch.{_size(p.batch)}": value for p in phases if p.slot == STUDENT and p.ticks}
     return out
