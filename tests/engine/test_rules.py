@@ -21,7 +21,7 @@ from segue.recipes import find_recipe, resolve
 from segue.samplers import Mix, Retain, Union
 from segue.types import Door, SegueError, Slot
 from segue.units import Units
-from tests.contract.test_agents import SPEC, batch, equal, small
+from tests.contract.test_agents import SPEC, batch, begin, equal, small
 from tests.toys import UNITS, CorridorTask, corridor_data, small_cql
 
 TASK, KEY = CorridorTask(corridor_data()), jax.random.key(0)
@@ -198,7 +198,7 @@ def test_a_rule_for_one_phase_outlives_a_setting_for_all() -> None:
 def test_an_actor_inside_another_agent_is_frozen_too() -> None:
     agent = OPT(small("TD3"))
     frozen = FreezeActor(agent, 2)
-    state = frozen.init(jax.random.key(0), SPEC)
+    state = begin(frozen, KEY, SPEC)
     update = jax.jit(frozen.update)
     for step in range(4):
         moved, _ = update(state, batch(), jax.random.key(step), step)
@@ -213,8 +213,8 @@ def test_optimisers_are_new_behind_any_door_that_keeps_them() -> None:
     assert made[-1].enter == renew(from_sac())
     base = SAC(actor_hidden=(8,), critic_hidden=(8,), critics=3, layer_norm=True)
     agent = RLPD(critics=3, actor_hidden=(8,), critic_hidden=(8,), actor_layer_norm=True, critic_layer_norm=True)
-    learned, _ = base.update(base.init(jax.random.key(0), SPEC), batch(), jax.random.key(1), jnp.int32(0))
-    fresh = agent.init(jax.random.key(2), SPEC)
+    learned, _ = jax.jit(base.update)(begin(base, KEY, SPEC), batch(), KEY, 0)
+    fresh = begin(agent, jax.random.key(2), SPEC)
     door = Door(SPEC, {"agent": Slot(base, learned, UNITS)}, None, None, UNITS, "agent")
     got, kept = renew(from_sac())(door, fresh), from_sac()(door, fresh)
     assert equal(got.critic.params, kept.critic.params)
@@ -232,4 +232,4 @@ def test_rules_need_a_switch() -> None:
         rules.reset_optimisers()(PLAN[1:], UNITS)
     frozen: Any = FreezeActor(VAE((8,)), 1)  # type: ignore[arg-type]
     with pytest.raises(SegueError, match="'actor'"):
-        frozen.update(frozen.init(KEY, SPEC), batch(), KEY, 0)
+        frozen.update(begin(frozen, KEY, SPEC), batch(), KEY, 0)

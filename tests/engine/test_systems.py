@@ -23,7 +23,7 @@ from segue.recipes import Recipe, find_recipe, resolve
 from segue.samplers import Mix
 from segue.types import Agent, Door, SegueError
 from segue.units import Units
-from tests.contract.test_agents import equal
+from tests.contract.test_agents import begin, equal
 from tests.replay.made import logged, own, sample, start
 from tests.toys import SPEC, UNITS, CorridorTask, corridor_data
 
@@ -149,7 +149,7 @@ def test_bounds_hold_what_an_episode_that_ends_can_earn(
     views = logged(2, rewards), own(0, 4)
     agent = Bounded(IQL(critic_hidden=(8,), actor_hidden=(8,)))
     door = Door(SPEC, {}, *views, Units(discount=0.9), "exploiter")
-    state = measured()(door, agent.init(jax.random.key(0), SPEC))
+    state = measured()(door, begin(agent, jax.random.key(0), SPEC))
     np.testing.assert_allclose([state.low, state.high], bounds, rtol=1e-6)
 
 

@@ -15,7 +15,7 @@ from segue.agents.rlpd import from_sac
 from segue.recipes import find_recipe
 from segue.types import Door, SegueError, Slot, Spec, Transition
 from segue.units import Units
-from tests.contract.test_agents import equal
+from tests.contract.test_agents import begin, equal
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 SPEC = Spec((3,), 2)
@@ -126,9 +126,10 @@ def test_every_minibatch_holds_its_share_of_the_dataset() -> None:
 
 def test_the_switch_keeps_networks_moments_and_the_value_of_the_temperature() -> None:
     base = SAC(actor_hidden=(5,), critic_hidden=(5, 5), critics=4, layer_norm=True, temperature=0.3)
-    offline, rows = CQL(base).init(KEY, SPEC), jax.tree.map(lambda x: x[0], parts())
+    offline, rows = begin(CQL(base), KEY, SPEC), jax.tree.map(lambda x: x[0], parts())
+    update = jax.jit(CQL(base).update)
     for step in range(3):
-        offline, _ = CQL(base).update(offline, rows, jax.random.key(step), jnp.int32(step))
+        offline, _ = update(offline, rows, jax.random.key(step), step)
     agent = wsrl()
     fresh = agent.init(jax.random.key(7), SPEC)
     got = from_sac()(Door(SPEC, {"agent": Slot(CQL(base), offline, Units())}, None, None, Units(), "agent"), fresh)
