@@ -12,6 +12,7 @@ from types import ModuleType, SimpleNamespace
 
 from segue.types import SegueError
 
+WITHOUT_WHEELS = {"ogbench": "its labmaze has no wheel for Python 3.13 (pyproject.toml)"}
 HEADLESS = sys.platform == "linux" and not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 if HEADLESS:  # MuJoCo reads it when it is imported; its own choice needs a display
     os.environ.setdefault("MUJOCO_GL", "egl")
@@ -24,7 +25,10 @@ def need(module: str, extra: str, purpose: str) -> ModuleType:
         with contextlib.redirect_stderr(io.StringIO()):
             return import_module(module)
     except ImportError as error:
-        raise SegueError(f'{purpose} needs {module}, which is not installed: pip install "segue[{extra}]"') from error
+        cure = f'pip install "segue[{extra}]"'
+        if sys.version_info >= (3, 13) and module in WITHOUT_WHEELS:
+            cure = f"use Python 3.12 or older, because {WITHOUT_WHEELS[module]}"
+        raise SegueError(f"{purpose} needs {module}, which is not installed: {cure}") from error
 
 
 @functools.cache
