@@ -32,6 +32,7 @@ os.environ.setdefault("XLA_FLAGS", " ".join(_QUICK))
 import jax  # noqa: E402
 
 import segue.data.extras  # noqa: E402, F401 - before any test imports MuJoCo: it chooses what pictures are drawn with
+from segue import programs  # noqa: E402
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -71,6 +72,18 @@ def fused_as_for_users() -> Callable[..., Any]:
     multiplied by zero would differ in the last bit.
     """
     return partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": True} if OLDER else None)
+
+
+@pytest.fixture(scope="session")
+def fused_advance(fused_as_for_users: Callable[..., Any]) -> Any:
+    """The engine's updates, fused as users have them."""
+    return fused_as_for_users(programs.advance.__wrapped__, **programs.ADVANCE)
+
+
+@pytest.fixture
+def users_updates(fused_advance: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the engine learn as for users, where two programs are compared bit for bit."""
+    monkeypatch.setattr(programs, "advance", fused_advance)
 
 
 @pytest.fixture

@@ -70,20 +70,15 @@ def free(augment: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def advance(fused_as_for_users: Any) -> Any:
-    return fused_as_for_users(programs.advance.__wrapped__, **programs.ADVANCE)
-
-
-@pytest.fixture(scope="module")
-def exact(advance: Any) -> Any:
+def exact(fused_advance: Any) -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(programs, "advance", advance)
+        patch.setattr(programs, "advance", fused_advance)
         return finish(phases(Nothing()))[0]
 
 
+@pytest.mark.usefixtures("users_updates")
 @pytest.mark.parametrize("name", [*TABLE, "rnd and sera"])
-def test_a_weight_of_zero_changes_nothing(name: str, exact: Any, advance: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "advance", advance)
+def test_a_weight_of_zero_changes_nothing(name: str, exact: Any) -> None:
     carry, metrics = finish(phases(free(EACH[name])))
     assert equal(carry.slots["agent"].state, exact.slots["agent"].state)
     shares = [v for k, v in metrics.items() if k.endswith("_bonus_share")]

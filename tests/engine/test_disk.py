@@ -62,6 +62,7 @@ def test_the_same_weights(both: tuple[Data, Data], tmp_path: Path) -> None:
     assert equal(resumed.slots["agent"].state, there.slots["agent"].state)
 
 
+@pytest.mark.usefixtures("users_updates")
 def test_bit_for_bit_where_nothing_is_averaged(both: tuple[Data, Data]) -> None:
     final: list[Any] = []
     for data in both:

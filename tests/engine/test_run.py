@@ -55,6 +55,7 @@ def test_clocks_and_events() -> None:
     assert all(np.isfinite(records[-1].metrics[k]).all() for k in ("critic_loss", "actor_loss", "bound_rate_current"))
 
 
+@pytest.mark.usefixtures("users_updates")
 def test_a_seed_does_not_notice_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit on a CPU, where seeds run one after the other in one program, as users' compiler makes it.
 

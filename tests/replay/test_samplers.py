@@ -119,7 +119,7 @@ def test_seeds_in_turn_and_at_once(sampler: Any) -> None:
         (Balanced(8), (9, 0, 0), None),
         (Oversample(8, Mix(0, 8)), (9, 0, 0), "none yet; add a warm-up"),
         (Oversample(8, None), (0, 9, 9), "set threshold"),
-        (Oversample(8, None, "return"), (0, 9, 9), "set width"),
+        (Oversample(8, None, "return"), (0, 9, 9), "set own_only or width"),
         (Oversample(8, None, "return", width=1.0), (0, 9, 0), "neither a dataset nor own experience"),
         (Oversample(8, None, "reward", 1.0), (0, 9, 0), None),
     ],
