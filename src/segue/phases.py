@@ -84,7 +84,7 @@ class Phase:
 
 
 def fresh(door: Door, state: State) -> State:
-    """Start over, whatever the slot held (OOO's exploiter, a repeated offline cycle); what a bonus has seen stays seen."""
+    """Start over, whatever the slot held (OOO's exploiter, a repeated offline cycle), but for what a bonus has seen."""
     return state
 
 
