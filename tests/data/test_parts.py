@@ -7,7 +7,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -216,6 +216,13 @@ def test_its_log_comes_from_the_same_world(tmp_path: Path, monkeypatch: pytest.M
         assert np.abs(parts["pixels"].astype(int) - logged["pixels"]).max() <= 2
 
 
+def without_display(lines: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a program where nothing is said of what to draw with."""
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL")
+    plain = {key: value for key, value in os.environ.items() if key not in hidden}
+    return subprocess.run([sys.executable, "-c", "\n".join(lines)], env=plain, capture_output=True, text=True)
+
+
 def test_who_imports_mujoco_first_is_told_so() -> None:
     """And the process lives on."""
     pytest.importorskip("gymnasium_robotics")
@@ -228,7 +235,25 @@ def test_who_imports_mujoco_first_is_told_so() -> None:
         "    except SegueError as error:",
         "        print('import segue first' in str(error))",
     )
-    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL")
-    plain = {key: value for key, value in os.environ.items() if key not in hidden}
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], env=plain, capture_output=True, text=True)
+    done = without_display(lines)
     assert (done.returncode, done.stdout.split()) == (0, ["True"] * 3), done.stderr
+
+
+def test_worlds_move_where_no_picture_can_be_drawn() -> None:
+    """As on a server with a GPU and no libraries for drawing: physics run, and a picture says what is missing."""
+    pytest.importorskip("gymnasium_robotics")
+    lines = (
+        "import ctypes.util",
+        "ctypes.util.find_library = lambda name: None",
+        "from segue import SegueError, find_task",
+        "world = find_task('pointmaze-umaze').world()",
+        "world.reset(seed=0)",
+        "world.step([1.0] * world.action_size)",
+        "print('moved')",
+        "try:",
+        "    find_task('pointmaze-umaze-pixels').world()",
+        "except SegueError as error:",
+        "    print('install EGL' in str(error))",
+    )
+    done = without_display(lines)
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["moved", "True"]), done.stderr

@@ -7,6 +7,7 @@ import functools
 import io
 import os
 import sys
+from ctypes.util import find_library
 from importlib import import_module, metadata
 from types import ModuleType, SimpleNamespace
 
@@ -14,8 +15,18 @@ from segue.types import SegueError
 
 WITHOUT_WHEELS = {"ogbench": "its labmaze has no wheel for Python 3.13 (pyproject.toml)"}
 HEADLESS = sys.platform == "linux" and not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-if HEADLESS:  # MuJoCo reads it when it is imported; its own choice needs a display
-    os.environ.setdefault("MUJOCO_GL", "egl")
+
+
+def drawn_with() -> str:
+    """What MuJoCo draws with where there is no display ("egl", "osmesa"), or "disable".
+
+    MuJoCo's import dies of a library that is named and not there, and with it worlds that nobody wants to see.
+    """
+    return next((name for name, library in (("egl", "EGL"), ("osmesa", "OSMesa")) if find_library(library)), "disable")
+
+
+if HEADLESS and "MUJOCO_GL" not in os.environ:  # MuJoCo reads it when it is imported; its own choice needs a display
+    os.environ["MUJOCO_GL"] = drawn_with()
 
 
 def need(module: str, extra: str, purpose: str) -> ModuleType:
