@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import io
 import os
 import sys
-from ctypes.util import find_library
 from importlib import import_module, metadata
 from types import ModuleType, SimpleNamespace
 
@@ -22,7 +22,12 @@ def drawn_with() -> str:
 
     MuJoCo's import dies of a library that is named and not there, and with it worlds that nobody wants to see.
     """
-    return next((name for name, library in (("egl", "EGL"), ("osmesa", "OSMesa")) if find_library(library)), "disable")
+    for name, library in (("egl", "libEGL.so"), ("osmesa", "libOSMesa.so")):
+        for file in (library, *(f"{library}.{version}" for version in range(10))):  # as PyOpenGL looks for it
+            with contextlib.suppress(OSError):
+                ctypes.CDLL(file)
+                return name
+    return "disable"
 
 
 if HEADLESS and "MUJOCO_GL" not in os.environ:  # MuJoCo reads it when it is imported; its own choice needs a display
