@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from segue.agents.td3 import TD3
+from segue.agents.td3 import NOTHING, TD3
 from segue.nets import MLP, Critics, Judge, itself, log_normal
 from segue.optim import APART, Trained, descend, trained
 from segue.options import option, require, usual
@@ -193,7 +193,7 @@ class SPOT:
             return loss, {"unlikeliness": jnp.mean(penalty), "density_weight": jnp.asarray(self.weight, q.dtype)}
 
         base: Any = state
-        dropped: tuple[float, Key | None] = (0.0, None)
+        dropped = NOTHING
         if self.target_dropout and self.dropout and noise.dropout is not None:
             dropped = (self.dropout, jax.random.fold_in(noise.dropout, APART))
         moved: Any = self.base.learn(base, batch, noise.target, step, actor_loss, dropped)

@@ -27,6 +27,9 @@ class State(NamedTuple):
 
 
 ActorLoss = Callable[[MLP, Critics, Transition], tuple[Array, Metrics]]
+Dropped = tuple[float, Key | None]
+"""Share of the target actor's units that are dropped, and the key that says which."""
+NOTHING: Dropped = (0.0, None)
 
 
 @dataclass(frozen=True)
@@ -117,12 +120,9 @@ class TD3:
         noise: Array,
         step: Array,
         actor_loss: ActorLoss,
-        dropped: tuple[float, Key | None] = (0.0, None),
+        dropped: Dropped = NOTHING,
     ) -> tuple[State, Metrics]:
-        """Do one update with the noise (B, A) and the actor's loss given (a deterministic function).
-
-        `dropped`: share of the target actor's units that are dropped, and the key that says which.
-        """
+        """Do one update with the noise (B, A) and the actor's loss given (a deterministic function)."""
         target = self.bellman_target(state, batch, noise, dropped)
         (loss, q), gradient = jax.value_and_grad(self.critic_loss, has_aux=True)(state.critic.params, batch, target)
         critic = descend(state.critic, self.critic_learning_rate, gradient)
@@ -152,9 +152,7 @@ class TD3:
 
     # -- losses ------------------------------------------------------------------------------------------------
 
-    def next_action(
-        self, state: State, batch: Transition, noise: Array, dropped: tuple[float, Key | None] = (0.0, None)
-    ) -> Array:
+    def next_action(self, state: State, batch: Transition, noise: Array, dropped: Dropped = NOTHING) -> Array:
         """clip(target actor(s') + clip(policy_noise * noise, +-noise_clip), -1, 1), (B, A)."""
         smoothing = jnp.clip(self.policy_noise * noise, -self.noise_clip, self.noise_clip)
         return jnp.clip(jnp.tanh(state.target_actor(batch.next_observation, *dropped)) + smoothing, -1.0, 1.0)
@@ -163,9 +161,7 @@ class TD3:
         """Draw the actions (B, A) that a bootstrap takes at s'."""
         return self.next_action(state, batch, jax.random.normal(key, batch.action.shape))
 
-    def bellman_target(
-        self, state: State, batch: Transition, noise: Array, dropped: tuple[float, Key | None] = (0.0, None)
-    ) -> Array:
+    def bellman_target(self, state: State, batch: Transition, noise: Array, dropped: Dropped = NOTHING) -> Array:
         """y = r + gamma (1 - d) min_j Q'_j(s', a'), (B,)."""
         action = self.next_action(state, batch, noise, dropped)
         value = jnp.min(state.target_critic(batch.next_observation, action), axis=0)
