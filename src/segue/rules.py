@@ -154,6 +154,10 @@ class budget:
         """Give each phase its share."""
         require(self, steps=self.steps > 0)
         index, before = at_switch(phases, "budget"), charged(phases)
+        if not before:
+            raise SegueError(
+                f"budget={self.steps}: no phase has ticks that move the world; give one some, to be shared in"
+            )
         of = lambda number: number * self.steps // before  # noqa: E731
         made = []
         for phase in phases:

@@ -84,6 +84,9 @@ def test_a_budget_that_cannot_be_kept_is_one_line() -> None:
     pairs = (Phase("online", small("SAC"), 10, collect=2, batch=Mix(0, 8)),)
     with pytest.raises(SegueError, match="2 steps a tick and would end 1 short"):
         rules.budget(31)(pairs, UNITS)
+    still = tuple(replace(phase, ticks=0) for phase in pairs)
+    with pytest.raises(SegueError, match="budget=31: no phase has ticks that move the world"):
+        rules.budget(31)(still, UNITS)
 
 
 def test_presets_of_both_recipes_reach_their_phases() -> None:
