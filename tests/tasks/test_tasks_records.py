@@ -223,6 +223,8 @@ def test_every_preset_is_of_some_task() -> None:
         ("wsrl", "offline.learner.base.target_samples", {"pen-binary-v0": 10, "hopper-medium-v2": 10}),
         ("wsrl", "online.learner.target_samples", {"pen-binary-v0": 1, "antmaze-umaze-v2": 10}),
         ("wsrl", "offline.learner.importance_sampling", {"kitchen-mixed": False}),
+        # Spec D.2.
+        ("recommend-weighted(sac,iql)", "retrain-1.batch.temperature", {"hopper-medium-v2": 0.1, "pen-binary-v0": 0.1}),
         # CORL standardises observations for AWAC on every task.
         ("awac", "units.standardise", {"pen-cloned-v1": True, "antmaze-umaze-v2": True, "hopper-medium-v2": True}),
         # The warm-up is a part of the published steps.
