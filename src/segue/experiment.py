@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
+import jax
 import jax.numpy as jnp
 
 from segue import checkpoint, manifest
@@ -17,7 +18,7 @@ from segue.agents import seeing
 from segue.carry import check_phase, new_carry
 from segue.driver import drive, ready
 from segue.guards import lock
-from segue.phases import check_doors
+from segue.phases import Phase, check_doors
 from segue.recipes import Recipe, Resolved, find_recipe, resolve
 from segue.rules import rule_of, words_of
 from segue.tasks import find_task
@@ -96,12 +97,22 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
     steps = 0
     for phase in recipe.phases:
         check_phase(phase, carry, task.spec, 0 if data is None else len(data), task.horizon)
+        if refused(task.spec, "") is not None:
+            _check_sight(phase, task)
         carry.slots[phase.slot] = Slot(phase.learner, (), phase.units or recipe.units)
         if phase.validation.steps:
             carry.slots[phase.validation.keep] = carry.slots[phase.slot]
         steps += phase.ticks * phase.collect
         most = jnp.full(len(request.seeds), min(steps, 2**31 - 1), jnp.int32)
         carry.online = carry.online._replace(written=most, closed=most)
+
+
+def _check_sight(phase: Phase, task: Task) -> None:
+    """Refuse a learner that cannot see what the task shows: its networks are made in thought."""
+    try:
+        jax.eval_shape(lambda: phase.learner.init(jax.random.key(0), task.spec))
+    except SegueError as error:
+        raise SegueError(f"phase '{phase.name}': {error}") from error
 
 
 def start(

@@ -83,7 +83,7 @@ def brief(value: Any) -> str:
 def parse(path: str, text: Any, hint: Any, shown: str = "") -> Any:
     """Turn text (or a value) into what a field of type `hint` holds; `SegueError` says what was expected."""
     value = text
-    if isinstance(text, str):
+    if isinstance(text, str) and _fit(text, hint) is _MISFIT:  # a word that an option knows is that word: "none"
         try:
             value = ast.literal_eval({"true": "True", "false": "False", "none": "None", "inf": "1e999"}.get(text, text))
         except (ValueError, SyntaxError):
@@ -141,7 +141,9 @@ def assign(target: Any, path: list[str], value: Any, shown: str) -> tuple[Any, s
     names = [f.name for f in fields(target)]
     if head not in names:
         inside = [n for n in names if is_dataclass(getattr(target, n)) and head in reachable(getattr(target, n))]
-        if len(inside) != 1:
+        if len(inside) > 1:
+            raise SegueError(f"{shown}: there are several '{head}'; say in which of {', '.join(inside)}")
+        if not inside:
             unknown(shown, head, [*names, *(x for n in names for x in reachable(getattr(target, n)))])
         head, rest = inside[0], path
     current = getattr(target, head)

@@ -18,7 +18,7 @@ from segue.augment.bonus import no_moments, paid
 from segue.augment.neighbours import Critic, Scaled, conditioned_bonus
 from segue.augment.sera import SERAState
 from segue.phases import Phase, refresh
-from segue.recipes import find_recipe
+from segue.recipes import find_recipe, resolve
 from segue.samplers import Mix
 from segue.types import Agent, Augmentation, Door, SegueError, Slot, Spec
 from segue.units import Units
@@ -277,3 +277,16 @@ def test_average_needs_the_same_parts() -> None:
     )
     with pytest.raises(SegueError, match="CQL's critic cannot move towards RLPD's"):
         list(engine.run(plan, TASK, (0,), UNITS))
+
+
+def test_parts_of_a_composition_are_named_by_the_way_to_them() -> None:
+    """A name that several parts have is said to be ambiguous; a word that an option knows is not Python's None."""
+    both: Any = find_recipe("ooo(rlpd)+sera")
+    domains = ("pointmaze", "pointmaze-umaze")
+    with pytest.raises(SegueError, match="there are several 'weight'; say in which of first, second"):
+        resolve(both, domains, {"online.augment.weight": "0.5"})
+    made = resolve(both, domains, {"online.augment.second.weight": "0.5", "online.augment.second.scale": "none"}).recipe
+    sera: Any = next(p for p in made.phases if p.name == "online").augment.second
+    assert (sera.weight, sera.scale) == (0.5, "none")
+    plain: Any = resolve(find_recipe("sac"), domains, {"agent.target_entropy": "none"}).recipe.phases[-1].learner
+    assert plain.target_entropy is None

@@ -61,6 +61,16 @@ def test_what_is_charged_is_the_budget_exactly(name: str, domain: str, task: str
     assert phases[-1].name == "recommended"
 
 
+@pytest.mark.parametrize("online", ["sac", "td3"])
+@pytest.mark.parametrize(
+    "form", ["recommend", "fine-tune", "recommend-fresh", "fine-tune-fresh", "alternate", "repeat"]
+)
+def test_every_form_fits_into_the_budget_of_an_own_task(form: str, online: str) -> None:
+    phases = resolve(find_recipe(f"{form}({online},iql)"), ("custom", "gym:Pendulum-v1"), {}).recipe.phases
+    assert charged(phases) == 50_000
+    assert all(p.ticks > 0 or p.name == "recommended" for p in phases)
+
+
 @pytest.mark.parametrize("name", [*VARIANTS, "cal-ql", "wsrl", "opt(td3-bc)"])
 @pytest.mark.parametrize("total", [9_001, 33_333, 2_000_000])
 def test_another_budget_is_shared_out_alike_to_the_step(name: str, total: int) -> None:

@@ -18,7 +18,7 @@ from segue.observations import is_image, parts_of, unpack
 from segue.optim import APART, Trained
 from segue.options import require
 from segue.sight import WHOLE, Encoder, shifted, side_by_side, with_eyes
-from segue.types import Agent, Array, Key, Metrics, Part, SegueError, Spec, State, Transition, refused
+from segue.types import CURE, Agent, Array, Key, Metrics, Part, SegueError, Spec, State, Transition, refused
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Seeing:
         """
         state = self.agent.init(key, replace(spec, encoder=self.encoder))
         if "critic" not in getattr(state, "_fields", ()):
-            raise SegueError(f"{type(self.agent).__name__} cannot see images: it has no 'critic' that learns to")
+            raise SegueError(f"{type(self.agent).__name__} cannot see images: it has no 'critic' that learns to{CURE}")
         return _lend(state)
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
