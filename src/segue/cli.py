@@ -134,7 +134,7 @@ def list_command(what: ListName = "all", /) -> None:
             for row in rows:
                 table.add_row(*row)
         console.print(table)
-        print("a log that is not here: segue data import NAME")
+        print("a log that is not here, and is published: segue data import NAME")
         table = Table("task", "needs", title="Tasks whose name says where their parts are", title_justify="left")
         table.add_row("data:NAME", "a dataset that `segue data import` has brought in, and what its environment needs")
         table.add_row("hdf5:PATH", "a file in D4RL's layout, and what its environment needs; ?env=ID names another one")

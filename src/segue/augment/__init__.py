@@ -39,7 +39,7 @@ AUGMENTATIONS: dict[str, Entry] = {
         SERA(),
         "online",
         "Zhang et al. 2023, SERA (later QCSE), arXiv 2310.19805",
-        "the spec's reading of the paper, by hand; its estimator against VCSE's program",
+        "our reading of the paper, by hand; its estimator against VCSE's program",
         {
             "antmaze": {"neighbours": 25},
             # Ours: the literal form pays a constant, and where steps are free an agent then learns never to arrive.

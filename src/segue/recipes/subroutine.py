@@ -100,7 +100,7 @@ def fine_tune_fresh(online: Recipe, offline: Recipe) -> Recipe:
 
 
 def recommend_weighted(online: Recipe, offline: Recipe) -> Recipe:
-    """As `recommend`, from rows that are drawn the more often the more their episode earned (spec D.2)."""
+    """As `recommend`, from rows that are drawn the more often the more their episode earned (the author's code)."""
     made = recommend(online, offline, "recommend-weighted")
     better_rows = Oversample(256, None, by="return", own_only=True)
     phases = tuple(replace(p, batch=better_rows) if p.name == "retrain-1" else p for p in made.phases)
