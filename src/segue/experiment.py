@@ -108,7 +108,7 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
 
 
 def _check_sight(phase: Phase, task: Task) -> None:
-    """Refuse a learner that cannot see what the task shows: its networks are made in thought."""
+    """Refuse a learner that cannot see what the task shows; its state's shapes alone are computed."""
     try:
         jax.eval_shape(lambda: phase.learner.init(jax.random.key(0), task.spec))
     except SegueError as error:

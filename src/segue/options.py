@@ -83,7 +83,7 @@ def brief(value: Any) -> str:
 def parse(path: str, text: Any, hint: Any, shown: str = "") -> Any:
     """Turn text (or a value) into what a field of type `hint` holds; `SegueError` says what was expected."""
     value = text
-    if isinstance(text, str) and _fit(text, hint) is _MISFIT:  # a word that an option knows is that word: "none"
+    if isinstance(text, str) and text not in _words(hint):  # "none" may be one of an option's own words
         try:
             value = ast.literal_eval({"true": "True", "false": "False", "none": "None", "inf": "1e999"}.get(text, text))
         except (ValueError, SyntaxError):
@@ -95,6 +95,11 @@ def parse(path: str, text: Any, hint: Any, shown: str = "") -> Any:
 
 
 _MISFIT = object()
+
+
+def _words(hint: Any) -> set[Any]:
+    """What the Literals in a type name."""
+    return {word for part in (hint, *get_args(hint)) if get_origin(part) is Literal for word in get_args(part)}
 
 
 def _fit(value: Any, hint: Any) -> Any:

@@ -285,8 +285,9 @@ def test_parts_of_a_composition_are_named_by_the_way_to_them() -> None:
     domains = ("pointmaze", "pointmaze-umaze")
     with pytest.raises(SegueError, match="there are several 'weight'; say in which of first, second"):
         resolve(both, domains, {"online.augment.weight": "0.5"})
-    made = resolve(both, domains, {"online.augment.second.weight": "0.5", "online.augment.second.scale": "none"}).recipe
+    words = {"weight": "0.5", "scale": "none", "q_source": "frozen", "slot": "none"}
+    made = resolve(both, domains, {f"online.augment.second.{k}": word for k, word in words.items()}).recipe
     sera: Any = next(p for p in made.phases if p.name == "online").augment.second
-    assert (sera.weight, sera.scale) == (0.5, "none")
+    assert (sera.weight, sera.scale, sera.slot) == (0.5, "none", None)
     plain: Any = resolve(find_recipe("sac"), domains, {"agent.target_entropy": "none"}).recipe.phases[-1].learner
     assert plain.target_entropy is None
