@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -20,7 +21,7 @@ from segue.experiment import resolved
 from segue.recipes import RECIPES, find_recipe, resolve
 from segue.tasks import Record, find_task, reference_score, sources_of, task_names
 from segue.tasks.catalogue import GROUPS, listing, records, task_of
-from segue.tasks.worlds import PACKAGES
+from segue.tasks.worlds import PACKAGES, GymWorld
 from segue.types import SegueError
 
 FAMILIES = {
@@ -132,6 +133,18 @@ def test_facts_that_papers_rely_on() -> None:
     assert sources_of("pen-binary-v9") is None
 
 
+def simulation(world: GymWorld) -> np.ndarray:
+    """What MuJoCo goes on from, and the contact forces it last worked out: some observations have them."""
+    inner: Any = world.env.unwrapped
+    for name in ("point_env", "ant_env", "robot_env"):  # Gymnasium-robotics' mazes and its kitchen hold another one
+        inner = getattr(inner, name).unwrapped if hasattr(inner, name) else inner
+    model, data = inner.model, inner.data
+    everything = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+    state = np.empty(mujoco.mj_stateSize(model, everything))
+    mujoco.mj_getState(model, data, state, everything)
+    return np.concatenate([state, data.cfrc_ext.ravel()])
+
+
 @pytest.mark.parametrize("record", distinct(), ids=lambda record: record.name)
 def test_environments_can_be_made(record: Record) -> None:
     module = record.env.partition(":")[0]
@@ -139,11 +152,13 @@ def test_environments_can_be_made(record: Record) -> None:
     task = task_of(record, log=False)
     world = task.world()
     seen = world.reset(0)
+    began = simulation(world)
     if record.env in SIZES:
         assert (len(seen), world.action_size) == SIZES[record.env]
     rows = [world.step(np.full(world.action_size, 0.1)) for _ in range(3)]
     assert all(row[0].shape == seen.shape and np.isfinite(row[0]).all() for row in rows)
     np.testing.assert_array_equal(world.reset(0), seen)  # as every run's resumption needs it
+    np.testing.assert_array_equal(simulation(world), began)  # of which an observation may show a part, now and then
     again = [world.step(np.full(world.action_size, 0.1)) for _ in range(3)]
     np.testing.assert_array_equal([row[0] for row in again], [row[0] for row in rows])
     if record.failure is not None:

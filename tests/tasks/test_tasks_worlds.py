@@ -175,6 +175,30 @@ def test_global_generator_is_seeded_for_the_reset_and_put_back() -> None:
     assert world.reset(5)[1] == first[1]
 
 
+class Renewing(Fake):
+    """Its resets take random steps, and its action space is another one whenever it is looked at: OGBench's arms."""
+
+    action_space = property(lambda self: gymnasium.spaces.Box(-np.ones(2), np.ones(2), dtype=np.float32))  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        self.limit, self.success, self.seen = 10**9, True, np.zeros(2)
+        self.taken = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.seen[1] = self.action_space.sample()[0]
+        return self.seen, {}
+
+
+def test_random_steps_of_a_reset_are_seeded(recwarn: pytest.WarningsRecorder) -> None:
+    world, other = GymWorld(Renewing(), 100), GymWorld(gymnasium.wrappers.OrderEnforcing(Renewing()), 100)
+    first = world.reset(5)
+    assert world.reset(6)[1] != first[1]
+    assert world.reset(5)[1] == other.reset(5)[1] == first[1]
+    assert isinstance(world.env, Renewing)
+    assert not recwarn.list
+
+
 def test_layouts_that_do_not_fit() -> None:
     with pytest.raises(SegueError, match=r"dictionary of \['achieved_goal', 'desired_goal', 'observation'\]"):
         GymTask.custom("PointMaze_UMaze-v3").world()

@@ -56,8 +56,6 @@ def make_env(
     where = env if isinstance(env, str) else getattr(env, "__name__", "the environment")
     if isinstance(env, str) and (module := env.partition(":")[0]) in PACKAGES:
         need(module, PACKAGES[module], where)
-        # OGBench's arms make their action space anew whenever it is looked at, and Gymnasium warns each time.
-        warnings.filterwarnings("ignore", ".*Box (low|high)'s precision lowered", UserWarning)
     # Where somebody else has registered its environments already, `robotics` still has to mend them.
     if (
         isinstance(env, str)
@@ -112,8 +110,9 @@ class GymWorld:
     environment says so.
 
     Replayable bit for bit: `reset(seed)` and the same actions give the same observations, if the environment draws
-    its random numbers from its own generator, or in `reset` only from numpy's global one (OGBench's mazes do), which
-    is seeded for that call and put back.  One that draws from the global one while stepping is not replayable.
+    its random numbers from its own generator, from its action space (OGBench's resets take random steps), which is
+    seeded as well, or in `reset` only from numpy's global one (OGBench's mazes do), which is seeded for that call and
+    put back.  One that draws from the global one while stepping is not replayable.
     """
 
     def __init__(
@@ -130,6 +129,7 @@ class GymWorld:
             if name not in rules:
                 raise SegueError(f"{_title(env)}: no rule {name!r}; there are {', '.join(rules)}")
         self.env, self.horizon = env, horizon
+        _keep_action_space(env)
         self._keys, self._options, self._terminal = keys, dict(options or {}), terminal_success
         self._reward, self._success = REWARDS[reward], SUCCESS[success]
         self._defined = success != "never"
@@ -139,6 +139,7 @@ class GymWorld:
 
     def reset(self, seed: int) -> np.ndarray:
         """Begin an episode; return its first observation."""
+        self.env.unwrapped.action_space.seed(seed)
         with _global_seed(seed):
             observation, _ = self.env.reset(seed=seed, options=dict(self._options) or None)
         self._step, self._succeeded, self._over = 0, math.nan, False
@@ -216,6 +217,21 @@ def _action(env: gymnasium.Env) -> tuple[int, np.ndarray, np.ndarray, np.dtype]:
 
 def _title(env: gymnasium.Env) -> str:
     return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+
+
+def _keep_action_space(env: gymnasium.Env) -> None:
+    """Give an environment that makes its action space anew whenever it is looked at one that stays.
+
+    OGBench's arms do, so the random steps of their resets could not be seeded, and Gymnasium warns at each look.
+    """
+    inner: Any = env.unwrapped
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*precision lowered", UserWarning)
+        space = inner.action_space
+        renewed = inner.action_space is not space
+    if renewed:
+        kind = type(inner)
+        inner.__class__ = type(kind.__name__, (kind,), {"action_space": space, "__module__": kind.__module__})
 
 
 @contextmanager
