@@ -98,13 +98,14 @@ def report_command(runs: Folders, /, out: Path | None = None) -> None:
     """Write one self-contained HTML report of one run, or of several side by side.
 
     Args:
-        runs: Folders of runs.
+        runs: Folders of runs; one that is named twice counts once.
         out: File to write; report.html in the first run's folder (comparison.html for several) by default.
     """
     if not runs:
         raise SegueError("segue report: name at least one run's folder")
-    name = "report.html" if len(runs) == 1 else "comparison.html"
-    print(f"report: {write_report(list(runs), out or runs[0] / name)}")
+    distinct = list({run.resolve(): run for run in runs}.values())
+    name = "report.html" if len(distinct) == 1 else "comparison.html"
+    print(f"report: {write_report(distinct, out or distinct[0] / name)}")
 
 
 @app.command(name="list")
