@@ -109,7 +109,7 @@ SUITES = {
     ),
     "systems-locomotion": Suite(
         ("hopper-mixed", "halfcheetah-medium"),
-        ("cal-ql", "cal-ql+sera", "cql", "cql+sera", "td3-bc", "opt(td3-bc)", "iql", "ooo(iql)"),
+        ("cal-ql", "cal-ql+sera", "cql", "cql+sera", "td3-bc", "opt(td3-bc)", "td3-bc+sera", "iql", "ooo(iql)"),
         _LOCOMOTION,
         {
             "opt(td3-bc)": {  # the same 50,000 steps in all, one update each as its base has
@@ -125,7 +125,7 @@ SUITES = {
                 for name, value in (("ticks", 50_000), ("evaluate_every", 10_000))
             },
         },
-        _AGAINST,
+        {**_AGAINST, "td3-bc+sera": "td3-bc"},
     ),
     # Starts and goals anywhere: from the one start of pointmaze-umaze SAC never comes to the goal in so many steps.
     "subroutine": Suite(("gym:PointMaze_UMaze-v3",), _SUBROUTINES, against=_BUDGETED, rules=("budget=30000",)),
