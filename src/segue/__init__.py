@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from segue.agents import CQL, SAC
 from segue.carry import Carry, Record
+from segue.diagnostics import handover
 from segue.engine import run
-from segue.evaluate import Evaluator, handover
+from segue.evaluate import Evaluator
 from segue.experiment import Request, resume, train
 from segue.first import First
 from segue.oversample import Oversample

@@ -16,7 +16,8 @@ import numpy as np
 from segue import checkpoint, engine, manifest
 from segue.carry import Carry, Record
 from segue.data.extras import need
-from segue.evaluate import Evaluator, handover
+from segue.diagnostics import handover
+from segue.evaluate import Evaluator
 from segue.guards import Interrupted, full_disk, signals
 from segue.live import view
 from segue.policy import save_policy
@@ -151,8 +152,8 @@ class _Book:
             result = self.evaluator(slot)
             self.row(record, "evaluation", result.values())
             if record.ends:
-                found, points = handover(slot, self.task.dataset(), result)
-                self.row(record, "handover", found, points=points)
+                found, more = handover(slot, self.task.dataset(), result)
+                self.row(record, "handover", found, **more)
                 save_policy(self.folder / "policy", slot, self.task.spec, self.seeds, self.facts(record))
         if record.ends:
             for tried in record.facts.get("validations", ()):

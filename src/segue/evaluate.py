@@ -1,4 +1,4 @@
-"""Evaluation on the bare world, and the diagnostics of a hand-over.  Neither touches the run's random numbers."""
+"""Evaluation on the bare world; it does not touch the run's random numbers."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from segue.fleet import EVALUATION, episode_seed
-from segue.replay import Data
 from segue.types import Agent, Array, Slot, State, Task, World
-from segue.units import Units, returns_to_go
+from segue.units import Units
 
 WORLDS = 10  # simulators that share the episodes of an evaluation
-PROBE = 1024  # logged rows that a hand-over looks at
-POINTS = 300  # pairs of value and return that a report draws
 
 
 class Trajectory(NamedTuple):
-    """One evaluation episode in raw units: observations (T, ...), actions (T, A), rewards and terminals (T,)."""
+    """One evaluation episode in raw units: observations (T, ...), actions (T, A), rewards and terminals (T,).
+
+    An episode whose last row is not terminal was cut by a time limit; `last` is the observation after its last row.
+    """
 
     observation: np.ndarray
     action: np.ndarray
     reward: np.ndarray
     terminated: np.ndarray
     success: float
+    last: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,18 @@ class Evaluation:
 
 @partial(jax.jit, static_argnames=("agent", "units"))
 def _best(agent: Agent, units: Units, state: State, seed: Array, observation: Array) -> Array:
-    return agent.act(_of(state, seed), units.see(observation), jax.random.key(0), False)
+    return agent.act(of_seed(state, seed), units.see(observation), jax.random.key(0), False)
 
 
-@partial(jax.jit, static_argnames=("agent", "units"))
-def _value(agent: Agent, units: Units, state: State, seed: Array, observation: Array, action: Array) -> Array:
-    return agent.q(_of(state, seed), units.see(observation), action)
-
-
-def _of(state: State, seed: Array) -> State:
+def of_seed(state: State, seed: Array) -> State:
+    """One seed's part of a state."""
     return jax.tree.map(lambda x: x[seed], state)
+
+
+def best_action(slot: Slot, seed: int, observation: np.ndarray) -> np.ndarray:
+    """Actions (B, A) of one seed's policy without exploration noise, for raw observations (B, ...)."""
+    agent: Any = slot.learner
+    return np.asarray(_best(agent, slot.units, slot.state, np.int32(seed), observation))
 
 
 class Evaluator:
@@ -79,7 +81,6 @@ class Evaluator:
         )
 
     def _one_seed(self, slot: Slot, s: int, first: int) -> tuple[Trajectory, ...]:
-        agent: Any = slot.learner
         waiting = list(range(self.episodes))
         done: dict[int, Trajectory] = {}
         current: list[int | None] = [None] * len(self._worlds)
@@ -95,7 +96,7 @@ class Evaluator:
         for w in range(len(self._worlds)):
             begin(w)
         while any(c is not None for c in current):
-            actions = np.asarray(_best(agent, slot.units, slot.state, np.int32(s), observation))
+            actions = best_action(slot, s, observation)
             for w, episode in enumerate(current):
                 if episode is None:
                     continue
@@ -110,6 +111,7 @@ class Evaluator:
                         np.asarray(rewards, np.float64),
                         np.asarray(ends, np.bool_),
                         float(wins[-1]),
+                        np.array(following),
                     )
                     begin(w)
         return tuple(done[e] for e in range(self.episodes))
@@ -119,50 +121,3 @@ class Evaluator:
         for world in self._worlds:
             world.close()
         self._worlds.clear()
-
-
-def handover(
-    slot: Slot, data: Data | None, evaluation: Evaluation
-) -> tuple[dict[str, np.ndarray], dict[str, list[float]]]:
-    """What a report needs to say why performance will or will not drop: (values (S,), points for a figure).
-
-    On logged rows: Q of the logged action against its Monte-Carlo return, Q of the policy's action, the fraction of
-    rows where the latter lies below the return (`bound_rate`; a calibrated critic keeps it low), and the distance
-    between the two actions.  On fresh episodes: Q of what was done against the return that followed.  All in the
-    units that the slot has learned in.
-    """
-    units = slot.units
-    agent: Any = slot.learner
-    seeds = range(len(evaluation.raw_return))
-    values: dict[str, list[float]] = {}
-    points: dict[str, list[float]] = {"q": [], "mc_return": []}
-
-    def note(name: str, value: Any) -> None:
-        values.setdefault(name, []).append(float(value))
-
-    if data is not None:
-        rows = np.random.default_rng(0).integers(0, len(data), PROBE)
-        observation, action, returns = data.observation[rows], data.action[rows], data.mc_returns(units)[rows]
-        for s in seeds:
-            chosen = np.asarray(_best(agent, slot.units, slot.state, np.int32(s), observation))
-            q_policy = np.asarray(_value(agent, slot.units, slot.state, np.int32(s), observation, chosen))
-            note(
-                "q_data", np.mean(_value(agent, slot.units, slot.state, np.int32(s), observation, jnp.asarray(action)))
-            )
-            note("mc_return_data", returns.mean())
-            note("q_policy_data", q_policy.mean())
-            note("bound_rate", np.mean(q_policy < returns))
-            note("action_distance", np.linalg.norm(chosen - action, axis=1).mean())
-    share = max(POINTS // len(seeds), 1)
-    for s in seeds:
-        episodes = evaluation.trajectories[s]
-        observation = np.concatenate([t.observation for t in episodes])
-        action = np.concatenate([t.action for t in episodes])
-        returns = np.concatenate([returns_to_go(t.reward, t.terminated, units) for t in episodes])
-        rows = np.random.default_rng(1).integers(0, len(returns), PROBE)
-        q = np.asarray(_value(agent, slot.units, slot.state, np.int32(s), observation[rows], action[rows]))
-        note("q_fresh", q.mean())
-        note("mc_return_fresh", returns[rows].mean())
-        points["q"] += [float(x) for x in q[:share]]
-        points["mc_return"] += [float(x) for x in returns[rows][:share]]
-    return {k: np.asarray(v) for k, v in values.items()}, points

@@ -1,6 +1,6 @@
 """The nouns of Segue: transitions, learners, samplers, augmentations, slots, doors and tasks.
 
-Everything here is a contract; nothing here computes.  Arrays carry no seed axis in these signatures:
+Everything here is a contract; nothing here learns.  Arrays carry no seed axis in these signatures:
 one seed per function, and the engine supplies the axis of seeds.
 """
 
@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Array = jax.Array
@@ -138,6 +139,15 @@ class Agent(Learner, Protocol):
         ...
 
 
+@runtime_checkable
+class Soft(Protocol):
+    """An agent whose critics count the policy's entropy: their values are more than the rewards to come."""
+
+    def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
+        """Return (B,) what a backup adds to the value at next observations (B, *observation), without the discount."""
+        ...
+
+
 class Sampler(Protocol):
     """Where a batch's rows come from; may have its own learned state (`()` when it has none)."""
 
@@ -250,6 +260,13 @@ class Task(Protocol):
     def score(self, raw_return: np.ndarray, success: np.ndarray) -> np.ndarray:
         """Map raw episode returns and successes (any shape) to normalised scores, 100 = expert."""
         ...
+
+
+def soft_bonus(agent: Any, state: State, observation: Array, key: Key) -> Array:
+    """What an agent's backup adds to the value at next observations (B, ...), (B,); 0 for one that says nothing."""
+    if isinstance(agent, Soft):
+        return agent.soft_bonus(state, observation, key)
+    return jnp.zeros(jax.tree.leaves(observation)[0].shape[:1])
 
 
 Seeds = Sequence[int]

@@ -36,6 +36,7 @@ ARROWS: dict[str, set[str]] = {
     "carry": {"types", "units", "optim", "replay", "phases", "fleet", "behaviour"},
     "engine": {"types", "units", "replay", "phases", "fleet", "programs", "carry", "evaluate", "behaviour"},
     "evaluate": {"types", "units", "replay", "fleet", "programs"},
+    "diagnostics": {"types", "units", "replay", "evaluate"},
     "checkpoint": {"types", "units", "replay", "phases", "fleet", "programs", "carry", "engine"},
     "policy": {"types", "units", "observations", "agents", "checkpoint"},
     "data": {"types", "units", "options", "observations", "replay"},
@@ -53,7 +54,7 @@ ARROWS: dict[str, set[str]] = {
     "guards": {"types", "record"},
     "manifest": {"types", "agents", "recipes"},
     "driver": {
-        *("types", "data", "carry", "engine", "evaluate", "checkpoint", "policy", "recipes"),
+        *("types", "data", "carry", "engine", "evaluate", "diagnostics", "checkpoint", "policy", "recipes"),
         *("record", "progress", "live", "report", "guards", "manifest"),
     },
 }

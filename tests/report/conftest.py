@@ -43,11 +43,11 @@ def make_run(tmp_path: Path) -> Folder:
             for update, values in offline.items():
                 rows.append(row("evaluation", 0, 0, update, evaluation(values, success), numbers))
                 rows.append(row("training", 0, 0, update, {"critic_loss": [1.5 for _ in seeds]}, numbers))
-            diagnostics = {"q_fresh": [2.0 for _ in seeds], "mc_return_fresh": [8.0 for _ in seeds]}
-            cloud = {"q": [1.0, 2.0, None], "mc_return": [2.0, 1.0, 0.0]}
-            rows.append(
-                row("handover", 0, 0, done, diagnostics if handover is None else handover, numbers, points=cloud)
-            )
+            diagnostics, sums = fresh(2.0, 8.0, seeds)
+            more: dict[str, Any] = {"points": {"q": [1.0, 2.0, None], "mc_return": [2.0, 1.0, 0.0]}}
+            if handover is None:
+                more["episodes"] = sums
+            rows.append(row("handover", 0, 0, done, diagnostics if handover is None else handover, numbers, **more))
         if online is not None:
             done, phase = max(offline or {0: []}), len(phases)
             ticks = max(online)
@@ -61,8 +61,8 @@ def make_run(tmp_path: Path) -> Folder:
                 for seed, value in zip(seeds, values):
                     episode = {"return": [value], "length": [9], "success": [float(value > 0.5)]}
                     rows.append(row("episode", phase, step, done + step, episode, [seed]))
-            after = {"q_fresh": [9.0 for _ in seeds], "mc_return_fresh": [9.5 for _ in seeds]}
-            rows.append(row("handover", phase, ticks, done + ticks, after, numbers))
+            after, sums = fresh(9.0, 9.5, seeds)
+            rows.append(row("handover", phase, ticks, done + ticks, after, numbers, episodes=sums))
         about = {
             "segue": "0.1.0",
             "status": "finished",
@@ -85,6 +85,13 @@ def make_run(tmp_path: Path) -> Folder:
         return folder
 
     return write
+
+
+def fresh(q: float, came: float, seeds: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Values and sums of two fresh episodes of ten rows for each seed."""
+    values = {"q_fresh": [q for _ in seeds], "return_fresh": [came for _ in seeds], "fresh_share": [1.0 for _ in seeds]}
+    sums = {"error": 10 * (q - came), "came": 10 * came, "weight": 10.0, "rows": 10}
+    return values, {name: [[value, value] for _ in seeds] for name, value in sums.items()}
 
 
 def evaluation(values: list[float], success: bool) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def test_seeds_logged_apart_and_repeated_rows_become_one_column(make_run) -> Non
 
 
 def test_missing_diagnostics_and_points(make_run) -> None:
-    missing = {"q_data": [None, 1.0], "mc_return_fresh": [None, None]}
+    missing = {"q_data": [None, 1.0], "return_fresh": [None, None]}
     (handover,) = read_run(make_run(offline={10: [0.5, 0.5]}, handover=missing)).handovers
     np.testing.assert_array_equal(handover.values["q_data"], [np.nan, 1.0])
     np.testing.assert_array_equal(handover.q, [1.0, 2.0])  # the pair with a null is left out

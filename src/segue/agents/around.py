@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from segue.options import reachable, require, unknown
-from segue.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition
+from segue.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition, soft_bonus
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,10 @@ class Decay:
         """Values of the agent, (B,)."""
         return self.agent.q(state, observation, action)
 
+    def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
+        """What the agent's backup adds, (B,)."""
+        return soft_bonus(self.agent, state, observation, key)
+
 
 class BoundedState(NamedTuple):
     """The inner agent's state, and the bounds of its values."""
@@ -118,6 +122,10 @@ class Bounded:
         """Values of the agent, (B,)."""
         return self.agent.q(state.agent, observation, action)
 
+    def soft_bonus(self, state: BoundedState, observation: Array, key: Key) -> Array:
+        """What the agent's backup adds, (B,)."""
+        return soft_bonus(self.agent, state.agent, observation, key)
+
 
 @dataclass(frozen=True)
 class Greedy:
@@ -150,6 +158,10 @@ class Greedy:
         """Values of the agent, (B,)."""
         return self.agent.q(state, observation, action)
 
+    def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
+        """What the agent's backup adds, (B,)."""
+        return soft_bonus(self.agent, state, observation, key)
+
 
 class OneOfState(NamedTuple):
     """Two agents' states, and 1 where the second acts, 0 where the first does."""
@@ -181,6 +193,15 @@ class OneOf:
         """Act as the chosen agent does."""
         first = self.first.act(state.first, observation, key, explore)
         return jnp.where(state.second_acts > 0, self.second.act(state.second, observation, key, explore), first)
+
+    def soft_bonus(self, state: OneOfState, observation: Array, key: Key) -> Array:
+        """What the backup of the agent that acts adds, (B,)."""
+        both = (
+            soft_bonus(agent, s, observation, key)
+            for agent, s in ((self.first, state.first), (self.second, state.second))
+        )
+        first, second = both
+        return jnp.where(state.second_acts > 0, second, first)
 
     def q(self, state: OneOfState, observation: Array, action: Array) -> Array:
         """Values of the chosen agent, (B,)."""
@@ -243,6 +264,10 @@ class FreezeActor:
     def q(self, state: State, observation: Array, action: Array) -> Array:
         """Values of the agent, (B,)."""
         return self.agent.q(state, observation, action)
+
+    def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
+        """What the agent's backup adds, (B,)."""
+        return soft_bonus(self.agent, state, observation, key)
 
 
 def _held(before: Any, after: Any, frozen: Array) -> Any:

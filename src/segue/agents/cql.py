@@ -254,3 +254,8 @@ class CQL:
         """Smallest of the critics' values, (B,)."""
         base: Any = state
         return self.base.q(base, observation, action)
+
+    def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
+        """What SAC's backup adds, (B,)."""
+        base: Any = state
+        return self.base.soft_bonus(base, observation, key)

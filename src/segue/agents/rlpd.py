@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.agents.sac import State, backup
+from segue.agents.sac import State, backup, soft_bonus
 from segue.nets import Critics, Initialiser, TanhGaussian, squash
 from segue.optim import Trained, descend, polyak, scaled_moments, trained
 from segue.options import option, require, usual
@@ -225,6 +225,11 @@ class RLPD:
         """Mean or least of the critics' values, as the actor sees them, (B,)."""
         reduce = jnp.mean if self.actor_value == "mean" else jnp.min
         return reduce(state.critic.params(observation, action), axis=0)
+
+    def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
+        """-alpha log pi(a|s) of an action drawn, (B,); 0 where the backup counts no entropy."""
+        alpha = self.alpha(state.temperature.params) if self.backup_entropy else 0.0
+        return soft_bonus(state.actor.params, alpha, observation, key)
 
 
 @dataclass(frozen=True)

@@ -192,6 +192,10 @@ class SAC:
         """Smallest of the critics' values, (B,)."""
         return jnp.min(state.critic.params(observation, action), axis=0)
 
+    def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
+        """-alpha log pi(a|s) of an action drawn, (B,); 0 where the backup counts no entropy."""
+        return soft_bonus(state.actor.params, self.alpha(state) if self.backup_entropy else 0.0, observation, key)
+
 
 def choose(key: Key, which: int, count: int, subset: int) -> Array | None:
     """Indices (subset,) of different critics out of `count`, the `which`-th draw of a key; None for all of them."""
@@ -208,6 +212,12 @@ def backup(batch: Transition, value: Array, log_density: Array, alpha: Array | f
         value = jnp.take_along_axis(value, best, 1)[:, 0]
         log_density = jnp.take_along_axis(log_density, best, 1)[:, 0]
     return batch.reward + batch.continues * (value - alpha * log_density)
+
+
+def soft_bonus(actor: TanhGaussian, alpha: Array | float, observation: Array, key: Key) -> Array:
+    """-alpha log pi(a|s) of an action drawn for each observation, (B,)."""
+    mean, std = actor(observation)
+    return -alpha * squash(mean, std, jax.random.normal(key, mean.shape))[1]
 
 
 def policy_loss(alpha: Array, log_density: Array, q: Array) -> Array:

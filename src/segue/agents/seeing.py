@@ -18,7 +18,7 @@ from segue.observations import is_image, parts_of, unpack
 from segue.optim import APART, Trained
 from segue.options import require
 from segue.sight import WHOLE, Encoder, shifted, side_by_side, with_eyes
-from segue.types import CURE, Agent, Array, Key, Metrics, Part, SegueError, Spec, State, Transition, refused
+from segue.types import CURE, Agent, Array, Key, Metrics, Part, SegueError, Spec, State, Transition, refused, soft_bonus
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,10 @@ class Seeing:
     def q(self, state: State, observation: Array, action: Array) -> Array:
         """Values of the agent, (B,)."""
         return self.agent.q(state, self.look(observation), action)
+
+    def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
+        """What the agent's backup adds, (B,)."""
+        return soft_bonus(self.agent, state, self.look(observation), key)
 
 
 def _lend(state: Any) -> Any:

@@ -47,11 +47,6 @@ def name_of(quantity: str) -> str:
     return NAMES.get(quantity) or quantity.replace("_", " ").capitalize()
 
 
-def is_bonus(quantity: str) -> bool:
-    """Whether a metric says how large a reward augmentation is."""
-    return "_bonus" in quantity or quantity == "bonus_return" or quantity.endswith("_saturation")
-
-
 def is_fraction(quantity: str) -> bool:
     """Whether a quantity is a share, to be read in per cent."""
     shares = quantity.startswith("bound_rate") or quantity.endswith(("_bonus_share", "_saturation"))

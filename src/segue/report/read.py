@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from segue.report.run import Curve, Episodes, Handover, PhaseLine, Run, Setting
+from segue.report.run import Curve, Episodes, Handover, PhaseLine, Run, Setting, is_bonus
 from segue.types import SegueError
 
 Row = dict[str, Any]
@@ -60,7 +60,7 @@ def read_run(folder: Path) -> Run:
         training=_curve(kinds["training"], seeds, switch, offline_updates),
         evaluation=_scored(about, _curve(kinds["evaluation"], seeds, switch, offline_updates)),
         episodes=_episodes([row for row in rows if row["kind"] == "episode"], seeds),
-        handovers=tuple(_handover(row, seeds) for row in kinds["handover"]),
+        handovers=tuple(_handover(row, seeds, kinds["training"]) for row in kinds["handover"]),
         retrained={i: _from_zero(_curve(found, seeds, None, 0), rows, i) for i, found in retrained.items() if found},
     )
 
@@ -170,12 +170,18 @@ def _episodes(rows: Sequence[Row], seeds: Sequence[int]) -> Episodes:
     )
 
 
-def _handover(row: Row, seeds: Sequence[int]) -> Handover:
+def _handover(row: Row, seeds: Sequence[int], training: Sequence[Row]) -> Handover:
     column = _curve([row], seeds, None, 0)
     points = row.get("points") or {}
     pairs = [(_float(q), _float(mc)) for q, mc in zip(points.get("q", []), points.get("mc_return", []))]
     q, mc_return = np.array([pair for pair in pairs if np.isfinite(pair).all()], np.float64).reshape(-1, 2).T
-    return Handover(row["phase_index"], {name: table[:, 0] for name, table in column.values.items()}, q, mc_return)
+    bonus = any(is_bonus(n) for r in training if r["phase_index"] <= row["phase_index"] for n in r.get("values", {}))
+    sums = {
+        name: tuple(np.array([_float(x) for x in seed], np.float64) for seed in of_seeds)
+        for name, of_seeds in (row.get("episodes") or {}).items()
+    }
+    values = {name: table[:, 0] for name, table in column.values.items()}
+    return Handover(row["phase_index"], values, q, mc_return, sums, bonus)
 
 
 def _wall(rows: Sequence[Row]) -> dict[int, float]:

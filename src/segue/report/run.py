@@ -68,12 +68,19 @@ class Episodes:
 
 @dataclass(frozen=True)
 class Handover:
-    """Diagnostics at the end of one phase: numbers per seed (S,), and pooled pairs (P,) of fresh episodes."""
+    """Diagnostics at the end of one phase: numbers per seed (S,), and pooled pairs (P,) of fresh episodes.
+
+    `episodes` holds, per seed, sums over the rows of each fresh episode (see `segue.diagnostics`); empty in runs of
+    earlier versions, whose returns stopped at a time limit where Q does not.
+    """
 
     phase: int
     values: Mapping[str, Floats]
     q: Floats
     mc_return: Floats
+    episodes: Mapping[str, tuple[Floats, ...]]
+    bonus: bool
+    """Whether a bonus was part of the rewards that the critic has learned from, by then."""
 
 
 @dataclass(frozen=True)
@@ -101,3 +108,8 @@ class Run:
     handovers: tuple[Handover, ...]
     retrained: Mapping[int, Curve]
     """Evaluations of policies trained beside it (OOO's exploiters), by phase index; x counts the phase's updates."""
+
+
+def is_bonus(quantity: str) -> bool:
+    """Whether a metric says how large a reward augmentation is."""
+    return "_bonus" in quantity or quantity == "bonus_return" or quantity.endswith("_saturation")

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from segue.report import tables
-from segue.report.figures import calibration, is_bonus, learning_curve, legend, middle_curve, name_of, small_curve
+from segue.report.figures import calibration, learning_curve, legend, middle_curve, name_of, small_curve
 from segue.report.markup import Markup, count, element, join
-from segue.report.run import Run
+from segue.report.run import Run, is_bonus
 from segue.report.statistics import interquartile_mean
 from segue.report.summary import Summary, repeats, show, show_difference, show_length
 from segue.report.timeline import Series, episode_series, series
@@ -93,7 +93,7 @@ def handover(group: Sequence[Member], suffix: str) -> Markup:
     clouds = []
     for member in group:
         for end, when in ((member.summary.before, "at the switch"), (member.summary.after, "at the end")):
-            if end is not None and len(end.q):
+            if end is not None and len(end.q) and end.episodes:
                 title = f"{member.label}, {when}" if several else when.capitalize()
                 clouds.append(calibration(end.q, end.mc_return, member.label, member.colour, title))
     parts: list[object] = [] if several else [_tiles(group[0].summary)]
@@ -104,6 +104,12 @@ def handover(group: Sequence[Member], suffix: str) -> Markup:
         )
     if clouds:
         parts.append(element("h3", "Q against Monte-Carlo return of fresh episodes"))
+        parts.append(
+            _note(
+                "Both up to the episode's end: where a time limit cuts it, the critic's own discounted value "
+                "beyond the cut is taken off Q. Rows right before a cut lie near 0 and say little."
+            )
+        )
         parts.append(element("div", clouds, class_="grid-of-figures"))
     rates = _multiples(group, lambda name: name.startswith("bound_rate"))
     if rates:
@@ -119,13 +125,21 @@ def _tiles(item: Summary) -> Markup:
     name = name_of(item.quantity).lower()
     facts = [
         (f"{name} at the switch", show(item.quantity, item.dip.value), "last offline evaluation"),
-        ("lowest before recovery", low, "interquartile mean"),
-        ("dip depth", show_difference(item.quantity, item.dip.depth), "below the switch"),
+        ("lowest before recovery", low, "interquartile mean, a minimum of noisy evaluations"),
+        ("dip depth", show_difference(item.quantity, item.dip.depth), _chance(item)),
         ("dip length", show_length(item.dip), "environment steps until back"),
         (f"{name} at the end", show(item.quantity, float(interquartile_mean(item.final))), "last evaluation"),
     ]
     cells = [element("div", element("dt", k), element("dd", v, element("small", s))) for k, v, s in facts]
     return element("dl", cells, class_="tiles")
+
+
+def _chance(item: Summary) -> str:
+    """What of a dip is no noise, in small print."""
+    if np.isnan(item.fall.low):
+        return "below the switch; too few seeds for an interval"
+    low, high = (show_difference(item.quantity, end).removesuffix(" points") for end in item.fall[1:])
+    return f"below the switch; without a minimum's bias [{low}, {high}]"
 
 
 def results(group: Sequence[Member], suffix: str) -> Markup:

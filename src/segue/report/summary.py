@@ -9,10 +9,21 @@ import numpy as np
 
 from segue.report.markup import count, number, percent
 from segue.report.run import Handover, Run
-from segue.report.statistics import Dip, Floats, dip, evaluation_regret, interquartile_mean, training_failure_rate
+from segue.report.statistics import (
+    Dip,
+    Floats,
+    Interval,
+    dip,
+    evaluation_regret,
+    fall,
+    interquartile_mean,
+    training_failure_rate,
+    value_error,
+)
 
 SLIGHT = 0.05  # of the quantity's full scale: a dip no deeper is called slight
 AGREES = 0.10  # of the larger of |Q| and |return|: a gap no wider is called agreement
+TELLS = 0.25  # share of the value before the cut: with less, episodes say little about a critic
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,7 @@ class Summary:
     final_score: Floats
     final_return: Floats
     dip: Dip | None  # of the interquartile mean; None without both an offline and an online part
+    fall: Interval  # of the mean, where the other seeds are lowest: what of the dip is no noise
     dips: tuple[Dip, ...]  # per seed
     regret: Floats  # evaluation_regret of success, else of score / 100
     failure_rate: Floats  # training_failure_rate of every seed's own episodes
@@ -67,6 +79,7 @@ def summarise(run: Run, quantity: str) -> Summary:
         final_score=_last(curve.values["score"]) if curve.known("score") else nothing,
         final_return=_last(curve.values["return"]) if curve.known("return") else nothing,
         dip=dip(steps, interquartile_mean(table[:, path])) if handed_over else None,
+        fall=fall(table[:, path]) if handed_over else Interval(np.nan, np.nan, np.nan),
         dips=tuple(dip(steps, row) for row in table[:, path]) if handed_over else (),
         regret=evaluation_regret(curve.environment_step[whole], judged[:, whole]),
         failure_rate=np.array([_failure_rate(run, seed) for seed in range(len(run.seeds))]),
@@ -130,12 +143,25 @@ def _drop(summary: Summary) -> str:
         later = f", fell to {show(summary.quantity, low)} later," if fell else ""
         stood = show(summary.quantity, value)
         return f"No drop at the hand-over: {name} stood at {stood}{later} and {ended} at {final}."
-    word = "dipped slightly" if depth <= SLIGHT * full else "dropped"
     back = f"was back after {count(length)} environment steps" if length is not None else "did not come back"
+    path = f"from {show(summary.quantity, value)} to {show(summary.quantity, low)}"
+    if np.isnan(summary.fall.low):
+        few = f"{len(summary.run.seeds)} seeds" if len(summary.run.seeds) > 1 else "one seed"
+        return (
+            f"At the hand-over {name} went {path} and {back}, which with {few} cannot be told from noise; "
+            f"it {ended} at {final}."
+        )
+    shown = [show_difference(summary.quantity, value).removesuffix(" points") for value in summary.fall]
+    chance = f"[{shown[1]}, {shown[2]}]"
+    if summary.fall.low <= 0:
+        return (
+            f"No drop at the hand-over that could be told from noise: {name} went {path} and {back}; without the bias "
+            f"of a minimum that is a fall of {shown[0]} {chance}; it {ended} at {final}."
+        )
+    word = "dipped slightly" if depth <= SLIGHT * full else "dropped"
     return (
-        f"At the hand-over {name} {word} by {show_difference(summary.quantity, depth)}, from "
-        f"{show(summary.quantity, value)} to {show(summary.quantity, low)}, and {back}; "
-        f"it {ended} at {final}."
+        f"At the hand-over {name} {word} by {show_difference(summary.quantity, depth)}, {path}, and {back} (without "
+        f"the bias of a minimum by {shown[0]} {chance}); it {ended} at {final}."
     )
 
 
@@ -145,20 +171,33 @@ def _calibration(summary: Summary) -> str:
     seeds = f"{ever} of {of} seeds fell below their value at the switch"
     seeds = f"{seeds}{'' if ever == hurt else f', {hurt} of them at once'}. " if of > 1 else ""
     end, when = (summary.before, "at the switch") if summary.dip or summary.before else (summary.after, "at the end")
-    for kind, where in (("fresh", "On fresh episodes"), ("data", "On the data")):
-        q, mc_return = mean_of(end, f"q_{kind}"), mean_of(end, f"mc_return_{kind}")
-        if np.isfinite(q) and np.isfinite(mc_return):
-            return f"{seeds}{where} the critic {_judgement(q, mc_return)} {when}."
-    return f"{seeds}Q and Monte-Carlo return were not measured {when}."
+    return seeds + judgement(end, when)
 
 
-def _judgement(q: float, mc_return: float) -> str:
-    gap = q - mc_return
-    numbers = f"(Q {number(q)}, Monte-Carlo return {number(mc_return)})"
-    if abs(gap) <= AGREES * max(abs(q), abs(mc_return)):
-        return f"agreed with what really came {numbers}"
-    word = "overestimated" if gap > 0 else "underestimated"
-    return f"{word} by {number(abs(gap))} {numbers}"
+def judgement(end: Handover | None, when: str) -> str:
+    """What fresh episodes say of the critic: an accusation where it is wide of them and chance is not the reason."""
+    q = mean_of(end, "q_fresh")
+    if end is None or not np.isfinite(q):
+        return f"Q was not compared with fresh episodes {when}."
+    if end.bonus:
+        return f"Q counts a bonus beside the rewards, so that returns of true rewards do not judge it {when}."
+    if not end.episodes:
+        return f"An earlier version of Segue measured Q {when}, against returns that stop at a time limit: no verdict."
+    came = mean_of(end, "return_fresh")
+    error = value_error(end.episodes["error"], end.episodes["weight"])
+    numbers = f"(Q {number(came + error.point)}, what came {number(came)}, to the same end)"
+    chance = "" if np.isnan(error.low) else f" [{number(error.low)}, {number(error.high)}]"
+    share = mean_of(end, "fresh_share")
+    little = f"; only {percent(share)} of the value lies before the episodes' cut" if share < TELLS else ""
+    if abs(error.point) <= AGREES * max(abs(came + error.point), abs(came)):
+        return f"On fresh episodes the critic agreed with what really came {when} {numbers}{little}."
+    if np.isnan(error.low) or error.low <= 0 <= error.high:
+        return (
+            f"On fresh episodes Q differed from what came by {number(error.point)}{chance} {when}, which so few "
+            f"episodes cannot tell from chance {numbers}{little}."
+        )
+    word = "overestimated" if error.point > 0 else "underestimated"
+    return f"On fresh episodes the critic {word} by {number(abs(error.point))}{chance} {when} {numbers}{little}."
 
 
 def mean_of(handover: Handover | None, name: str) -> float:

@@ -24,10 +24,16 @@ Source = Callable[[], Generator]  # a new generator for every interval, so that 
 
 DIAGNOSTICS = (
     ("q_data", "Q on the data", "mean Q of the dataset's own actions", number),
-    ("mc_return_data", "Return on the data", "what those actions really earned (discounted, learner's units)", number),
+    (
+        "mc_return_data",
+        "Return on the data",
+        "what its own makers earned, as Cal-QL is told it; judges no critic",
+        number,
+    ),
     ("q_policy_data", "Q of the policy's actions", "in the dataset's states; far above Q on the data: wishful", number),
-    ("q_fresh", "Q on fresh episodes", "what the critic promises where the policy really goes", number),
-    ("mc_return_fresh", "Return on fresh episodes", "what the policy really earned there", number),
+    ("q_fresh", "Q on fresh episodes", "what the critic promises where the policy really goes, up to the cut", number),
+    ("return_fresh", "Return on fresh episodes", "what came there, up to the same cut and scaled alike", number),
+    ("fresh_share", "Seen share", "of the value, before a time limit cuts fresh episodes", percent),
     ("bound_rate", "Bound rate", "share of policy values below the return of the data, which Cal-QL holds up", percent),
     ("action_distance", "Action distance", "of the policy's actions from the dataset's, same states", number),
 )
