@@ -105,7 +105,7 @@ def test_an_interval_holds_the_error_about_as_often_as_it_says() -> None:
     for n in range(TRIALS):
         rng = np.random.default_rng(n)
         weight = rng.uniform(50, 100, (SEEDS, EPISODES))
-        found = value_error(list(3.0 * weight + rng.normal(0, 200, weight.shape)), list(weight))
+        found = value_error(list(3.0 * weight + rng.normal(0, 200, weight.shape)), list(weight), rng)
         held += found.low <= 3.0 <= found.high
     assert held >= 90
 

@@ -88,10 +88,10 @@ def make_run(tmp_path: Path) -> Folder:
 
 
 def fresh(q: float, came: float, seeds: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Values and sums of two fresh episodes of ten rows for each seed."""
+    """Values and sums of three fresh episodes of ten rows for each seed."""
     values = {"q_fresh": [q for _ in seeds], "return_fresh": [came for _ in seeds], "fresh_share": [1.0 for _ in seeds]}
     sums = {"error": 10 * (q - came), "came": 10 * came, "weight": 10.0, "rows": 10}
-    return values, {name: [[value, value] for _ in seeds] for name, value in sums.items()}
+    return values, {name: [[value] * 3 for _ in seeds] for name, value in sums.items()}
 
 
 def evaluation(values: list[float], success: bool) -> dict[str, Any]:

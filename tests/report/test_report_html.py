@@ -198,7 +198,7 @@ def test_a_run_that_blew_up_still_has_a_report(dipping: Path, tmp_path: Path) ->
     metrics.write_text(
         metrics.read_text()
         .replace('loss": [0.5, 0.5]', 'loss": [Infinity, 1e30]')
-        .replace("[-60.0, -60.0]]", "[NaN, 1e31]]")
+        .replace("[-60.0, -60.0, -60.0]]", "[NaN, 1e31, 1e31]]")
     )
     written, page = page_of([dipping], tmp_path / "report.html")
     assert "it last stood at 95 %" in page.text

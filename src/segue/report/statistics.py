@@ -183,7 +183,8 @@ def fall(curves: ArrayLike) -> Interval:
     falls = np.array([row[0] - row[_lowest_before_recovery(other)] for row, other in zip(table, others)])
     if seeds < 3:
         return Interval(float(falls.mean()), np.nan, np.nan)
-    return _student(float(falls.mean()), float(falls.std(ddof=1) / np.sqrt(seeds)), seeds - 1)
+    point, reach = float(falls.mean()), float(stdtrit(seeds - 1, 0.975) * falls.std(ddof=1) / np.sqrt(seeds))
+    return Interval(point, point - reach, point + reach)
 
 
 def _lowest_before_recovery(curve: Floats) -> int:
@@ -193,14 +194,16 @@ def _lowest_before_recovery(curve: Floats) -> int:
     return 1 if stop == 1 else 1 + int(np.argmin(curve[1:stop]))
 
 
-def value_error(error: Sequence[ArrayLike], weight: Sequence[ArrayLike]) -> Interval:
+def value_error(
+    error: Sequence[ArrayLike], weight: Sequence[ArrayLike], generator: Generator, resamples: int = 2000
+) -> Interval:
     """How far values lie above what came, with the 99 % interval that few episodes leave.
 
     `error` and `weight`: for each seed its episodes' sums over rows (E,), see `segue.diagnostics`.  Point: the total
     error over the total weight, of the seeds in the middle: a quarter of them is left out at each end, as in an
-    interquartile mean, so that one seed that has blown up does not speak for all.  Interval: the ratio's linearised
-    variance over episodes, Student's t.  99 %, because sums over episodes that end by chance are skewed, and at 95 % an
-    exact critic would be accused in one of ten trials.  NaN with fewer than two episodes.
+    interquartile mean, so that one seed that has blown up does not speak for all.  Interval: bootstrap-t over episodes
+    (Efron and Tibshirani 1993, section 12.5).  It follows the skew of sums over episodes that end by chance, for which
+    Student's t at 95 % accuses an exact critic in one of ten trials.  NaN with fewer than three episodes.
     """
     pairs = [(np.asarray(e, np.float64), np.asarray(w, np.float64)) for e, w in zip(error, weight, strict=True)]
     pairs = [(e, w) for e, w in pairs if len(e) and np.isfinite(e).all() and w.sum() > 0]
@@ -209,17 +212,25 @@ def value_error(error: Sequence[ArrayLike], weight: Sequence[ArrayLike]) -> Inte
     pairs.sort(key=lambda pair: float(pair[0].sum() / pair[1].sum()))
     cut = len(pairs) // 4
     above, weights = (np.concatenate(columns) for columns in zip(*pairs[cut : len(pairs) - cut]))
-    n, point = len(above), float(above.sum() / weights.sum())
-    spread = np.sum(np.square(above - point * weights)) * n / max(n - 1, 1)
-    return _student(point, float(np.sqrt(spread) / weights.sum()), n - 1, 0.99)
-
-
-def _student(point: float, error: float, freedom: int, level: float = 0.95) -> Interval:
-    """The two-sided interval of Student's t."""
-    if freedom < 1:
+    n = len(above)
+    point, spread = (float(x) for x in _ratio(above, weights))
+    if n < 3:
         return Interval(point, np.nan, np.nan)
-    reach = float(stdtrit(freedom, 0.5 + 0.5 * level)) * error
-    return Interval(point, point - reach, point + reach)
+    drawn = generator.integers(n, size=(resamples, n))
+    ratios, spreads = _ratio(above[drawn], weights[drawn])
+    known = spreads > 0
+    if not known.any():  # every episode is like the others
+        return Interval(point, point, point)
+    low, high = _percentiles((ratios[known] - point) / spreads[known], 0.5)
+    return Interval(point, point - float(high) * spread, point - float(low) * spread)
+
+
+def _ratio(above: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Ratio of totals over the last axis, and its linearised standard error."""
+    n, total = above.shape[-1], weights.sum(-1)
+    ratio = above.sum(-1) / total
+    left = above - ratio[..., None] * weights
+    return np.asarray(ratio), np.sqrt(np.sum(np.square(left), -1) * n / max(n - 1, 1)) / total
 
 
 def _finite(values: ArrayLike) -> Floats:

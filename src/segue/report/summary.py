@@ -184,7 +184,7 @@ def judgement(end: Handover | None, when: str) -> str:
     if not end.episodes:
         return f"An earlier version of Segue measured Q {when}, against returns that stop at a time limit: no verdict."
     came = mean_of(end, "return_fresh")
-    error = value_error(end.episodes["error"], end.episodes["weight"])
+    error = value_error(end.episodes["error"], end.episodes["weight"], np.random.default_rng(0))
     numbers = f"(Q {number(came + error.point)}, what came {number(came)}, to the same end)"
     chance = "" if np.isnan(error.low) else f" [{number(error.low)}, {number(error.high)}]"
     share = mean_of(end, "fresh_share")
