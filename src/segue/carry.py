@@ -42,6 +42,8 @@ class Carry:
     units: Units | None = None
     """Units that the returns in `online` are written in; None when they are not written (after loading)."""
     unsaved: list[Step] = field(default_factory=list)
+    saved: tuple[dict[str, Any], ...] = ()
+    """Parts of the log of experience that are on the disk, in order, with their checksums."""
 
     def acting(self, phase: Phase) -> Slot:
         """The slot whose policy a phase acts with; the one that it trains where others act too, or at random."""
@@ -158,5 +160,6 @@ def check_finite(carry: Carry, phase: Phase) -> None:
         who = ", ".join(str(carry.seeds[r]) for r in rows)
         raise Diverged(
             f"phase '{phase.name}', update {carry.updates}: {whose}{jax.tree_util.keystr(tuple(path))} is not finite "
-            f"(seeds {who}); lower the learning rate or check the rewards' scale, then resume from the last checkpoint"
+            f"(seeds {who}); check the rewards' scale, or go on from the last checkpoint, which is finite, with a "
+            "lower learning rate: segue resume RUN --set NAME=VALUE (`segue explain` has the names)"
         )

@@ -4,17 +4,18 @@
     RUN/checkpoints/000007/state.safetensors    slots, sampler, augmentation, metric sums, open episodes
     RUN/replay/000003.safetensors               environment steps since the checkpoint before: an append-only log
 
-A checkpoint is written into a temporary folder, synced, and renamed; nothing is pickled.
+A checkpoint is written into a temporary folder, synced, and renamed; nothing is pickled.  It is whole if its manifest
+fits its own seal, its state fits the manifest, and so does every part of the log that it needs.  `load` takes the
+newest whole one, and `save` keeps the newest two whole ones.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +27,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from segue import replay
+from segue import files, replay
 from segue.carry import Carry, validated
 from segue.engine import Plan, as_plan
 from segue.fleet import Fleet, Step
@@ -35,8 +36,10 @@ from segue.programs import DOOR, entering, keys_of, learning_of, slot_of
 from segue.types import SegueError, Slot, Spec, State, World
 from segue.units import Units, units_of
 
-FORMAT = 2
+FORMAT = 3
+READS = (2, 3)  # format 2 had no seal on its manifests
 KEEP = 2
+Fits = Callable[[Mapping[str, Any]], str | None]
 
 
 def save(folder: Path, carry: Carry, extra: dict[str, Any] | None = None) -> Path:
@@ -45,19 +48,20 @@ def save(folder: Path, carry: Carry, extra: dict[str, Any] | None = None) -> Pat
     `extra` (JSON) comes back from `load`.  Takes the rows in `carry.unsaved`.  Raises `SegueError` when the disk is
     full; the checkpoint before stays valid.
     """
-    before = latest(folder)
-    parts = before[1]["replay"] if before else []
-    number = int(before[0].name) + 1 if before else 1
     root = folder / "checkpoints"
-    temporary = root / f".{number:06d}"
     with _full_disk(folder):
         root.mkdir(parents=True, exist_ok=True)
+        number = max((int(path.name) for path in _folders(folder)), default=0) + 1  # never the place of another one
+        temporary = root / f".{number:06d}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
+        parts = carry.saved
         try:
             if carry.unsaved:
-                parts = [*parts, _append_rows(folder, len(parts) + 1, carry.unsaved)]
-            arrays = jax.device_get(_arrays(carry))
+                parts = (*parts, _append_rows(folder, len(parts) + 1, carry.unsaved))
+            arrays = {k: np.ascontiguousarray(v) for k, v in jax.device_get(_arrays(carry)).items()}
+            state = temporary / "state.safetensors"
+            files.write(state, lambda path: _save_file(arrays, path))
             manifest = {
                 "format": FORMAT,
                 "seeds": list(carry.seeds),
@@ -70,49 +74,113 @@ def save(folder: Path, carry: Carry, extra: dict[str, Any] | None = None) -> Pat
                 "capacity": carry.online.capacity,
                 "fleet": carry.fleet is not None,
                 "units": {name: asdict(slot.units) for name, slot in carry.slots.items()},
-                "replay": parts,
-                "state": _write(temporary / "state.safetensors", {k: np.asarray(v) for k, v in arrays.items()}),
+                "replay": list(parts),
+                "state": files.sha256(state),
                 "extra": extra or {},
             }
-            with (temporary / "manifest.json").open("w") as file:
-                json.dump(manifest, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
+            files.write(temporary / "manifest.json", json.dumps(files.sealed(manifest), indent=1))
             temporary.rename(root / f"{number:06d}")
-            _sync(root)
+            files.sync(root)
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
     carry.unsaved.clear()
-    for old in sorted(root.glob("[0-9]*"))[:-KEEP]:
-        shutil.rmtree(old, ignore_errors=True)
+    carry.saved = parts
+    _remove_old(folder, number, parts)
     return root / f"{number:06d}"
 
 
-def latest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Folder and manifest of the newest complete checkpoint whose checksums hold, or None."""
-    for path in sorted((folder / "checkpoints").glob("[0-9]*"), reverse=True):
-        try:
-            manifest = json.loads((path / "manifest.json").read_text())
-            if manifest["format"] == FORMAT and _digest(path / "state.safetensors") == manifest["state"]:
-                return path, manifest
-        except (OSError, ValueError, KeyError):
+def _remove_old(folder: Path, newest: int, parts: Sequence[Mapping[str, Any]]) -> None:
+    """Remove all checkpoints but the newest whole ones; one that needs rows which the log lost is not whole."""
+    kept = 0
+    for path in reversed(_folders(folder)):
+        if int(path.name) == newest:
+            kept += 1
             continue
+        manifest = _manifest(path)
+        needs = [] if isinstance(manifest, str) else manifest["replay"]
+        goes_on = needs == list(parts[: len(needs)])
+        if kept < KEEP and not isinstance(manifest, str) and goes_on and _state_fault(path, manifest) is None:
+            kept += 1
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Folders of finished checkpoints, whole or not, oldest first."""
+    return sorted(p for p in (folder / "checkpoints").glob("[0-9]*") if p.name.isdigit())
+
+
+def _manifest(path: Path) -> dict[str, Any] | str:
+    """A checkpoint's manifest, or what is wrong with it."""
+    place = path / "manifest.json"
+    try:
+        manifest = json.loads(place.read_text("utf-8"))
+        if not files.is_whole(manifest) or (manifest["format"] > 2 and files.SEAL not in manifest):
+            return f"{place} is damaged"
+        if manifest["format"] not in READS:
+            return f"{place} has format {manifest['format']}, and this version reads {READS[-1]}"
+        return dict(manifest)
+    except FileNotFoundError:
+        return f"{place} is missing"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{place} is damaged"
+
+
+def _state_fault(path: Path, manifest: Mapping[str, Any]) -> str | None:
+    return _fault(path / "state.safetensors", manifest["state"])
+
+
+def _fault(path: Path, digest: str) -> str | None:
+    """What is wrong with a file, or None."""
+    try:
+        return None if files.sha256(path) == digest else f"{path} is damaged"
+    except FileNotFoundError:
+        return f"{path} is missing"
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+
+
+def latest(folder: Path, fits: Fits = lambda manifest: None) -> tuple[Path, dict[str, Any], str | None] | None:
+    """Newest whole checkpoint: its folder, its manifest, and what is wrong with the newest one if that is another.
+
+    `fits` may say what else is wrong with one.  None where none was ever written.  Raises `SegueError` where none of
+    them is whole, and names what must come back.
+    """
+    first: str | None = None
+    for path in reversed(_folders(folder)):
+        manifest = _manifest(path)
+        if isinstance(manifest, str):
+            fault: str | None = manifest
+        else:
+            fault = _state_fault(path, manifest) or fits(manifest)
+            for part in manifest["replay"]:
+                fault = fault or _fault(folder / "replay" / part["file"], part["sha256"])
+            if fault is None:
+                return path, manifest, first
+        first = first or fault
+    if first is not None:
+        raise SegueError(f"{first}, and no older checkpoint is whole without it; restore this file from a backup")
     return None
 
 
 def load(
-    folder: Path, plan: Plan | Sequence[Phase], spec: Spec, n_offline: int, world: Callable[[], World] | None
+    folder: Path,
+    plan: Plan | Sequence[Phase],
+    spec: Spec,
+    n_offline: int,
+    world: Callable[[], World] | None,
+    fits: Fits = lambda manifest: None,
 ) -> tuple[Carry, dict[str, Any]]:
-    """Return the carry of the newest good checkpoint and its `extra`.
+    """Return the carry of the newest whole checkpoint and its `extra`; `fits` as for `latest`.
 
     The plan must be the one that the run was started with.  Raises `SegueError` when there is no checkpoint, when a
     file is damaged, when shapes do not fit the plan, or when an environment does not repeat its open episode.
     """
-    found = latest(folder)
+    found = latest(folder, fits)
     if found is None:
         raise SegueError(f"{folder}: no complete checkpoint to resume from; start the run again")
-    path, manifest = found
+    path, manifest, _ = found
     arrays = load_file(path / "state.safetensors")
     seeds = tuple(manifest["seeds"])
     online, ledger = _replay(folder, manifest, spec, len(seeds))
@@ -126,6 +194,7 @@ def load(
         tick=manifest["tick"],
         environment_steps=manifest["environment_steps"],
         updates=manifest["updates"],
+        saved=tuple(manifest["replay"]),
     )
     for name, slot in _shapes(carry, as_plan(plan), spec, n_offline).items():
         carry.slots[name] = slot._replace(
@@ -198,13 +267,12 @@ def _restore(arrays: dict[str, np.ndarray], prefix: str, template: Any) -> Any:
 
 
 def _append_rows(folder: Path, number: int, steps: list[Step]) -> dict[str, Any]:
+    """Write a part of the log; one of that number that no checkpoint goes on from is replaced."""
     path = folder / "replay" / f"{number:06d}.safetensors"
     path.parent.mkdir(exist_ok=True)
     arrays = {name: np.stack([getattr(s, name) for s in steps]) for name in Step._fields}
-    temporary = path.with_suffix(".tmp")
-    digest = _write(temporary, arrays)
-    temporary.rename(path)
-    return {"file": path.name, "rows": len(steps), "sha256": digest}
+    files.write(path, lambda temporary: _save_file(arrays, temporary))
+    return {"file": path.name, "rows": len(steps), "sha256": files.sha256(path)}
 
 
 def _replay(folder: Path, manifest: dict[str, Any], spec: Spec, worlds: int) -> tuple[Any, replay.Ledger]:
@@ -223,10 +291,6 @@ def _replay(folder: Path, manifest: dict[str, Any], spec: Spec, worlds: int) -> 
     for part in manifest["replay"]:
         path = folder / "replay" / part["file"]
         try:
-            if _digest(path) != part["sha256"]:
-                raise SegueError(
-                    f"{path}: the log of experience is damaged (checksum differs); restore it from a backup"
-                )
             arrays = load_file(path)
         except (OSError, SafetensorError) as error:
             raise SegueError(
@@ -246,29 +310,13 @@ def _replay(folder: Path, manifest: dict[str, Any], spec: Spec, worlds: int) -> 
     return replay.Replay(**columns, mc_return=unknown, written=count, closed=jnp.asarray(closed)), ledger
 
 
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> str:
+def _save_file(arrays: dict[str, np.ndarray], path: Path) -> None:
     try:
-        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, path)
+        save_file(arrays, path)
     except SafetensorError as error:  # the library wraps the operating system's errors
         if "No space left" in str(error) or "os error 28" in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    return _digest(path)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -84,13 +84,15 @@ def run_command(
 
 
 @app.command(name="resume")
-def resume_command(run: Folder, /) -> None:
+def resume_command(run: Folder, /, settings: Settings = ()) -> None:
     """Continue a run that was stopped or killed; the result is the one it would have had.
 
     Args:
         run: Folder of the run.
+        settings: Options to change from here on, for example a learning rate after a divergence; run.json keeps what
+            changed and when.
     """
-    say_report(experiment.resume(run, find_task))
+    say_report(experiment.resume(run, find_task, settings=split_settings(settings)))
 
 
 @app.command(name="report")

@@ -238,7 +238,7 @@ def card_command(name: Name, /, out: Path | None = None) -> None:
     card = {**stored.facts, **numbers(stored, known.positions if known else None), **examined(stored)}
     folder = out or stored.folder
     write_json(folder / "card.json", card)
-    write_text(folder / "card.html", card_page(card, pictures(stored)))
+    write_atomically(folder / "card.html", card_page(card, pictures(stored)))
     print(f"card: {folder / 'card.html'}")
 
 
@@ -289,13 +289,4 @@ def now() -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text)
-
-    write_atomically(path, write)
+    write_atomically(path, json.dumps(value, indent=1) + "\n")

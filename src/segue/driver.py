@@ -104,7 +104,8 @@ def _run(
         show.pulse(record.index, record.tick, record.environment_step, record.update)
         number = stopping()
         if record.begins or record.ends or number is not None or time.monotonic() - saved >= interval:
-            checkpoint.save(folder, record.carry, {"position": log.position(), "wall_s": book.wall()})
+            stands = {"position": log.position(), "rows": log.digest(), "wall_s": book.wall()}
+            checkpoint.save(folder, record.carry, stands)
             saved = time.monotonic()
         if number is not None:
             show.message(f"stopped and saved; `segue resume {folder}` goes on from here")

@@ -20,10 +20,13 @@ from segue.driver import drive, ready
 from segue.guards import lock
 from segue.phases import Phase, check_doors
 from segue.recipes import Recipe, Resolved, find_recipe, resolve
+from segue.record import unchanged
 from segue.rules import rule_of, words_of
 from segue.tasks import find_task
 from segue.tasks.table import PREFIX
 from segue.types import SegueError, Slot, Task, refused
+
+CLOCKS = ("tick", "environment_steps", "updates")
 
 
 @dataclass(frozen=True)
@@ -158,12 +161,15 @@ def resume(
     task_of: Callable[[str], Task] = find_task,
     stream: TextIO | None = None,
     recipe_of: Callable[[str], Recipe] = find_recipe,
+    settings: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Continue a run from its last checkpoint; exact, whatever stopped it.  Return the run's folder.
+    """Continue a run from its newest whole checkpoint; exact, whatever stopped it.  Return the run's folder.
 
-    `task_of` and `recipe_of` find by name what a run was started with, for tasks and recipes of your own.
+    `task_of` and `recipe_of` find by name what a run was started with, for tasks and recipes of your own.  `settings`
+    change options from here on (a learning rate, after a divergence); run.json keeps what changed and when.
 
-    Raises `SegueError` when the folder is no run, or when its recipe, task or dataset are not what they were.
+    Raises `SegueError` when the folder is no run, when its recipe, task or dataset are not what they were, and when a
+    setting cannot change any more.
     """
     folder = Path(folder)
     manifest.read(folder)
@@ -184,6 +190,13 @@ def resume(
         decided = resolved(recipe_of(request.recipe), task, request.settings, request.rules)
         ready(request.trackers)
         _refuse_changed(folder, described, decided)
+        log = folder / "metrics.jsonl"
+
+        def log_fits(found: Mapping[str, Any]) -> str | None:
+            extra = found["extra"]
+            whole = unchanged(log, extra.get("position", 0), extra.get("rows"))
+            return None if whole else f"{log} is not as the checkpoint saw it"
+
         data = task.dataset()
         was = described["provenance"]["dataset"]
         if (None if data is None else data.sha256()) != (was and was["sha256"]):
@@ -191,16 +204,21 @@ def resume(
                 f"{folder}: the dataset of '{request.task}' is not the one that the run began with; put that one back, "
                 "or start a new run"
             )
-        resumed = None
-        if checkpoint.latest(folder) is not None:
-            n = 0 if data is None else len(data)
-            resumed = checkpoint.load(folder, decided.recipe.phases, task.spec, n, task.world)
-        elif any((folder / "checkpoints").glob("[0-9]*")):
-            raise SegueError(
-                f"{folder / 'checkpoints'}: every checkpoint is damaged (checksums differ); restore the folder from a "
-                "backup, or start the run again in another one"
-            )
         notes = [f"since the run began: {', '.join(changes)}"] if (changes := manifest.moved(described)) else []
+        found = checkpoint.latest(folder, log_fits)
+        if found is not None and found[2] is not None:
+            notes.append(f"{found[2]}; going on from checkpoint {found[0].name}")
+        if settings:
+            stands = {} if found is None else found[1]
+            request, decided, described = _changed(described, request, recipe_of, task, settings, stands)
+        n = 0 if data is None else len(data)
+        resumed = found and checkpoint.load(folder, decided.recipe.phases, task.spec, n, task.world, log_fits)
+        if settings:
+            manifest.write(folder, described)
+        for change in described["provenance"].get("changes", ()):
+            if found is not None and change["updates"] > found[1]["updates"]:
+                said = ", ".join(change["settings"])
+                notes.append(f"{said}: changed at update {change['updates']}, and now already at {found[1]['updates']}")
         return drive(folder, decided, task, request.seeds, request.trackers, resumed, notes, stream)
 
 
@@ -216,6 +234,56 @@ def _refuse_changed(folder: Path, described: Mapping[str, Any], decided: Resolve
             f"{folder}: this version's '{described['request']['recipe']}' differs from the run's in "
             f"{', '.join(changed[:3])}; {cure}, or start a new run"
         )
+
+
+def _changed(
+    described: Mapping[str, Any],
+    request: Request,
+    recipe_of: Callable[[str], Recipe],
+    task: Task,
+    settings: Mapping[str, Any],
+    stands: Mapping[str, Any],
+) -> tuple[Request, Resolved, dict[str, Any]]:
+    """The request, its numbers and run.json with settings changed in the middle of a run.
+
+    `stands` is the manifest of the checkpoint that the run goes on from.  Finished phases keep their numbers.  Raises
+    `SegueError` for what has been used already: the length of phases, which rows of experience are laid out for, and
+    the units that returns are written in.
+    """
+    again = lambda chosen: resolved(recipe_of(request.recipe), task, chosen, request.rules)  # noqa: E731
+    tried = again({**request.settings, **settings})
+    was, now = described["config"], json.loads(json.dumps(manifest.plain(tried.table())))
+    phases, behind = tried.recipe.phases, len(stands.get("history", ()))
+    behind += behind < len(phases) and stands.get("entered", False) and stands["tick"] == phases[behind].ticks
+    finished = [p.name for p in phases[:behind]]
+    moved = {}
+    for path in now.keys() | was.keys():
+        phase, _, option = path.partition(".")
+        if path in was and path in now and (was[path]["value"] == now[path]["value"] or phase in finished):
+            continue
+        if path not in was or path not in now or phase == "units" or option.startswith("units."):
+            raise SegueError(f"{path}: cannot change in a run that has begun; start a new run")
+        if option in ("ticks", "collect", "validation.steps"):
+            raise SegueError(f"{path}: a run's length cannot change once it has begun; start a new run")
+        moved[path] = tried.recipe.options()[path]
+    if not moved:
+        done = f" (finished: {', '.join(finished)})" if finished else ""
+        raise SegueError(f"--set {' '.join(settings)}: changes nothing in what is still to come{done}; leave it out")
+    asked = replace(request, settings={**request.settings, **moved})
+    decided = again(asked.settings)
+    change = {
+        "phase": phases[behind].name,
+        **{clock: stands.get(clock, 0) for clock in CLOCKS},
+        "settings": {path: [was[path]["value"], now[path]["value"]] for path in sorted(moved)},
+    }
+    provenance = described["provenance"]
+    written = {
+        **described,
+        "request": manifest.plain(asdict(asked)),
+        "config": manifest.plain(decided.table()),
+        "provenance": {**provenance, "changes": [*provenance.get("changes", ()), change]},
+    }
+    return asked, decided, written
 
 
 def free_folder(root: Path, name: str) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from segue.record import to_stderr
@@ -28,18 +28,19 @@ class Interrupted(Exception):
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Keep two processes from working on the same run."""
+    held = FileLock(folder / ".lock", timeout=0)
     try:
-        file = (folder / ".lock").open("w")
+        held.acquire()
+    except Timeout as error:
+        raise SegueError(f"{folder}: another process is at work on this run; wait for it or stop it") from error
+    except NotImplementedError:  # a file system without locks (some network mounts): nothing to keep apart with
+        to_stderr(f"warning: {folder} cannot be locked; let no other process resume this run")
     except OSError as error:
         raise SegueError(f"{folder}: cannot write here ({error.strerror}); make it writable") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SegueError(f"{folder}: another process is at work on this run; wait for it or stop it") from error
-        except OSError:  # a file system without locks (some network mounts): nothing to keep apart with
-            to_stderr(f"warning: {folder} cannot be locked; let no other process resume this run")
+    try:
         yield
+    finally:
+        held.release()
 
 
 @contextmanager

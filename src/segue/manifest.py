@@ -15,7 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from segue import files
 from segue.agents import title
+from segue.files import is_whole, sealed
 from segue.recipes import Resolved
 from segue.types import SegueError, Task
 
@@ -31,6 +33,8 @@ PACKAGES = (
     "mujoco",
     "minari",
 )
+STATUSES = {"running", "interrupted", "failed", "finished"}
+LOOSE = frozenset({"status"})  # of run.json: what changes while the run runs stands outside its seal
 NEEDED = {"segue", "status", "request", "config", "phases", "provenance"}  # what resuming reads
 
 
@@ -112,17 +116,14 @@ def read(folder: Path) -> dict[str, Any]:
         raise SegueError(f"{folder}: is not a run (no readable run.json); `segue run` makes one") from error
     if not isinstance(described, dict) or not described.keys() >= NEEDED:
         raise SegueError(f"{folder}: its run.json is not one of Segue's; `segue run` makes a run")
+    if described["status"] not in STATUSES or not is_whole(described, LOOSE):
+        raise SegueError(f"{folder / 'run.json'}: is damaged (its checksum does not fit); restore it from a backup")
     return described
 
 
 def write(folder: Path, described: Mapping[str, Any]) -> None:
-    """Write run.json: all of it or, whatever happens, the one before."""
-    temporary = folder / ".run.json"
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(described, file, indent=1, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / "run.json")
+    """Write run.json under its seal: all of it or, whatever happens, the one before."""
+    files.write(folder / "run.json", json.dumps(sealed(described, LOOSE), indent=1, allow_nan=False))
 
 
 def set_status(folder: Path, status: str) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from segue import files
 from segue.agents import build, describe
 from segue.checkpoint import named_leaves
 from segue.observations import pack, parts_of, plain
@@ -75,12 +76,12 @@ class Policy:
 
 def save_policy(folder: Path, slot: Slot, spec: Spec, seeds: tuple[int, ...], facts: Mapping[str, Any]) -> Path:
     """Write the bundle of all seeds into `folder` (replaced as a whole); `facts` must describe `action` bounds."""
-    temporary, old = folder.with_name(f".{folder.name}"), folder.with_name(f".{folder.name}-old")
-    for leftover in (temporary, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    temporary = folder.with_name(f".{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     arrays = {k: np.ascontiguousarray(v) for k, v in named_leaves("state", jax.device_get(slot.state)).items()}
-    save_file(arrays, temporary / "weights.safetensors")
+    weights = temporary / "weights.safetensors"
+    files.write(weights, lambda path: save_file(arrays, path))
     bundle = {
         "format": FORMAT,
         "agent": describe(slot.learner),
@@ -92,13 +93,11 @@ def save_policy(folder: Path, slot: Slot, spec: Spec, seeds: tuple[int, ...], fa
         },
         "units": asdict(slot.units),
         "seeds": list(seeds),
+        "weights": files.sha256(weights),
         **facts,
     }
-    (temporary / "policy.json").write_text(json.dumps(bundle, indent=1))
-    if folder.exists():
-        folder.rename(old)
-    os.replace(temporary, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    files.write(temporary / "policy.json", json.dumps(files.sealed(bundle), indent=1))
+    files.swap(temporary, folder)
     return folder
 
 
@@ -109,6 +108,7 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
     files do not fit.
     """
     folder = Path(run)
+    files.restore(folder / "policy")
     folder = folder / "policy" if (folder / "policy").is_dir() else folder
     try:
         bundle = json.loads((folder / "policy.json").read_text())
@@ -117,6 +117,13 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
         raise SegueError(
             f"{run}: no readable policy ({type(error).__name__}); a run writes its bundle at the end of each phase"
         ) from error
+    if not isinstance(bundle, dict):
+        raise SegueError(f"{folder / 'policy.json'}: describes no policy; restore it from a backup")
+    whole = {"policy.json": files.is_whole(bundle)}
+    whole["weights.safetensors"] = bundle.get("weights") in (None, files.sha256(folder / "weights.safetensors"))
+    for name, fits in whole.items():
+        if not fits:
+            raise SegueError(f"{folder / name}: is damaged (its checksum does not fit); restore it from a backup")
     if bundle.get("format") != FORMAT:
         raise SegueError(
             f"{run}: its policy has format {bundle.get('format')}, this version reads {FORMAT}; export it again"

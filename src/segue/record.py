@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import importlib
 import json
 import math
@@ -81,6 +82,8 @@ class Jsonl:
         # Unbuffered: a row is with the kernel when `write` returns, and nothing is left to fail in a destructor.
         self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - held until close()
         self._file.truncate(self._end)
+        with open(self._path, "rb") as file:
+            self._hash = hashlib.file_digest(file, "sha256")
 
     def write(self, row: Row) -> None:
         """Append one row.  A full disk is a `SegueError`, and leaves whole rows only."""
@@ -90,6 +93,7 @@ class Jsonl:
             while left:  # a nearly full disk takes a part of a row
                 left = left[self._file.write(left) :]
         self._end += len(line)
+        self._hash.update(line)
 
     def sync(self) -> None:
         """Force what was written to the disk."""
@@ -100,6 +104,10 @@ class Jsonl:
         """Return the byte offset after the last row, once that row is safely on the disk."""
         self.sync()
         return self._end
+
+    def digest(self) -> str:
+        """SHA-256 of all rows so far."""
+        return self._hash.hexdigest()
 
     def close(self) -> None:
         """Sync and close."""
@@ -118,6 +126,16 @@ class Jsonl:
                 raise
             cause = "disk is full" if error.errno == errno.ENOSPC else "disk quota is used up"
             raise SegueError(f"{self._path}: the {cause}; free some space, then run `segue resume`") from error
+
+
+def unchanged(path: Path, position: int, digest: str | None) -> bool:
+    """Whether the first bytes of a log are those that a checkpoint has seen; by their length where it noted no hash."""
+    try:
+        with path.open("rb") as file:
+            seen = file.read(position)
+    except OSError:
+        return position == 0
+    return len(seen) == position and (digest is None or hashlib.sha256(seen).hexdigest() == digest)
 
 
 def _length_to_keep(path: Path, truncate_to: int | None) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from segue import manifest
 from segue.cli import command
 
 Said = tuple[int, str, str]
@@ -117,9 +118,8 @@ def mistake(say: Callable[..., Said]) -> Callable[..., str]:
 
 
 def edit(folder: Path, **changes: Any) -> None:
-    """Change entries of a run's run.json."""
-    path = folder / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    """Change entries of a run's run.json, under a seal that fits."""
+    manifest.write(folder, json.loads((folder / "run.json").read_text()) | changes)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from segue import experiment
+from segue.policy import load
+from segue.types import SegueError
 from tests.cli.conftest import edit, rows
 
 
@@ -62,18 +66,70 @@ def test_a_crash_between_the_last_checkpoint_and_the_report(say, run_copy: Path,
 
 def test_damage(mistake, run_copy: Path) -> None:
     checkpoints = sorted((run_copy / "checkpoints").iterdir())
-    damage(sorted((run_copy / "replay").iterdir())[0])
-    assert "log of experience is damaged" in mistake("resume", run_copy)
+    log = sorted((run_copy / "replay").iterdir())[0]
+    damage(log)
+    assert f"{log} is damaged, and no older checkpoint is whole without it" in mistake("resume", run_copy)
     for path in checkpoints:
         damage(path / "state.safetensors")
     before = (run_copy / "metrics.jsonl").read_bytes()
-    assert "every checkpoint is damaged" in mistake("resume", run_copy)
+    assert f"{checkpoints[-1] / 'state.safetensors'} is damaged" in mistake("resume", run_copy)
     assert (run_copy / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_damaged_policy(run_copy: Path) -> None:
+    for name in ("policy.json", "weights.safetensors"):
+        path = run_copy / "policy" / name
+        content = path.read_bytes()
+        flipped = content.replace(b'"scale": 10.0', b'"scale": 18.0') if name == "policy.json" else content[:-1] + b"x"
+        assert flipped != content
+        path.write_bytes(flipped)
+        with pytest.raises(SegueError, match=f"{name}: is damaged"):
+            load(run_copy)
+        path.write_bytes(content)
+    load(run_copy)
+
+
+def test_a_policy_is_there_when_its_replacement_was_killed(run_copy: Path) -> None:
+    (run_copy / "policy").rename(run_copy / ".policy-old")  # between the two renames
+    load(run_copy)
+
+
+def test_files_have_the_mode_of_the_umask(run_copy: Path) -> None:
+    mask = os.umask(0)
+    os.umask(mask)
+    files = [p for p in run_copy.rglob("*") if p.is_file() and p.name != ".lock"]
+    assert {p.name: oct(p.stat().st_mode & 0o777) for p in files} == {p.name: oct(0o666 & ~mask) for p in files}
+
+
+def test_settings_that_change_in_the_middle(mistake, say, run_copy: Path) -> None:
+    """The reference run stands at its end here, so that nothing of it is still to come; one stopped before goes on."""
+    assert "changes nothing in what is still to come (finished: offline, online)" in mistake(
+        "resume", run_copy, "--set", "agent.actor_learning_rate=1e-5"
+    )
+    newest, older = sorted((run_copy / "checkpoints").iterdir(), reverse=True)
+    shutil.rmtree(newest)
+    standing = json.loads((older / "manifest.json").read_text())
+    assert "a run's length cannot change" in mistake("resume", run_copy, "--set", "online.ticks=500")
+    assert "units.scale: cannot change in a run that has begun" in mistake("resume", run_copy, "--set", "units.scale=2")
+    code, out, err = say("resume", run_copy, "--set", "agent.actor_learning_rate=1e-5")
+    assert (code, err) == (0, "")
+    described = json.loads((run_copy / "run.json").read_text())
+    (change,) = described["provenance"]["changes"]
+    assert change["phase"] == "online"
+    assert change["tick"] == standing["tick"]
+    path = "online.learner.base.actor_learning_rate"
+    assert change["settings"] == {path: [3e-4, 1e-5]}
+    assert described["config"][path]["value"] == 1e-5
+    assert described["config"]["offline.learner.base.actor_learning_rate"]["value"] == 3e-4
+    assert "provenance.changes" not in out
+    assert path in (run_copy / "report.html").read_text()
+    edit(run_copy, status="interrupted")
+    assert say("resume", run_copy)[0] == 0  # and the run has these numbers from now on
 
 
 def test_a_lost_log(mistake, run_copy: Path) -> None:
     (run_copy / "metrics.jsonl").unlink()
-    assert "no row ends at byte" in mistake("resume", run_copy)
+    assert "metrics.jsonl is not as the checkpoint saw it, and no older checkpoint" in mistake("resume", run_copy)
 
 
 def test_another_dataset(mistake, run_copy: Path) -> None:

@@ -15,6 +15,7 @@ PACKAGE = Path(segue.__file__).parent
 # Who may import whom; a folder counts as one unit.  An arrow that is missing here needs a reason, not a line.
 ARROWS: dict[str, set[str]] = {
     "types": set(),
+    "files": set(),
     "options": {"types"},
     "observations": {"types"},
     "sight": {"types", "options", "observations", "nets"},
@@ -37,9 +38,9 @@ ARROWS: dict[str, set[str]] = {
     "engine": {"types", "units", "replay", "phases", "fleet", "programs", "carry", "evaluate", "behaviour"},
     "evaluate": {"types", "units", "replay", "fleet", "programs"},
     "diagnostics": {"types", "units", "replay", "evaluate"},
-    "checkpoint": {"types", "units", "replay", "phases", "fleet", "programs", "carry", "engine"},
-    "policy": {"types", "units", "observations", "agents", "checkpoint"},
-    "data": {"types", "units", "options", "observations", "replay"},
+    "checkpoint": {"types", "files", "units", "replay", "phases", "fleet", "programs", "carry", "engine"},
+    "policy": {"types", "files", "units", "observations", "agents", "checkpoint"},
+    "data": {"types", "files", "units", "options", "observations", "replay"},
     "collect": {"types", "options", "data", "fleet", "policy", "tasks"},
     "tasks": {"types", "observations", "replay", "data"},
     "recipes": {
@@ -50,9 +51,9 @@ ARROWS: dict[str, set[str]] = {
     "record": {"types"},
     "progress": {"record"},
     "live": {"types", "record", "progress"},
-    "report": {"types"},
+    "report": {"types", "files"},
     "guards": {"types", "record"},
-    "manifest": {"types", "agents", "recipes"},
+    "manifest": {"types", "files", "agents", "recipes"},
     "driver": {
         *("types", "data", "carry", "engine", "evaluate", "diagnostics", "checkpoint", "policy", "recipes"),
         *("record", "progress", "live", "report", "guards", "manifest"),

@@ -51,14 +51,15 @@ def saved(folder: Path) -> None:
 
 def test_a_damaged_checkpoint_falls_back(tmp_path: Path) -> None:
     saved(tmp_path)
-    newest, manifest = checkpoint.latest(tmp_path) or (None, None)
+    newest, _, fault = checkpoint.latest(tmp_path) or (None, None, None)
     assert newest is not None
-    assert manifest is not None
+    assert fault is None
     with (newest / "state.safetensors").open("r+b") as file:
         file.seek(-3, 2)
         file.write(b"xyz")
-    older, _ = checkpoint.latest(tmp_path) or (None, None)
+    older, _, fault = checkpoint.latest(tmp_path) or (None, None, None)
     assert older is not None
+    assert fault == f"{newest / 'state.safetensors'} is damaged"
     assert older.name < newest.name
     checkpoint.load(tmp_path, plan(2, 5), SPEC, len(DATA), Corridor)
 

@@ -7,7 +7,6 @@ cache/downloads/NAME.part       what has arrived of it; the next attempt goes on
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import http.client
 import json
@@ -19,6 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from filelock import FileLock
 
 from segue.data.store import cache_folder
 from segue.types import SegueError
@@ -77,8 +78,7 @@ def fetch(remote: Remote, progress: Callable[[int, int | None], None] = lambda d
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Two processes that want the same file: the second waits, and finds it."""
-    with open(path, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(path):
         yield
 
 

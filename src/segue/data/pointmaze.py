@@ -102,11 +102,7 @@ def _make(path: Path, maze: Maze, arguments: dict[str, Any]) -> None:
         "as_read": describe(read_d4rl(path), failure=0.0),
         "versions": versions(),
     }
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(json.dumps(card, indent=2) + "\n")
-
-    write_atomically(path.with_suffix(".json"), write)
+    write_atomically(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
 
 
 def collect(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from segue import files
 from segue.data.d4rl import load
 from segue.types import SegueError
 
@@ -23,23 +24,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SEGUE_CACHE") or Path.home() / ".cache" / "segue")
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Call `write` on a temporary file beside `path`, sync it and rename it: readers see all of it or none."""
+def write_atomically(path: Path, content: str | bytes | Callable[[Path], None]) -> None:
+    """Write as `segue.files.write` does, in a folder that is made; `SegueError` where there can be none."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        files.write(path, content)
     except OSError as error:
-        raise SegueError(f"{path.parent}: cannot write here ({error.strerror}); set SEGUE_CACHE elsewhere") from error
-    os.close(handle)
-    temporary = Path(name)
-    temporary.chmod(0o644)  # mkstemp makes it private; a cache may be shared
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        cure = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "give another place"
+        raise SegueError(f"{path}: cannot be written ({error.strerror or error}); {cure}") from error
 
 
 def content_hash(arrays: Mapping[str, np.ndarray]) -> str:

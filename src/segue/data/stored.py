@@ -44,6 +44,14 @@ def datasets_folder() -> Path:
     return Path(os.environ.get("SEGUE_DATASETS") or Path.home() / ".local" / "share" / "segue")
 
 
+def memory() -> int:
+    """Bytes of memory that the machine has; 8 GiB where the system does not say it (Windows)."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 8 * 2**30
+
+
 def stored_names() -> list[str]:
     """Names of the datasets in the folder."""
     folder = datasets_folder()
@@ -152,7 +160,7 @@ class Stored:
         terminated, truncated = np.zeros(n, bool), np.zeros(n, bool)
         terminated[end - 1], truncated[end - 1] = over, ~over
         if resident is None:
-            resident = self.nbytes() <= LARGE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+            resident = self.nbytes() <= LARGE * memory()
         seen = self.column("observation")
         if "next_observation" in self.facts["columns"]:
             joined, then = None, self.column("next_observation")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from segue import files
 from segue.report import sections, tables
 from segue.report.figures import colour, legend
 from segue.report.markup import Markup, element
@@ -20,16 +20,18 @@ from segue.types import SegueError
 def write_report(folders: Sequence[Path], out: Path) -> Path:
     """Write one report on one or several run folders to the file `out` (or to report.html in the folder `out`).
 
-    Returns the file's path.  Raises SegueError where a folder is no run or has no evaluation yet.
+    Returns the file's path.  Raises SegueError where a folder is no run or has no evaluation yet, and where the page
+    cannot be written.
     """
     if not folders:
         raise SegueError("report: no run folder given; name at least one")
     out = out / "report.html" if out.is_dir() else out
     page = render([read_run(Path(folder)) for folder in folders])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(f".{out.name}.{os.getpid()}")
-    beside.write_text(page, "utf-8")
-    beside.replace(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        files.write(out, page)
+    except OSError as error:
+        raise SegueError(f"{out}: cannot be written ({error.strerror}); give another place with --out") from error
     return out
 
 
