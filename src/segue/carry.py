@@ -39,6 +39,14 @@ class Carry:
     sums: dict[str, tuple[Array, Array]] = field(default_factory=dict)
     """Sums and counts (S,) of each metric since the last log."""
     fleet: Fleet | None = None
+    begun: tuple[int, ...] | None = None
+    """Episodes (S,) that have begun in worlds that were left behind: a real world's, after loading."""
+    moved: int = 0
+    """Environment steps of the tick that an environment's failure has broken off."""
+    learned: bool = False
+    """Whether that tick's updates are done (where they overlap with the simulator)."""
+    cuts: tuple[int, ...] = ()
+    """Rows of own experience, counted from the first, after which a resumed run left an open episode behind."""
     units: Units | None = None
     """Units that the returns in `online` are written in; None when they are not written (after loading)."""
     unsaved: list[Step] = field(default_factory=list)

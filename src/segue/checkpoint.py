@@ -73,6 +73,9 @@ def save(folder: Path, carry: Carry, extra: dict[str, Any] | None = None) -> Pat
                 "updates": carry.updates,
                 "capacity": carry.online.capacity,
                 "fleet": carry.fleet is not None,
+                "moved": carry.moved,
+                "learned": carry.learned,
+                "cuts": list(carry.cuts),
                 "units": {name: asdict(slot.units) for name, slot in carry.slots.items()},
                 "replay": list(parts),
                 "state": files.sha256(state),
@@ -171,8 +174,12 @@ def load(
     n_offline: int,
     world: Callable[[], World] | None,
     fits: Fits = lambda manifest: None,
+    real: bool = False,
 ) -> tuple[Carry, dict[str, Any]]:
     """Return the carry of the newest whole checkpoint and its `extra`; `fits` as for `latest`.
+
+    Open episodes are replayed from their seeds and actions.  A `real` world is neither made nor moved here: its open
+    episode counts as cut after its last row, and the run goes on with a new one.
 
     The plan must be the one that the run was started with.  Raises `SegueError` when there is no checkpoint, when a
     file is damaged, when shapes do not fit the plan, or when an environment does not repeat its open episode.
@@ -183,7 +190,12 @@ def load(
     path, manifest, _ = found
     arrays = load_file(path / "state.safetensors")
     seeds = tuple(manifest["seeds"])
-    online, ledger = _replay(folder, manifest, spec, len(seeds))
+    snapshot = {k.removeprefix("fleet/"): v for k, v in arrays.items() if k.startswith("fleet/")}
+    waiting = [f"actions.{w}" in snapshot for w in range(len(seeds))]
+    cuts = tuple(manifest.get("cuts", ()))
+    if real and any(waiting):
+        cuts = (*cuts, manifest["environment_steps"])
+    online, ledger = _replay(folder, manifest, spec, len(seeds), cuts)
     carry = Carry(
         seeds,
         online,
@@ -195,6 +207,9 @@ def load(
         environment_steps=manifest["environment_steps"],
         updates=manifest["updates"],
         saved=tuple(manifest["replay"]),
+        moved=manifest.get("moved", 0),
+        learned=manifest.get("learned", False),
+        cuts=cuts,
     )
     for name, slot in _shapes(carry, as_plan(plan), spec, n_offline).items():
         carry.slots[name] = slot._replace(
@@ -205,9 +220,11 @@ def load(
         )
     names = sorted({k.split("/")[1] for k in arrays if k.startswith("sums/")})
     carry.sums = {n: (jnp.asarray(arrays[f"sums/{n}/total"]), jnp.asarray(arrays[f"sums/{n}/count"])) for n in names}
-    if manifest["fleet"] and world is not None:
+    if manifest["fleet"] and real:
+        carry.begun = tuple(int(n) + left for n, left in zip(snapshot["episodes"], waiting))
+    elif manifest["fleet"] and world is not None:
         carry.fleet = Fleet(world, seeds)
-        carry.fleet.restore({k.removeprefix("fleet/"): v for k, v in arrays.items() if k.startswith("fleet/")})
+        carry.fleet.restore(snapshot)
     return carry, manifest["extra"]
 
 
@@ -275,8 +292,13 @@ def _append_rows(folder: Path, number: int, steps: list[Step]) -> dict[str, Any]
     return {"file": path.name, "rows": len(steps), "sha256": files.sha256(path)}
 
 
-def _replay(folder: Path, manifest: dict[str, Any], spec: Spec, worlds: int) -> tuple[Any, replay.Ledger]:
-    """Own experience and all its rewards, from the log.  Returns are written at the phase's door."""
+def _replay(
+    folder: Path, manifest: dict[str, Any], spec: Spec, worlds: int, cuts: Sequence[int]
+) -> tuple[Any, replay.Ledger]:
+    """Own experience and all its rewards, from the log; episodes end at `cuts` too.
+
+    Returns are written at the phase's door.
+    """
     capacity, ledger = manifest["capacity"], replay.Ledger(worlds)
     host = {
         "observation": np.zeros((worlds, capacity, *spec.observation), spec.dtype),
@@ -298,6 +320,7 @@ def _replay(folder: Path, manifest: dict[str, Any], spec: Spec, worlds: int) -> 
             ) from error
         at = (written + np.arange(part["rows"])) % capacity
         ended = arrays["terminated"] | arrays["truncated"]
+        ended[[cut - 1 - written for cut in cuts if written < cut <= written + part["rows"]]] = True
         for name, target in host.items():
             target[:, at] = np.swapaxes(ended if name == "ended" else arrays[name], 0, 1)
         ledger.add(arrays["reward"], arrays["terminated"], ended)

@@ -55,6 +55,7 @@ def run_command(
     root: Path = Path("runs"),
     track: tuple[Literal["tensorboard", "wandb"], ...] = (),
     dry_run: bool = False,
+    untrained: bool = False,
 ) -> None:
     """Run a recipe on a task: pre-train, hand over, fine-tune, report.
 
@@ -68,11 +69,18 @@ def run_command(
         root: Folder of runs.
         track: Trackers to log to as well; the run goes on if one of them fails.
         dry_run: Check everything, show the phases, and stop.
+        untrained: Let a policy that has learned nothing, or chance, move a world that is real.
     """
     chosen = find_recipe(recipe)
     found = find_task(task)
     request = Request(
-        recipe, experiment.lasting(task), parse_seeds(seeds), split_settings(settings), track, words_of(rules)
+        recipe,
+        experiment.lasting(task),
+        parse_seeds(seeds),
+        split_settings(settings),
+        track,
+        words_of(rules),
+        untrained,
     )
     if dry_run:
         decided = experiment.resolved(chosen, found, request.settings, request.rules)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import tyro
 from rich.table import Table
 
 from segue.collect import RANDOM, Goals, Recipe, Starts, collect, environment_of, facts_of
-from segue.data.doctor import examine, mend
+from segue.data.doctor import examine, mend, movements
 from segue.data.export import export_minari, export_npz
 from segue.data.extras import versions
 from segue.data.pictures import pictures
@@ -111,6 +112,8 @@ def collect_command(
     folder, found = place(name), find_task(task)
     if folder.exists() and not replace:
         raise SegueError(f"dataset {name} exists; choose another name, or give --replace")
+    if found.real:
+        print(f"moving {found.name}: at least {steps:,} steps, policy {', '.join(policy)}", file=sys.stderr)
     recipe = Recipe(policy, shares, noise, epsilon, explore, starts, goals, walker)
     made = facts_of(found, recipe, steps, seed) | {"versions": versions(), "imported": now()}
     said(name, save(folder, progress(collect(found, recipe, steps, seed), steps), made, replace=replace))
@@ -161,23 +164,30 @@ def check_command(
     env: str = "",
     task: str = "",
     fix: str = "",
+    simulate: bool = False,
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
     """Say what is wrong with a log, before a single update is spent on it.
+
+    Nothing moves without --simulate: an environment may be a machine.
 
     Args:
         name: One of `segue data list`, or a source that was not imported: csv:log.csv.
         env: The environment to compare it with, a Gymnasium id; the dataset's own by default.
         task: A task to compare it with instead.
         fix: Write a copy under this name in which what can be put right safely is put right.
+        simulate: Reset the environment, send it random actions and do logged ones again; what will move is said first.
         json_output: Print JSON.
     """
     stored = None if ":" in name else find_stored(name)
     facts = open_source(name).facts if stored is None else stored.facts
     read = (lambda: open_source(name).episodes) if stored is None else stored.episodes
     against = task or _task_name(name, facts, env, stored is not None)
+    found_task = find_task(against) if against else None
+    if simulate and found_task is not None:
+        print(f"moving {movements(found_task.name)}", file=sys.stderr)
     with waiting(f"examining {name}"):
-        report = examine(read, facts, task=find_task(against) if against else None)
+        report = examine(read, facts, task=found_task, simulate=simulate)
     found = {"findings": report.table(), "left_out": dict(report.left_out), "examined": now(), "against": against}
     if stored is not None:
         write_json(stored.folder / "findings.json", found)

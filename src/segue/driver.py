@@ -25,7 +25,7 @@ from segue.progress import duration
 from segue.recipes import Resolved
 from segue.record import Fan, Jsonl, Sink, TensorBoard, WandB, to_stderr
 from segue.report import write_report
-from segue.types import Agent, SegueError, Task
+from segue.types import Agent, SegueError, Task, WorldError
 
 SAVE_EVERY = 60.0  # seconds between checkpoints; overridden by SEGUE_SAVE_EVERY
 
@@ -86,8 +86,10 @@ def _run(
     log = Jsonl(folder / "metrics.jsonl", extra["position"])
     sinks = Fan([log, *(_TRACKERS[t](folder, described, carry) for t in trackers)], tell=show.message)
     stack.callback(sinks.close)
-    evaluator = Evaluator(task, seeds, decided.recipe.evaluation.episodes)
-    stack.callback(evaluator.close)
+    episodes = decided.recipe.evaluation.episodes
+    evaluator = Evaluator(task, seeds, episodes) if episodes else None
+    if evaluator is not None:
+        stack.callback(evaluator.close)
     book = _Book(folder, task, seeds, sinks, show.row, evaluator, extra["wall_s"])
     manifest.set_status(folder, "running")
     saved = time.monotonic()
@@ -99,17 +101,29 @@ def _run(
         carry=carry,
         keep_rows=True,
     )
-    for record in records:
-        book.write(record)
-        show.pulse(record.index, record.tick, record.environment_step, record.update)
-        number = stopping()
-        if record.begins or record.ends or number is not None or time.monotonic() - saved >= interval:
-            stands = {"position": log.position(), "rows": log.digest(), "wall_s": book.wall()}
-            checkpoint.save(folder, record.carry, stands)
-            saved = time.monotonic()
-        if number is not None:
-            show.message(f"stopped and saved; `segue resume {folder}` goes on from here")
-            raise Interrupted(number)
+    stack.callback(records.close)  # and with them the simulators, whatever stops the run
+
+    def save() -> None:
+        stands = {"position": log.position(), "rows": log.digest(), "wall_s": book.wall()}
+        checkpoint.save(folder, record.carry, stands)
+
+    try:
+        for record in records:
+            book.write(record)
+            show.pulse(record.index, record.tick, record.environment_step, record.update)
+            number = stopping()
+            if record.begins or record.ends or number is not None or time.monotonic() - saved >= interval:
+                save()
+                saved = time.monotonic()
+            if number is not None:
+                show.message(f"stopped and saved; `segue resume {folder}` goes on from here")
+                raise Interrupted(number)
+    except WorldError as error:
+        save()
+        steps = record.carry.environment_steps
+        raise SegueError(
+            f"{error}; everything up to environment step {steps:,} is saved: mend it, then `segue resume {folder}`"
+        ) from error
     show.message(f"finished in {duration(book.wall())}")
 
 
@@ -123,7 +137,7 @@ class _Book:
         seeds: tuple[int, ...],
         sinks: Sink,
         show: Callable[[dict[str, Any]], None],
-        evaluator: Evaluator,
+        evaluator: Evaluator | None,
         wall_s: float,
     ) -> None:
         self.folder, self.task, self.seeds, self.sinks, self.show = folder, task, seeds, sinks, show
@@ -150,8 +164,9 @@ class _Book:
         slot = record.acting
         # A phase may train what does not act (a density, a second critic): there is nothing to roll out or to export.
         if record.evaluates and isinstance(slot.learner, Agent):
-            result = self.evaluator(slot)
-            self.row(record, "evaluation", result.values())
+            result = None if self.evaluator is None else self.evaluator(slot)
+            if result is not None:
+                self.row(record, "evaluation", result.values())
             if record.ends:
                 found, more = handover(slot, self.task.dataset(), result)
                 self.row(record, "handover", found, **more)

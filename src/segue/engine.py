@@ -8,7 +8,7 @@ dispatches, not on which other seeds run beside one, not on when the caller save
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ from segue.fleet import VALIDATION, Episode, Fleet
 from segue.phases import RANDOM, Phase, check_doors
 from segue.programs import ACT, DOOR, UPDATE, keys_of, learning_of, slot_of
 from segue.replay import Data, Replay
-from segue.types import Array, Slot, Spec, Task
+from segue.types import Array, Slot, Spec, Task, WorldError
 from segue.units import Units, returns_to_go, settled
 
 PULSE = 0.4  # seconds between records when nothing else is due
@@ -41,7 +41,7 @@ def run(
     capacity: int | None = None,
     carry: Carry | None = None,
     keep_rows: bool = False,
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """Run phases on a task with all seeds side by side and yield where they stand.
 
     `plan` is a tuple of phases, or a function from the facts of the finished phases to the next phase (None: done).
@@ -51,8 +51,8 @@ def run(
     the last million rows for a function, which does not say beforehand.  `carry` continues a run.  With `keep_rows`,
     environment steps are kept in `carry.unsaved` until the caller takes them.
 
-    Raises `SegueError` before anything compiles when the parts do not fit, and `Diverged` when a number stops being
-    finite.
+    Raises `SegueError` before anything compiles when the parts do not fit, `Diverged` when a number stops being finite,
+    and `WorldError` when an environment fails: `carry` then holds every completed step, and may be saved.
     """
     following, spec = as_plan(plan), task.spec
     if carry is None:
@@ -61,10 +61,14 @@ def run(
         most = sum(p.ticks * p.collect for p in plan) if not callable(plan) else LAST if capacity is None else capacity
         carry = new_carry(seeds, spec, most if capacity is None else min(capacity, most))
     source = _Offline(task.dataset(), spec)
-    while (phase := following(carry.history)) is not None:
-        here = settled(phase.units or units, task.failure, source.data)
-        yield from _Running(phase, carry, task, here, source, keep_rows).records()
-        carry.entered = False
+    try:
+        while (phase := following(carry.history)) is not None:
+            here = settled(phase.units or units, task.failure, source.data)
+            yield from _Running(phase, carry, task, here, source, keep_rows).records()
+            carry.entered = False
+    finally:
+        if carry.fleet is not None:
+            carry.fleet.close()
 
 
 def as_plan(plan: Plan | Sequence[Phase]) -> Plan:
@@ -123,7 +127,7 @@ class _Running:
         carry.units = units
         check_phase(phase, carry, task.spec, 0 if source.data is None else len(source.data), task.horizon)
         if phase.collect and carry.fleet is None:
-            carry.fleet = Fleet(task.world, carry.seeds)
+            carry.fleet = Fleet(task.world, carry.seeds, carry.begun)
         self.resumed = carry.entered
         if not self.resumed:
             enter(carry, phase, self.index, task.spec, units, self.offline)
@@ -144,7 +148,11 @@ class _Running:
         pace, spoke = 1, time.monotonic()
         while carry.tick < phase.ticks:
             if phase.collect:
-                self.tick()
+                try:
+                    self.tick()
+                except WorldError:
+                    yield self.record()  # of the episodes that were finished before
+                    raise
             else:
                 stop = min(next_stop(phase, carry.tick), *(t for t in self.validates if t > carry.tick), phase.ticks)
                 pace = self.ticks(min(pace, stop - carry.tick), pace)
@@ -210,21 +218,27 @@ class _Running:
         """Take a tick's environment steps and do its updates."""
         phase, carry = self.phase, self.carry
         slot = carry.acting(phase)
-        if phase.overlap and phase.updates:
+        if phase.overlap and phase.updates and not carry.learned:
             # The first action is computed before the update is launched; the simulator steps while it runs.
             frozen = jax.tree.map(jnp.copy, slot.state) if phase.collect > 1 else slot.state
             slot = slot._replace(state=frozen)
+            self.ready()
             action = self.act(slot)
             self.learn(phase.updates)
+            carry.learned = True
             self.move(action)
-            for _ in range(phase.collect - 1):
-                self.move(self.act(slot))
-        else:
-            for _ in range(phase.collect):
-                self.move(self.act(slot))
-            if phase.updates:
-                self.learn(phase.updates)
+        while carry.moved < phase.collect:
+            self.ready()
+            self.move(self.act(slot))
+        if phase.updates and not carry.learned:
+            self.learn(phase.updates)
+        carry.moved, carry.learned = 0, False
         carry.tick += 1
+
+    def ready(self) -> None:
+        """Begin the episodes of worlds whose last one is over."""
+        assert self.carry.fleet is not None
+        self.carry.fleet.begin()
 
     def turn(self, w: int) -> int:
         """Which of the phase's actors has a world's next episode."""
@@ -282,6 +296,7 @@ class _Running:
         assert carry.fleet is not None
         step, ended = carry.fleet.step(np.asarray(action))
         carry.environment_steps += 1
+        carry.moved += 1
         carry.online = replay.append(
             carry.online,
             step.observation,

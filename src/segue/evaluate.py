@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from segue.fleet import EVALUATION, episode_seed
-from segue.types import Agent, Array, Slot, State, Task, World
+from segue.fleet import EVALUATION, episode_seed, failing
+from segue.types import Agent, Array, SegueError, Slot, State, Task, World, WorldError
 from segue.units import Units
 
 WORLDS = 10  # simulators that share the episodes of an evaluation
@@ -70,10 +70,16 @@ class Evaluator:
         self._worlds: list[World] = []
 
     def __call__(self, slot: Slot, first: int = 0) -> Evaluation:
-        """Roll out the policy without exploration noise, `episodes` times for each seed; `first` numbers the first."""
+        """Roll out the policy without exploration noise, `episodes` times for each seed; `first` numbers the first.
+
+        Raises `SegueError` where an environment fails.
+        """
         while len(self._worlds) < min(WORLDS, self.episodes):
             self._worlds.append(self.task.world())
-        trajectories = tuple(self._one_seed(slot, s, first) for s in range(len(self.seeds)))
+        try:
+            trajectories = tuple(self._one_seed(slot, s, first) for s in range(len(self.seeds)))
+        except WorldError as error:  # training has not failed, and stands where the last checkpoint was taken
+            raise SegueError(f"in an evaluation, {error}; mend it, then `segue resume` the run") from error
         table = lambda f: np.asarray([[f(t) for t in ts] for ts in trajectories], np.float64)  # noqa: E731
         total, success = table(lambda t: t.reward.sum()), table(lambda t: t.success)
         return Evaluation(
@@ -91,7 +97,8 @@ class Evaluator:
             current[w] = waiting.pop(0) if waiting else None
             rows[w] = []
             if (episode := current[w]) is not None:
-                observation[w] = self._worlds[w].reset(episode_seed(self.seeds[s], self.stream, first + episode))
+                with failing(f"seed {self.seeds[s]}, reset of evaluation episode {episode}"):
+                    observation[w] = self._worlds[w].reset(episode_seed(self.seeds[s], self.stream, first + episode))
 
         for w in range(len(self._worlds)):
             begin(w)
@@ -100,7 +107,8 @@ class Evaluator:
             for w, episode in enumerate(current):
                 if episode is None:
                     continue
-                following, reward, terminated, truncated, success = self._worlds[w].step(actions[w])
+                with failing(f"seed {self.seeds[s]}, evaluation episode {episode}"):
+                    following, reward, terminated, truncated, success = self._worlds[w].step(actions[w])
                 rows[w].append((observation[w].copy(), actions[w], reward, terminated, success))
                 observation[w] = following
                 if terminated or truncated:

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 
@@ -18,11 +19,11 @@ from segue.agents import seeing
 from segue.carry import check_phase, new_carry
 from segue.driver import drive, ready
 from segue.guards import lock
-from segue.phases import Phase, check_doors
+from segue.phases import RANDOM, Phase, check_doors
 from segue.recipes import Recipe, Resolved, find_recipe, resolve
 from segue.record import unchanged
 from segue.rules import rule_of, words_of
-from segue.tasks import find_task
+from segue.tasks import GymTask, find_task
 from segue.tasks.table import PREFIX
 from segue.types import SegueError, Slot, Task, refused
 
@@ -39,6 +40,8 @@ class Request:
     settings: Mapping[str, Any]
     trackers: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
+    untrained: bool = False
+    """Whether a real world may be moved by a policy that has learned nothing."""
 
 
 def train(
@@ -50,18 +53,22 @@ def train(
     folder: str | os.PathLike[str] | None = None,
     track: Sequence[str] = (),
     rules: Sequence[Any] = (),
+    untrained: bool = False,
 ) -> Path:
     """Do in Python what `segue run` does; return the run's folder.
 
     `seeds` is how many, or which ones.  `settings` are options by path ({"online.utd_ratio": 2}), `rules` hand-over
     rules ([segue.rules.freeze_actor(2_000)]).  A run of a task that is not known by name can be continued with
-    `resume(folder, lambda name: task)`, and one of a recipe of your own with `recipe_of`.  Raises `SegueError`.
+    `resume(folder, lambda name: task)`, and one of a recipe of your own with `recipe_of`.  `untrained` lets a policy
+    that has learned nothing move a real world.  Raises `SegueError`.
     """
     chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    if isinstance(task, gymnasium.Env):
+        task = GymTask.custom(task)  # which says what to give instead
     found = find_task(task) if isinstance(task, str) else task
     which = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     name = lasting(task) if isinstance(task, str) else found.name
-    request = Request(chosen.name, name, which, dict(settings or {}), tuple(track), words_of(rules))
+    request = Request(chosen.name, name, which, dict(settings or {}), tuple(track), words_of(rules), untrained)
     return start(chosen, found, request, None if folder is None else Path(folder))
 
 
@@ -93,8 +100,8 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
     """
     ready(request.trackers)
     data, recipe = task.dataset(), decided.recipe
-    if recipe.evaluation.episodes < 1:
-        raise SegueError(f"evaluation.episodes is {recipe.evaluation.episodes}; an evaluation needs at least 1")
+    if task.real:
+        check_real(recipe, request)
     check_doors(recipe.phases, recipe.units)
     carry = new_carry(request.seeds, task.spec, 1)
     steps = 0
@@ -108,6 +115,33 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
         steps += phase.ticks * phase.collect
         most = jnp.full(len(request.seeds), min(steps, 2**31 - 1), jnp.int32)
         carry.online = carry.online._replace(written=most, closed=most)
+
+
+def check_real(recipe: Recipe, request: Request) -> None:
+    """Refuse what would move a world that exists once behind its owner's back."""
+    if any(p.collect and p.ticks for p in recipe.phases) and len(request.seeds) > 1:
+        raise SegueError(f"{request.task} exists once, and {len(request.seeds)} seeds want to move it; give --seeds 0,")
+    if recipe.evaluation.episodes:
+        raise SegueError(
+            f"{request.task} exists once: evaluations would move it between the steps of an episode; give "
+            "--set evaluation=none"
+        )
+    learned: set[str] = set()
+    for phase in recipe.phases:
+        if phase.validation.steps:
+            raise SegueError(
+                f"{request.task} exists once: phase '{phase.name}' would move it to choose among its checkpoints; give "
+                f"--set {phase.name}.validation.steps=0"
+            )
+        fresh = [name for name in phase.actors if name not in learned]
+        if phase.collect and phase.ticks and fresh and not request.untrained:
+            who = "uniformly random actions" if fresh[0] == RANDOM else f"the policy '{fresh[0]}', which is not trained"
+            raise SegueError(
+                f"{request.task} is real, and phase '{phase.name}' would move it with {who}; train it offline first, "
+                "or give --untrained if that is safe"
+            )
+        if phase.learns:
+            learned.add(phase.slot)
 
 
 def _check_sight(phase: Phase, task: Task) -> None:
@@ -185,6 +219,7 @@ def resume(
             asked["settings"],
             tuple(asked["trackers"]),
             tuple(asked.get("rules", ())),
+            asked.get("untrained", False),
         )
         task = task_of(request.task)
         decided = resolved(recipe_of(request.recipe), task, request.settings, request.rules)
@@ -212,7 +247,8 @@ def resume(
             stands = {} if found is None else found[1]
             request, decided, described = _changed(described, request, recipe_of, task, settings, stands)
         n = 0 if data is None else len(data)
-        resumed = found and checkpoint.load(folder, decided.recipe.phases, task.spec, n, task.world, log_fits)
+        plan = decided.recipe.phases
+        resumed = found and checkpoint.load(folder, plan, task.spec, n, task.world, log_fits, task.real)
         if settings:
             manifest.write(folder, described)
         for change in described["provenance"].get("changes", ()):

@@ -56,6 +56,8 @@ class Policy:
         batch = array[None] if single else array
         if batch.shape[1:] != self.spec.observation:
             raise SegueError(f"the policy takes observations of shape {self.spec.observation}; this is {array.shape}")
+        if batch.dtype.kind == "f" and not np.isfinite(batch).all():
+            raise SegueError("the policy takes finite numbers; this observation has NaN or infinity in it")
         if explore and key is None:
             raise SegueError("explore=True draws random actions; give key=jax.random.key(...)")
         key = jax.random.key(0) if key is None else key

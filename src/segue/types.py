@@ -25,6 +25,10 @@ class SegueError(Exception):
     """A mistake that the user can mend.  The message is one line: what, where, what to do."""
 
 
+class WorldError(SegueError):
+    """An environment that raised, or that returned what no environment may.  Nothing of the failed step is kept."""
+
+
 class Transition(NamedTuple):
     """A row of experience or a batch of rows, as a learner sees it (rewards and discount in the learner's units).
 
@@ -223,6 +227,11 @@ class Task(Protocol):
     @property
     def horizon(self) -> int:
         """Longest episode, in environment steps."""
+        ...
+
+    @property
+    def real(self) -> bool:
+        """Whether the world exists once, as a robot does: it moves in phases that collect, and is never replayed."""
         ...
 
     @property

@@ -57,7 +57,7 @@ def log_of(name: str) -> tuple[Recorded, ...]:
 
 
 def diagnose(log: Log, task: GymTask) -> Report:
-    return examine(lambda: iter(log), {"source": "test"}, task=task)
+    return examine(lambda: iter(log), {"source": "test"}, task=task, simulate=True)
 
 
 def paid(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Log], Log]:
@@ -270,7 +270,10 @@ def test_real_logs_are_silent(shared_data: Path, name: str) -> None:
         pytest.skip(f"no {path.name} in {shared_data} (set SEGUE_DATA to its folder)")
     source = f"d4rl:{path}{mark}{reward}"
     report = examine(
-        lambda: open_source(source).episodes, open_source(source).facts, task=find_task(f"hdf5:{path}{mark}{reward}")
+        lambda: open_source(source).episodes,
+        open_source(source).facts,
+        task=find_task(f"hdf5:{path}{mark}{reward}"),
+        simulate=True,
     )
     assert report.codes("error", "warning") == TRUE.get(name, ())
     if not name.startswith("adroit"):

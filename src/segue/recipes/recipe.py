@@ -22,6 +22,10 @@ class Evaluation:
     """How a run is judged: `episodes` per seed and evaluation, without exploration noise."""
 
     episodes: int = 20
+    """0 evaluates nothing, and so does the setting evaluation=none."""
+
+    def __post_init__(self) -> None:
+        options.require(self, episodes=self.episodes >= 0)
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,8 @@ def _owner(recipe: Recipe, name: str) -> Any:
 
 def apply(recipe: Recipe, path: str, value: Any) -> tuple[Recipe, list[str]]:
     """Return the recipe with one setting applied, and the full paths that it changed."""
+    if path == "evaluation" and value in (None, "none"):
+        path, value = "evaluation.episodes", 0
     head, _, rest = path.partition(".")
     words = rest.split(".") if rest else []
     slots = {p.slot for p in recipe.phases}

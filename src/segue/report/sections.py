@@ -36,8 +36,9 @@ def curves(group: Sequence[Member], suffix: str) -> Markup:
     """Evaluations over the whole run: the main quantity large, the others at half width."""
     main = group[0].summary.quantity
     parts: list[object] = [_explanation(group), _legend(group)]
-    large = learning_curve(_drawn(group, main), main)
-    parts.append(element("figure", element("figcaption", name_of(main)), large, class_="big"))
+    if evaluated := _drawn(group, main):
+        large = learning_curve(evaluated, main)
+        parts.append(element("figure", element("figcaption", name_of(main)), large, class_="big"))
     others = [
         name
         for name in ("success", "score", "return")

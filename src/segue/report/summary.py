@@ -125,6 +125,8 @@ def verdict(summary: Summary) -> tuple[str, str]:
 
 
 def _drop(summary: Summary) -> str:
+    if not len(summary.run.evaluation.x):
+        return "No verdict on a drop: nothing was evaluated (evaluation=none)."
     name = {"success": "success", "score": "the score", "return": "the return"}[summary.quantity]
     last = float(interquartile_mean(summary.final))
     final = show(summary.quantity, last)

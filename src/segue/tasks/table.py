@@ -34,6 +34,7 @@ class Query(NamedTuple):
     env: str = ""
     keys: str = ""
     reward: str = "env"
+    real: str = ""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -57,15 +58,20 @@ def find_task(name: str) -> GymTask:
     "data:NAME" (an imported dataset), "hdf5:PATH" and "minari:DATASET" are a log and the environment that it names,
     "gym:ID" an environment without a log, "gym:NAME" a named task without its log.  Behind a "?" and between "&" may
     stand `env=ID`, the environment of a log that names none or another one; `keys=a,b`, the parts of a dictionary
-    observation to concatenate; and, for files, `reward=binary`.
+    observation to concatenate; `real=true` for a world that exists once, as a robot does; and, for files,
+    `reward=binary`.
     Raises `SegueError` with the closest names if there is none.  The log of a named task need not be here until its
     `dataset` is asked for.
     """
+    if not isinstance(name, str):
+        raise SegueError(f"{type(name).__name__} is no name of a task; for your own environment: GymTask.custom(ENV)")
     kinds = {STORED: _from_stored, PREFIX: _from_file, MINARI: _from_minari, GYM: _from_gym}
     for prefix, make in kinds.items():
         if name.startswith(prefix):
             where, _, query = name.removeprefix(prefix).partition("?")
-            return make(name, where, _query(name, query))
+            asked = _query(name, query)
+            task = make(name, where, asked._replace(real=""))
+            return replace(task, real=True) if asked.real else task
     if name in records():
         return task_of(records()[name])
     close = difflib.get_close_matches(name, task_names(), n=3, cutoff=0.4)
@@ -78,10 +84,14 @@ def _query(name: str, text: str) -> Query:
     pairs = [item.partition("=")[::2] for item in text.split("&") if item]
     for key, value in pairs:
         if key not in Query._fields or not value:
-            raise SegueError(f"{name}: nothing is known of '?{key}={value}'; there are env=ID, keys=a,b, reward=binary")
+            raise SegueError(
+                f"{name}: nothing is known of '?{key}={value}'; there are env=ID, keys=a,b, reward=binary, real=true"
+            )
     query = Query(**dict(pairs))
     if query.reward not in REWARDS:
         raise SegueError(f"{name}: there is no reward={query.reward}; there are {', '.join(REWARDS)}")
+    if query.real not in ("", "true"):
+        raise SegueError(f"{name}: there is no real={query.real}; write real=true for a world that exists once")
     return query
 
 

@@ -16,10 +16,11 @@ from segue.data.stored import find_stored
 from segue.observations import plain
 from segue.replay import Data
 from segue.tasks.scores import SUCCESS
-from segue.tasks.worlds import GymWorld, make_env
+from segue.tasks.worlds import GymWorld, is_real, make_env
 from segue.types import SegueError, Spec
 
 Pairs = tuple[tuple[str, Any], ...]
+MAKE = "give GymTask.custom its id, its class, or a function that makes one"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class GymTask:
     `exact_goal`: as in `make_env`.  `failure`: raw reward of a step that has not succeeded (None: dense rewards).
     `source`: "stored:NAME", "pointmaze:MAZE", "pointmaze-pixels:MAZE", "d4rl:PATH", "minari:ID", "data" (the field
     `data`), "none", or "absent:CURE" for a log that is not here.  `reference`: (random, expert) raw returns; (0, 1)
-    scores by success.
+    scores by success.  `real`: the environment exists once and cannot be replayed (a robot): one connection, moved in
+    phases that collect and nowhere else.
     """
 
     name: str
@@ -51,6 +53,7 @@ class GymTask:
     failure: float | None = None
     source: str = "none"
     reference: tuple[float, float] | None = None
+    real: bool = False
     data: Data | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -72,14 +75,23 @@ class GymTask:
         terminal_success: bool = False,
         failure: float | None = None,
         reference: tuple[float, float] | None = None,
+        real: bool | None = None,
     ) -> GymTask:
         """Bring your own: an environment and, if there is a log of it, its `Data` in the rewards of `reward`.
 
         `horizon` is the environment's registered time limit unless given; without either `SegueError` is raised.
+        `real` is what the environment's class says in its metadata unless given.
         """
+        if isinstance(env, gymnasium.Env):
+            made = env.spec.id if env.spec is not None else type(env).__name__
+            raise SegueError(f"{made}: an environment that is made already cannot be made again for every seed; {MAKE}")
+        if not (isinstance(env, str) or callable(env)):
+            raise SegueError(f"{env!r} is no environment; {MAKE}")
         title = env if isinstance(env, str) else getattr(env, "__name__", "custom")
         kwargs = pairs(env_kwargs or {})
-        if horizon is None:
+        if horizon is None and isinstance(env, str) and env in gymnasium.registry:
+            horizon = gymnasium.registry[env].max_episode_steps
+        elif horizon is None:
             probe = make_env(env, dict(kwargs))
             horizon = probe.spec.max_episode_steps if probe.spec is not None else None
             probe.close()
@@ -103,22 +115,26 @@ class GymTask:
             failure=failure,
             source="none" if data is None else "data",
             reference=reference,
+            real=is_real(env) if real is None else real,
             data=data,
         )
 
-    @functools.cached_property
+    @property
     def spec(self) -> Spec:
-        """Shapes of observations and actions, from the environment (made once and closed)."""
-        world = self.world()
-        world.close()
-        return Spec(world.observation_shape, world.action_size, world.observation_dtype, world.parts)
+        """Shapes of observations and actions, from the environment (made once and closed, never reset)."""
+        return self._shapes[0]
 
-    @functools.cached_property
+    @property
     def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest action (A,) of the environment itself, float64."""
+        return self._shapes[1]
+
+    @functools.cached_property
+    def _shapes(self) -> tuple[Spec, tuple[np.ndarray, np.ndarray]]:
         world = self.world()
         world.close()
-        return world.action_bounds
+        spec = Spec(world.observation_shape, world.action_size, world.observation_dtype, world.parts)
+        return spec, world.action_bounds
 
     def dataset(self) -> Data | None:
         """Return the checked log, read once per task object, or None where the task has none.
@@ -164,9 +180,13 @@ class GymTask:
         return SOURCES[kind](self, where)
 
     def world(self) -> GymWorld:
-        """Make one new simulator."""
+        """Make one new simulator, or connect to the world that exists once."""
+        made = make_env(self.env, dict(self.env_kwargs), self.horizon, self.exact_goal)
+        if made.unwrapped.metadata.get("real") and not self.real:
+            made.close()
+            raise SegueError(f"{self.name}: its environment says that it is real; give the task real=True")
         return GymWorld(
-            make_env(self.env, dict(self.env_kwargs), self.horizon, self.exact_goal),
+            made,
             self.horizon,
             self.keys,
             {key: np.asarray(value) if isinstance(value, tuple) else value for key, value in self.options},
@@ -213,6 +233,7 @@ class GymTask:
             "failure": self.failure,
             "terminal_success": self.terminal_success,
             "score": "raw return" if self.reference is None else list(self.reference),
+            "real": self.real,
             "source": self.source,
             "dataset": dataset,
             "versions": versions(),

@@ -8,6 +8,7 @@ after terminated or truncated only reset() is allowed: nothing resets by itself
 
 from __future__ import annotations
 
+import importlib
 import math
 import sys
 import warnings
@@ -17,10 +18,11 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 
 from segue.data.extras import need, robotics
 from segue.observations import is_image, pack, width
-from segue.types import Part, SegueError
+from segue.types import Part, SegueError, WorldError
 
 
 def _share(terminated: bool, info: Mapping[str, Any]) -> float:
@@ -78,6 +80,20 @@ def make_env(
             f"{where}: cannot be made with {dict(kwargs or {})} ({reason}); check the id and keywords"
         ) from error
     return ExactGoal(made) if exact_goal else made
+
+
+def is_real(env: str | Callable[..., gymnasium.Env]) -> bool:
+    """Whether an environment's class says `metadata = {"real": True}`; none is made, so nothing is reached."""
+    try:
+        if isinstance(env, str):
+            module, _, name = env.rpartition(":")
+            if module:
+                importlib.import_module(module)
+            entry = gymnasium.registry[name].entry_point
+            env = load_env_creator(entry) if isinstance(entry, str) else entry  # type: ignore[assignment]
+    except Exception:  # not known, not installed: `make_env` says so
+        return False
+    return isinstance(env, type) and issubclass(env, gymnasium.Env) and bool(env.metadata.get("real"))
 
 
 class ExactGoal(gymnasium.Wrapper):
@@ -141,9 +157,11 @@ class GymWorld:
         """Begin an episode; return its first observation."""
         self.env.unwrapped.action_space.seed(seed)
         with _global_seed(seed):
-            observation, _ = self.env.reset(seed=seed, options=dict(self._options) or None)
+            returned: Any = self.env.reset(seed=seed, options=dict(self._options) or None)
+        if not (isinstance(returned, tuple) and len(returned) == 2):
+            raise WorldError(f"{_title(self.env)}: reset() must return (observation, info), as Gymnasium's do; mend it")
         self._step, self._succeeded, self._over = 0, math.nan, False
-        return self._flat(observation)
+        return self._flat(returned[0], "reset()")
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, float]:
         """Act (A,), clipped to [-1, 1]; return next observation, raw reward, terminated, truncated, success so far."""
@@ -153,7 +171,17 @@ class GymWorld:
         if action.shape != (self.action_size,) or not np.isfinite(action).all():
             raise SegueError(f"{_title(self.env)}: action {action} is not {self.action_size} finite numbers in [-1, 1]")
         scaled = self._middle + self._half * np.clip(action, -1.0, 1.0)
-        observation, reward, terminated, cut, info = self.env.step(scaled.astype(self._dtype))
+        returned: Any = self.env.step(scaled.astype(self._dtype))
+        if not (isinstance(returned, tuple) and len(returned) == 5):
+            found = f"{len(returned)} values" if isinstance(returned, tuple) else f"a {type(returned).__name__}"
+            raise WorldError(
+                f"{_title(self.env)}: step() returned {found}; Gymnasium's returns five (observation, reward, "
+                "terminated, truncated, info), Gym before 0.26 four: split `done` into terminated and truncated"
+            )
+        observation, reward, terminated, cut, info = returned
+        seen = self._flat(observation, "step()")
+        if not math.isfinite(reward):
+            raise WorldError(f"{_title(self.env)}: step() returned the reward {reward}; mend the environment")
         success = float(bool(info["success"])) if "success" in info else self._success(bool(terminated), info)
         self._step += 1
         if self._defined or "success" in info:
@@ -161,7 +189,7 @@ class GymWorld:
         ended = bool(terminated) or (self._terminal and success == 1.0)
         truncated = not ended and (bool(cut) or self._step >= self.horizon)
         self._over = ended or truncated
-        return self._flat(observation), self._reward(float(reward), success), ended, truncated, self._succeeded
+        return seen, self._reward(float(reward), success), ended, truncated, self._succeeded
 
     @property
     def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
@@ -172,13 +200,30 @@ class GymWorld:
         """Release the simulator."""
         self.env.close()
 
-    def _flat(self, observation: Any) -> np.ndarray:
-        """Return a copy: some environments hand out the array they go on writing to."""
-        if self.parts:
-            return pack(self.parts, observation)
-        if self._keys:
-            return np.concatenate([np.ravel(observation[key]) for key in self._keys], dtype=np.float32)
-        return np.array(observation, self.observation_dtype)
+    def _flat(self, observation: Any, where: str) -> np.ndarray:
+        """Return a copy: some environments hand out the array they go on writing to.  `WorldError` if it is no such."""
+        try:
+            if self.parts:
+                return pack(self.parts, observation)
+            if self._keys:
+                seen = np.concatenate([np.ravel(observation[key]) for key in self._keys], dtype=np.float32)
+            else:
+                seen = np.array(observation, self.observation_dtype)
+        except (KeyError, IndexError, TypeError, ValueError, SegueError) as error:
+            raise WorldError(
+                f"{_title(self.env)}: {where} returned another observation than its space ({error})"
+            ) from error
+        if seen.shape != self.observation_shape:
+            raise WorldError(
+                f"{_title(self.env)}: {where} returned an observation of shape {seen.shape}, its space says "
+                f"{self.observation_shape}; mend the one or the other"
+            )
+        if seen.dtype.kind == "f" and not np.isfinite(seen).all():
+            bad = int(np.flatnonzero(~np.isfinite(seen))[0])
+            raise WorldError(
+                f"{_title(self.env)}: {where} returned {seen.ravel()[bad]} as number {bad} of the observation; mend it"
+            )
+        return seen
 
 
 def _observation(env: gymnasium.Env, keys: tuple[str, ...]) -> tuple[tuple[int, ...], str, tuple[Part, ...]]:

@@ -6,7 +6,8 @@
 
 A log is read twice, an episode at a time: the first pass gathers an index of episodes, moments of columns and bounded
 random samples of rows; in the second each check looks at every episode, knowing these.  Memory grows by a few numbers
-for an episode, and not with the observations.  With a task, its simulator is asked as well.
+for an episode, and not with the observations.  With a task, its sizes are asked as well; its simulator is reset and
+stepped only where that was said, because it may be a machine.
 
     module      asks about
     values      NaN, infinity, outliers
@@ -48,7 +49,7 @@ from segue.data.doctor.case import AGAIN, SIZES, Case, Check, Entry, summary
 from segue.data.doctor.finding import SEVERITIES, Finding, Report, Severity, ordered
 from segue.data.doctor.log import Log
 from segue.data.doctor.mend import MENDS, mend
-from segue.data.doctor.world import Simulator
+from segue.data.doctor.world import EPISODES, RESETS, STEPS, Simulator
 from segue.data.recorded import Recorded
 from segue.types import SegueError, Task
 from segue.units import Units
@@ -67,6 +68,7 @@ CHECKS: dict[str, Entry] = {
     **coverage.CHECKS,
     **again.CHECKS,
 }
+STILL = "it moves the environment, which --simulate allows"
 WORLD = ("start-coverage", *layout.CHECKS, *AGAIN)  # checks that want a task
 
 
@@ -76,12 +78,14 @@ def examine(
     *,
     task: Task | None = None,
     units: Units | None = None,
+    simulate: bool = False,
 ) -> Report:
     """Examine a log.
 
     `episodes` opens the log anew at each call, and yields the same episodes in the same order.  `facts` are those of
     its `Source` (may be empty).  `task`: the environment that it is to be used with; without it, checks against an
-    environment are left out.  `units`: the learner's, for the range of values.  Deterministic.
+    environment are left out.  `units`: the learner's, for the range of values.  `simulate` moves the task's world, see
+    `movements`; nothing is moved without it.  Deterministic.
 
     A simulator that cannot be made, or cannot be put into logged states, is no error: the report's `left_out` says
     which checks were not made, and why.  Raises `SegueError` where `episodes` does, and where the second pass does
@@ -92,7 +96,7 @@ def examine(
     if not log.rows:
         return Report(tuple(lengths.empty(case)), len(log), 0, dict.fromkeys(CHECKS, "the log has no step"))
     try:
-        case.simulator = _simulator(case)
+        case.simulator = _simulator(case, simulate)
         findings = _findings(case, episodes)
     finally:
         if case.simulator is not None:
@@ -100,23 +104,30 @@ def examine(
     return Report(ordered(findings), len(log), log.rows, dict(case.left_out))
 
 
-def _simulator(case: Case) -> Simulator | None:
+def movements(name: str) -> str:
+    """What `simulate` does to a world, in words."""
+    return (
+        f"{name}: {RESETS} resets, {EPISODES} episodes of up to {STEPS} uniformly random actions over their whole "
+        "range, one more until a time limit, and logged actions done again"
+    )
+
+
+def _simulator(case: Case, simulate: bool) -> Simulator | None:
     """The task's simulator; None, and a reason in `left_out`, where there is none."""
-    reason = "no task was given"
-    if case.task is not None:
-        try:
-            size = case.task.spec.action
-            case.simulator = Simulator(case.task.world(), size)
-            if not case.fits:
-                for code in (*layout.CHECKS, "start-coverage"):
-                    if code != "observation-shape":
-                        case.leave(code, SIZES)
-            return case.simulator
-        except SegueError as error:
-            reason = f"the task's environment cannot be made: {error}"
-    for code in WORLD:
-        case.leave(code, reason)
-    return None
+    if case.task is None:
+        case.leave_all(WORLD, "no task was given")
+        return None
+    try:
+        case.spec = case.task.spec
+        if not simulate:
+            case.leave_all([code for code in WORLD if code != "observation-shape"], STILL)
+            return None
+        if not case.fits:
+            case.leave_all([code for code in (*layout.CHECKS, "start-coverage") if code != "observation-shape"], SIZES)
+        return Simulator(case.task.world(), case.spec.action)
+    except SegueError as error:
+        case.leave_all(WORLD, f"the task's environment cannot be made: {error}")
+        return None
 
 
 def _findings(case: Case, episodes: Callable[[], Iterator[Recorded]]) -> list[Finding]:
@@ -149,5 +160,6 @@ __all__ = [
     "Severity",
     "examine",
     "mend",
+    "movements",
     "summary",
 ]

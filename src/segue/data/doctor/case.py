@@ -14,7 +14,7 @@ from segue.data.doctor.log import Log
 from segue.data.doctor.replayed import Replayed, replay_log
 from segue.data.doctor.world import Simulator
 from segue.data.recorded import Recorded
-from segue.types import Task
+from segue.types import Spec, Task
 from segue.units import Units
 
 LAYOUT = ("observation-layout", "observation-shape", "standardised-observations")
@@ -25,16 +25,25 @@ SIZES = "the log's observations or actions have other sizes than the environment
 
 @dataclass
 class Case:
-    """A log after its first pass, and what is known beside it.  `simulator` is None where no task was given."""
+    """A log after its first pass, and what is known beside it.
+
+    `spec` is None without a task whose environment can be made, `simulator` where nothing may be moved.
+    """
 
     log: Log
     facts: Mapping[str, Any]
     task: Task | None = None
     units: Units | None = None
+    spec: Spec | None = None
     simulator: Simulator | None = None
     left_out: dict[str, str] = field(default_factory=dict)
     found: tuple[Finding, ...] = ()
     """What the checks before this one have found."""
+
+    def leave_all(self, codes: Iterable[str], reason: str) -> None:
+        """Note that checks were not made, and why."""
+        for code in codes:
+            self.leave(code, reason)
 
     def leave(self, code: str, reason: str) -> None:
         """Say that a check cannot be made, and why."""
@@ -64,11 +73,10 @@ class Case:
 
     @cached_property
     def fits(self) -> bool:
-        """Whether there is a simulator whose observations and actions have the log's sizes."""
-        if self.simulator is None or self.task is None or self.log.shape is None:
+        """Whether there is an environment whose observations and actions have the log's sizes."""
+        if self.spec is None or self.log.shape is None:
             return False
-        spec = self.task.spec
-        return (spec.observation, spec.action) == self.log.shape[:2]
+        return (self.spec.observation, self.spec.action) == self.log.shape[:2]
 
     @cached_property
     def sampled(self) -> dict[str, np.ndarray]:

@@ -33,9 +33,9 @@ LARGER = 10.0  # change of the spread of the first rewards
 
 def shape(case: Case) -> Iterator[Finding]:
     """Observations or actions of another size than the environment's."""
-    if case.task is None or case.log.shape is None or case.simulator is None:
+    if case.spec is None or case.log.shape is None:
         return
-    spec, own = case.task.spec, case.log.shape
+    spec, own = case.spec, case.log.shape
     image = spec.dtype == "uint8"
     if case.fits and image == (own[2] == "u"):
         return

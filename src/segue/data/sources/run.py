@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,7 @@ def read(where: str, options: Options) -> Source:
     files = sorted((folder / "replay").glob("*.safetensors"))
     if not files:
         raise SegueError(f"{folder}: the run has saved no experience; give one that has begun to collect")
+    cuts = _cuts(folder)
     wanted = options.names("seeds") or tuple(map(str, seeds))
     if strange := [s for s in wanted if s not in map(str, seeds)]:
         raise SegueError(f"{folder}: no seed {strange[0]} in this run; it has {', '.join(map(str, seeds))}")
@@ -57,7 +59,7 @@ def read(where: str, options: Options) -> Source:
 
     def episodes() -> Iterator[Recorded]:
         for seed in wanted:
-            found = _episodes(files, seeds.index(int(seed)), f"seed {seed}", parts)
+            found = _episodes(files, seeds.index(int(seed)), f"seed {seed}", parts, cuts)
             if last is None:
                 yield from found
             else:
@@ -68,14 +70,28 @@ def read(where: str, options: Options) -> Source:
     return Source(facts, episodes())
 
 
-def _episodes(files: list[Path], world: int, source: str, parts: tuple[Part, ...]) -> Iterator[Recorded]:
+def _cuts(folder: Path) -> set[int]:
+    """Rows after which a resumed run of a real world has left an open episode behind, from its checkpoints."""
+    cuts: set[int] = set()
+    for path in (folder / "checkpoints").glob("*/manifest.json"):
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+            cuts.update(int(cut) for cut in json.loads(path.read_text()).get("cuts", ()))
+    return cuts
+
+
+def _episodes(
+    files: list[Path], world: int, source: str, parts: tuple[Part, ...], cuts: set[int]
+) -> Iterator[Recorded]:
     """Episodes of one world; a file's rows may end within one."""
     waiting: list[dict[str, np.ndarray]] = []
+    before = 0
     for path in files:
         try:
             found = load_file(path)
             rows = {name: found[name][:, world] for name in _COLUMNS}
             ends = np.flatnonzero(rows["terminated"].astype(bool) | rows["truncated"].astype(bool)) + 1
+            inside = [cut - before for cut in cuts if before < cut <= before + len(rows["reward"])]
+            ends, before = np.union1d(ends, inside).astype(np.int64), before + len(rows["reward"])
             if len({len(column) for column in rows.values()}) > 1 or ends.ndim != 1:
                 raise ValueError("columns of different lengths")
         except (OSError, SafetensorError, KeyError, IndexError, ValueError, TypeError) as error:

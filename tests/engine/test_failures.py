@@ -1,0 +1,158 @@
+"""An environment that fails in the middle of a run loses nothing and is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import jax
+import numpy as np
+import pytest
+
+from segue import checkpoint
+from segue.carry import Carry
+from segue.engine import run
+from segue.phases import Phase
+from segue.tasks import GymTask
+from segue.types import SegueError, WorldError
+from tests.engine.test_run import DATA, plan
+from tests.toys import SPEC, UNITS, Corridor, CorridorTask
+
+pytestmark = pytest.mark.xdist_group("engine")  # they compile the same programs
+SEEDS = (0, 1)
+
+
+class Flaky(CorridorTask):
+    """A corridor whose second world raises once, at its step or reset number `at`."""
+
+    def __init__(self, what: str, at: int) -> None:
+        super().__init__(DATA)
+        self.what, self.left, self.made = what, at, 0
+        self.closed: list[int] = []
+
+    def world(self) -> Any:
+        task, number = self, self.made
+        self.made += 1
+
+        class World(Corridor):
+            def step(self, action: np.ndarray) -> Any:
+                if number == 1 and task.what == "step":
+                    task.count()
+                return super().step(action)
+
+            def reset(self, seed: int) -> np.ndarray:
+                if number == 1 and task.what == "reset":
+                    task.count()
+                return super().reset(seed)
+
+            def close(self) -> None:
+                task.closed.append(number)
+
+        return World()
+
+    def count(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise OSError("the cable came off")
+
+
+def finish(phases: tuple[Phase, ...], task: CorridorTask, carry: Carry | None = None) -> tuple[Carry, list[Any]]:
+    episodes: list[Any] = []
+    try:
+        for record in run(phases, task, SEEDS, UNITS, carry=carry, keep_rows=True):
+            carry = record.carry
+            episodes += record.episodes
+    except WorldError as error:
+        assert carry is not None
+        return carry, [*episodes, error]
+    assert carry is not None
+    return carry, episodes
+
+
+@pytest.mark.parametrize(
+    ("what", "at", "changes"),
+    [("step", 17, {}), ("reset", 2, {}), ("step", 17, {"collect": 3}), ("reset", 3, {"collect": 3})],
+)
+def test_resumed_it_is_the_run_that_nothing_disturbed(
+    what: str, at: int, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    first, online = plan(3, 24)
+    phases = (first, replace(online, **changes))
+    whole, seen = finish(phases, CorridorTask(DATA))
+    task = Flaky(what, at)
+    carry, before = finish(phases, task)
+    error = before.pop()
+    assert "the environment failed (seed 1, " in str(error)
+    assert "OSError: the cable came off" in str(error)
+    assert sorted(task.closed) == [0, 1]
+    checkpoint.save(tmp_path, carry)
+    resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor)
+    end, after = finish(phases, CorridorTask(DATA), resumed)
+    assert before + after == seen
+    for a, b in zip(*(jax.tree.leaves((c.slots["agent"].state, c.online)) for c in (end, whole)), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def test_overlapping_updates_are_not_done_twice(tmp_path: Path) -> None:
+    first, online = plan(3, 24)
+    phases = (first, replace(online, overlap=True))
+    carry, before = finish(phases, Flaky("step", 17))
+    before.pop()
+    checkpoint.save(tmp_path, carry)
+    resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor)
+    end, _ = finish(phases, CorridorTask(DATA), resumed)
+    assert (end.updates, end.environment_steps) == (27, 24)
+
+
+class Odd(gymnasium.Env):
+    """An environment that does one thing wrong."""
+
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self, wrong: str) -> None:
+        self.wrong = wrong
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        seen = np.zeros(3 if self.wrong == "reset-shape" else 2, np.float32)
+        return seen if self.wrong == "reset-alone" else (seen, {})
+
+    def step(self, action: np.ndarray) -> Any:
+        seen = np.zeros(3 if self.wrong == "shape" else 2, np.float32)
+        if self.wrong == "nan":
+            seen[1] = np.nan
+        reward = np.inf if self.wrong == "reward" else 0.0
+        if self.wrong == "text":
+            return "seen", reward, False, False, {}
+        return (seen, reward, False, {}) if self.wrong == "four" else (seen, reward, False, False, {})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("reset-alone", r"Odd: reset\(\) must return \(observation, info\)"),
+        ("reset-shape", r"reset\(\) returned an observation of shape \(3,\), its space says \(2,\)"),
+        ("four", r"step\(\) returned 4 values; Gymnasium's returns five"),
+        ("shape", r"step\(\) returned an observation of shape \(3,\)"),
+        ("text", r"step\(\) returned another observation than its space"),
+        ("nan", r"step\(\) returned nan as number 1 of the observation"),
+        ("reward", r"step\(\) returned the reward inf"),
+    ],
+)
+def test_what_no_environment_may_return(wrong: str, said: str) -> None:
+    world = GymTask.custom(Odd, horizon=5, env_kwargs={"wrong": wrong}).world()
+    with pytest.raises(WorldError, match=said):
+        world.step(np.zeros(1)) if world.reset(0) is not None else None
+    world.close()
+
+
+def test_an_environment_that_is_made_already() -> None:
+    import segue
+
+    env = gymnasium.make("Pendulum-v1")
+    for wrong in (lambda: segue.train("sac", env), lambda: GymTask.custom(env)):  # type: ignore[arg-type]
+        with pytest.raises(SegueError, match=r"Pendulum-v1: an environment that is made already .* its id, its class"):
+            wrong()
+    env.close()
