@@ -34,22 +34,25 @@ class Pace(NamedTuple):
     """Environment steps that the phases before it take."""
 
 
-def follows(number: Callable[[Any, Pace], Any], default: Any = None) -> Any:
-    """Declare a dataclass field whose None becomes `number(owner, pace)` once all else is decided."""
-    return field(default=default, metadata={"follows": number})
+def follows(what: str, number: Callable[[Any, Pace], Any], default: Any = None, **more: Any) -> Any:
+    """Declare a dataclass field whose None becomes `number(owner, pace)` once all else is decided.
+
+    `what` names for the reader what it follows from; `more` is `option`'s `when` and `why`.
+    """
+    return field(default=default, metadata={"follows": number, "what": what, **more})
 
 
-def settled(value: Any, pace: Pace, prefix: str = "") -> tuple[Any, list[str]]:
-    """Return a dataclass whose fields that follow from others have their numbers, and the paths of these fields."""
-    out, paths = value, list[str]()
+def settled(value: Any, pace: Pace, prefix: str = "") -> tuple[Any, dict[str, str]]:
+    """Return a dataclass whose fields that follow from others have their numbers, and what these follow from, by path."""
+    out, paths = value, dict[str, str]()
     for f in fields(value):
         inner, path = getattr(value, f.name), f"{prefix}{f.name}"
         if is_dataclass(inner) and not isinstance(inner, type):
             inner, found = settled(inner, pace, f"{path}.")
-            paths += found
+            paths |= found
         elif inner is None and "follows" in f.metadata:
             inner = f.metadata["follows"](value, pace)
-            paths.append(path)
+            paths[path] = f.metadata["what"]
         else:
             continue
         out = replace(out, **{f.name: inner})

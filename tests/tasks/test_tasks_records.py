@@ -314,6 +314,16 @@ def test_numbers_follow_from_those_they_depend_on(
     assert {path: found[path] for path in want} == want
 
 
+def test_a_kappa_has_one_rise() -> None:
+    for task, settings in (
+        ("hopper-random-v2", {"agent.kappa_updates": 9}),
+        ("hopper-random-v2", {"agent.kappa_steps": 9}),
+        ("hopper-medium-v2", {"agent.kappa_steps": 9, "agent.kappa_updates": 9}),
+    ):
+        with pytest.raises(SegueError, match="has no effect here; it needs a kappa that moves"):
+            values("opt(td3-bc)", task, settings)
+
+
 def test_a_log_is_found_where_it_is(folders: Path) -> None:
     name = "hopper-medium-v2"
     task = find_task(name)  # all but its log can be used

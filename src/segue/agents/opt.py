@@ -106,7 +106,7 @@ class OnlinePretraining:
     """
 
     base: Any = field(default_factory=TD3)
-    new_learning_rate: float | None = follows(lambda a, pace: a.learning_rate)
+    new_learning_rate: float | None = follows("critic_learning_rate", lambda a, pace: a.learning_rate)
     """Of the new critics; None is that of the base agent's."""
     inner_learning_rate: float = 3e-4
     """alpha."""
@@ -114,7 +114,7 @@ class OnlinePretraining:
     """w as above, without a gradient, instead of 1 (the re-implementation has it, the paper's formula has not)."""
     second_order: bool = True
     """Let the gradient pass through the inner step's gradient."""
-    new_target_rate: float | None = follows(lambda a, pace: a.target_rate)
+    new_target_rate: float | None = follows("target_rate", lambda a, pace: a.target_rate)
     """Polyak rate of the new targets; None is that of the base agent's."""
     new_target_delay: int = 2
     """The new targets move in every n-th update."""
@@ -201,11 +201,16 @@ class OPT:
         why="a kappa that moves (kappa_end), and no kappa_updates",
     )
     """Environment steps, those before the phase included, after which `kappa_end` is reached (the paper's T_kappa)."""
-    kappa_updates: int | None = follows(lambda a, pace: a.rise(pace))
+    kappa_updates: int | None = follows(
+        "kappa_steps",
+        lambda a, pace: a.rise(pace),
+        when=lambda a: a.kappa != a.kappa_end,
+        why="a kappa that moves (kappa_end)",
+    )
     """Updates of the phase after which `kappa_end` is reached; None follows from `kappa_steps`."""
-    new_learning_rate: float | None = follows(lambda a, pace: a.learning_rate)
+    new_learning_rate: float | None = follows("critic_learning_rate", lambda a, pace: a.learning_rate)
     """Of the new critics; None is that of the base agent's."""
-    new_target_rate: float | None = follows(lambda a, pace: a.target_rate)
+    new_target_rate: float | None = follows("target_rate", lambda a, pace: a.target_rate)
     """Polyak rate of the new targets; None is that of the base agent's."""
     new_target_delay: int = 2
 

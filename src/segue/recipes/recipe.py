@@ -115,20 +115,20 @@ def resolve(
         if len(failures) == len(changed):
             raise failures[0]
     recipe, following = _settled(recipe)
-    return Resolved(recipe, sources | dict.fromkeys(following, "follows"))
+    return Resolved(recipe, sources | following)
 
 
-def _settled(recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """Give the learners' numbers that follow from others their values, and name their paths."""
-    phases, paths, before = [], list[str](), 0
+def _settled(recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
+    """Give the learners' numbers that follow from others their values, and say by path from what."""
+    phases, sources, before = [], dict[str, str](), 0
     for phase in recipe.phases:
         per_step = phase.updates / phase.collect if phase.collect else 1.0
         pace = options.Pace(phase.ticks * phase.updates, per_step, before)
         learner, found = options.settled(phase.learner, pace, f"{phase.name}.learner.")
         phases.append(replace(phase, learner=learner))
-        paths += found
+        sources |= {path: f"from {what}" for path, what in found.items()}
         before += phase.ticks * phase.collect
-    return replace(recipe, phases=tuple(phases)), paths
+    return replace(recipe, phases=tuple(phases)), sources
 
 
 def _owner(recipe: Recipe, name: str) -> Any:
