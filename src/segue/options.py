@@ -43,7 +43,7 @@ def follows(what: str, number: Callable[[Any, Pace], Any], default: Any = None, 
 
 
 def settled(value: Any, pace: Pace, prefix: str = "") -> tuple[Any, dict[str, str]]:
-    """Return a dataclass whose fields that follow from others have their numbers, and what these follow from, by path."""
+    """Give a dataclass's fields that follow from others their numbers; return it, and what they follow from by path."""
     out, paths = value, dict[str, str]()
     for f in fields(value):
         inner, path = getattr(value, f.name), f"{prefix}{f.name}"
