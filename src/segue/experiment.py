@@ -20,7 +20,7 @@ from segue.carry import check_phase, new_carry
 from segue.driver import drive, ready
 from segue.guards import lock
 from segue.phases import RANDOM, Phase, check_doors
-from segue.recipes import Recipe, Resolved, find_recipe, resolve
+from segue.recipes import Recipe, Resolved, extended, find_recipe, resolve
 from segue.record import unchanged
 from segue.rules import rule_of, words_of
 from segue.tasks import GymTask, find_task
@@ -87,10 +87,12 @@ def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any], rules: Seq
     """
     named = {word: rule_of(word) for word in rules}
     facts: dict[str, Any] = {"units.failure": task.failure}
+    names = (task.domain, *task.presets, task.name)
+    recipe = extended(recipe, names)
     if refused(task.spec, "") is not None:
         facts["units.standardise"] = False
         recipe = replace(recipe, phases=tuple(replace(p, learner=seeing(p.learner, task.spec)) for p in recipe.phases))
-    return resolve(recipe, (task.domain, *task.presets, task.name), settings, facts, named)
+    return resolve(recipe, names, settings, facts, named)
 
 
 def check(decided: Resolved, task: Task, request: Request) -> None:

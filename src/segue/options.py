@@ -13,7 +13,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, field, fields, is_dataclass, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from segue.types import SegueError
 
@@ -21,6 +21,42 @@ from segue.types import SegueError
 def option(default: Any, *, when: Callable[[Any], bool], why: str) -> Any:
     """Declare a dataclass field that has an effect only `when` the finished object says so; `why` says when that is."""
     return field(default=default, metadata={"when": when, "why": why})
+
+
+class Pace(NamedTuple):
+    """The clocks of a phase, for the numbers of its learner that follow from them."""
+
+    updates: int
+    """Of the whole phase."""
+    per_step: float
+    """Updates per environment step; 1 where the phase takes none."""
+    before: int
+    """Environment steps that the phases before it take."""
+
+
+def follows(what: str, number: Callable[[Any, Pace], Any], default: Any = None, **more: Any) -> Any:
+    """Declare a dataclass field whose None becomes `number(owner, pace)` once all else is decided.
+
+    `what` names for the reader what it follows from; `more` is `option`'s `when` and `why`.
+    """
+    return field(default=default, metadata={"follows": number, "what": what, **more})
+
+
+def settled(value: Any, pace: Pace, prefix: str = "") -> tuple[Any, dict[str, str]]:
+    """Give a dataclass's fields that follow from others their numbers; return it, and what they follow from by path."""
+    out, paths = value, dict[str, str]()
+    for f in fields(value):
+        inner, path = getattr(value, f.name), f"{prefix}{f.name}"
+        if is_dataclass(inner) and not isinstance(inner, type):
+            inner, found = settled(inner, pace, f"{path}.")
+            paths |= found
+        elif inner is None and "follows" in f.metadata:
+            inner = f.metadata["follows"](value, pace)
+            paths[path] = f.metadata["what"]
+        else:
+            continue
+        out = replace(out, **{f.name: inner})
+    return out, paths
 
 
 # What numbers of these names must satisfy, in whatever agent they stand.

@@ -27,13 +27,16 @@ class Priorities(NamedTuple):
     highest: Array  # highest priority so far
     written: Array  # own rows whose place in the ring the tree knows of
     entered: Array  # own rows that have a priority
+    mean: Array  # (O,), what the phase's units take from observations
+    std: Array  # (O,), and divide them by
 
 
 @dataclass(frozen=True)
 class Balanced:
     """`batch` rows of dataset and own experience together, by a learned density ratio (Off2On, arXiv 2107.00591).
 
-    A network w(s, a) = relu(MLP) >= 0 learns p_online / p_offline from `density_batch` uniform rows of either side.
+    A network w(s, a) = relu(MLP) >= 0 learns p_online / p_offline from `density_batch` uniform rows of either side,
+    of observations in the phase's units: standardised where the learner's are.
     The priority of a row is  clip(w^(1/T) / mean w^(1/T) over the logged rows of the step, low, high):  the mean is
     of w before the step's update, the row's own w after it.  Only rows that are drawn get a new priority; the
     dataset starts at 1, new rows enter at the highest so far; draws are stratified, and nothing weighs the losses.
@@ -71,8 +74,8 @@ class Balanced:
 
     def init(self, key: Key, door: Door) -> State:
         """Make a fresh density and give the dataset its first priorities; own rows enter at the first update."""
-        inputs = flat(door.spec, "Balanced") + door.spec.action
-        network = MLP.create(key, (inputs, *self.hidden, 1), initialiser="torch", output_gain=1.0)
+        size, units = flat(door.spec, "Balanced"), door.units
+        network = MLP.create(key, (size + door.spec.action, *self.hidden, 1), initialiser="torch", output_gain=1.0)
         if self.last_bias is not None:
             network = eqx.tree_at(lambda n: n.layers[-1].bias, network, jnp.full(1, self.last_bias))
         _, logged = door.offline.span(False)
@@ -83,20 +86,23 @@ class Balanced:
             share = self.start_share / (1.0 - self.start_share)
             highest = jnp.where(own > 0, share * logged / jnp.maximum(own, 1), highest)
         tree = sumtree.make((jnp.arange(leaves) < logged).astype(jnp.float32))
-        return Priorities(trained(network, self.learning_rate), tree, highest, jnp.int32(0), jnp.int32(0))
+        mean = jnp.asarray(units.observation_mean or (0.0,) * size, float)
+        std = jnp.asarray(units.observation_std or (1.0,) * size, float)
+        return Priorities(trained(network, self.learning_rate), tree, highest, jnp.int32(0), jnp.int32(0), mean, std)
 
     def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Rows, Metrics]:
         """Rows (batch, ...) in the order of the tree; while no own row is visible, uniform rows of the dataset."""
         k_offline, k_online, k_rows = jax.random.split(key, 3)
         closed = self.visible == "closed"
         state = self.enter(state, room(offline), online)
-        logged = uniform(k_offline, offline, self.density_batch, False)
-        own = uniform(k_online, online, self.density_batch, closed)
+        see = lambda rows: rows._replace(observation=(rows.observation - state.mean) / state.std)  # noqa: E731
+        logged = see(uniform(k_offline, offline, self.density_batch, False))
+        own = see(uniform(k_online, online, self.density_batch, closed))
         density, loss, scale = self.learn(state.density, logged, own)
 
         leaves = sumtree.draw(state.tree, k_rows, self.batch)
         rows = rows_at(offline, online, leaves)
-        ratio = self.ratio(density.params, rows)
+        ratio = self.ratio(density.params, see(rows))
         priority = self.priority(ratio, scale)
 
         _, size = online.span(closed)
@@ -136,7 +142,7 @@ class Balanced:
         return jnp.clip(ratio ** (1.0 / self.temperature) / (scale + 1e-10), self.low, self.high)
 
     def ratio(self, network: MLP, rows: Rows) -> Array:
-        """w(s, a) of rows, (B,)."""
+        """w(s, a), (B,), of rows whose observations are in the phase's units."""
         return jax.nn.relu(network(jnp.concatenate([rows.observation, rows.action], axis=-1))[..., 0])
 
     def loss(self, network: MLP, logged: Rows, own: Rows) -> tuple[Array, Array]:

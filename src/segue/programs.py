@@ -151,7 +151,7 @@ def entering(phase: Phase, index: int, spec: Spec, units: Units, slots: dict[str
                 for name, s in states.items()
             }
             rows = View(offline, jnp.int32(0), 0.0), View(online, world, 1.0)
-            door = Door(spec, here, *rows, units, phase.slot, validated)
+            door = Door(spec, here, *rows, units, phase.slot, validated, phase.batch)
             old = here.get(phase.slot)
             if phase.enter is not None:
                 state = phase.enter(door, phase.learner.init(k_learner, spec))

@@ -145,7 +145,7 @@ class budget:
 
     Whatever moves the world keeps its share of them: warm-ups, fresh rows, validations and fine-tuning alike; the phase
     that fine-tunes takes what rounding leaves.  Offline updates, and weights that change over so many updates
-    (`kappa_updates`, `decay`), stay as they are.
+    (kappa, `decay`), stay as they are.
     """
 
     steps: int

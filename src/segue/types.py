@@ -115,6 +115,7 @@ class Door(NamedTuple):
     units: Any  # units.Units of the phase
     slot: str  # the one that the phase trains
     validated: Mapping[str, Array] = MappingProxyType({})  # raw return of what validation has kept, by slot
+    batch: Any = None  # the phase's sampler
 
 
 @runtime_checkable

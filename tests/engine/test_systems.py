@@ -96,6 +96,7 @@ def test_ooo_explores_with_a_bonus_and_exploits_without(name: str, explorer: Any
     if name == "ooo(rlpd)":
         assert (rnd.initialiser, rnd.before_learning) == ("xavier", True)
         assert (learning_of_explorer(recipe)[0].learner.critics, exploits[0].learner.critics) == (5, 2)  # type: ignore[attr-defined]
+        assert all(p.learner.actor_value == "mean" for p in exploits)  # type: ignore[attr-defined]
     published = learning_of_explorer(find_recipe(name))[0].augment
     assert getattr(published, "inner", published).output_gain == (1e-2 if explorer is CQL else 2.0**0.5)  # type: ignore[attr-defined]
     inner = [p.learner.agent if isinstance(p.learner, Bounded) else p.learner for p in exploits]
@@ -149,7 +150,7 @@ def test_bounds_hold_what_an_episode_that_ends_can_earn(
     views = logged(2, rewards), own(0, 4)
     agent = Bounded(IQL(critic_hidden=(8,), actor_hidden=(8,)))
     door = Door(SPEC, {}, *views, Units(discount=0.9), "exploiter")
-    state = measured()(door, begin(agent, jax.random.key(0), SPEC))
+    state = measured(door, begin(agent, jax.random.key(0), SPEC))
     np.testing.assert_allclose([state.low, state.high], bounds, rtol=1e-6)
 
 

@@ -149,6 +149,21 @@ def test_the_switch_keeps_networks_moments_and_the_value_of_the_temperature() ->
         from_sac()(Door(SPEC, {"agent": Slot(CQL(base), offline, Units())}, None, None, Units(), "agent"), other)
 
 
+def test_pre_training_draws_critics_with_replacement() -> None:
+    """As the release does for both draws, so that one critic in ten draws stands alone; CQL's own are all different."""
+    learner = find_recipe("wsrl").phases[0].learner
+    assert isinstance(learner, CQL)
+    keys, action = jax.random.split(KEY, 200), jnp.zeros((2, 2))
+    draws = [jax.vmap(lambda k: a.draw(k, action)[-2:])(keys) for a in (learner, replaced(learner, False))]  # noqa: B023
+    for with_replacement, without in zip(*draws):
+        assert 5 <= int(jnp.sum(with_replacement[:, 0] == with_replacement[:, 1])) <= 40
+        assert not jnp.any(without[:, 0] == without[:, 1])
+
+
+def replaced(learner: CQL, replacement: bool) -> CQL:
+    return replace(learner, base=replace(learner.base, subset_replacement=replacement))
+
+
 def test_a_subset_of_all_critics_is_all_critics() -> None:
     base = SAC(actor_hidden=(5,), critic_hidden=(5, 5), critics=3, target_samples=2)
     whole = CQL(base, samples=2, conservative_weight=1.5)

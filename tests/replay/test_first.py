@@ -94,9 +94,9 @@ def test_bounds_are_those_of_what_is_seen() -> None:
     agent = Bounded(small("IQL"))
     state = agent.init(KEY, SPEC)
     here = door(offline, online)._replace(units=Units(2.0, -1.0, 0.9))
-    found = measured(rows=9)(here, state)
+    found = measured(here._replace(batch=First(Union(8), rows=9)), state)
     np.testing.assert_allclose([found.low, found.high], [(2 * -2 - 1) / 0.1, (2 * 3 - 1) / 0.1], rtol=1e-5)
-    all_of_it = measured()(here, state)
+    all_of_it = measured(here, state)
     np.testing.assert_allclose(all_of_it.high, (2 * 50 - 1) / 0.1, rtol=1e-5)
 
 

@@ -19,6 +19,7 @@ from segue.prioritised import Balanced
 from segue.replay import View
 from segue.samplers import Retain, rows_at, uniform
 from segue.types import SegueError, Spec
+from segue.units import Units
 from tests.replay.made import door, logged, numbers, own, sample, start
 from tests.toys import SPEC as TOY
 from tests.toys import UNITS, Corridor, CorridorTask, corridor_data
@@ -72,6 +73,20 @@ def test_one_step_by_hand() -> None:
         [float(loss(state.density.params)), w.mean(), priority.mean(), np.mean(drawn < 6)],
         rtol=1e-4,
     )
+
+
+def test_the_density_sees_what_the_learner_sees() -> None:
+    """With units that standardise, an update is that of standardised rows: network, priorities and all."""
+    units = Units(observation_mean=(3.0, 0.5), observation_std=(2.0, 0.1))
+    seen = lambda view: view._replace(replay=view.replay._replace(observation=units.see(view.replay.observation)))  # noqa: E731
+    views = logged(6), own(5, 8)
+    after = []
+    for here, rows in ((units, views), (Units(), tuple(map(seen, views)))):
+        state = SMALL.init(KEY, door(*rows)._replace(units=here))
+        state, _, metrics = sample(SMALL, state, jax.random.key(7), *rows)
+        after.append(((state.density, state.tree, state.highest), metrics))
+    for a, b in zip(*map(jax.tree.leaves, after), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_priorities_are_clipped() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import sys
@@ -177,10 +178,10 @@ def test_recipes_resolve(domain: str) -> None:
         assert resolved(recipe, task, {}).table()["units.failure"]["value"] == record.failure
 
 
-def values(recipe: str, task: str) -> dict[str, Any]:
+def values(recipe: str, task: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
     """Options of a recipe on a task of the table."""
     record = records()[task]
-    table = resolve(find_recipe(recipe), (record.domain, *record.presets, record.name), {}).table()
+    table = resolve(find_recipe(recipe), (record.domain, *record.presets, record.name), settings or {}).table()
     return {path: row["value"] for path, row in table.items()}
 
 
@@ -207,6 +208,12 @@ def test_every_preset_is_of_some_task() -> None:
                                                  "antmaze-medium-diverse-v2": 0.025, "antmaze-large-play-v2": 0.025,
                                                  "door-cloned-v1": 1.0}),
         ("opt(spot)", "meta.units.discount", {"antmaze-umaze-v2": 0.995, "pen-cloned-v1": 0.99}),
+        # CORL's files for Adroit as those for AntMaze.
+        ("spot", "offline.learner.base.actor_last_limit", {"pen-cloned-v1": 1e-3, "hammer-expert-v1": 1e-3,
+                                                           "door-binary-v0": 1e-3, "antmaze-umaze-v2": 1e-3,
+                                                           "adroit-pen": 1e-3, "hopper-medium-v2": None}),
+        ("spot", "online.learner.agent.base.critic_last_limit", {"pen-cloned-v1": 3e-3, "hopper-medium-v2": None}),
+        ("opt(spot)", "meta.learner.base.agent.base.critic_last_limit", {"pen-cloned-v1": 3e-3}),
         # Spec B.2.
         ("spot", "offline.learner.weight", {"halfcheetah-medium-v2": 0.05, "halfcheetah-medium-expert-v2": 1.0,
                                             "hopper-medium-replay-v2": 0.1, "hopper-medium-expert-v2": 0.2,
@@ -234,6 +241,13 @@ def test_every_preset_is_of_some_task() -> None:
         ("ooo(cal-ql)", "units.shift", {"kitchen-mixed": -4.0, "maze2d-large-v1": -5.0}),
         ("ooo(iql)", "exploit-1.batch.inner.by", {"kitchen-mixed": "success", "antmaze-large-diverse-v2": "reward"}),
         ("ooo(iql)", "online.augment.weight", {"hammer-human-v1": 0.5, "maze2d-large-v1": 10.0}),
+        # Spec 6.2: bounds of rewards over 1 - 0.99.
+        ("ooo(cal-ql)", "online.learner.base.value_maximum", {"kitchen-mixed": 50.0, "maze2d-large-v1": 600.0,
+                                                              "hammer-expert-v1": 10_300.0, "pen-binary-v0": math.inf,
+                                                              "antmaze-umaze-v2": math.inf}),
+        ("ooo(cal-ql)", "offline.learner.base.value_minimum", {"kitchen-mixed": -math.inf, "maze2d-large-v1": -500.0}),
+        ("ooo(iql)", "online.learner.value_maximum", {"pen-binary-v0": 500.0, "kitchen-mixed": math.inf}),
+        ("ooo(iql)", "exploit-1.learner.agent.value_maximum", {"pen-binary-v0": math.inf}),
         # Spec 2.2: pre-training keeps the best of ten actions where fine-tuning has one.
         ("wsrl", "offline.learner.base.target_samples", {"pen-binary-v0": 10, "hopper-medium-v2": 10}),
         ("wsrl", "online.learner.target_samples", {"pen-binary-v0": 1, "antmaze-umaze-v2": 10}),
@@ -250,6 +264,64 @@ def test_numbers_of_the_papers_reach_their_tasks(recipe: str, option: str, want:
     found = {task: values(recipe, task) for task in want}
     shared = "units." + option.rpartition(".")[2]  # of a phase without units of its own
     assert {task: table.get(option, table.get(shared)) for task, table in found.items()} == want
+
+
+def test_exploiters_come_at_the_published_times() -> None:
+    """Spec 6.2: of IQL's 2,000,000 steps on AntMaze, and of Cal-QL's 1,000,000 and 4,000,000 on kitchen."""
+    quarters = [0.25, 0.5, 0.75, 1.0]
+    for recipe, task, want in (
+        ("ooo(iql)", "antmaze-large-diverse-v2", [0.25, 0.375, 0.5, 0.625, 0.75]),
+        ("ooo(iql)", "kitchen-complete", quarters),
+        ("ooo(cal-ql)", "kitchen-mixed", [0.1, 0.25, 0.5, 1.0]),
+        ("ooo(cal-ql)", "kitchen-complete", [0.025, 0.0625, 0.125, 0.25, 0.5, 0.75, 1.0]),
+        ("ooo(cal-ql)", "antmaze-umaze-v2", quarters),
+        ("ooo(rlpd)", "hopper-medium-v2", quarters),
+    ):
+        found = values(recipe, task)
+        assert [v for k, v in found.items() if k.startswith("exploit") and k.endswith("batch.share")] == want
+        for path in (path.partition(".")[2] for path in found if path.startswith("exploit-1.")):
+            same = {str(found[f"exploit-{n}.{path}"]) for n in range(1, len(want) + 1)}
+            assert len(same) == 1 or path == "batch.share", path
+
+
+@pytest.mark.parametrize(
+    ("recipe", "task", "settings", "want"),
+    [
+        # Kappa rises with the environment's steps, whatever the updates, and whatever was gathered before.
+        ("opt(td3-bc)", "hopper-medium-v2", {"online.updates": 1}, {"online.learner.kappa_updates": 125_000}),
+        ("opt(td3-bc)", "hopper-medium-v2", {"online.utd_ratio": 20}, {"online.learner.kappa_updates": 2_500_000}),
+        ("opt(td3-bc)", "hopper-medium-v2", {"gather.ticks": 50_000}, {"online.learner.kappa_updates": 500_000}),
+        ("opt(td3-bc)", "hopper-medium-v2", {"online.collect": 5}, {"online.learner.kappa_updates": 125_000}),
+        ("opt(spot)", "pen-cloned-v1", {"agent.kappa_steps": 25_010}, {"online.learner.kappa_updates": 10}),
+        ("opt(td3-bc)", "hopper-medium-v2", {"agent.kappa_updates": 7, "online.updates": 1},
+         {"online.learner.kappa_updates": 7}),
+        # The new critics learn as the old ones do.
+        ("opt(td3-bc)", "hopper-medium-v2", {"agent.critic_learning_rate": 1e-4, "agent.target_rate": 0.01},
+         {"meta.learner.new_learning_rate": 1e-4, "online.learner.new_learning_rate": 1e-4,
+          "online.learner.new_target_rate": 0.01}),
+        ("opt(td3-bc)", "hopper-medium-v2", {"agent.critic_learning_rate": 1e-4, "meta.new_learning_rate": 2e-4},
+         {"meta.learner.new_learning_rate": 2e-4, "online.learner.new_learning_rate": 1e-4}),
+        # A cosine is as long as its phase.
+        ("pex", "antmaze-umaze-v2", {"offline.ticks": 300_000}, {"offline.learner.actor_decay": 300_000}),
+        ("pex", "pen-binary-v0", {}, {"offline.learner.actor_decay": 25_000}),
+        ("pex", "pen-binary-v0", {"offline.actor_decay": 9}, {"offline.learner.actor_decay": 9}),
+    ],
+)  # fmt: skip
+def test_numbers_follow_from_those_they_depend_on(
+    recipe: str, task: str, settings: dict[str, Any], want: dict[str, Any]
+) -> None:
+    found = values(recipe, task, settings)
+    assert {path: found[path] for path in want} == want
+
+
+def test_a_kappa_has_one_rise() -> None:
+    for task, settings in (
+        ("hopper-random-v2", {"agent.kappa_updates": 9}),
+        ("hopper-random-v2", {"agent.kappa_steps": 9}),
+        ("hopper-medium-v2", {"agent.kappa_steps": 9, "agent.kappa_updates": 9}),
+    ):
+        with pytest.raises(SegueError, match="has no effect here; it needs a kappa that moves"):
+            values("opt(td3-bc)", task, settings)
 
 
 def test_a_log_is_found_where_it_is(folders: Path) -> None:

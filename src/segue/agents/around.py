@@ -32,7 +32,7 @@ class Decay:
     def __post_init__(self) -> None:
         require(self, over=self.over > 0, floor=0 <= self.floor <= 1)
         for name in self.options:
-            value = _get(self.agent, name)
+            value = option_of(self.agent, name)
             if not isinstance(value, float) or name.endswith("learning_rate"):
                 who = type(self.agent).__name__
                 raise SegueError(f"Decay: option '{name}' of {who} is {value!r}; name the weight of a term in a loss")
@@ -45,7 +45,7 @@ class Decay:
         """Return the agent as it is in the update after `step` others."""
         agent: Any = self.agent
         for name in self.options:
-            agent = _with(agent, name, _get(agent, name) * self.share(step))
+            agent = _with(agent, name, option_of(agent, name) * self.share(step))
         return agent
 
     def init(self, key: Key, spec: Spec) -> State:
@@ -101,7 +101,7 @@ class Bounded:
 
     def __post_init__(self) -> None:
         for name in ("value_minimum", "value_maximum"):
-            _get(self.agent, name)
+            option_of(self.agent, name)
 
     def init(self, key: Key, spec: Spec) -> BoundedState:
         """Return a fresh state without bounds: the largest finite numbers, because states must be finite."""
@@ -281,14 +281,14 @@ def _held(before: Any, after: Any, frozen: Array) -> Any:
     return after._replace(**{inner: _held(getattr(before, inner), getattr(after, inner), frozen)})
 
 
-def _get(owner: Any, name: str) -> Any:
+def option_of(owner: Any, name: str) -> Any:
     """Value of an option at any depth; `SegueError` suggests the nearest name where there is none."""
     if name in owner.__dataclass_fields__:
         return getattr(owner, name)
     inner = [getattr(owner, f.name) for f in fields(owner) if name in reachable(getattr(owner, f.name))]
     if len(inner) != 1:
         unknown(f"an option of {type(owner).__name__}", name, reachable(owner))
-    return _get(inner[0], name)
+    return option_of(inner[0], name)
 
 
 def _with(owner: Any, name: str, value: Any) -> Any:

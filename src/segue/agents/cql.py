@@ -82,7 +82,7 @@ class CQL:
     log_multiplier: float = option(1.0, when=lambda a: a.lagrange, why="lagrange=true")
     """Initial log alpha'."""
     penalised: int = 0
-    """Critics that the conservative term sees, drawn anew for every update; 0 is all of them.
+    """Critics that the conservative term sees, drawn anew for every update as `subset` is; 0 is all of them.
 
     Its weight stands for all critics either way: the mean over the chosen ones counts for each (WSRL's pre-training).
     """
@@ -126,8 +126,8 @@ class CQL:
             jax.random.uniform(k_random, shape, minval=-1.0, maxval=1.0),
             jax.random.normal(k_next, shape),
             jax.random.normal(k_current, shape),
-            choose(key, 0, self.base.critics, self.base.subset),
-            choose(key, 1, self.base.critics, self.penalised),
+            choose(key, 0, self.base.critics, self.base.subset, self.base.subset_replacement),
+            choose(key, 1, self.base.critics, self.penalised, self.base.subset_replacement),
         )
 
     def learn(self, state: State, batch: Transition, noise: Noise, judge: Judge = itself) -> tuple[State, Metrics]:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from segue.nets import MLP, Critics, Gaussian, Initialiser, Judge, itself, normal_log_density
 from segue.optim import Trained, descend, polyak, trained
-from segue.options import option, require, usual
+from segue.options import follows, option, require, usual
 from segue.types import Array, Key, Metrics, Spec, Transition
 
 
@@ -42,8 +42,9 @@ class IQL:
     actor_learning_rate: float = 3e-4
     critic_learning_rate: float = 3e-4
     value_learning_rate: float = 3e-4
-    actor_decay: int = 0
-    """Updates over which the actor's learning rate falls to 0 along a cosine; 0 keeps it.
+    actor_decay: int | None = follows("ticks", lambda a, pace: pace.updates, default=0)
+    """Updates over which the actor's learning rate falls to 0 along a cosine; 0 keeps it, None is as many as the phase
+    has.
 
     Counted from the slot's first update: official offline settings have the length of the run, fine-tuning has none.
     Afterwards the actor stands still for as long as the option stays: give it to the offline phase alone
@@ -74,7 +75,7 @@ class IQL:
         require(
             self,
             **usual(self),
-            actor_decay=self.actor_decay >= 0,
+            actor_decay=(self.actor_decay or 0) >= 0,
             expectile=0 < self.expectile < 1,
             value_minimum=self.value_minimum < self.value_maximum,
         )
@@ -87,7 +88,7 @@ class IQL:
         critic = Critics.create(k_critic, spec, self.critic_hidden, self.critics, layer_norm=self.layer_norm, **nets)
         value = MLP.over(k_value, spec, (*self.critic_hidden, 1), layer_norm=self.layer_norm, **nets)
         return State(
-            trained(actor, self.actor_learning_rate, self.actor_decay),
+            trained(actor, self.actor_learning_rate, self.actor_decay or 0),
             trained(critic, self.critic_learning_rate),
             jax.tree.map(jnp.copy, critic),
             trained(value, self.value_learning_rate),
@@ -114,7 +115,7 @@ class IQL:
         advantage = q - seen.params(batch.observation)[..., 0]
         weight = self.weight(advantage)
         actor_loss, gradient = jax.value_and_grad(self.actor_loss)(state.actor.params, batch, weight, key)
-        actor = descend(state.actor, self.actor_learning_rate, gradient, self.actor_decay)
+        actor = descend(state.actor, self.actor_learning_rate, gradient, self.actor_decay or 0)
 
         target = self.bellman_target(seen.params, batch)
         (critic_loss, q_data), gradient = jax.value_and_grad(self.critic_loss, has_aux=True)(

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
+from segue.agents.around import option_of
 from segue.agents.td3 import TD3
 from segue.nets import Critics, Judge
 from segue.optim import APART, Trained, descend, every, polyak, renewed
-from segue.options import option, require
+from segue.options import Pace, follows, option, require
 from segue.types import Agent, Array, Door, Key, Metrics, Spec, Transition
 
 
@@ -40,6 +41,12 @@ class State(NamedTuple):
     new: Trained  # Critics
     new_target: Critics
     kappa: Array  # weight of the new critics in what the actor climbs
+
+
+def number_of(owner: Any, own: str, of_base: str) -> float:
+    """A number of the new critics: the owner's, or where it is None that of the base agent's critics."""
+    value = getattr(owner, own)
+    return float(option_of(owner.base, of_base) if value is None else value)
 
 
 class Blend(NamedTuple):
@@ -99,14 +106,16 @@ class OnlinePretraining:
     """
 
     base: Any = field(default_factory=TD3)
-    new_learning_rate: float = 3e-4
+    new_learning_rate: float | None = follows("critic_learning_rate", lambda a, pace: a.learning_rate)
+    """Of the new critics; None is that of the base agent's."""
     inner_learning_rate: float = 3e-4
     """alpha."""
     weigh: bool = True
     """w as above, without a gradient, instead of 1 (the re-implementation has it, the paper's formula has not)."""
     second_order: bool = True
     """Let the gradient pass through the inner step's gradient."""
-    new_target_rate: float = 5e-3
+    new_target_rate: float | None = follows("target_rate", lambda a, pace: a.target_rate)
+    """Polyak rate of the new targets; None is that of the base agent's."""
     new_target_delay: int = 2
     """The new targets move in every n-th update."""
 
@@ -114,10 +123,20 @@ class OnlinePretraining:
         require(
             self,
             inner_learning_rate=self.inner_learning_rate >= 0,
-            new_learning_rate=self.new_learning_rate >= 0,
-            new_target_rate=0 < self.new_target_rate <= 1,
+            new_learning_rate=self.learning_rate >= 0,
+            new_target_rate=0 < self.target_rate <= 1,
             new_target_delay=self.new_target_delay > 0,
         )
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the new critics."""
+        return number_of(self, "new_learning_rate", "critic_learning_rate")
+
+    @property
+    def target_rate(self) -> float:
+        """Of the new targets."""
+        return number_of(self, "new_target_rate", "target_rate")
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state."""
@@ -148,8 +167,8 @@ class OnlinePretraining:
             return loss_off + weight * loss_on, (loss_off, loss_on, weight)
 
         (_, (loss_off, loss_on, weight)), gradient = jax.value_and_grad(objective, has_aux=True)(state.new.params)
-        new = descend(state.new, self.new_learning_rate, gradient)
-        new_target = trail(state.new_target, new, self.new_target_rate, self.new_target_delay, step)
+        new = descend(state.new, self.learning_rate, gradient)
+        new_target = trail(state.new_target, new, self.target_rate, self.new_target_delay, step)
         q = jnp.mean(jnp.min(new.params(offline.observation, offline.action), axis=0))
         metrics = {"new_loss_offline": loss_off, "new_loss_online": loss_on, "online_weight": weight, "new_q_data": q}
         return state._replace(new=new, new_target=new_target), metrics
@@ -176,10 +195,23 @@ class OPT:
     base: Any = field(default_factory=TD3)
     kappa: float = 0.1
     kappa_end: float = 0.9
-    kappa_updates: int = option(75_000, when=lambda a: a.kappa != a.kappa_end, why="a kappa that moves (kappa_end)")
-    """Updates of the phase after which `kappa_end` is reached (the paper counts environment steps)."""
-    new_learning_rate: float = 3e-4
-    new_target_rate: float = 5e-3
+    kappa_steps: int = option(
+        100_000,
+        when=lambda a: a.kappa != a.kappa_end and a.kappa_updates is None,
+        why="a kappa that moves (kappa_end), and no kappa_updates",
+    )
+    """Environment steps, those before the phase included, after which `kappa_end` is reached (the paper's T_kappa)."""
+    kappa_updates: int | None = follows(
+        "kappa_steps",
+        lambda a, pace: a.rise(pace),
+        when=lambda a: a.kappa != a.kappa_end,
+        why="a kappa that moves (kappa_end)",
+    )
+    """Updates of the phase after which `kappa_end` is reached; None follows from `kappa_steps`."""
+    new_learning_rate: float | None = follows("critic_learning_rate", lambda a, pace: a.learning_rate)
+    """Of the new critics; None is that of the base agent's."""
+    new_target_rate: float | None = follows("target_rate", lambda a, pace: a.target_rate)
+    """Polyak rate of the new targets; None is that of the base agent's."""
     new_target_delay: int = 2
 
     def __post_init__(self) -> None:
@@ -187,11 +219,26 @@ class OPT:
             self,
             kappa=0 <= self.kappa <= 1,
             kappa_end=0 <= self.kappa_end <= 1,
-            kappa_updates=self.kappa_updates > 0,
-            new_learning_rate=self.new_learning_rate >= 0,
-            new_target_rate=0 < self.new_target_rate <= 1,
+            kappa_steps=self.kappa_steps > 0,
+            kappa_updates=self.kappa_updates is None or self.kappa_updates > 0,
+            new_learning_rate=self.learning_rate >= 0,
+            new_target_rate=0 < self.target_rate <= 1,
             new_target_delay=self.new_target_delay > 0,
         )
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the new critics."""
+        return number_of(self, "new_learning_rate", "critic_learning_rate")
+
+    @property
+    def target_rate(self) -> float:
+        """Of the new targets."""
+        return number_of(self, "new_target_rate", "target_rate")
+
+    def rise(self, pace: Pace) -> int:
+        """Updates until kappa stands at its end, at least one."""
+        return max(round((self.kappa_steps - pace.before) * pace.per_step), 1)
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state."""
@@ -199,7 +246,8 @@ class OPT:
 
     def at(self, step: Array) -> Array:
         """Kappa of the phase's update number `step`."""
-        share = jnp.minimum(jnp.asarray(step, float) / self.kappa_updates, 1.0)
+        updates = self.kappa_steps if self.kappa_updates is None else self.kappa_updates
+        share = jnp.minimum(jnp.asarray(step, float) / updates, 1.0)
         return self.kappa + share * (self.kappa_end - self.kappa)
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
@@ -214,8 +262,8 @@ class OPT:
         """Do one update of the new critics with the actions (B, A) that follow given (a deterministic function)."""
         target = bellman_target(state.new_target, batch, following)
         loss, gradient = jax.value_and_grad(critic_loss)(state.new.params, batch, target)
-        new = descend(state.new, self.new_learning_rate, gradient)
-        new_target = trail(state.new_target, new, self.new_target_rate, self.new_target_delay, step)
+        new = descend(state.new, self.learning_rate, gradient)
+        new_target = trail(state.new_target, new, self.target_rate, self.new_target_delay, step)
         q = jnp.mean(jnp.min(new.params(batch.observation, batch.action), axis=0))
         kappa = self.at(step)
         metrics = {"new_critic_loss": loss, "new_q_data": q, "kappa": kappa}

@@ -95,7 +95,7 @@ class PEX:
         loss, gradient = jax.value_and_grad(self.base.actor_loss)(
             state.actor.params, batch._replace(action=action), weight, dropout
         )
-        actor = descend(state.actor, self.base.actor_learning_rate, gradient, self.base.actor_decay)
+        actor = descend(state.actor, self.base.actor_learning_rate, gradient, self.base.actor_decay or 0)
         return state._replace(actor=actor), {
             "actor_loss": loss,
             "advantage": jnp.mean(advantage),

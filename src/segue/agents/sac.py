@@ -61,6 +61,8 @@ class SAC:
     value_maximum: float = jnp.inf
     subset: int = 0
     """Target critics that a bootstrap takes the least of, drawn anew for every update; 0 takes all of them."""
+    subset_replacement: bool = option(False, when=lambda a: a.subset > 0, why="subset above 0")
+    """Draw them with replacement (WSRL's code)."""
 
     def __post_init__(self) -> None:
         require(
@@ -111,7 +113,8 @@ class SAC:
     def draw(self, key: Key, action: Array) -> Noise:
         """Draw an update's noise for a batch of actions (B, A)."""
         k_actor, k_target = jax.random.split(key)
-        actor, subset = jax.random.normal(k_actor, action.shape), choose(key, 0, self.critics, self.subset)
+        actor = jax.random.normal(k_actor, action.shape)
+        subset = choose(key, 0, self.critics, self.subset, self.subset_replacement)
         return Noise(actor, self.draw_target(k_target, action), subset)
 
     def draw_target(self, key: Key, action: Array) -> Array:
@@ -197,12 +200,12 @@ class SAC:
         return soft_bonus(state.actor.params, self.alpha(state) if self.backup_entropy else 0.0, observation, key)
 
 
-def choose(key: Key, which: int, count: int, subset: int) -> Array | None:
-    """Indices (subset,) of different critics out of `count`, the `which`-th draw of a key; None for all of them."""
+def choose(key: Key, which: int, count: int, subset: int, replacement: bool) -> Array | None:
+    """Indices (subset,) of critics out of `count`, the `which`-th draw of a key; None for all of them."""
+    if not subset:
+        return None
     # Apart from what a split of the key gives to others, which is fold_in with small numbers.
-    return (
-        jax.random.choice(jax.random.fold_in(key, APART + which), count, (subset,), replace=False) if subset else None
-    )
+    return jax.random.choice(jax.random.fold_in(key, APART + which), count, (subset,), replacement)
 
 
 def backup(batch: Transition, value: Array, log_density: Array, alpha: Array | float) -> Array:

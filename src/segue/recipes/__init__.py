@@ -8,7 +8,7 @@ from segue.recipes.compose import SYSTEMS, augmented, compose
 from segue.recipes.iql import IQL_RECIPE
 from segue.recipes.pex import PEX_RECIPE
 from segue.recipes.rebrac import REBRAC_RECIPE
-from segue.recipes.recipe import Evaluation, Recipe, Resolved, resolve
+from segue.recipes.recipe import Evaluation, Recipe, Resolved, extended, resolve
 from segue.recipes.rlpd import RLPD_RECIPE
 from segue.recipes.sac import SAC_RECIPE
 from segue.recipes.spot import SPOT_RECIPE
@@ -33,7 +33,18 @@ RECIPES: dict[str, Recipe] = {
     )
 }
 
-__all__ = ["RECIPES", "SYSTEMS", "Evaluation", "Recipe", "Resolved", "augmented", "compose", "find_recipe", "resolve"]
+__all__ = [
+    "RECIPES",
+    "SYSTEMS",
+    "Evaluation",
+    "Recipe",
+    "Resolved",
+    "augmented",
+    "compose",
+    "extended",
+    "find_recipe",
+    "resolve",
+]
 
 
 def find_recipe(name: str) -> Recipe:

@@ -8,6 +8,7 @@ exploitation.  Where the release errs (spec 6.4), this does what the paper says.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -25,17 +26,24 @@ from segue.types import Sampler, SegueError
 
 Settings = Mapping[str, Any]
 
-TIMES = 4  # exploitations, at quarters of the exploration
-# What RLPD's exploitation trains: SAC, held back by nothing but the smaller of two critics (spec 6.1).
-_SAC = RLPD(critics=2, critic_layer_norm=False, critic_updates=1, actor_value="min")
+# Shares of the exploration after which exploiters are trained: the release's times where it has others than quarters.
+# Its IQL explores AntMaze for 2,000,000 steps and exploits at 500,000 to 1,500,000.
+_QUARTERS = (0.25, 0.5, 0.75, 1.0)
+_IQL_TIMES: dict[str, tuple[float, ...]] = {"antmaze": (0.25, 0.375, 0.5, 0.625, 0.75)}
+_CQL_TIMES: dict[str, tuple[float, ...]] = {
+    "kitchen": (0.1, 0.25, 0.5, 1.0),
+    "kitchen-complete": (0.025, 0.0625, 0.125, 0.25, 0.5, 0.75, 1.0),
+}
+# What RLPD's exploitation trains: SAC, which bootstraps from the smaller of two critics and climbs their mean.
+_SAC = RLPD(critics=2, critic_layer_norm=False, critic_updates=1)
 
 
 def ooo(recipe: Recipe) -> Recipe:
     """Explore with a bonus as the recipe fine-tunes, then train pessimistic policies from scratch on what was seen.
 
     Phases: those of the recipe, with the bonus where its agent learns; then `exploit-1` to `exploit-4` in a slot of
-    their own, each on the dataset and the first quarter, half, three quarters and all of what was explored.  Raises
-    `SegueError` where that makes no sense.
+    their own, each on the dataset and the first quarter, half, three quarters and all of what was explored; where the
+    release has other times, at those.  Raises `SegueError` where that makes no sense.
     """
     who = f"ooo({recipe.name})"
     index = at_switch(recipe.phases, who)
@@ -53,26 +61,29 @@ def ooo(recipe: Recipe) -> Recipe:
     explorer = [_optimist(p) if p.updates and p.slot == switch.slot else p for p in recipe.phases]
     learner, rows = _pessimist(offline[-1].learner if offline else switch.learner), _rows(switch, bool(offline))
     bounded = {"value_minimum", "value_maximum"} <= set(reachable(learner))
-    exploiters = [
-        Phase(
-            f"exploit-{n}",
-            Bounded(learner) if bounded else learner,
-            2_000_000 if isinstance(learner, IQL) else 1_000_000,
-            batch=First(rows, n / TIMES),
-            slot="exploiter",
-            enter=measured(n / TIMES) if bounded else fresh,
-            units=switch.units,
-            evaluate_every=50_000,
-        )
-        for n in range(1, TIMES + 1)
-    ]
+    exploiter = Phase(
+        "exploit",
+        Bounded(learner) if bounded else learner,
+        2_000_000 if isinstance(learner, IQL) else 1_000_000,
+        slot="exploiter",
+        enter=measured if bounded else fresh,
+        units=switch.units,
+        evaluate_every=50_000,
+    )
+
+    def at(times: tuple[float, ...]) -> tuple[Phase, ...]:
+        named = ((f"exploit-{n}", First(rows, share)) for n, share in enumerate(times, start=1))
+        return tuple(replace(exploiter, name=name, batch=batch) for name, batch in named)
+
+    published, times = _published(learner)
     return replace(
         recipe,
         name=who,
         paper=f"Mark et al. 2023, OOO, arXiv 2310.08558, on {recipe.paper}",
         aim="14 % to 26 % above its base on average (the paper's abstract)",
-        phases=(*explorer, *exploiters),
-        presets=_presets(recipe, switch, learner),
+        phases=(*explorer, *at(_QUARTERS)),
+        presets=_presets(recipe, switch, learner, published, times),
+        more={name: at(shares)[len(_QUARTERS) :] for name, shares in times.items()},
     )
 
 
@@ -115,10 +126,23 @@ def _rows(switch: Phase, offline: bool) -> Sampler:
     return Oversample(8, Union(248), by="reward")
 
 
-def _presets(recipe: Recipe, switch: Phase, learner: Any) -> dict[str, dict[str, Any]]:
+def _published(learner: Any) -> tuple[dict[str, Settings], dict[str, tuple[float, ...]]]:
+    """Numbers of the release, by task, and its times where they are not quarters."""
+    if isinstance(learner, CQL):
+        return _CQL, _CQL_TIMES
+    return (_IQL, _IQL_TIMES) if isinstance(learner, IQL) else ({}, {})
+
+
+def _presets(
+    recipe: Recipe,
+    switch: Phase,
+    learner: Any,
+    published: Mapping[str, Settings],
+    times: Mapping[str, tuple[float, ...]],
+) -> dict[str, dict[str, Any]]:
     """The base recipe's presets, for the exploiter too where it has the option; OOO's own on top (spec 6.2)."""
     online = switch.name
-    # RLPD's exploiter is SAC with two critics, the smaller of which counts, whatever the explorer has (spec 6.1).
+    # RLPD's exploiter is SAC with two critics, whatever the explorer has (spec 6.1).
     fixed = {"critics", "critic_updates", "subset", "backup_entropy"} if isinstance(learner, RLPD) else set()
     known = set(reachable(learner)) - fixed
     presets = {name: dict(kept) for name, kept in recipe.presets.items()}
@@ -127,14 +151,12 @@ def _presets(recipe: Recipe, switch: Phase, learner: Any) -> dict[str, dict[str,
         kept |= {f"exploiter.{name}": value for name, value in own.items() if name in known}
         if isinstance(switch.learner, RLPD) and f"{online}.batch.offline" in kept:
             kept[f"{online}.batch.online"] += kept.pop(f"{online}.batch.offline")
-    if isinstance(learner, CQL):
-        published = _CQL
-    else:
-        published = _IQL if isinstance(learner, IQL) else {}
     has = {p.name for p in recipe.phases} | {"agent", "exploiter", "units"}
-    exploit = [f"exploit-{n}" for n in range(1, TIMES + 1)]
     for name in {*published, *_SIZES}:
-        kept = presets.setdefault(name, {})
+        kept, shares = presets.setdefault(name, {}), times.get(name, _QUARTERS)
+        exploit = [f"exploit-{n}" for n in range(1, len(shares) + 1)]
+        if shares is not _QUARTERS:
+            kept |= {f"{phase}.batch.share": share for phase, share in zip(exploit, shares)}
         for path, value in {**_SIZES.get(name, {}), **published.get(name, {})}.items():
             head, _, rest = path.partition(".")
             for phase in exploit if head == "exploit" else [online if head == "online" else head]:
@@ -143,9 +165,17 @@ def _presets(recipe: Recipe, switch: Phase, learner: Any) -> dict[str, dict[str,
     return presets
 
 
-_HALF = {"offline.augment.weight": 0.5, "online.augment.weight": 0.5}
-_NO_MORE = {"exploit.batch.inner.rows": 0}  # successes are drawn as often as other rows
+_HALF: dict[str, Any] = {"offline.augment.weight": 0.5, "online.augment.weight": 0.5}
+_NO_MORE: dict[str, Any] = {"exploit.batch.inner.rows": 0}  # successes are drawn as often as other rows
 _ONLY_UNION = _NO_MORE | {"exploit.batch.inner.beside.batch": 256}
+
+
+def _within(minimum: float, maximum: float) -> dict[str, Any]:
+    """Bounds of an explorer's values: the release's rewards, in the learner's units, for ever at a discount of 0.99."""
+    limits: dict[str, Any] = {"agent.value_minimum": minimum * 100.0, "agent.value_maximum": maximum * 100.0}
+    return {path: value for path, value in limits.items() if math.isfinite(value)}
+
+
 _IQL: dict[str, Settings] = {
     "antmaze": {"offline.ticks": 500_000, "online.ticks": 2_000_000},
     "maze2d": {"online.ticks": 500_000},
@@ -153,6 +183,7 @@ _IQL: dict[str, Settings] = {
     "locomotion": _ONLY_UNION,
     "adroit-binary": _HALF
     | _ONLY_UNION
+    | _within(-1.0, 5.0)
     | {
         "online.ticks": 1_000_000,
         "agent.expectile": 0.8,
@@ -167,23 +198,24 @@ _IQL: dict[str, Settings] = {
         "exploit.batch.inner.threshold": 4.0,
     },
 }
+_KITCHEN_ROWS = _NO_MORE | {"exploit.batch.inner.beside.offline": 64, "exploit.batch.inner.beside.online": 192}
 _CQL: dict[str, Settings] = {
     "antmaze": _NO_MORE | {"offline.augment.weight": 50.0, "online.augment.weight": 50.0, "online.ticks": 2_000_000},
-    "maze2d": {"online.ticks": 1_000_000},
+    "maze2d": _within(-5.0, 6.0) | {"online.ticks": 1_000_000},
     "adroit": _HALF | _NO_MORE,
+    "hammer": _within(-math.inf, 103.0),
     "locomotion": _NO_MORE,
     "adroit-binary": _HALF | _NO_MORE | {"online.ticks": 1_000_000},
     "pen-binary": {"online.ticks": 1_000_000},
-    "kitchen": _NO_MORE
+    "kitchen": _KITCHEN_ROWS
+    | _within(-math.inf, 0.5)
     | {
         "units.shift": -4.0,
         "offline.units.shift": -5.0,
         "online.units.shift": -5.0,
         "online.ticks": 1_000_000,
-        "exploit.batch.inner.beside.offline": 64,
-        "exploit.batch.inner.beside.online": 192,
     },
-    "kitchen-complete": {"online.ticks": 4_000_000},
+    "kitchen-complete": _KITCHEN_ROWS | {"online.ticks": 4_000_000},
     # As many as its base's offline phase has: one takes seven times as long as IQL's.
     "pointmaze-medium": {"exploit.ticks": 5_000, "exploit.evaluate_every": 1_000},
 }

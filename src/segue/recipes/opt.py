@@ -21,26 +21,14 @@ from segue.types import SegueError
 Settings = Mapping[str, Any]
 
 _GATHER, _META, _ONLINE = 25_000, 50_000, 275_000  # the first 25,000 of 300,000 steps gather (spec A.2)
-_UTD = 5  # updates a step on MuJoCo
 
-_LOCOMOTION = {
-    "units.standardise": False,
-    "online.updates": _UTD,
-    "agent.kappa": 0.3,
-    "agent.kappa_updates": (150_000 - _GATHER) * _UTD,
-}
-_ANTMAZE = {"agent.kappa_updates": 100_000 - _GATHER}
-_ADROIT = {"agent.kappa_updates": 250_000 - _GATHER}
+_LOCOMOTION = {"units.standardise": False, "online.updates": 5, "agent.kappa": 0.3, "agent.kappa_steps": 150_000}
+_ANTMAZE = {"agent.kappa_steps": 100_000}
+_ADROIT = {"agent.kappa_steps": 250_000}
 # For SPOT alone (spec A.6, A.7).
-_SPOT = {
+_SPOT: dict[str, dict[str, Any]] = {
     "antmaze": {"gather.units.discount": 0.995, "meta.units.discount": 0.995, "online.units.discount": 0.995},
-    "adroit": {
-        "agent.actor_last_limit": 1e-3,
-        "agent.critic_last_limit": 3e-3,
-        "agent.actor_layer_norm": True,
-        "agent.critic_layer_norm": True,
-        "agent.norm_after": True,
-    },
+    "adroit": {"agent.actor_layer_norm": True, "agent.critic_layer_norm": True, "agent.norm_after": True},
 }
 
 
@@ -54,7 +42,7 @@ def _small(gather: int, meta: int, online: int) -> dict[str, Any]:
         "gather.ticks": gather,
         "meta.ticks": meta,
         "online.ticks": online - gather,
-        "agent.kappa_updates": online - gather,
+        "agent.kappa_steps": online,
     }
 
 
@@ -63,7 +51,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "locomotion-random": {"agent.kappa": 1.0, "agent.kappa_end": 1.0},
     "locomotion-medium-replay": {"agent.kappa": 0.1},
     "antmaze": _ANTMAZE,
-    "antmaze-large-diverse": {"agent.kappa_updates": 200_000 - _GATHER},
+    "antmaze-large-diverse": {"agent.kappa_steps": 200_000},
     "adroit": _ADROIT,
     "adroit-binary": _ADROIT,
     "custom": _small(2_000, 20_000, 20_000),
@@ -74,9 +62,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "online.batch.batch": 128,
         "online.batch.density_batch": 128,
         "online.batch.hidden": (128, 128),
-        "agent.new_learning_rate": 1e-3,
         "agent.inner_learning_rate": 1e-3,
-        "agent.new_target_rate": 0.02,
     },
     "pointmaze-medium": _small(1_000, 20_000, 6_000),
     "pointmaze-large": _small(2_000, 20_000, 40_000),

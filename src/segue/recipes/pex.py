@@ -21,7 +21,7 @@ PEX_RECIPE = Recipe(
     "Zhang et al. 2023, PEX, arXiv 2302.00935",
     "a policy beside the offline one; the paper's tables could not be read, so no number is aimed at",
     (
-        Phase("offline", replace(authors(), actor_decay=1_000_000), 1_000_000, batch=Mix(256), evaluate_every=50_000),
+        Phase("offline", replace(authors(), actor_decay=None), 1_000_000, batch=Mix(256), evaluate_every=50_000),
         Phase("warm-up", PEX(), 5_000, collect=1, updates=0, enter=expand("agent")),
         Phase("online", PEX(), 995_000, collect=1, batch=Mix(128, 128), evaluate_every=10_000),
     ),
@@ -34,11 +34,10 @@ PEX_RECIPE = Recipe(
         | {
             "agent.dropout": 0.1,
             "offline.ticks": 25_000,
-            "offline.actor_decay": 25_000,
             "offline.evaluate_every": 5_000,
         },
         "kitchen": {"agent.expectile": 0.7, "agent.inverse_temperature": 0.5},  # IQL's (spec D.2)
-        "custom": SHORT | {"offline.actor_decay": 20_000},
+        "custom": SHORT,
         **pointmaze(
             {
                 "agent.layer_norm": True,

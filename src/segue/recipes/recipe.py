@@ -44,6 +44,8 @@ class Recipe:
     units: Units
     evaluation: Evaluation = field(default_factory=Evaluation)
     presets: Mapping[str, Settings] = field(default_factory=dict)
+    more: Mapping[str, tuple[Phase, ...]] = field(default_factory=dict)
+    """Phases that come last on tasks of these names alone."""
 
     def options(self) -> dict[str, Any]:
         """All options by full path, in the order of phases."""
@@ -70,6 +72,12 @@ class Resolved:
         }
 
 
+def extended(recipe: Recipe, names: Sequence[str]) -> Recipe:
+    """Return a recipe with the phases that it has on a task of these names."""
+    more = [phase for name in dict.fromkeys(names) for phase in recipe.more.get(name, ())]
+    return replace(recipe, phases=(*recipe.phases, *more), more={})
+
+
 def resolve(
     recipe: Recipe,
     names: Sequence[str],
@@ -77,12 +85,14 @@ def resolve(
     facts: Settings | None = None,
     rules: Mapping[str, Rule] | None = None,
 ) -> Resolved:
-    """Apply the task's own facts, presets in the order of `names`, hand-over rules, and the user's settings.
+    """Apply the task's own facts, presets in the order of `names`, hand-over rules, and the user's settings; then
+    settle the numbers that follow from others.
 
     Raises `SegueError` for an unknown name (with the nearest known one), a wrong type, or an option of the user's
     that has no effect.
     """
     sources: dict[str, str] = {}
+    recipe = extended(recipe, names)
     for path, value in (facts or {}).items():
         recipe, changed = apply(recipe, path, value)
         sources |= dict.fromkeys(changed, "task")
@@ -108,7 +118,21 @@ def resolve(
                 failures.append(error)
         if len(failures) == len(changed):
             raise failures[0]
-    return Resolved(recipe, sources)
+    recipe, following = _settled(recipe)
+    return Resolved(recipe, sources | following)
+
+
+def _settled(recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
+    """Give the learners' numbers that follow from others their values, and say by path from what."""
+    phases, sources, before = [], dict[str, str](), 0
+    for phase in recipe.phases:
+        per_step = phase.updates / phase.collect if phase.collect else 1.0
+        pace = options.Pace(phase.ticks * phase.updates, per_step, before)
+        learner, found = options.settled(phase.learner, pace, f"{phase.name}.learner.")
+        phases.append(replace(phase, learner=learner))
+        sources |= {path: f"from {what}" for path, what in found.items()}
+        before += phase.ticks * phase.collect
+    return replace(recipe, phases=tuple(phases)), sources
 
 
 def _owner(recipe: Recipe, name: str) -> Any:

@@ -24,6 +24,8 @@ _LOCOMOTION = {
     "agent.actor_learning_rate": 3e-4,
     "agent.dropout": 0.1,
 }
+_LAST_LAYERS = {"agent.actor_last_limit": 1e-3, "agent.critic_last_limit": 3e-3}  # AntMaze; Adroit as in CORL
+_ADROIT = _LAST_LAYERS | {"agent.weight": 1.0, "agent.floor": 0.5}
 
 SPOT_RECIPE = Recipe(
     "spot",
@@ -44,19 +46,17 @@ SPOT_RECIPE = Recipe(
     Units(),
     Evaluation(20),
     {
-        "antmaze": {
+        "antmaze": _LAST_LAYERS
+        | {
             "units.shift": -1.0,
             "online.units.discount": 0.995,  # as in CORL; the authors' have it in the large mazes alone
-            "agent.actor_last_limit": 1e-3,
-            "agent.critic_last_limit": 3e-3,
         },
         "antmaze-medium": {"agent.weight": 0.05},
         "antmaze-medium-diverse": {"agent.weight": 0.025},
         "antmaze-large": {"agent.weight": 0.025},
-        "adroit": {"agent.weight": 1.0, "agent.floor": 0.5},
-        "adroit-binary": {
-            "agent.weight": 1.0,
-            "agent.floor": 0.5,
+        "adroit": _ADROIT,
+        "adroit-binary": _ADROIT
+        | {
             "density.ticks": 10_000,
             "offline.ticks": 25_000,
             "offline.evaluate_every": 5_000,

@@ -19,6 +19,7 @@ _BASE = SAC(
     critic_hidden=(256, 256, 256, 256),
     critics=10,
     subset=2,
+    subset_replacement=True,
     layer_norm=True,
     actor_learning_rate=1e-4,
     temperature_learning_rate=1e-4,
