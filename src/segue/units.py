@@ -86,7 +86,7 @@ def returns_to_go(reward: np.ndarray, terminated: np.ndarray, units: Units) -> n
     if len(raw) == 0:
         return np.zeros(0, np.float32)
     scaled = raw * units.scale + units.shift
-    if units.failure not in (None, "task") and np.all(raw == units.failure):
+    if units.failure is not None and units.failure != "task" and np.all(raw == units.failure):
         return np.full(len(raw), (units.failure * units.scale + units.shift) / (1.0 - units.discount), np.float32)
     following = scaled[-1] / (1.0 - units.discount) if units.continuing else 0.0
     out = np.empty(len(raw), np.float64)
