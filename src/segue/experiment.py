@@ -97,8 +97,7 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
     steps = 0
     for phase in recipe.phases:
         check_phase(phase, carry, task.spec, 0 if data is None else len(data), task.horizon)
-        if refused(task.spec, "") is not None:
-            _check_sight(phase, task)
+        _check_learner(phase, task)
         carry.slots[phase.slot] = Slot(phase.learner, (), phase.units or recipe.units)
         if phase.validation.steps:
             carry.slots[phase.validation.keep] = carry.slots[phase.slot]
@@ -107,8 +106,8 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
         carry.online = carry.online._replace(written=most, closed=most)
 
 
-def _check_sight(phase: Phase, task: Task) -> None:
-    """Refuse a learner that cannot see what the task shows; its state's shapes alone are computed."""
+def _check_learner(phase: Phase, task: Task) -> None:
+    """Refuse a learner that cannot begin with this task; its state's shapes alone are computed."""
     try:
         jax.eval_shape(lambda: phase.learner.init(jax.random.key(0), task.spec))
     except SegueError as error:
