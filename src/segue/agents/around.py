@@ -61,7 +61,8 @@ class Decay:
         Raises `SegueError` where an option cannot move, or an update would not see it move.
         """
         for name in self.options:
-            _refuse_idle(self.agent, name, spec)
+            agent: Any = self.agent
+            _refuse_idle(agent, name, spec)
         return self.agent.init(key, spec)
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
@@ -96,8 +97,9 @@ def _refuse_idle(agent: Any, name: str, spec: Spec) -> None:
     """Raise `SegueError` unless what an update learns depends on an option, and lets it change as it goes."""
     state = jax.eval_shape(lambda: agent.init(jax.random.key(0), spec))
     rows = 2 * (_get(agent, "critic_updates") if "critic_updates" in reachable(agent) else 1)
-    number, action = jax.ShapeDtypeStruct((rows,), jnp.float32), jax.ShapeDtypeStruct((rows, spec.action), jnp.float32)
-    seen = jax.ShapeDtypeStruct((rows, *spec.observation), spec.dtype)
+    shape: Any = jax.ShapeDtypeStruct
+    number, action = shape((rows,), jnp.float32), shape((rows, spec.action), jnp.float32)
+    seen = shape((rows, *spec.observation), spec.dtype)
     batch = Transition(seen, action, number, number, seen, number, number, action)
 
     def learned(value: Array, state: State, batch: Transition, key: Key, step: Array) -> State:
