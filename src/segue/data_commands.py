@@ -149,7 +149,7 @@ def show_command(name: Name, /, json_output: Annotated[bool, tyro.conf.arg(name=
         return
     table = Table(title=name, title_justify="left", show_header=False)
     for key, value in described.items():
-        if key not in ("format", "name", "columns"):
+        if key not in ("format", "name", "columns", "files"):
             table.add_row(key.replace("_", " "), plain(value))
     console().print(table)
 
@@ -177,6 +177,8 @@ def check_command(
     read = (lambda: open_source(name).episodes) if stored is None else stored.episodes
     against = task or _task_name(name, facts, env, stored is not None)
     with waiting(f"examining {name}"):
+        if stored is not None:
+            stored.verify()
         report = examine(read, facts, task=find_task(against) if against else None)
     found = {"findings": report.table(), "left_out": dict(report.left_out), "examined": now(), "against": against}
     if stored is not None:
@@ -201,7 +203,7 @@ def _task_name(name: str, facts: Mapping[str, Any], env: str, imported: bool) ->
 
 def _plain_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What a copy keeps of a dataset's facts: all but what `save` counts anew."""
-    counted = ("format", "name", "transitions", "episodes", "parts", "columns", "sha256")
+    counted = ("format", "name", "transitions", "episodes", "parts", "columns", "sha256", "files")
     return {k: v for k, v in facts.items() if k not in counted}
 
 

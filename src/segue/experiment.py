@@ -185,7 +185,7 @@ def resume(
         _refuse_changed(folder, described, decided)
         data = task.dataset()
         was = described["provenance"]["dataset"]
-        if (None if data is None else data.sha256()) != (was and was["sha256"]):
+        if (None if data is None else data.sha256(anew=True)) != (was and was["sha256"]):
             raise SegueError(
                 f"{folder}: the dataset of '{request.task}' is not the one that the run began with; put that one back, "
                 "or start a new run"
