@@ -12,6 +12,7 @@ import numpy as np
 
 from segue.data import describe, end_at_success, make_pointmaze, make_pointmaze_pixels, read_d4rl, read_minari
 from segue.data.extras import versions
+from segue.data.sources.reader import RULES
 from segue.data.stored import find_stored
 from segue.observations import plain
 from segue.replay import Data
@@ -187,6 +188,10 @@ class GymTask:
         random, expert = self.reference
         return 100.0 * (np.asarray(raw_return, np.float64) - random) / (expert - random)
 
+    def rules(self) -> dict[str, Any]:
+        """What the task says beside its environment, as JSON (`segue.data.sources.reader.RULES`)."""
+        return {name: dict(self.options) if name == "options" else getattr(self, name) for name in RULES}
+
     def card(self) -> dict[str, Any]:
         """Everything that defines the task and what its log holds, as JSON-ready values."""
         used = self.dataset()
@@ -210,6 +215,7 @@ class GymTask:
             "action": self.spec.action,
             "exact_goal": self.exact_goal,
             "reward": self.reward,
+            "success": self.success,
             "failure": self.failure,
             "terminal_success": self.terminal_success,
             "score": "raw return" if self.reference is None else list(self.reference),
