@@ -221,6 +221,9 @@ def test_bring_your_own() -> None:
     task: Task = GymTask.custom("Pendulum-v1", data)
     assert (task.name, task.horizon) == ("Pendulum-v1", 200)
     assert task.dataset() is data
+    sparse = GymTask.custom("Pendulum-v1", data, terminal_success=True).dataset()
+    assert sparse is not None
+    assert not sparse.terminated.any()  # 0 is what these steps pay, and no success
     assert task.score(np.array([-3.0]), np.array([False])).tolist() == [-3.0]  # no reference: the raw return
     made = GymTask.custom(lambda: __import__("gymnasium").make("Pendulum-v1"), name="mine", reference=(-1000.0, 0.0))
     assert (made.horizon, made.dataset(), made.spec.action) == (200, None, 1)

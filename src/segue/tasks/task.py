@@ -138,7 +138,9 @@ class GymTask:
                 f"{self.name}: dataset {data.source} has other rewards than -1 and 0, the task's are success - 1; "
                 "import it with reward=binary"
             )
-        data = (end_at_success(data) if self.terminal_success else data).check()
+        # By the environment's own rewards a log does not say where success was, and 0 may be what a failing step pays.
+        ends = self.terminal_success and self.reward == "success-1"
+        data = (end_at_success(data) if ends else data).check()
         logged, needed = (data.observation.shape[1:], data.action.shape[1]), (self.spec.observation, self.spec.action)
         if data.made_of and data.made_of != self.spec.parts:
             raise SegueError(
