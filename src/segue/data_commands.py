@@ -152,7 +152,7 @@ def show_command(name: Name, /, json_output: Annotated[bool, tyro.conf.arg(name=
         return
     table = Table(title=name, title_justify="left", show_header=False)
     for key, value in described.items():
-        if key not in ("format", "name", "columns"):
+        if key not in ("format", "name", "columns", "files"):
             table.add_row(key.replace("_", " "), plain(value))
     console().print(table)
 
@@ -187,6 +187,8 @@ def check_command(
     if simulate and found_task is not None:
         print(f"moving {movements(found_task.name)}", file=sys.stderr)
     with waiting(f"examining {name}"):
+        if stored is not None:
+            stored.verify()
         report = examine(read, facts, task=found_task, simulate=simulate)
     found = {"findings": report.table(), "left_out": dict(report.left_out), "examined": now(), "against": against}
     if stored is not None:
@@ -211,7 +213,7 @@ def _task_name(name: str, facts: Mapping[str, Any], env: str, imported: bool) ->
 
 def _plain_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What a copy keeps of a dataset's facts: all but what `save` counts anew."""
-    counted = ("format", "name", "transitions", "episodes", "parts", "columns", "sha256")
+    counted = ("format", "name", "transitions", "episodes", "parts", "columns", "sha256", "files")
     return {k: v for k, v in facts.items() if k not in counted}
 
 

@@ -46,7 +46,7 @@ def run(
 
     `plan` is a tuple of phases, or a function from the facts of the finished phases to the next phase (None: done).
     The task's dataset is shared by all seeds; each seed gets a world of its own when a phase first collects.  Where
-    `units.failure` is None, the task's own failure reward stands; what units leave to the dataset is read off it.
+    `units.failure` is "task", the task's own failure reward stands; what units leave to the dataset is read off it.
     `capacity` bounds own experience per seed (oldest out first); by default all that the phases collect is kept, and
     the last million rows for a function, which does not say beforehand.  `carry` continues a run.  With `keep_rows`,
     environment steps are kept in `carry.unsaved` until the caller takes them.

@@ -109,8 +109,7 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
     steps = 0
     for phase in recipe.phases:
         check_phase(phase, carry, task.spec, 0 if data is None else len(data), task.horizon)
-        if refused(task.spec, "") is not None:
-            _check_sight(phase, task)
+        _check_learner(phase, task)
         carry.slots[phase.slot] = Slot(phase.learner, (), phase.units or recipe.units)
         if phase.validation.steps:
             carry.slots[phase.validation.keep] = carry.slots[phase.slot]
@@ -146,8 +145,8 @@ def check_real(recipe: Recipe, request: Request) -> None:
             learned.add(phase.slot)
 
 
-def _check_sight(phase: Phase, task: Task) -> None:
-    """Refuse a learner that cannot see what the task shows; its state's shapes alone are computed."""
+def _check_learner(phase: Phase, task: Task) -> None:
+    """Refuse a learner that cannot begin with this task; its state's shapes alone are computed."""
     try:
         jax.eval_shape(lambda: phase.learner.init(jax.random.key(0), task.spec))
     except SegueError as error:
@@ -236,7 +235,7 @@ def resume(
 
         data = task.dataset()
         was = described["provenance"]["dataset"]
-        if (None if data is None else data.sha256()) != (was and was["sha256"]):
+        if (None if data is None else data.sha256(anew=True)) != (was and was["sha256"]):
             raise SegueError(
                 f"{folder}: the dataset of '{request.task}' is not the one that the run began with; put that one back, "
                 "or start a new run"

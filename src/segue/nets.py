@@ -92,8 +92,8 @@ class MLP(eqx.Module):
     @staticmethod
     def over(key: Key, spec: Spec, sizes: Sequence[int], **nets: Any) -> MLP:
         """Make a network of a task's observations with layer widths `sizes` (output last); `nets` as in `create`."""
-        sight, width = before(key, spec, critic=False)
-        network = MLP.create(key, (width, *sizes), **nets)
+        sight, width, k_layers = before(key, spec, critic=False)
+        network = MLP.create(k_layers, (width, *sizes), **nets)
         return MLP(network.layers, network.norm_after, sight)
 
     def __call__(self, x: Any, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
@@ -112,15 +112,17 @@ class MLP(eqx.Module):
         return x
 
 
-def before(key: Key, spec: Spec, *, critic: bool) -> tuple[Any, int]:
-    """What stands before a network's first layer, and the width of what it gives: nothing where observations are flat.
+def before(key: Key, spec: Spec, *, critic: bool) -> tuple[Any, int, Key]:
+    """What stands before a network's first layer, the width of what it gives, and the key for the layers behind it.
 
-    Raises `SegueError` where they are not and nobody has said how to look at them.
+    Where observations are flat, nothing does, and the layers have the whole key.  Raises `SegueError` where they are
+    not and nobody has said how to look at them.
     """
     if spec.encoder is None:
-        return None, flat(spec, "this agent")
-    sight, width = spec.encoder.create(jax.random.fold_in(key, 1), spec, critic)
-    return sight, width
+        return None, flat(spec, "this agent"), key
+    k_sight, k_layers = jax.random.split(key)
+    sight, width = spec.encoder.create(k_sight, spec, critic)
+    return sight, width, k_layers
 
 
 def rows_of(observation: Any) -> int:
@@ -148,7 +150,7 @@ class Critics(eqx.Module):
         norm_after: bool = False,
     ) -> Critics:
         """Make `count` independent critics with hidden widths `hidden`."""
-        sight, width = before(key, spec, critic=True)
+        sight, width, k_layers = before(key, spec, critic=True)
         sizes = (width + spec.action, *hidden, 1)
         make = partial(
             MLP.create,
@@ -160,7 +162,7 @@ class Critics(eqx.Module):
         )
         # One after the other and not by vmap: jaxlib's batched QR, which orthogonal matrices are made with, waits on
         # a CPU for tasks of the thread pool that it runs in.  Two at once on two cores wait for ever.
-        return Critics(jax.tree.map(lambda *x: jnp.stack(x), *map(make, jax.random.split(key, count))), sight)
+        return Critics(jax.tree.map(lambda *x: jnp.stack(x), *map(make, jax.random.split(k_layers, count))), sight)
 
     def only(self, members: Array) -> Critics:
         """Some of the critics, by their indices (M,)."""

@@ -15,7 +15,11 @@ from segue.types import Array
 T = TypeVar("T")
 
 APART = 100
-"""Where `fold_in` draws beside a key's splits: with small numbers it returns one of them."""
+"""Where `fold_in` draws beside a key's splits: with small numbers it returns one of them.
+
+Only where the same function also splits the key.  A key that is handed on whole belongs to whom it is handed to, who
+may fold it at this very place: what goes around an agent splits it first (tests/contract/test_keys.py).
+"""
 
 
 class Trained(NamedTuple):

@@ -18,9 +18,21 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 from segue.types import SegueError
 
 
-def option(default: Any, *, when: Callable[[Any], bool], why: str) -> Any:
+def option(default: Any, *, when: Callable[[Any], bool], why: str, tunable: bool = False) -> Any:
     """Declare a dataclass field that has an effect only `when` the finished object says so; `why` says when that is."""
-    return field(default=default, metadata={"when": when, "why": why})
+    return field(default=default, metadata={"when": when, "why": why, "tunable": tunable})
+
+
+def tunable(default: Any) -> Any:
+    """Declare a field of a bonus or a sampler that may change while what it has learned goes on, see `alike`."""
+    return field(default=default, metadata={"tunable": True})
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether what one object has learned serves the other: they differ in `tunable` fields at most, at any depth."""
+    if type(one) is not type(other) or not is_dataclass(one):
+        return bool(one == other)
+    return all(f.metadata.get("tunable") or alike(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
 
 
 class Pace(NamedTuple):

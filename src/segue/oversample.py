@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from segue import sumtree
-from segue.options import option, require
+from segue.options import option, require, tunable
 from segue.replay import Rows, View
 from segue.samplers import Mix, Retained, Union, Visible, join, room, rows_at, where
 from segue.sumtree import CHUNK, Tree
@@ -48,7 +48,7 @@ class Oversample:
     experience.
     """
 
-    rows: int = 8
+    rows: int = tunable(8)
     beside: Sampler | None = Union(248)
     by: Literal["reward", "success", "return"] = "success"
     threshold: float | None = option(None, when=lambda o: o.by != "return", why='by="reward" or by="success"')

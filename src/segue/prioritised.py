@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from segue import sumtree
 from segue.nets import MLP
 from segue.optim import Trained, descend, trained
-from segue.options import require
+from segue.options import require, tunable
 from segue.replay import Rows, View
 from segue.samplers import Visible, join, room, rows_at, uniform
 from segue.sumtree import Tree
@@ -49,13 +49,13 @@ class Balanced:
     when their episode ends.
     """
 
-    batch: int = 256
-    density_batch: int = 256
+    batch: int = tunable(256)
+    density_batch: int = tunable(256)
     hidden: tuple[int, ...] = (256, 256)
-    learning_rate: float = 3e-4
-    temperature: float = 5.0
-    low: float = 1e-3
-    high: float = 1e3
+    learning_rate: float = tunable(3e-4)
+    temperature: float = tunable(5.0)
+    low: float = tunable(1e-3)
+    high: float = tunable(1e3)
     last_bias: float | None = 1.0
     start_share: float | None = None
     visible: Visible = "all"

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from segue.augment.bonus import begun
+from segue.options import alike
 from segue.phases import Phase
 from segue.replay import Replay, View
 from segue.types import Agent, Array, Augmentation, Door, Learner, Sampler, Slot, Spec, State
@@ -159,13 +161,11 @@ def entering(phase: Phase, index: int, spec: Spec, units: Units, slots: dict[str
                 state = phase.learner.init(k_learner, spec) if old is None else old.state
             if not phase.learns:
                 return Learning(state, *((), ()) if old is None else (old.batch_state, old.augment_state))
-            goes_on = old is not None and phase.enter is None and old.batch == phase.batch
-            # What a bonus has seen is no part of the learner that comes through a door.
-            same = old is not None and old.augment == phase.augment
+            goes_on = old is not None and phase.enter is None and alike(old.batch, phase.batch)
             return Learning(
                 state,
                 old.batch_state if old is not None and goes_on else phase.batch.init(k_sampler, door),
-                old.augment_state if old is not None and same else phase.augment.init(k_augment, door),
+                begun(phase.augment, k_augment, door),
             )
 
         return for_seeds(seed, jnp.arange(keys.shape[0]), keys, states, validated)

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.options import option, require
+from segue.options import option, require, tunable
 from segue.replay import Rows, View
 from segue.types import Array, Door, Key, Metrics, Sampler, SegueError, State
 
@@ -70,9 +70,9 @@ class Mix:
     refuses a mix that has neither.
     """
 
-    offline: int = 256
-    online: int = 0
-    visible: Visible = option("all", when=lambda m: m.online > 0, why="online rows in the batch")
+    offline: int = tunable(256)
+    online: int = tunable(0)
+    visible: Visible = option("all", when=lambda m: m.online > 0, why="online rows in the batch", tunable=True)
 
     def init(self, key: Key, door: Door) -> State:
         """No state."""
@@ -108,8 +108,8 @@ class Mix:
 class Halves:
     """Exactly `rows` rows of the dataset, then as many of own experience: for a learner that tells the two apart."""
 
-    rows: int = 256
-    visible: Visible = "all"
+    rows: int = tunable(256)
+    visible: Visible = tunable("all")
 
     def __post_init__(self) -> None:
         require(self, rows=self.rows >= 1)
@@ -131,8 +131,8 @@ class Halves:
 class Union:
     """`batch` rows, uniform over dataset and own experience together: the offline share falls as experience grows."""
 
-    batch: int = 256
-    visible: Visible = "all"
+    batch: int = tunable(256)
+    visible: Visible = tunable("all")
 
     def init(self, key: Key, door: Door) -> State:
         """No state."""
@@ -163,11 +163,11 @@ class Blend:
     line is ours.
     """
 
-    batch: int = 256
+    batch: int = tunable(256)
     share: float = 0.5
     share_end: float | None = None
     updates: int = option(100_000, when=lambda b: b.share_end is not None, why="a share that moves (share_end)")
-    visible: Visible = option("all", when=lambda b: min(b.ends()) < 1.0, why="online rows in the batch")
+    visible: Visible = option("all", when=lambda b: min(b.ends()) < 1.0, why="online rows in the batch", tunable=True)
 
     def __post_init__(self) -> None:
         require(

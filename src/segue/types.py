@@ -91,9 +91,10 @@ def flat(spec: Spec, who: str) -> int:
 class Slot(NamedTuple):
     """A named place in a run: an agent and what it has learned so far (pytrees; leading axis = seeds), in which units.
 
-    The sampler and the augmentation that serve the slot learn too; a later phase that trains the slot with the same
-    ones goes on with what they have learned, over phases that only collect in between.  A sampler starts anew with a
-    learner that comes through a door; an augmentation does not.
+    The sampler and the augmentation that serve the slot learn too; a later phase that trains the slot with ones alike
+    (`options.alike`: a weight may differ, a network's width may not) goes on with what they have learned, over phases
+    that only collect in between.  A sampler starts anew with a learner that comes through a door; an augmentation does
+    not.
     """
 
     learner: Learner

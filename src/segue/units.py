@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,8 +22,9 @@ class Units:
     The learner sees rewards `scale * raw + shift`, bootstraps with `discount`, and sees observations
     `(raw - observation_mean) / observation_std`, number by number (empty: as they are).  `failure` is the raw reward
     of a step that has not succeeded in a sparse task: an episode that holds nothing else is valued as if it went on
-    forever, `(scale * failure + shift) / (1 - discount)` (Cal-QL's rule).  `continuing` values a truncated episode as
-    if its last reward went on forever (the kitchen rule).  Both act on Monte-Carlo returns only.
+    forever, `(scale * failure + shift) / (1 - discount)` (Cal-QL's rule); "task" takes the task's own, None values no
+    episode so.  `continuing` values a truncated episode as if its last reward went on forever (the kitchen rule).
+    Both act on Monte-Carlo returns only.
 
     Two things can be left to the dataset, see `settled`: with `reward_span`, rewards are multiplied by it and divided
     by the difference between the best and the worst return of the dataset's episodes (IQL's rule for locomotion, with
@@ -33,7 +34,7 @@ class Units:
     scale: float = 1.0
     shift: float = 0.0
     discount: float = 0.99
-    failure: float | None = None
+    failure: float | Literal["task"] | None = "task"
     continuing: bool = False
     reward_span: float | None = None
     standardise: bool = False
@@ -85,7 +86,7 @@ def returns_to_go(reward: np.ndarray, terminated: np.ndarray, units: Units) -> n
     if len(raw) == 0:
         return np.zeros(0, np.float32)
     scaled = raw * units.scale + units.shift
-    if units.failure is not None and np.all(raw == units.failure):
+    if units.failure is not None and units.failure != "task" and np.all(raw == units.failure):
         return np.full(len(raw), (units.failure * units.scale + units.shift) / (1.0 - units.discount), np.float32)
     following = scaled[-1] / (1.0 - units.discount) if units.continuing else 0.0
     out = np.empty(len(raw), np.float64)
@@ -100,7 +101,7 @@ def settled(units: Units, failure: float | None, data: Any) -> Units:
 
     Raises `SegueError` where the dataset does not say it.
     """
-    if units.failure is None:
+    if units.failure == "task":
         units = replace(units, failure=failure)
     if units.reward_span is not None:
         units = replace(units, scale=units.scale * units.reward_span / _return_span(data), reward_span=None)

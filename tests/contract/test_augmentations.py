@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue import checkpoint, engine, programs
+from segue import checkpoint, engine, programs, replay
 from segue.agents import AGENTS, VAE
-from segue.augment import AUGMENTATIONS, RND, SERA, VCSE, Both, Nothing, StateEntropy
-from segue.augment.bonus import no_moments, paid
+from segue.augment import AUGMENTATIONS, RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
+from segue.augment.bonus import begun, no_moments, paid
 from segue.augment.neighbours import Critic, Scaled, conditioned_bonus
+from segue.augment.returns import ReturnsState
 from segue.augment.sera import SERAState
+from segue.options import alike, brief
 from segue.phases import Phase, refresh
+from segue.prioritised import Balanced
 from segue.recipes import find_recipe, resolve
+from segue.replay import View
 from segue.samplers import Mix
 from segue.types import Agent, Augmentation, Door, SegueError, Slot, Spec
 from segue.units import Units
@@ -125,9 +129,62 @@ def test_what_rnd_knows_goes_on_beside_another_bonus_over_collecting_and_through
     offline, online = phases(first, both)
     gather = replace(online, name="gather", updates=0, ticks=3, augment=Nothing())
     shown = replace(offline, ticks=0, name="shown")
-    plan = (replace(offline, augment=first), gather, shown, replace(online, augment=both, ticks=2, enter=refresh()))
+    louder = Both(replace(both.first, weight=2.0), both.second)  # type: ignore[attr-defined, type-var]
+    plan = (replace(offline, augment=first), gather, shown, replace(online, augment=louder, ticks=2, enter=refresh()))
     state = finish(plan)[0].slots["agent"].augment_state[0]
     assert (np.asarray(state.updates) == 5 + 2).all()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "goes_on"),
+    [
+        (RND(), RND(weight=1.0, learning_rate=1e-3, clip=3.0, frozen_after=9), True),
+        (RND(), RND(features=8), False),
+        (RND(), RND(spread="raw"), False),
+        (SERA(), SERA(weight=0.1, neighbours=5, normalise_bonus=True, rows="online"), True),
+        (SERA(), SERA(scale="dimension"), False),
+        (SERA(q_source="average"), SERA(q_source="average", average_rate=0.1), True),
+        (VCSE(), VCSE(weight=1.0, target_rate=0.1), True),
+        (VCSE(), StateEntropy(), False),
+        (StateEntropy(), StateEntropy(weight=1.0), True),
+        (Both(SERA(), RND()), RND(weight=1.0), True),
+        (Returns(RND()), Returns(RND(weight=1.0), value_target_rate=0.1), True),
+        (Returns(Both(RND(), SERA())), SERA(weight=0.5), True),
+        (RND(), Nothing(), False),
+    ],
+    ids=brief,
+)
+def test_a_weight_may_change_at_a_door_and_what_was_learned_goes_on(before: Any, after: Any, goes_on: bool) -> None:
+    """As the learner itself goes on with other hyper-parameters; what its state is made of may not change."""
+
+    def state(augment: Any) -> Any:
+        if isinstance(augment, Both):
+            return state(augment.first), state(augment.second)
+        return ReturnsState(state(augment.inner), None, None) if isinstance(augment, Returns) else type(augment)  # type: ignore[arg-type]
+
+    slot = Slot(small("SAC"), None, UNITS, augment=before, augment_state=state(before))
+    door = Door(SPEC, {"agent": slot}, None, None, UNITS, "agent")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(after), "init", lambda *_: "fresh")
+        assert (begun(after, KEY, door) == state(after)) == goes_on
+
+
+@pytest.mark.parametrize("augment", [RND(), SERA(), VCSE(), StateEntropy(), Balanced(), Returns(Nothing())], ids=brief)
+def test_what_may_change_at_a_door_is_no_part_of_the_state(augment: Any) -> None:
+    """Structures and shapes of fresh states are the same whatever a tunable option is."""
+    agent, view = small("SAC"), View(replay.from_data(corridor_data(4), UNITS), jnp.int32(0), 0.0)
+    slot = Slot(agent, agent.init(KEY, SPEC), UNITS)
+    door = Door(SPEC, {"agent": slot}, view, view, UNITS, "agent")
+    shape = lambda of: jax.eval_shape(lambda key: of.init(key, door), KEY)  # noqa: E731
+    usual = shape(augment)
+    tunable = [f.name for f in fields(augment) if f.metadata.get("tunable")]
+    for name in tunable:
+        value = getattr(augment, name)
+        other = {bool: lambda x: not x, int: lambda x: x + 1, float: lambda x: x / 2, str: lambda x: "online"}
+        moved = replace(augment, **{name: 3 if value is None else other[type(value)](value)})
+        assert alike(moved, augment)
+        assert shape(moved) == usual
+    assert tunable
 
 
 @pytest.mark.parametrize("name", [name for name, entry in AGENTS.items() if issubclass(entry.agent, Agent)])

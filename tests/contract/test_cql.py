@@ -93,6 +93,8 @@ def test_blocks_of_rows_change_rounding_only(double_precision: None, monkeypatch
     rng = np.random.default_rng(0)
     rows = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal((128, *x.shape[1:]))), batch())
     rows = rows._replace(action=jnp.tanh(rows.action), continues=jnp.full(128, 0.9))
+    # Returns that are not known: in all rows of a part, in some of another, and in none of the rest.
+    rows = rows._replace(mc_return=jnp.where(jnp.isin(jnp.arange(128), jnp.arange(7, 28)), jnp.nan, rows.mc_return))
     agent = small("CQL")
     state, noise = agent.init(jax.random.key(0), SPEC), agent.draw(jax.random.key(1), rows.action)
     assert cql.blocks(128) == 8
@@ -102,3 +104,4 @@ def test_blocks_of_rows_change_rounding_only(double_precision: None, monkeypatch
     whole, also = agent.learn(state, rows, noise)
     for a, b in zip(jax.tree.leaves((parts, said)), jax.tree.leaves((whole, also)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+    assert np.isfinite(also["bound_rate_next"])

@@ -33,7 +33,7 @@ ARROWS: dict[str, set[str]] = {
     "behaviour": {"types", "options", "fleet"},
     "phases": {"types", "units", "options", "optim", "augment", "replay", "samplers", "behaviour"},
     "fleet": {"types"},
-    "programs": {"types", "units", "replay", "phases"},
+    "programs": {"types", "options", "units", "replay", "augment", "phases"},
     "carry": {"types", "units", "optim", "replay", "phases", "fleet", "behaviour"},
     "engine": {"types", "units", "replay", "phases", "fleet", "programs", "carry", "evaluate", "behaviour"},
     "evaluate": {"types", "units", "replay", "fleet", "programs"},

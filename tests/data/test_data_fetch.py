@@ -12,6 +12,7 @@ import pytest
 
 from segue.data import fetch as module
 from segue.data.fetch import Remote, fetch, is_remote
+from segue.tasks.catalogue import records
 from segue.types import SegueError
 
 BODY = bytes(range(256)) * 2000
@@ -128,6 +129,39 @@ def test_wrong_bytes_are_thrown_away(server: Server, tmp_path: Path) -> None:
     with pytest.raises(SegueError, match=f"its SHA-256 is {DIGEST[:16]}"):
         fetch(remote)
     assert not [p for p in (tmp_path / "downloads").iterdir() if p.name.endswith((".part", "log"))]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_download_that_was_damaged_is_fetched_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """Whether its SHA-256 is known beforehand, or was written down when it arrived."""
+    remote = Remote((f"{server.url}/log",), DIGEST if known else None)
+    path = fetch(remote)
+    note = path.with_name(f"{path.name}.sha256")
+    assert note.read_text() == f"{DIGEST}  {path.name}\n"
+    for damage in (BODY[:-1], b"\1" + BODY[1:], b""):
+        path.write_bytes(damage)
+        monkeypatch.setenv("SEGUE_OFFLINE", "1")
+        with pytest.raises(SegueError, match=r"/log is (damaged|not as expected) in .*SEGUE_OFFLINE is set; unset it"):
+            fetch(remote)
+        monkeypatch.delenv("SEGUE_OFFLINE")
+        assert fetch(remote).read_bytes() == BODY
+    asked = len(server.asked)
+    note.unlink()  # as an older Segue left it
+    assert fetch(remote) == path
+    assert note.exists()
+    assert len(server.asked) == asked == 4
+    other = Remote(remote.urls, "0" * 64)
+    with pytest.raises(SegueError, match="not 0000"):
+        fetch(other)
+    assert fetch(remote).read_bytes() == BODY  # what is here and whole stays
+
+
+def test_known_addresses_are_encrypted() -> None:
+    addresses = [a for record in records().values() for a in record.data if "//" in a]
+    assert addresses
+    assert all("https://" in address for address in addresses)
 
 
 def test_a_folder_that_cannot_be_written(server: Server, tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +129,81 @@ def test_whole_or_absent(tmp_path: Path) -> None:
         save(tmp_path / "y", [made(rng, 2, False), wrong], {})
 
 
+def test_a_kill_while_a_dataset_is_replaced_leaves_the_old_one_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every step; and what is left can be replaced again."""
+    monkeypatch.setenv("SEGUE_DATASETS", str(tmp_path))
+    rng, steps = np.random.default_rng(0), 0
+
+    class Killed(BaseException):
+        pass
+
+    def dying(function: Any, after: int) -> Any:
+        def step(*words: Any, **named: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps > after:
+                raise Killed
+            return function(*words, **named)
+
+        return step
+
+    save(tmp_path / "x", [made(rng, 1, False)], {})
+    length, kills = 1, 0
+    while True:
+        steps, before = 0, length
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            for module, name in ((os, "rename"), (os, "replace"), (Path, "unlink"), (shutil, "rmtree")):
+                patch.setattr(module, name, dying(getattr(module, name), kills))
+            save(tmp_path / "x", [made(rng, before + 1, False)], {}, replace=True)
+        assert stored_names() == ["x"]
+        found = find_stored("x")
+        found.verify()
+        length = len(found)
+        assert length in (before, before + 1)
+        assert find_stored("x").data().observation.shape == (length, 3)
+        if steps <= kills:
+            break
+        kills += 1
+    assert kills >= 4
+    assert length == before + 1
+    assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".x.") or p.name == ".x.old"] == ["x"]
+
+
+def test_files_are_looked_at_again_when_they_have_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recorded hash is trusted while sizes and times of change say that nothing has happened."""
+    rng, verified = np.random.default_rng(0), []
+    stored = save(tmp_path / "x", [made(rng, 30, False)], {})
+    hashed = type(stored).verify
+    monkeypatch.setattr(type(stored), "verify", lambda self: (verified.append(1), hashed(self))[1])
+    for _ in range(2):
+        find_stored(str(stored.folder)).data()
+    assert not verified
+    for path in sorted(stored.folder.glob("*.npy")):
+        sound, was = path.read_bytes(), path.stat()
+        path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+        for _ in range(2):
+            with pytest.raises(SegueError, match=f"{path.name}: is damaged .*; restore it from a backup, or import"):
+                find_stored(str(stored.folder)).data()
+        path.write_bytes(sound)
+        find_stored(str(stored.folder)).data()
+        count = len(verified)
+        find_stored(str(stored.folder)).data()
+        assert len(verified) == count
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns + 5))
+    (stored.folder / "verified.json").unlink()  # as an older Segue left it
+    data = find_stored(str(stored.folder)).data()
+    assert (stored.folder / "verified.json").exists()
+    # Damage that no time of change gives away is found by whom it must not deceive: a resumed run.
+    assert replace(data, reward=-data.reward).sha256() == data.sha256() == data.sha256(anew=True)
+    assert replace(data, reward=-data.reward).sha256(anew=True) != data.sha256()
+    described = stored.folder / "dataset.json"
+    described.write_text(described.read_text().replace(data.sha256(), "0" * 64))
+    with pytest.raises(SegueError, match=r"does not match the hash in dataset.json; restore"):
+        find_stored(str(stored.folder)).data()
+
+
 def test_damage_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGUE_DATASETS", str(tmp_path))
     rng = np.random.default_rng(0)
@@ -134,7 +212,7 @@ def test_damage_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     path = stored.folder / "reward.npy"
     sound = path.read_bytes()
     path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
-    with pytest.raises(SegueError, match="does not match its hash"):
+    with pytest.raises(SegueError, match=r"reward.npy: is damaged \(its SHA-256 differs\); restore it from a backup"):
         find_stored("x").verify()
     path.write_bytes(sound[:-8])
     with pytest.raises(SegueError, match="missing or broken"):

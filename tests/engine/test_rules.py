@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from dataclasses import replace
@@ -16,6 +17,7 @@ from segue import engine, rules
 from segue.agents import OPT, RLPD, SAC, TD3BC, VAE, build, describe, title
 from segue.agents.around import Decay, FreezeActor
 from segue.agents.rlpd import from_sac
+from segue.options import leaves
 from segue.phases import RANDOM, Phase, refresh, renew
 from segue.recipes import find_recipe, resolve
 from segue.samplers import Mix, Retain, Union
@@ -98,8 +100,34 @@ def test_decay_reaches_into_parts_and_refuses_what_does_not_decay() -> None:
     ):
         with pytest.raises(SegueError, match=says):
             Decay(TD3BC(), (option,))
-    with pytest.raises(SegueError, match="name the weight"):
-        Decay(TD3BC(), ("actor_learning_rate",))
+    with pytest.raises(SegueError, match="give a floor above 0"):
+        Decay(small("CQL"), ("soft_maximum_temperature",))
+
+
+@pytest.mark.parametrize(
+    ("name", "moves"),
+    [
+        ("SAC", {"target_rate"}),
+        ("TD3BC", {"target_rate", "policy_noise", "noise_clip", "q_weight"}),
+        ("SPOT", {"target_rate", "policy_noise", "noise_clip", "beta", "weight"}),
+        ("RLPD", {"target_rate", "entropy_share"}),
+    ],
+)
+def test_decay_takes_exactly_the_numbers_that_an_update_sees_moving(name: str, moves: set[str]) -> None:
+    """A weight decay, for one, is part of how the optimiser is built; an initial value is not looked at again."""
+    agent, key = small(name), jax.random.key(1)
+    start, found = begin(agent, KEY, SPEC), set()
+    for path, value in leaves(agent).items():
+        option = path.rpartition(".")[2]
+        if not isinstance(value, float) or not np.isfinite(value):
+            continue
+        fallen = Decay(agent, (option,), over=2, floor=0.5)
+        with contextlib.suppress(SegueError):
+            jax.eval_shape(lambda key, of=fallen: of.init(key, SPEC), KEY)
+            found.add(option)
+        if option in found:
+            jax.eval_shape(fallen.update, start, batch(), key, 0)
+    assert found == moves
 
 
 def test_refresh_keeps_networks_and_renews_moments() -> None:

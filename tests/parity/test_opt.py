@@ -222,7 +222,8 @@ def test_kappa_zero_is_the_base_agent_bit_for_bit(name: str, fused_as_for_users:
     update, blended = fused_as_for_users(base.update), fused_as_for_users(agent.update)
     for step in range(3):
         key = jax.random.key(step)
-        alone, _ = update(alone, some_batch(step), key, jnp.int32(step))
+        _, k_base = jax.random.split(key)  # the other half draws the actions that the new critics' targets are of
+        alone, _ = update(alone, some_batch(step), k_base, jnp.int32(step))
         state, metrics = blended(state, some_batch(step), key, jnp.int32(step))
     assert equal(state.base, alone)
     assert float(metrics["new_critic_loss"]) > 0

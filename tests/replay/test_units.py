@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from segue import engine
+from segue.experiment import resolved
 from segue.phases import Phase
+from segue.recipes import find_recipe
 from segue.samplers import Mix
 from segue.types import SegueError
-from segue.units import Units, settled, units_of
+from segue.units import Units, returns_to_go, settled, units_of
 from tests.toys import CorridorTask, corridor_data, small_cql
 
 DATA = corridor_data()
@@ -28,6 +31,20 @@ def test_span_and_standardisation_by_hand() -> None:
     np.testing.assert_allclose(seen, (DATA.observation - DATA.observation.mean(0)) / (std + 1e-3), rtol=1e-4, atol=1e-5)
     assert settled(units, None, None) == units
     np.testing.assert_array_equal(Units().see(jnp.ones((2, 3))), 1.0)
+
+
+@pytest.mark.parametrize(("said", "means"), [("task", 0.0), (None, None), (-1.0, -1.0)])
+def test_the_failure_reward_is_the_tasks_unless_somebody_says_otherwise(said: Any, means: float | None) -> None:
+    task = CorridorTask(DATA)
+    decided = resolved(find_recipe("cal-ql"), task, {} if said == "task" else {"units.failure": said})
+    table = decided.table()["units.failure"]
+    assert (table["value"], table["source"]) == (means, "task" if said == "task" else "settings")
+    for units in (decided.recipe.units, Units(failure=said)):
+        assert settled(units, task.failure, DATA).failure == means
+    lost = np.zeros(3, np.float32)
+    forever = {0.0: -2.0, None: -1.0 * (1 + 0.5 + 0.25), -1.0: -1.75}[means]
+    units = settled(Units(shift=-1.0, discount=0.5, failure=said), task.failure, DATA)
+    assert returns_to_go(lost, lost > 0, units)[0] == forever
 
 
 def test_a_run_learns_and_acts_in_them_and_remembers_them() -> None:

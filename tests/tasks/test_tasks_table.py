@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from segue.collect import environment_of
 from segue.data import from_episodes, write_d4rl
+from segue.data.recorded import Recorded
+from segue.data.sources import open_source
+from segue.data.storing import save
 from segue.tasks import GymTask, find_task, reference_score, reference_scores, task_from_file
+from segue.tasks.catalogue import records, task_of
 from segue.tasks.layouts import BINARY, LAYOUTS
 from segue.tasks.own import GROUPS
 from segue.types import SegueError, Task
@@ -175,6 +182,38 @@ def test_wrong_sizes_show_both_sides(size: int, actions: int, tmp_path: Path) ->
         task.dataset()
 
 
+def test_a_log_that_a_task_made_is_a_task_with_the_same_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a run has collected it or `segue data collect`: what is paid, what ends an episode, how it is scored."""
+    monkeypatch.setenv("SEGUE_DATASETS", str(tmp_path / "store"))
+    log = [Recorded(np.zeros((4, 3), "f4"), np.zeros((3, 1), "f4"), np.asarray([-1, -1, 0], "f4"), True, 1.0)]
+    own = GymTask.custom("Pendulum-v1", horizon=9, reward="success-1", failure=-1.0, success="terminated")
+    stored = save(tmp_path / "store" / "mine", log, {})
+    for task in [own, *(task_of(record, log=False) for record in records().values())]:
+        described = {**stored.facts, "environment": environment_of(task)}
+        (stored.folder / "dataset.json").write_text(json.dumps(described))
+        assert find_task("data:mine") == replace(task, name="mine", source="stored:mine", presets=())
+    rows = {"observation": np.zeros((3, 1, 3), "f4"), "action": np.zeros((3, 1, 1), "f4")}
+    rows |= {"next_observation": rows["observation"], "reward": np.asarray([[-1], [-1], [0]], "f4")}
+    rows |= {"terminated": np.asarray([[0], [0], [1]], bool), "truncated": np.zeros((3, 1), bool)}
+    (tmp_path / "run" / "replay").mkdir(parents=True)
+    save_file(rows, tmp_path / "run" / "replay" / "000000.safetensors")
+    maze = task_of(records()["pointmaze-umaze"], log=False)
+    for task in (own, GymTask.custom("Pendulum-v1", reference=(-3.0, 2.0)), maze):
+        (tmp_path / "run" / "run.json").write_text(json.dumps({"seeds": [0], "task_card": task.card()}))
+        opened = open_source(f"run:{tmp_path / 'run'}")
+        save(tmp_path / "store" / "mine", opened.episodes, opened.facts, replace=True)
+        found = find_task("data:mine")
+        assert found == replace(task, name="mine", source="stored:mine", presets=())
+        if task is own:
+            data = found.dataset()
+            assert data is not None
+            assert data.reward.tolist() == [-1.0, -1.0, 0.0]
+    spoiled = {**environment_of(own), "rules": {"rewards": "env"}}
+    save(tmp_path / "store" / "mine", log, {"environment": spoiled}, replace=True)
+    with pytest.raises(SegueError, match=r"are no task's .*import it again"):
+        find_task("data:mine")
+
+
 def test_bring_your_own() -> None:
     rng = np.random.default_rng(0)
     episode = {"observation": rng.normal(size=(6, 3)), "action": rng.uniform(-1, 1, (5, 1)), "reward": np.zeros(5)}
@@ -182,6 +221,9 @@ def test_bring_your_own() -> None:
     task: Task = GymTask.custom("Pendulum-v1", data)
     assert (task.name, task.horizon) == ("Pendulum-v1", 200)
     assert task.dataset() is data
+    sparse = GymTask.custom("Pendulum-v1", data, terminal_success=True).dataset()
+    assert sparse is not None
+    assert not sparse.terminated.any()  # 0 is what these steps pay, and no success
     assert task.score(np.array([-3.0]), np.array([False])).tolist() == [-3.0]  # no reference: the raw return
     made = GymTask.custom(lambda: __import__("gymnasium").make("Pendulum-v1"), name="mine", reference=(-1000.0, 0.0))
     assert (made.horizon, made.dataset(), made.spec.action) == (200, None, 1)

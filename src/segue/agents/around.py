@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import functools
+import math
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.interpreters.partial_eval import dce_jaxpr
 
-from segue.options import reachable, require, unknown
+from segue.options import assign, reachable, require, unknown
 from segue.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition, soft_bonus
 
 
@@ -33,9 +36,13 @@ class Decay:
         require(self, over=self.over > 0, floor=0 <= self.floor <= 1)
         for name in self.options:
             value = option_of(self.agent, name)
-            if not isinstance(value, float) or name.endswith("learning_rate"):
+            if not isinstance(value, float) or not math.isfinite(value):
                 who = type(self.agent).__name__
-                raise SegueError(f"Decay: option '{name}' of {who} is {value!r}; name the weight of a term in a loss")
+                raise SegueError(f"Decay: option '{name}' of {who} is {value!r}; {_CURE}")
+            try:
+                assign(self.agent, [name], value * self.floor, name)
+            except SegueError as error:
+                raise SegueError(f"Decay: {error} at the end; give a floor above {self.floor:g}") from error
 
     def share(self, step: Array) -> Array:
         """What is left of the numbers in the update after `step` others."""
@@ -49,7 +56,13 @@ class Decay:
         return agent
 
     def init(self, key: Key, spec: Spec) -> State:
-        """Return a fresh state of the agent."""
+        """Return a fresh state of the agent.
+
+        Raises `SegueError` where an option cannot move, or an update would not see it move.
+        """
+        for name in self.options:
+            agent: Any = self.agent
+            _refuse_idle(agent, name, spec)
         return self.agent.init(key, spec)
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
@@ -78,6 +91,32 @@ class Decay:
     def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
         """What the agent's backup adds, (B,)."""
         return soft_bonus(self.agent, state, observation, key)
+
+
+_CURE = "name the weight of a term in a loss"
+
+
+@functools.cache
+def _refuse_idle(agent: Any, name: str, spec: Spec) -> None:
+    """Raise `SegueError` unless what an update learns depends on an option, and lets it change as it goes."""
+    state = jax.eval_shape(lambda: agent.init(jax.random.key(0), spec))
+    rows = 2 * (option_of(agent, "critic_updates") if "critic_updates" in reachable(agent) else 1)
+    shape: Any = jax.ShapeDtypeStruct
+    number, action = shape((rows,), jnp.float32), shape((rows, spec.action), jnp.float32)
+    seen = shape((rows, *spec.observation), spec.dtype)
+    batch = Transition(seen, action, number, number, seen, number, number, action)
+
+    def learned(value: Array, state: State, batch: Transition, key: Key, step: Array) -> State:
+        return _with(agent, name, value).update(state, batch, key, step)[0]
+
+    who = f"Decay: option '{name}' of {type(agent).__name__}"
+    try:
+        traced = jax.make_jaxpr(learned)(jnp.float32(0), state, batch, jax.random.key(0), jnp.int32(0)).jaxpr
+    except TypeError as error:  # what JAX raises where a number must be known when a program is compiled
+        raise SegueError(f"{who} stays as it is for a whole phase; {_CURE}") from error
+    _, used = dce_jaxpr(traced, [True] * len(traced.outvars))
+    if not used[0]:
+        raise SegueError(f"{who} has no effect on an update here; {_CURE}")
 
 
 class BoundedState(NamedTuple):

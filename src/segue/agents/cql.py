@@ -137,8 +137,9 @@ class CQL:
         actions, log_densities = self.candidates(state, batch, noise)
         loss = jax.value_and_grad(self.critic_loss, has_aux=True)
         multiplier = self.multiplier(state.multiplier.params)
+        known = jnp.mean(~jnp.isnan(batch.mc_return), dtype=target.dtype)
         (_, (gap, metrics)), gradient = mean_over_blocks(
-            lambda rows: loss(state.critic.params, *rows, multiplier, noise.penalised),
+            lambda rows: loss(state.critic.params, *rows, multiplier, noise.penalised, known),
             (batch, target, actions, log_densities),
             blocks(batch.action.shape[0]),
         )
@@ -177,8 +178,9 @@ class CQL:
         log_densities: Candidates,
         multiplier: Array,
         penalised: Array | None = None,
+        known: Array | None = None,
     ) -> tuple[Array, tuple[Array, Metrics]]:
-        """sum_j mean (Q_j(s, a) - y)^2 + C_j, with C_j the conservative term of `penalty`."""
+        """sum_j mean (Q_j(s, a) - y)^2 + C_j, with C_j the conservative term of `penalty`; `known` as in its gap."""
         cuts = [self.samples, 2 * self.samples]
         if penalised is None:
             every_action = jnp.concatenate([batch.action[:, None], *actions], axis=1)
@@ -191,23 +193,29 @@ class CQL:
             sampled, seen = chosen(batch.observation, jnp.concatenate(actions, axis=1)), q_data[penalised]
         values = Candidates(*jnp.split(sampled, cuts, axis=-1))
         bellman = jnp.mean(jnp.square(q_data - target), axis=-1)
-        gap, metrics = self.conservative_gap(seen, values, log_densities, batch.mc_return)
+        gap, metrics = self.conservative_gap(seen, values, log_densities, batch.mc_return, known)
         loss = jnp.sum(bellman) + len(bellman) * jnp.mean(self.penalty(gap, multiplier))
         metrics |= {"critic_loss": jnp.sum(bellman), "q_data": jnp.mean(q_data), "td_target": jnp.mean(target)}
         return loss, (gap, metrics)
 
     def conservative_gap(
-        self, q_data: Array, values: Candidates, log_densities: Candidates, mc_return: Array
+        self,
+        q_data: Array,
+        values: Candidates,
+        log_densities: Candidates,
+        mc_return: Array,
+        known: Array | None = None,
     ) -> tuple[Array, Metrics]:
-        """Delta_j = mean clip(soft maximum over sampled actions - Q_j(s, a_data)), (E,), from q_data (E, B)."""
-        metrics = {}
+        """Delta_j = mean clip(soft maximum over sampled actions - Q_j(s, a_data)), (E,), from q_data (E, B).
+
+        The rates of values below the return are of rows whose return is known, NaN where it is of none.  `known` is the
+        share of such rows in the whole batch, of which these may be a part: means over parts are then those over all.
+        """
         # A row whose return is not known yet (NaN: its episode is open) is not bounded.
-        known = ~jnp.isnan(mc_return)[:, None]
-        bound = jnp.where(known, mc_return[:, None], -jnp.inf)
-        weight = jnp.broadcast_to(known, values.current.shape)
-        for name in ("next", "current"):
-            below = getattr(values, name) < bound
-            metrics[f"bound_rate_{name}"] = jnp.sum(below) / jnp.maximum(jnp.sum(weight), 1)
+        bound = jnp.where(jnp.isnan(mc_return), -jnp.inf, mc_return)[:, None]
+        share = jnp.mean(~jnp.isnan(mc_return), dtype=bound.dtype) if known is None else known
+        below = {name: jnp.mean(getattr(values, name) < bound, dtype=bound.dtype) for name in ("next", "current")}
+        metrics = {f"bound_rate_{name}": rate / share for name, rate in below.items()}
         if self.calibrated:
             raised = Candidates(*(jnp.maximum(value, bound) for value in values))
             values = raised if self.calibrate_random else raised._replace(random=values.random)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from segue.agents.around import option_of
 from segue.agents.td3 import TD3
 from segue.nets import Critics, Judge
-from segue.optim import APART, Trained, descend, every, polyak, renewed
+from segue.optim import Trained, descend, every, polyak, renewed
 from segue.options import Pace, follows, option, require
 from segue.types import Agent, Array, Door, Key, Metrics, Spec, Transition
 
@@ -252,10 +252,11 @@ class OPT:
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
         """Do one update of the new critics, then one of the base agent, whose actor climbs the blend."""
-        following = self.base.following(state.base, batch, jax.random.fold_in(key, APART))
+        k_following, k_base = jax.random.split(key)
+        following = self.base.following(state.base, batch, k_following)
         state, metrics = self.learn(state, batch, following, step)
         judge: Judge = lambda critic: Blend(critic, state.new.params, state.kappa)  # noqa: E731
-        base, learned = self.base.update_with(state.base, batch, key, step, judge)
+        base, learned = self.base.update_with(state.base, batch, k_base, step, judge)
         return state._replace(base=base), learned | metrics
 
     def learn(self, state: State, batch: Transition, following: Array, step: Array) -> tuple[State, Metrics]:

@@ -15,7 +15,7 @@ import jax
 
 from segue.agents.around import Bounded, Decay, FreezeActor, Greedy, OneOf
 from segue.observations import is_image, parts_of, unpack
-from segue.optim import APART, Trained
+from segue.optim import Trained
 from segue.options import require
 from segue.sight import WHOLE, Encoder, shifted, side_by_side, with_eyes
 from segue.types import CURE, Agent, Array, Key, Metrics, Part, SegueError, Spec, State, Transition, refused, soft_bonus
@@ -48,11 +48,11 @@ class Seeing:
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
         """Shift, do one update of the agent, and lend what its critics see with."""
-        k_now, k_next = jax.random.split(jax.random.fold_in(key, APART))
+        k_now, k_next, k_update = jax.random.split(key, 3)
         shown = batch._replace(
             observation=self.look(batch.observation, k_now), next_observation=self.look(batch.next_observation, k_next)
         )
-        moved, metrics = self.agent.update(state, shown, key, step)
+        moved, metrics = self.agent.update(state, shown, k_update, step)
         return _lend(moved), metrics
 
     def look(self, observation: Array, key: Key | None = None) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
+from segue.options import alike
 from segue.types import Array, Augmentation, Door, Key, Metrics, Slot, Spec, State, Transition
 
 
@@ -47,6 +48,32 @@ def paid(batch: Transition, bonus: Array, name: str) -> tuple[Transition, Metric
     return batch._replace(reward=batch.reward + bonus), metrics
 
 
+@runtime_checkable
+class Composite(Protocol):
+    """An augmentation that is made of others."""
+
+    def inside(self, state: Any) -> list[tuple[Augmentation, State]]:
+        """Return its parts, each with its part of the state."""
+        ...
+
+
+def begun(augment: Augmentation, key: Key, door: Door) -> State:
+    """State of an augmentation at a phase's door: what one like it has learned in the slot goes on, else a fresh one.
+
+    What a bonus has seen is no part of the learner, so that it goes on whatever comes through the door.
+    """
+    before = door.slots.get(door.slot)
+    known = [] if before is None or before.augment is None else _learned(before.augment, before.augment_state)
+    going_on = [state for one, state in known if alike(one, augment)]
+    return going_on[0] if going_on else augment.init(key, door)
+
+
+def _learned(augment: Augmentation, state: State) -> list[tuple[Augmentation, State]]:
+    """An augmentation and all that it is made of, each with its state."""
+    inner = augment.inside(state) if isinstance(augment, Composite) else []
+    return [(augment, state), *(found for part in inner for found in _learned(*part))]
+
+
 @dataclass(frozen=True)
 class Both:
     """Two augmentations on the same batch: each sees the true rewards, and both bonuses are paid."""
@@ -60,13 +87,12 @@ class Both:
 
     def init(self, key: Key, door: Door) -> State:
         """Their states; one that the slot has learned with before goes on."""
-        before = door.slots.get(door.slot)
-        known = [] if before is None or before.augment is None else learned(before.augment, before.augment_state)
-        states = []
-        for part, k in zip((self.first, self.second), jax.random.split(key)):
-            found = [state for augment, state in known if augment == part]
-            states.append(found[0] if found else part.init(k, door))
-        return tuple(states)
+        k_first, k_second = jax.random.split(key)
+        return begun(self.first, k_first, door), begun(self.second, k_second, door)
+
+    def inside(self, state: State) -> list[tuple[Augmentation, State]]:
+        """Return the two with their states."""
+        return list(zip((self.first, self.second), state, strict=True))
 
     def relabel(self, state: State, batch: Transition, key: Key, slot: Slot) -> tuple[Any, Transition, Metrics]:
         """Let both rewrite the batch and add what they changed."""
@@ -76,10 +102,3 @@ class Both:
         reward = one.reward + (two.reward - batch.reward)
         mc_return = one.mc_return + (two.mc_return - batch.mc_return)
         return (first, second), batch._replace(reward=reward, mc_return=mc_return), metrics | more
-
-
-def learned(augment: Augmentation, state: State) -> list[tuple[Augmentation, State]]:
-    """Augmentations that are joined in one, each with its state."""
-    if not isinstance(augment, Both):
-        return [(augment, state)]
-    return [*learned(augment.first, state[0]), *learned(augment.second, state[1])]

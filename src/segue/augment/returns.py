@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from segue.augment.bonus import begun
 from segue.nets import MLP
 from segue.optim import Trained, descend, polyak, trained
-from segue.options import require, usual
+from segue.options import require, tunable, usual
 from segue.types import Array, Augmentation, Door, Key, Metrics, Slot, Spec, State, Transition, flat
 
 
@@ -35,8 +36,8 @@ class Returns:
 
     inner: Augmentation
     value_hidden: tuple[int, ...] = (256, 256)
-    value_learning_rate: float = 3e-4
-    value_target_rate: float = 5e-3
+    value_learning_rate: float = tunable(3e-4)
+    value_target_rate: float = tunable(5e-3)
 
     def __post_init__(self) -> None:
         require(self, **usual(self), value_target_rate=0 < self.value_target_rate <= 1)
@@ -46,12 +47,16 @@ class Returns:
         return self.inner.refuse(phase, slots, spec, offline)
 
     def init(self, key: Key, door: Door) -> ReturnsState:
-        """A value of 0 everywhere."""
+        """A value of 0 everywhere; a bonus that the slot has learned with before goes on."""
         k_inner, k_value = jax.random.split(key)
         sizes = (flat(door.spec, "Returns"), *self.value_hidden, 1)
         value = MLP.create(k_value, sizes, output_gain=0.0)
         start = trained(value, self.value_learning_rate)
-        return ReturnsState(self.inner.init(k_inner, door), start, jax.tree.map(jnp.copy, value))
+        return ReturnsState(begun(self.inner, k_inner, door), start, jax.tree.map(jnp.copy, value))
+
+    def inside(self, state: ReturnsState) -> list[tuple[Augmentation, State]]:
+        """Return the augmentation with its state."""
+        return [(self.inner, state.inner)]
 
     def relabel(self, state: ReturnsState, batch: Transition, key: Key, slot: Slot) -> tuple[Any, Transition, Metrics]:
         """Let the bonus be paid, learn its sums, and add them to the returns."""

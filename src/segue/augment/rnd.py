@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from segue.augment.bonus import Moments, no_moments, paid
 from segue.nets import MLP, Initialiser
 from segue.optim import Trained, descend, trained
-from segue.options import require
+from segue.options import require, tunable
 from segue.types import Array, Door, Key, Metrics, Slot, Spec, Transition, flat, refused
 
 
@@ -38,27 +38,27 @@ class State(NamedTuple):
 class RND:
     """Hyper-parameters of RND; the defaults are those of OOO's IQL variant."""
 
-    weight: float = 10.0
+    weight: float = tunable(10.0)
     """lambda: 10 on kitchen, AntMaze and maze2d, 0.5 on Adroit (spec 6.2)."""
     hidden: tuple[int, ...] = (512,)
     features: int = 512
     initialiser: Initialiser = "orthogonal"
     output_gain: float = 2.0**0.5
-    learning_rate: float = 1e-4
-    update_share: float = 0.25
+    learning_rate: float = tunable(1e-4)
+    update_share: float = tunable(0.25)
     """Share of a batch's rows that the predictor learns from, drawn anew each time."""
-    clip: float = 5.0
+    clip: float = tunable(5.0)
     """Bound of normalised observations."""
     error: Literal["largest", "mean"] = "largest"
     """Over features."""
     moments_of: Literal["observation", "next_observation"] = "observation"
     spread: Literal["divided", "raw"] = "divided"
     """What the running variance that divides the bonus is fed with."""
-    before_learning: bool = False
+    before_learning: bool = tunable(False)
     """The bonus is the predictor's error before its step (OOO's RLPD variant) instead of after it."""
-    epsilon: float = 1e-8
+    epsilon: float = tunable(1e-8)
     """Added to variances (ours: a constant dimension divides by 0 otherwise)."""
-    frozen_after: int | None = None
+    frozen_after: int | None = tunable(None)
     """Updates after which nothing learns any more: OOO's Cal-QL variant froze, by a slip, after 3 (spec 6.4a)."""
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from segue.augment.bonus import Moments, no_moments, paid
 from segue.augment.neighbours import Critic, Scale, Scaled, conditioned_bonus, copied, refuse_values, scaled
-from segue.options import option, require
+from segue.options import option, require, tunable
 from segue.types import Door, Key, Metrics, Slot, Spec, Transition
 
 
@@ -31,21 +31,21 @@ class SERA:
     by the batch, and neighbours in the batch.
     """
 
-    weight: float = 1.0
+    weight: float = tunable(1.0)
     """lambda."""
-    neighbours: int = 20
+    neighbours: int = tunable(20)
     """k, the row itself included; the paper's ablation found 10 (hopper), 20 (walker2d) and 25 (AntMaze) best."""
     q_source: Literal["frozen", "average", "current"] = "frozen"
-    average_rate: float = option(5e-3, when=lambda a: a.q_source == "average", why="q_source=average")
+    average_rate: float = option(5e-3, when=lambda a: a.q_source == "average", why="q_source=average", tunable=True)
     slot: str | None = option(None, when=lambda a: a.q_source != "current", why="a q_source that is copied")
     """Whose critic is copied at the door; the phase's own by default."""
     scale: Scale = "data"
-    normalise_bonus: bool = False
+    normalise_bonus: bool = tunable(False)
     """Standardise the bonus by running moments before the tanh.
 
     Raw bonuses of a batch are commonly above 1, where tanh is flat: what is paid is then nearly a constant (spec C.4).
     """
-    rows: Literal["all", "online"] = "all"
+    rows: Literal["all", "online"] = tunable("all")
     """Rows that are paid: all of the batch, or the run's own alone."""
 
     def __post_init__(self) -> None:

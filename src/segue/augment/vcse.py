@@ -23,7 +23,7 @@ from segue.augment.neighbours import (
 )
 from segue.nets import Critics
 from segue.optim import Trained, descend, polyak, trained
-from segue.options import option, require, usual
+from segue.options import option, require, tunable, usual
 from segue.types import Array, Door, Key, Metrics, Slot, Spec, Transition
 
 _OWN = "q_source=extrinsic"
@@ -53,15 +53,15 @@ class VCSE:
     (`q_source="extrinsic"`); they have no entropy in their target here (ours: any agent may have this bonus).
     """
 
-    weight: float = 0.1
+    weight: float = tunable(0.1)
     """beta."""
-    neighbours: int = 12
+    neighbours: int = tunable(12)
     q_source: Literal["extrinsic", "frozen", "current"] = "extrinsic"
     slot: str | None = option(None, when=lambda a: a.q_source == "frozen", why="q_source=frozen")
     scale: Scale = "dimension"
     critic_hidden: tuple[int, ...] = option((256, 256), when=lambda a: a.own, why=_OWN)
-    critic_learning_rate: float = option(3e-4, when=lambda a: a.own, why=_OWN)
-    target_rate: float = option(5e-3, when=lambda a: a.own, why=_OWN)
+    critic_learning_rate: float = option(3e-4, when=lambda a: a.own, why=_OWN, tunable=True)
+    target_rate: float = option(5e-3, when=lambda a: a.own, why=_OWN, tunable=True)
 
     def __post_init__(self) -> None:
         require(self, **usual(self), weight=self.weight >= 0, neighbours=self.neighbours >= 2)
@@ -132,8 +132,8 @@ class EntropyState(NamedTuple):
 class StateEntropy:
     """Plain state entropy:  r + weight * log(1 + d_k) / running mean of it  (VCSE's baseline, spec C.2)."""
 
-    weight: float = 0.1
-    neighbours: int = 12
+    weight: float = tunable(0.1)
+    neighbours: int = tunable(12)
     scale: Scale = "dimension"
 
     def __post_init__(self) -> None:

@@ -224,6 +224,7 @@ def environment_of(task: GymTask) -> dict[str, Any]:
         "env_kwargs": dict(task.env_kwargs),
         "max_episode_steps": task.horizon,
         "keys": list(task.keys),
-        "reward": "binary" if task.reward == "success-1" else "env",
+        "reward": "binary" if task.reward == "success-1" else "env",  # as an older Segue reads it
+        "rules": task.rules(),
         **{key: value for key, value in task.options if key in ("reset_cell", "goal_cell")},
     }

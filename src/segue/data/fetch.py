@@ -1,6 +1,7 @@
 """Downloads that are resumed, checked and kept: a file is here whole, or not at all.
 
 cache/downloads/NAME            the file
+cache/downloads/NAME.sha256     its SHA-256 when it arrived, as `sha256sum --check` takes it
 cache/downloads/NAME.part       what has arrived of it; the next attempt goes on from there
 """
 
@@ -21,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
-from segue.data.store import cache_folder
+from segue.data.store import cache_folder, write_atomically
 from segue.types import SegueError
 
 CHUNK = 1 << 20
@@ -53,26 +54,57 @@ def is_remote(where: str) -> bool:
 def fetch(remote: Remote, progress: Callable[[int, int | None], None] = lambda done, total: None) -> Path:
     """Return the file's path, downloaded if it is not here; `progress` is told (bytes so far, bytes in all or None).
 
-    Mirrors are tried in order.  What has arrived stays and is gone on from, if the server can and the file is still
-    the same one.  Raises `SegueError` when no mirror has it, when the bytes are not those that are expected, and
-    without asking anybody when the environment variable SEGUE_OFFLINE is set.
+    A file that is here is used only with the SHA-256 that is expected, or that it arrived with; otherwise it is
+    downloaded anew and replaced.  Mirrors are tried in order.  What has arrived stays and is gone on from, if the
+    server can and the file is still the same one.  Raises `SegueError` when no mirror has it, when the bytes are not
+    those that are expected, and without asking anybody when the environment variable SEGUE_OFFLINE is set.
     """
     folder = cache_folder() / "downloads"
     path = folder / remote.name
-    if path.exists():
-        return path
-    if os.environ.get(OFFLINE, "0") not in ("", "0"):
-        raise SegueError(
-            f"{remote.urls[0]} is not in {folder} and {OFFLINE} is set; get it elsewhere and import the file"
-        )
     try:
+        wrong = _wrong(path, remote.sha256)
+        if wrong is None:
+            return path
+        if os.environ.get(OFFLINE, "0") not in ("", "0"):
+            raise SegueError(
+                f"{remote.urls[0]} {wrong} and {OFFLINE} is set; unset it, or get the file elsewhere and import it"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder / f"{remote.name}.lock"):
-            if not path.exists():
+            if _wrong(path, remote.sha256) is not None:  # another process may have been faster
                 _from_mirrors(remote, folder / f"{remote.name}.part", path, progress)
     except OSError as error:
         raise SegueError(f"{folder}: cannot write here ({error.strerror}); set SEGUE_CACHE elsewhere") from error
     return path
+
+
+def _wrong(path: Path, expected: str | None) -> str | None:
+    """Why a download must not be used as it is here, or None; where no digest is known, today's is the one to keep."""
+    if not path.exists():
+        return f"is not in {path.parent}"
+    found, note = _digest(path), _note(path)
+    arrived = note.read_text().split()[:1] if note.exists() else []
+    if expected is not None and found != expected:
+        return f"is not as expected in {path} (its SHA-256 is {found[:16]}..., not {expected[:16]}...)"
+    if arrived and arrived != [found]:
+        return f"is damaged in {path} (its SHA-256 is {found[:16]}..., and was {arrived[0][:16]}...)"
+    if not arrived:
+        with contextlib.suppress(SegueError):  # a cache that is shared may not be ours to write to
+            _keep(path, found)
+    return None
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _keep(path: Path, digest: str) -> None:
+    """Write down the digest of a file that has arrived."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(f"{digest}  {path.name}\n")
+
+    write_atomically(_note(path), write)
 
 
 @contextlib.contextmanager
@@ -105,6 +137,7 @@ def _from_mirrors(remote: Remote, part: Path, path: Path, progress: Callable[[in
                 part.unlink()
                 said.append(f"{url} (its SHA-256 is {found[:16]}..., not {remote.sha256[:16]}...)")
                 break
+            _keep(path, found)  # first: a file beside another's digest is only downloaded once more
             os.replace(part, path)
             _mark(part).unlink(missing_ok=True)
             return

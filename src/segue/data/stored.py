@@ -13,11 +13,14 @@
       part.npy               (E,)          index into `parts` of dataset.json: which part of the log it is from
 
 Every file is a plain .npy, so that numpy alone can read it; `segue.data.storing` writes them.  The hash is that of
-`Data.sha256`, the same however the rows are stored.
+`Data.sha256`, the same however the rows are stored; `files` of dataset.json has one of each file's content.
+verified.json says how large the files were, and when they had last changed, when their content was last looked at.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -35,6 +38,9 @@ from segue.types import Part, SegueError
 
 FORMAT = 1
 NEEDED = {"transitions", "episodes", "parts", "columns", "sha256"}
+VERIFIED = "verified.json"
+CURE = "restore it from a backup, or import the dataset again"
+CHUNK = 1 << 22  # bytes that are hashed together
 INDEX = ("end", "terminated", "success", "part")
 LARGE = 0.25  # share of the machine's memory above which observations stay on the disk (default of ours)
 
@@ -55,14 +61,31 @@ def memory() -> int:
 def stored_names() -> list[str]:
     """Names of the datasets in the folder."""
     folder = datasets_folder()
-    return sorted(p.name for p in folder.iterdir() if (p / "dataset.json").is_file()) if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    for old in folder.glob(".*.old"):
+        recovered(folder / old.name.removeprefix(".").removesuffix(".old"))
+    return sorted(p.name for p in folder.iterdir() if p.name[0] != "." and (p / "dataset.json").is_file())
+
+
+def aside(folder: Path) -> Path:
+    """Where a dataset that is being replaced stands until the new one has its name."""
+    return folder.with_name(f".{folder.name}.old")
+
+
+def recovered(folder: Path) -> bool:
+    """Whether there is a dataset; one that stepped aside comes back where the one that was to replace it never came."""
+    if not folder.exists() and (aside(folder) / "dataset.json").is_file():
+        with contextlib.suppress(OSError):  # another process may have been faster, or only it may write here
+            os.rename(aside(folder), folder)
+    return (folder / "dataset.json").is_file()
 
 
 def find_stored(name: str) -> Stored:
     """Open the dataset of that name, or the one whose folder `name` is; `SegueError` where there is none."""
     folder = Path(name) if os.sep in name else datasets_folder() / name
     described = folder / "dataset.json"
-    if not described.is_file():
+    if not recovered(folder):
         known = ", ".join(stored_names()) or "none"
         raise SegueError(f"no dataset '{name}' in {folder.parent} (there: {known}); import it with segue data import")
     try:
@@ -154,8 +177,10 @@ class Stored:
     def data(self, resident: bool | None = None) -> Data:
         """All rows as `Data`, not checked; observations stay on the disk where they are large, or `resident` is False.
 
-        Large is more than a quarter of the machine's memory.
+        Large is more than a quarter of the machine's memory.  Files that have changed since their content was last
+        verified are verified first, see `assure`.
         """
+        self.assure()
         n, end, over = len(self), np.array(self.column("end")), np.array(self.column("terminated"))
         terminated, truncated = np.zeros(n, bool), np.zeros(n, bool)
         terminated[end - 1], truncated[end - 1] = over, ~over
@@ -182,9 +207,49 @@ class Stored:
         )
 
     def verify(self) -> None:
-        """Raise `SegueError` unless the files hold what was written."""
+        """Raise `SegueError` unless the files hold what was written, and remember that they do."""
+        for name, digest in self.facts.get("files", {}).items():  # an older Segue has not written them
+            if _content(self.column(name)) != digest:
+                raise SegueError(f"{self.folder / name}.npy: is damaged (its SHA-256 differs); {CURE}")
         hashes = Hashes()
         for e in self.episodes():
             hashes.add(e.current, e.action, e.reward, e.terminated, e.following)
         if hashes.digest() != self.facts["sha256"]:
-            raise SegueError(f"{self.folder}: the content does not match its hash; import the dataset again")
+            raise SegueError(f"{self.folder}: the content does not match the hash in dataset.json; {CURE}")
+        with contextlib.suppress(OSError):  # a store that is shared may not be ours to write to
+            self.note()
+
+    def assure(self) -> None:
+        """Verify the files, unless they are as large as when that was last done and have not changed since."""
+        try:
+            known = json.loads((self.folder / VERIFIED).read_text())
+        except (OSError, ValueError):
+            known = None
+        if known != self._stamp():
+            self.verify()
+
+    def note(self) -> None:
+        """Write down that the files, as they are now, hold what was written."""
+        fresh = self.folder / f".{VERIFIED}.{os.getpid()}"
+        fresh.write_text(json.dumps(self._stamp(), indent=1) + "\n")
+        os.replace(fresh, self.folder / VERIFIED)
+
+    def _stamp(self) -> dict[str, Any]:
+        """The recorded hash, and size and time of the last change (nanoseconds) of each file."""
+        stamp: dict[str, Any] = {"sha256": self.facts["sha256"]}
+        for name in (*self.facts["columns"], *INDEX):
+            path = self.folder / f"{name}.npy"
+            if path.is_file():
+                stamp[name] = [path.stat().st_size, path.stat().st_mtime_ns]
+        return stamp
+
+
+def _content(mapped: np.ndarray) -> str:
+    """SHA-256 of a file's array, read and not mapped."""
+    file: Any = mapped
+    digest = hashlib.sha256()
+    with open(file.filename, "rb") as opened:
+        opened.seek(file.offset)
+        while chunk := opened.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,11 +1,13 @@
 """Writing into the store: one episode at a time, whole or not at all.
 
-A dataset is written beside its place and renamed.  It needs memory for one episode and for the index.
+A dataset is written beside its place and renamed.  It needs memory for one episode and for the index.  One that it
+replaces steps aside first and is deleted last, so that at every moment one of the two is whole: see `stored.recovered`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -18,7 +20,7 @@ import numpy as np
 
 from segue.data.arrays import numbered
 from segue.data.recorded import Recorded
-from segue.data.stored import FORMAT, INDEX, Stored, datasets_folder
+from segue.data.stored import FORMAT, INDEX, Stored, aside, datasets_folder, recovered
 from segue.observations import plain
 from segue.replay import Hashes
 from segue.types import Part, SegueError
@@ -29,6 +31,7 @@ class _Column:
 
     def __init__(self, path: Path, row: tuple[int, ...], dtype: np.dtype) -> None:
         self.row, self.dtype, self.count = row, dtype, 0
+        self.hash = hashlib.sha256()
         self.file: BinaryIO = open(path, "wb")  # noqa: SIM115
         self.header()
 
@@ -38,7 +41,9 @@ class _Column:
         np.lib.format.write_array_header_1_0(self.file, facts | {"shape": (self.count, *self.row)})
 
     def add(self, rows: np.ndarray) -> None:
-        self.file.write(np.ascontiguousarray(rows, self.dtype).tobytes())
+        content = np.ascontiguousarray(rows, self.dtype).tobytes()
+        self.hash.update(content)
+        self.file.write(content)
         self.count += len(rows)
 
     def close(self) -> None:
@@ -127,12 +132,15 @@ class _Writer:
         del rows
         joined.unlink()
 
-    def close(self) -> None:
-        for column in self.columns.values():
-            column.close()
+    def close(self) -> dict[str, str]:
+        """Finish all files; return the SHA-256 of each one's content, without its header."""
         types = {"end": np.int64, "terminated": np.bool_, "success": np.float32, "part": np.int32}
         for name, values in self.index.items():
-            np.save(self.folder / f"{name}.npy", np.asarray(values, types[name]))
+            self.columns[name] = _Column(self.folder / f"{name}.npy", (), np.dtype(types[name]))
+            self.columns[name].add(np.asarray(values, types[name]))
+        for column in self.columns.values():
+            column.close()
+        return {name: column.hash.hexdigest() for name, column in self.columns.items()}
 
 
 def save(
@@ -149,6 +157,7 @@ def save(
     no episode, where steps are of different shapes, where the disk is full, and where the folder exists, unless
     `replace`.
     """
+    recovered(folder)
     if folder.exists() and not replace:
         raise SegueError(f"dataset {folder.name} exists in {folder.parent}; choose another name, or replace it")
     with _room(folder) as temporary:
@@ -160,27 +169,45 @@ def save(
                     progress(writer.rows)
             if not writer.rows:
                 raise SegueError(f"{facts.get('source', folder.name)}: no episode with at least one step; give some")
-            writer.close()
+            described = {
+                "format": FORMAT,
+                "name": folder.name,
+                **facts,
+                "transitions": writer.rows,
+                "episodes": len(writer.index["end"]),
+                "parts": list(writer.parts),
+                "columns": {n: {"row": list(c.row), "dtype": c.dtype.str} for n, c in writer.columns.items()},
+                "sha256": writer.hashes.digest(),
+            }
+            described["files"] = writer.close()
         finally:
             for column in writer.columns.values():
                 column.file.close()
-        described = {
-            "format": FORMAT,
-            "name": folder.name,
-            **facts,
-            "transitions": writer.rows,
-            "episodes": len(writer.index["end"]),
-            "parts": list(writer.parts),
-            "columns": {n: {"row": list(c.row), "dtype": c.dtype.str} for n, c in writer.columns.items()},
-            "sha256": writer.hashes.digest(),
-        }
         if writer.made_of:
             described["observation_parts"] = plain(writer.made_of)
-        (temporary / "dataset.json").write_text(json.dumps(described, indent=2) + "\n")
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
+        with open(temporary / "dataset.json", "w") as file:
+            file.write(json.dumps(described, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Stored(temporary, described).note()
+        _put(temporary, folder)
     return Stored(folder, described)
+
+
+def _put(temporary: Path, folder: Path) -> None:
+    """Rename a dataset that is complete to where it belongs; the one that was there is whole until then."""
+    old = aside(folder)
+    recovered(folder)
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)  # left over where a process ended before it was deleted
+        os.rename(folder, old)
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        recovered(folder)
+        raise
+    (old / "dataset.json").unlink(missing_ok=True)  # first: what is half deleted must not come back
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from segue.data.d4rl import attributes
-from segue.data.stored import datasets_folder
+from segue.data.stored import datasets_folder, recovered
 from segue.tasks import d4rl, ogbench, own
 from segue.tasks.records import Group, Record
 from segue.tasks.scores import reference_score
@@ -73,7 +73,7 @@ def log_of(record: Record) -> str | None:
 
 
 def _found(record: Record) -> str | None:
-    if (datasets_folder() / record.name / "dataset.json").is_file():
+    if recovered(datasets_folder() / record.name):
         return f"stored:{record.name}"
     if record.made:
         return record.made

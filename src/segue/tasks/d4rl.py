@@ -11,7 +11,7 @@ import gymnasium
 from segue.tasks.records import Group, Record, group, locomotion
 from segue.tasks.scores import SUCCESS
 
-BASE = "d4rl:http://rail.eecs.berkeley.edu/datasets/offline_rl/"
+BASE = "d4rl:https://rail.eecs.berkeley.edu/datasets/offline_rl/"
 ANTMAZES = {"umaze": "segue/AntMazeUMaze-v2", "medium": "segue/AntMazeMedium-v2", "large": "segue/AntMazeLarge-v2"}
 HORIZONS = {"umaze": 700, "medium": 1000, "large": 1000}
 

@@ -141,6 +141,8 @@ def _from_stored(name: str, dataset: str, query: Query) -> GymTask:
         raise SegueError(f"{name}: rewards are made at import; leave out reward={query.reward}")
     layout, same = query.layout(env), env == known.get("env_id")
     known = known if same else {}
+    if "rules" in known:
+        return _as_played(known, query, dataset)
     layout = replace(layout, keys=query.parts or layout.keys or tuple(known.get("keys", ())))
     options = {key: known[key] for key in ("reset_cell", "goal_cell") if key in known}
     if layout.exact_goal and "goal_cell" not in options:
@@ -148,6 +150,29 @@ def _from_stored(name: str, dataset: str, query: Query) -> GymTask:
     horizon, kwargs = known.get("max_episode_steps"), known.get("env_kwargs")
     reward = known.get("reward", "env")
     return _task(dataset, env, layout, f"stored:{dataset}", horizon, kwargs, options, reward, name)
+
+
+def _as_played(known: Mapping[str, Any], query: Query, dataset: str) -> GymTask:
+    """Return the task that a log was made by, with the log in the place of its own; another one's presets are not its.
+
+    Raises `SegueError` where its description has been changed by hand.
+    """
+    rules = dict(known["rules"])
+    layout = LAYOUTS.get(known["env_id"], Layout("custom", None))
+    reference = rules.pop("reference", layout.reference)
+    try:
+        task = GymTask.custom(
+            known["env_id"],
+            name=dataset,
+            horizon=known.get("max_episode_steps"),
+            env_kwargs=known.get("env_kwargs"),
+            keys=query.parts or tuple(known.get("keys", ())),
+            reference=None if reference is None else (float(reference[0]), float(reference[1])),
+            **{"success": layout.success, **rules},
+        )
+    except (TypeError, ValueError, IndexError) as error:
+        raise SegueError(f"data:{dataset}: its rules {rules} are no task's ({error}); import it again") from error
+    return replace(task, source=f"stored:{dataset}")
 
 
 def _from_minari(name: str, dataset: str, query: Query) -> GymTask:

@@ -12,6 +12,7 @@ import numpy as np
 
 from segue.data import describe, end_at_success, make_pointmaze, make_pointmaze_pixels, read_d4rl, read_minari
 from segue.data.extras import versions
+from segue.data.sources.reader import RULES
 from segue.data.stored import find_stored
 from segue.observations import plain
 from segue.replay import Data
@@ -153,7 +154,9 @@ class GymTask:
                 f"{self.name}: dataset {data.source} has other rewards than -1 and 0, the task's are success - 1; "
                 "import it with reward=binary"
             )
-        data = (end_at_success(data) if self.terminal_success else data).check()
+        # By the environment's own rewards a log does not say where success was, and 0 may be what a failing step pays.
+        ends = self.terminal_success and self.reward == "success-1"
+        data = (end_at_success(data) if ends else data).check()
         logged, needed = (data.observation.shape[1:], data.action.shape[1]), (self.spec.observation, self.spec.action)
         if data.made_of and data.made_of != self.spec.parts:
             raise SegueError(
@@ -207,6 +210,10 @@ class GymTask:
         random, expert = self.reference
         return 100.0 * (np.asarray(raw_return, np.float64) - random) / (expert - random)
 
+    def rules(self) -> dict[str, Any]:
+        """What the task says beside its environment, as JSON (`segue.data.sources.reader.RULES`)."""
+        return {name: dict(self.options) if name == "options" else getattr(self, name) for name in RULES}
+
     def card(self) -> dict[str, Any]:
         """Everything that defines the task and what its log holds, as JSON-ready values."""
         used = self.dataset()
@@ -230,6 +237,7 @@ class GymTask:
             "action": self.spec.action,
             "exact_goal": self.exact_goal,
             "reward": self.reward,
+            "success": self.success,
             "failure": self.failure,
             "terminal_success": self.terminal_success,
             "score": "raw return" if self.reference is None else list(self.reference),

@@ -9,14 +9,19 @@ from typing import Any
 from segue.data.recorded import Recorded
 from segue.types import SegueError
 
+RULES = ("domain", "exact_goal", "reward", "success", "terminal_success", "failure", "reference", "options")
+"""What a task says beside its environment, under the names of `segue.tasks.GymTask`: what is paid, where episodes end,
+how they are scored.  A log that was made by a task is learned from, and gone on with, under the same."""
+
 
 @dataclass(frozen=True)
 class Source:
     """An opened log.
 
     `facts` are JSON for the dataset's description: `source` (its text), and where they are known `environment` (the
-    keys `env_id`, `env_kwargs`, `max_episode_steps`, `reset_cell`, `goal_cell`, `keys`), `action` (`low` and `high` of
-    the environment's own bounds), `licence`, `authors`, `notes`.  `episodes` yields each episode once.
+    keys `env_id`, `env_kwargs`, `max_episode_steps`, `reset_cell`, `goal_cell`, `keys`, and where a task of Segue's was
+    played its `rules`, see `RULES`), `action` (`low` and `high` of the environment's own bounds), `licence`, `authors`,
+    `notes`.  `episodes` yields each episode once.
     """
 
     facts: dict[str, Any]

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from segue.data.recorded import Recorded, recorded
-from segue.data.sources.reader import Options, Source
+from segue.data.sources.reader import RULES, Options, Source
 from segue.observations import parts_of, width
 from segue.types import Part, SegueError
 
@@ -36,8 +36,13 @@ def read(where: str, options: Options) -> Source:
             "env_kwargs": dict(task["env_kwargs"]),
             "max_episode_steps": int(task["horizon"]),
             "keys": [str(key) for key in task["observation"]["keys"]],
+            "reward": "binary" if task.get("reward") == "success-1" else "env",  # as an older Segue reads it
             **{key: value for key, value in dict(task["options"]).items() if key in ("reset_cell", "goal_cell")},
         }
+        if "domain" in task:
+            score = task["score"]
+            reference = None if score == "raw return" else [float(x) for x in score]
+            environment["rules"] = {k: {**task, "reference": reference}[k] for k in RULES if k in (*task, "reference")}
         parts = parts_of(task["observation"].get("parts", ()), str(described))
         name = str(task["name"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
