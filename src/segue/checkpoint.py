@@ -350,6 +350,7 @@ def _full_disk(folder: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise SegueError(
-            f"{folder}: the disk is full while saving a checkpoint; free some space, then `segue resume {folder}` "
+            f"{folder}: the disk is full while saving a checkpoint; free some space, then "
+            f"`segue resume {files.word(folder)}` "
             "(the checkpoint before is intact)"
         ) from error

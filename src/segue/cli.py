@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -20,9 +21,10 @@ from segue import data_commands, experiment, options
 from segue.agents import AGENTS, title
 from segue.augment import AUGMENTATIONS, Nothing, parts
 from segue.data import cache_folder
+from segue.driver import TRACKERS
 from segue.experiment import Request
 from segue.guards import Interrupted
-from segue.options import gather_settings, split_settings, unknown
+from segue.options import gather, split_settings, unknown
 from segue.phases import charged
 from segue.recipes import RECIPES, SYSTEMS, Resolved, find_recipe
 from segue.report import write_report
@@ -40,7 +42,11 @@ ListName = tyro.conf.Positional[Literal["all", "recipes", "tasks", "agents", "au
 Rules = Annotated[tuple[str, ...], tyro.conf.arg(metavar="RULE ...")]
 Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")]
 COMMANDS = ("run", "resume", "report", "list", "explain", "data")
-MOST_SEEDS = 1000  # more is a seed's name taken for a count
+LISTS = {
+    "--set": lambda word: re.match(r"[A-Za-z_][\w.-]*=", word) is not None,
+    "--rules": lambda word: re.split("[=,]", word)[0] in RULES,
+    "--track": lambda word: word in TRACKERS,
+}
 
 
 @app.command(name="run")
@@ -63,7 +69,7 @@ def run_command(
         recipe: One of `segue list recipes`, or several parts: cal-ql+sera (see `segue list augmentations`).
         task: One of `segue list tasks`, or data:NAME, hdf5:PATH, minari:DATASET, gym:ID.
         seeds: How many (8: seeds 0 to 7), or which ones (3,5,9; one alone: 5,); all learn side by side.
-        settings: Options to change, for example online.utd_ratio=2 agent.gap=0.4; `segue explain` shows all.
+        settings: Options to change, for example online.utd_ratio=2 agent.target_rate=0.01; `segue explain` shows all.
         rules: Hand-over rules, for example freeze_actor=2000 warm_up=5000,policy=random; see `segue list rules`.
         out: Folder of the run; by default the next free one under `root`.
         root: Folder of runs.
@@ -170,6 +176,11 @@ def list_command(what: ListName = "all", /) -> None:
         console.print(table)
 
 
+@app.command(name="data")
+def data_command() -> None:
+    """Logs: import, collect, check, card, export; see `segue data --help`."""
+
+
 @app.command(name="explain")
 def explain_command(
     recipe: RecipeName, task: TaskName = "pointmaze-umaze", /, settings: Settings = (), rules: Rules = ()
@@ -230,12 +241,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         numbers = [int(x) for x in text.removesuffix(",").split(",")]
     except ValueError as error:
         raise SegueError(f"--seeds {text}: give how many (8), or which ones (3,5,9)") from error
-    if "," not in text and numbers[0] > MOST_SEEDS:
-        raise SegueError(f"--seeds {text}: that is how many, {MOST_SEEDS} at most; the one seed {text} is '{text},'")
-    seeds = tuple(numbers if "," in text else range(numbers[0]))
-    if not seeds or min(seeds) < 0 or max(seeds) >= 2**31 or len(set(seeds)) < len(seeds):
-        raise SegueError(f"--seeds {text}: give at least one seed, none negative or above 2147483647, none twice")
-    return seeds
+    return experiment.seeds_of(numbers if "," in text else numbers[0], f"--seeds {text}")
 
 
 def command(arguments: Sequence[str]) -> int:
@@ -254,7 +260,8 @@ def command(arguments: Sequence[str]) -> int:
         if words[:1] == ["data"]:
             data_commands.main(words[1:])
             return 0
-        words = gather_settings(words)
+        if words[0:1] in (["run"], ["explain"], ["resume"]):
+            words = [words[0], *gather(words[1:], LISTS, 1 if words[0] == "resume" else 2)]
         app.cli(prog="segue", description=__doc__, args=words, config=(tyro.conf.OmitArgPrefixes,))
         sys.stdout.flush()  # a reader that has gone is noticed here and not at the interpreter's exit
     except SegueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from segue.data.doctor import examine, mend, movements
 from segue.data.export import export_minari, export_npz
 from segue.data.extras import versions
 from segue.data.pictures import pictures
-from segue.data.sources import SOURCES, Source, open_source
+from segue.data.sources import SOURCES, Source, guessed, open_source
 from segue.data.store import write_atomically
 from segue.data.stored import Stored, datasets_folder, find_stored, stored_names
 from segue.data.storing import place, save
@@ -54,12 +55,15 @@ def import_command(source: SourceText, name: Name = "", /, env: str = "", replac
         env: The environment that it was logged in, where the log does not say (a Gymnasium id).
         replace: Replace a dataset of that name.
     """
+    source = guessed(source)
     published = sources_of(source)
     if ":" not in source and published is None:
         unknown("segue data import: source", source, (*SOURCES, *task_names()))
     name = name or (source if published is not None else "")
     if not name:
-        raise SegueError(f"segue data import {source}: say what to call it: segue data import {source} NAME")
+        raise SegueError(
+            f"segue data import {source}: say what to call it: segue data import {shlex.quote(source)} NAME"
+        )
     folder = place(name)
     if folder.exists() and not replace:
         raise SegueError(f"dataset {name} exists; choose another name, or give --replace")
@@ -172,13 +176,14 @@ def check_command(
     Nothing moves without --simulate: an environment may be a machine.
 
     Args:
-        name: One of `segue data list`, or a source that was not imported: csv:log.csv.
+        name: One of `segue data list`, or a log that was not imported: log.hdf5, csv:"log.csv?action=a0,a1".
         env: The environment to compare it with, a Gymnasium id; the dataset's own by default.
         task: A task to compare it with instead.
         fix: Write a copy under this name in which what can be put right safely is put right.
         simulate: Reset the environment, send it random actions and do logged ones again; what will move is said first.
         json_output: Print JSON.
     """
+    name = guessed(name)
     stored = None if ":" in name else find_stored(name)
     facts = open_source(name).facts if stored is None else stored.facts
     read = (lambda: open_source(name).episodes) if stored is None else stored.episodes
@@ -197,10 +202,18 @@ def check_command(
         print(json.dumps(found, indent=1))
     else:
         show_report(name, report)
+    left = [f.code for f in report.findings if f.severity == "error" and f.fix is None]
+    if fix and not report.fixes:
+        what = f"what is wrong ({', '.join(left)}) needs somebody who knows the log" if left else "nothing is wrong"
+        raise SegueError(f"segue data check --fix: there is nothing to mend safely: {what}; {fix} was not written")
     if fix:
         mended = {**_plain_facts(facts), "mended": {"from": name, "sha256": facts.get("sha256"), "by": report.fixes}}
-        said(fix, save(place(fix), mend(report, read()), mended))
-    if report.worst == "error" and not fix:
+        stored = save(place(fix), mend(report, read()), mended)
+        if left:
+            print(f"{fix}: {', '.join(report.fixes)} mended; {', '.join(left)} remain, which nobody can mend safely")
+        else:
+            said(fix, stored)
+    if left or (report.worst == "error" and not fix):
         raise SystemExit(1)
 
 
@@ -291,7 +304,7 @@ def said(name: str, stored: Stored) -> None:
     """Say what is in the store now."""
     rows, episodes = stored.facts["transitions"], stored.facts["episodes"]
     print(f"{name}: {rows:,} transitions in {episodes:,} episodes, sha256 {stored.facts['sha256'][:16]}")
-    print(f"in {stored.folder}; look at it with `segue data check {name}`, train on it as data:{name}")
+    print(f"in {stored.folder}; look at it with `segue data check {shlex.quote(name)}`, train on it as data:{name}")
 
 
 def now() -> str:

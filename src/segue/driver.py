@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from segue import checkpoint, engine, manifest
+from segue import checkpoint, engine, files, manifest
 from segue.carry import Carry, Record
 from segue.data.extras import need
 from segue.diagnostics import handover
@@ -59,9 +59,8 @@ def drive(
         write_report([folder], folder / "report.html")
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
-        to_stderr(
-            f"segue: {folder}: the run is finished, but not its report ({cause}); `segue report {folder}` tries again"
-        )
+        again = f"segue report {files.word(folder)}"
+        to_stderr(f"segue: {folder}: the run is finished, but not its report ({cause}); `{again}` tries again")
     return folder
 
 
@@ -84,7 +83,7 @@ def _run(
     for note in notes:
         show.message(note)
     log = Jsonl(folder / "metrics.jsonl", extra["position"])
-    sinks = Fan([log, *(_TRACKERS[t](folder, described, carry) for t in trackers)], tell=show.message)
+    sinks = Fan([log, *(TRACKERS[t](folder, described, carry) for t in trackers)], tell=show.message)
     stack.callback(sinks.close)
     episodes = decided.recipe.evaluation.episodes
     evaluator = Evaluator(task, seeds, episodes) if episodes else None
@@ -116,13 +115,14 @@ def _run(
                 save()
                 saved = time.monotonic()
             if number is not None:
-                show.message(f"stopped and saved; `segue resume {folder}` goes on from here")
+                show.message(f"stopped and saved; `segue resume {files.word(folder)}` goes on from here")
                 raise Interrupted(number)
     except WorldError as error:
         save()
         steps = record.carry.environment_steps
         raise SegueError(
-            f"{error}; everything up to environment step {steps:,} is saved: mend it, then `segue resume {folder}`"
+            f"{error}; everything up to environment step {steps:,} is saved: mend it, then "
+            f"`segue resume {files.word(folder)}`"
         ) from error
     show.message(f"finished in {duration(book.wall())}")
 
@@ -229,7 +229,7 @@ def _wandb(folder: Path, described: dict[str, Any], carry: Carry | None) -> Sink
     return WandB(folder, "segue", folder.name, config | {"recipe": described["recipe"], "task": described["task"]})
 
 
-_TRACKERS: dict[str, Callable[..., Sink]] = {"tensorboard": _tensorboard, "wandb": _wandb}
+TRACKERS: dict[str, Callable[..., Sink]] = {"tensorboard": _tensorboard, "wandb": _wandb}
 _PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
 
 
@@ -237,8 +237,8 @@ def ready(trackers: Sequence[str]) -> None:
     """Raise `SegueError` where a tracker is not known or not installed, or an environment variable makes no sense."""
     save_interval()
     for name in trackers:
-        if name not in _TRACKERS:
-            raise SegueError(f"there is no tracker '{name}'; there are {', '.join(_TRACKERS)}")
+        if name not in TRACKERS:
+            raise SegueError(f"there is no tracker '{name}'; there are {', '.join(TRACKERS)}")
         need(_PACKAGES[name], name, f"--track {name}")
 
 

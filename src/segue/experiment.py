@@ -13,8 +13,9 @@ from typing import Any, TextIO
 import gymnasium
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from segue import checkpoint, manifest
+from segue import checkpoint, files, manifest
 from segue.agents import seeing
 from segue.carry import check_phase, new_carry
 from segue.driver import drive, ready
@@ -51,7 +52,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     *,
     folder: str | os.PathLike[str] | None = None,
-    track: Sequence[str] = (),
+    track: str | Sequence[str] = (),
     rules: Sequence[Any] = (),
     untrained: bool = False,
 ) -> Path:
@@ -66,10 +67,42 @@ def train(
     if isinstance(task, gymnasium.Env):
         task = GymTask.custom(task)  # which says what to give instead
     found = find_task(task) if isinstance(task, str) else task
-    which = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    which = seeds_of(seeds, f"seeds={seeds!r}")
     name = lasting(task) if isinstance(task, str) else found.name
-    request = Request(chosen.name, name, which, dict(settings or {}), tuple(track), words_of(rules), untrained)
+    request = Request(chosen.name, name, which, _settings(settings), listed(track), words_of(listed(rules)), untrained)
     return start(chosen, found, request, None if folder is None else Path(folder))
+
+
+MOST_SEEDS = 1000  # more is a seed's name taken for a count
+
+
+def seeds_of(asked: Any, where: str) -> tuple[int, ...]:
+    """(0, ..., n - 1) for a number, else the seeds that are named; `SegueError` for what is neither."""
+    whole = lambda x: isinstance(x, (int, np.integer)) and not isinstance(x, bool)  # noqa: E731
+    if not (whole(asked) or (isinstance(asked, (Sequence, np.ndarray)) and not isinstance(asked, str))):
+        raise SegueError(f"{where}: give how many (8), or which ones ([3, 5, 9])")
+    if whole(asked) and asked > MOST_SEEDS:
+        raise SegueError(
+            f"{where}: that is how many, {MOST_SEEDS} at most; the one seed {asked} is '{asked},' or [{asked}]"
+        )
+    named = range(int(asked)) if whole(asked) else list(asked)
+    if not all(whole(x) for x in named):
+        raise SegueError(f"{where}: seeds are whole numbers; give [3, 5, 9]")
+    seeds = tuple(int(x) for x in named)
+    if not seeds or min(seeds) < 0 or max(seeds) >= 2**31 or len(set(seeds)) < len(seeds):
+        raise SegueError(f"{where}: give at least one seed, none negative or above 2147483647, none twice")
+    return seeds
+
+
+def listed(given: Any) -> tuple[Any, ...]:
+    """Several words or one: track="wandb" is ["wandb"]."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    if given is not None and not isinstance(given, Mapping):
+        raise SegueError(f"settings={given!r}: give a mapping, for example {{'online.utd_ratio': 2}}")
+    return dict(given or {})
 
 
 def lasting(task: str) -> str:
@@ -101,6 +134,7 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
     How much experience a phase will find is not known yet; the most that it can be is assumed.
     """
     ready(request.trackers)
+    device()
     data, recipe = task.dataset(), decided.recipe
     if task.real:
         check_real(recipe, request)
@@ -116,6 +150,17 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
         steps += phase.ticks * phase.collect
         most = jnp.full(len(request.seeds), min(steps, 2**31 - 1), jnp.int32)
         carry.online = carry.online._replace(written=most, closed=most)
+
+
+def device() -> None:
+    """Refuse a device that JAX was told to use and cannot."""
+    try:
+        jax.devices()
+    except Exception as error:
+        asked = os.environ.get("JAX_PLATFORMS")
+        where = f"JAX_PLATFORMS={asked}" if asked else "JAX"
+        said = " ".join(str(error).split())[:160]
+        raise SegueError(f"{where}: no such device here ({said}); unset it, or install JAX's build for it") from error
 
 
 def check_real(recipe: Recipe, request: Request) -> None:
@@ -186,7 +231,7 @@ def start(
 def refuse_used(folder: Path) -> None:
     """Raise `SegueError` where a new run would mix with something; hidden files do not count."""
     if (folder / "run.json").exists():
-        raise SegueError(f"{folder}: already holds a run; give another --out, or `segue resume {folder}`")
+        raise SegueError(f"{folder}: already holds a run; give another --out, or `segue resume {files.word(folder)}`")
     if folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir()):
         raise SegueError(f"{folder}: is not empty; give another --out")
 
@@ -211,7 +256,9 @@ def resume(
     with lock(folder):
         described = manifest.read(folder)
         if described["status"] == "finished":
-            raise SegueError(f"{folder}: the run is finished; `segue report {folder}` writes its report again")
+            raise SegueError(
+                f"{folder}: the run is finished; `segue report {files.word(folder)}` writes its report again"
+            )
         asked = described["request"]
         request = Request(
             asked["recipe"],
@@ -225,6 +272,7 @@ def resume(
         task = task_of(request.task)
         decided = resolved(recipe_of(request.recipe), task, request.settings, request.rules)
         ready(request.trackers)
+        device()
         _refuse_changed(folder, described, decided)
         log = folder / "metrics.jsonl"
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -80,6 +81,11 @@ def sha256(path: Path) -> str:
     """Checksum of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def word(path: Path) -> str:
+    """A path as a shell takes it, for a command that a message suggests."""
+    return shlex.quote(str(path))
 
 
 def sealed(value: Mapping[str, Any], loose: frozenset[str] = frozenset()) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
+from segue import files
 from segue.record import to_stderr
 from segue.types import SegueError
 
@@ -52,7 +53,9 @@ def full_disk(folder: Path) -> Iterator[None]:
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
         if not full:
             raise
-        raise SegueError(f"{folder}: the disk is full; free some space, then `segue resume {folder}`") from error
+        raise SegueError(
+            f"{folder}: the disk is full; free some space, then `segue resume {files.word(folder)}`"
+        ) from error
 
 
 @contextmanager

@@ -228,6 +228,9 @@ def check_effect(owner: Any, path: str, shown: str) -> None:
         raise SegueError(f"{shown}: has no effect here; it needs {meta['why']}")
 
 
+MOST_NAMES = 40  # that a message lists
+
+
 class Unknown(SegueError):
     """A name that does not exist."""
 
@@ -236,7 +239,8 @@ def unknown(shown: str, name: str, known: Iterable[str]) -> typing.NoReturn:
     """Raise the error for a name that does not exist, with the nearest ones that do."""
     choices = sorted(set(known))
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else "known names: " + ", ".join(choices)
+    more = f" and {len(choices) - MOST_NAMES} more" if len(choices) > MOST_NAMES else ""
+    hint = f"did you mean '{near[0]}'?" if near else "known names: " + ", ".join(choices[:MOST_NAMES]) + more
     raise Unknown(f"{shown}: there is no '{name}'; {hint}")
 
 
@@ -254,20 +258,61 @@ def split_settings(settings: Iterable[str]) -> Mapping[str, str]:
     return out
 
 
-def gather_settings(words: Iterable[str]) -> list[str]:
-    """Move the settings of every --set behind a single one at the end: of several, a parser would keep the last."""
-    others: list[str] = []
-    settings: list[str] = []
-    inside = seen = False
+def gather(words: Iterable[str], lists: Mapping[str, Callable[[str], bool]], places: int) -> list[str]:
+    """Put a command's places (a recipe, a task) first, and all words of an option that takes several behind one flag.
+
+    A parser would give such an option every word up to the next flag, and of two flags keep the last.  `lists` says of
+    each such option what its words look like.  Where fewer than `places` words stand outside, the last ones of a list
+    that do not look like its own are places: in `--track wandb cal-ql maze` two are.
+    """
+    outside: list[str] = []
+    lists_of: dict[str, list[str]] = {}
+    inside: str | None = None
+    takes_one = False
+    waiting: list[str] = []  # words of the list that is read
+    flags: list[str] = []
+
+    def end() -> None:
+        nonlocal inside
+        if inside is not None:
+            strange = 0
+            while strange < len(waiting) and not lists[inside](waiting[-1 - strange]):
+                strange += 1
+            count = min(strange, places - len(outside))
+            outside.extend(waiting[len(waiting) - count :] if count > 0 else [])
+            lists_of[inside] += waiting[: len(waiting) - max(count, 0)]
+            waiting.clear()
+        inside = None
+
     for word in words:
-        if word == "--set" or word.startswith("--set="):
-            inside = seen = True
-            settings += [word.removeprefix("--set=")] * (word != "--set")
-        elif word.startswith("-") or not inside:
-            inside = False
-            others.append(word)
+        flag, equals, value = word.partition("=")
+        if flag in lists:
+            end()
+            inside = flag
+            lists_of.setdefault(flag, [])
+            waiting += [value] * bool(equals)
+        elif word.startswith("--"):
+            end()
+            flags.append(word)
+            takes_one = not equals and flag not in SWITCHES
+        elif takes_one:
+            flags.append(word)
+            takes_one = False
+        elif inside is None:
+            outside.append(word)
         else:
-            settings.append(word)
-    if seen and not settings:
-        raise SegueError("--set: give at least one name=value, for example online.utd_ratio=2")
-    return [*others, "--set", *settings] if seen else others
+            waiting.append(word)
+    end()
+    for flag, found in lists_of.items():
+        if not found:
+            raise SegueError(f"{flag}: give at least one {EXAMPLES.get(flag, 'word')}")
+        flags += [flag, *found]
+    return [*outside, *flags]
+
+
+SWITCHES = ("--dry-run", "--untrained", "--help", "--json", "--replace", "--simulate", "--changed")
+EXAMPLES = {
+    "--set": "name=value, for example online.utd_ratio=2",
+    "--rules": "rule, for example freeze_actor=2000",
+    "--track": "tracker: tensorboard or wandb",
+}

@@ -98,7 +98,10 @@ class Mix:
         if self.offline + self.online < 1:
             return "its batch is empty; give it offline or online rows"
         if self.offline and not offline:
-            return f"its batch takes {self.offline} rows of a dataset, but the task has none"
+            return (
+                f"its batch takes {self.offline} rows of a dataset, but the task has none; take a task with a log, or "
+                "a recipe that needs none (sac, td3)"
+            )
         if self.online and not self.offline and not (closed if self.visible == "closed" else written):
             return f"its batch takes {self.online} rows of own experience and there is none yet; add a warm-up phase"
         return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
-from segue.cli import parse_seeds
-from segue.options import gather_settings
+from segue.cli import LISTS, parse_seeds
+from segue.options import gather
 from segue.types import SegueError
 
 BASE = ("run", "cal-ql", "pointmaze-umaze", "--dry-run")
@@ -39,7 +40,7 @@ BASE = ("run", "cal-ql", "pointmaze-umaze", "--dry-run")
         ((*BASE, "--set", "online.ticks=3", "--set", "online.ticks=4"), "given twice"),
         ((*BASE, "--set", "online.ticks=-5"), "phase 'online': ticks"),
         ((*BASE, "--set", "online.log_every=0"), "log_every at least 1"),
-        ((*BASE, "--set", "evaluation.episodes=0"), "at least 1"),
+        ((*BASE, "--set", "evaluation.episodes=-1"), "episodes=-1 is out of range"),
         ((*BASE, "--set", "offline.batch.offline=0"), "phase 'offline': its batch is empty"),
         ((*BASE, "--set", "online.actor=ghost"), "slot 'ghost'"),
         ((*BASE, "--seeds", "x"), "--seeds x"),
@@ -67,7 +68,7 @@ def test_a_mistake_is_one_line(words, says, mistake, tmp_path: Path, monkeypatch
         (("run", "cal-ql", "pointmaze-umaze", "--sedes", "3"), ("--sedes", "--seeds")),
         (("run", "cal-ql", "pointmaze-umaze", "--track", "mlflow"), ("tensorboard", "wandb")),
         (("list", "everything"), ("recipes", "tasks")),
-        ((), ("run, resume, report, list, explain",)),
+        ((), ("run", "resume", "report", "list", "explain", "data")),
     ],
 )
 def test_the_parser_is_short_and_names_what_it_wants(words, says, say) -> None:
@@ -97,12 +98,28 @@ def test_seeds_are_counted_or_named() -> None:
     assert parse_seeds("7,") == (7,)
 
 
+@pytest.mark.parametrize(
+    ("words", "means"),
+    [
+        ("a b --set x=1 y=-2 --seeds 2 --set=z=3 --set w=4", "a b --seeds 2 --set x=1 y=-2 z=3 w=4"),
+        ("--set x=1 a b", "a b --set x=1"),
+        ("--track wandb a b", "a b --track wandb"),
+        ("--track wandb tensorboard a b --dry-run", "a b --dry-run --track wandb tensorboard"),
+        ("--rules warm_up=5,policy=random 'opt(iql)' b", "opt(iql) b --rules warm_up=5,policy=random"),
+        ("--set x=1 a --seeds 3 hdf5:c?reward=binary", "a hdf5:c?reward=binary --seeds 3 --set x=1"),
+        ("a --set x=1 --dry-run b", "a b --dry-run --set x=1"),
+        ("--rules freze_actor=3 a b", "a b --rules freze_actor=3"),
+        ("a", "a"),
+    ],
+)
+def test_a_recipe_and_a_task_may_stand_behind_an_option(words: str, means: str) -> None:
+    assert sorted(gather(shlex.split(words), LISTS, 2)) == sorted(means.split())
+    assert gather(shlex.split(words), LISTS, 2)[: means.count(" b") + 1][0] == means.split()[0]
+
+
 def test_settings_of_several_flags_are_all_kept(say) -> None:
-    words = ["a", "--set", "x=1", "y=-2", "--seeds", "2", "--set=z=3", "--set", "w=4"]
-    assert gather_settings(words) == ["a", "--seeds", "2", "--set", "x=1", "y=-2", "z=3", "w=4"]
-    assert gather_settings(["list"]) == ["list"]
-    with pytest.raises(SegueError):
-        gather_settings(["--set"])
+    with pytest.raises(SegueError, match="at least one name=value"):
+        gather(["--set"], LISTS, 2)
     _, out, _ = say("explain", "cal-ql", "--set", "online.ticks=5", "--set", "offline.ticks=6")
     assert out.count("settings") == 2
 

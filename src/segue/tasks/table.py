@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gymnasium
+
 from segue.data.d4rl import attributes
 from segue.data.minari import read_environment
-from segue.data.stored import find_stored
+from segue.data.stored import find_stored, stored_names
 from segue.tasks.catalogue import records, task_of
 from segue.tasks.layouts import BINARY, LAYOUTS, Layout
 from segue.tasks.own import GROUPS as OWN
@@ -74,10 +76,25 @@ def find_task(name: str) -> GymTask:
             return replace(task, real=True) if asked.real else task
     if name in records():
         return task_of(records()[name])
+    if (full := _meant(name)) is not None:
+        raise SegueError(f"no task {name!r}; did you mean {full}?")
     close = difflib.get_close_matches(name, task_names(), n=3, cutoff=0.4)
     own = [record.name for group in OWN for record in group.records]
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join((*own, *MORE, *FORMS))}"
     raise SegueError(f"no task {name!r}; {hint}")
+
+
+def _meant(name: str) -> str | None:
+    """The full name of a task of which only the place was given: an environment's id, a file, a dataset."""
+    where = name.partition("?")[0]
+    if Path(where).suffix.lower() in (".hdf5", ".h5"):
+        return f"{PREFIX}{name}"
+    if where in stored_names():
+        return f"{STORED}{name}"
+    if where in gymnasium.registry:
+        return f"{GYM}{name}"
+    near = difflib.get_close_matches(where, gymnasium.registry, n=1, cutoff=0.85)
+    return f"{GYM}{near[0]}" if near else None
 
 
 def _query(name: str, text: str) -> Query:

@@ -11,8 +11,12 @@ one episode, or for a block of rows, not for the log.  Its errors are `SegueErro
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
+
+import h5py
 
 from segue.data.fetch import Remote, fetch, is_remote
 from segue.data.sources import d4rl, lerobot, minari, npz, ogbench, robomimic, run, table
@@ -41,6 +45,27 @@ SOURCES: dict[str, Entry] = {
     "robomimic": Entry(robomimic.read, "robomimic's HDF5: a group for each demonstration", robomimic.OPTIONS),
     "lerobot": Entry(lerobot.read, "a LeRobot dataset, version 3 or 2: its folder", lerobot.OPTIONS),
 }
+
+
+ENDINGS = {".npz": "npz", ".csv": "csv", ".parquet": "table", ".arrow": "table", ".feather": "table"}
+
+
+def guessed(text: str) -> str:
+    """A source's text for a plain path whose format can be seen: "log.csv" is "csv:log.csv"; else the text itself."""
+    where, mark, query = text.partition("?")
+    path = Path(where)
+    if text.partition(":")[0] in SOURCES or not path.exists() or (path / "dataset.json").is_file():
+        return text
+    kind = ENDINGS.get(path.suffix.lower())
+    if path.suffix.lower() in (".hdf5", ".h5"):
+        kind = "d4rl"
+        with contextlib.suppress(OSError), h5py.File(path) as file:
+            kind = "robomimic" if isinstance(file.get("data"), h5py.Group) else "d4rl"
+    elif path.is_dir():
+        seen = {"run.json": "run", "meta/info.json": "lerobot", "data/main_data.hdf5": "minari"}
+        kind = next((format for file, format in seen.items() if (path / file).is_file()), None)
+        kind = kind or ("npz" if any(path.glob("*.npy")) else None)
+    return text if kind is None else f"{kind}:{where}{mark}{query}"
 
 
 REMOTE = ("sha256", "mirrors")
@@ -74,4 +99,4 @@ def open_source(text: str, progress: Callable[[int, int | None], None] = lambda 
     return SOURCES[kind].read(where, Options(text, given))
 
 
-__all__ = ["SOURCES", "Entry", "Options", "Source", "open_source"]
+__all__ = ["SOURCES", "Entry", "Options", "Source", "guessed", "open_source"]
