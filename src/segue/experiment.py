@@ -159,7 +159,7 @@ def device() -> None:
     except Exception as error:
         asked = os.environ.get("JAX_PLATFORMS")
         where = f"JAX_PLATFORMS={asked}" if asked else "JAX"
-        said = " ".join(str(error).split())[:160]
+        said = " ".join(str(error).split())[:160] or type(error).__name__
         raise SegueError(f"{where}: no such device here ({said}); unset it, or install JAX's build for it") from error
 
 

@@ -57,6 +57,7 @@ COMMANDS = (  # command, a part of what is said
     ("segue data chek mine", "did you mean 'check'?"),
     ("segue data check mine", "no dataset 'mine'"),
     ("segue data check text.npz", "'action' does not hold numbers"),
+    ("segue data check d4rl:d4rl.npz", "'actions' does not hold numbers"),
     ("segue data import text.npz", "say what to call it"),
     ("segue data import csv:file.txt mine", "file.txt"),
     ("segue data import broken.hdf5 mine", "broken.hdf5"),
@@ -99,6 +100,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.savez(
         "text.npz", observation=np.zeros((4, 2)), action=np.full((4, 1), "left"), reward=np.zeros(4), done=np.ones(4)
     )
+    d4rl = {"observations": np.zeros((4, 2)), "actions": text, "rewards": rows, "terminals": rows == 1}
+    np.savez("d4rl.npz", **d4rl, timeouts=rows == 0)
     return tmp_path
 
 
