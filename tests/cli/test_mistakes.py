@@ -100,7 +100,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     text, rows = np.full((4, 1), "left"), np.zeros(4)
     np.savez("text.npz", observation=np.zeros((4, 2)), action=text, reward=rows, done=rows + 1)
     d4rl = {"observations": np.zeros((4, 2)), "actions": text, "rewards": rows, "terminals": rows == 1}
-    np.savez("d4rl.npz", **d4rl, timeouts=rows == 0)
+    np.savez("d4rl.npz", **d4rl, timeouts=np.arange(4) == 3)
     return tmp_path
 
 
