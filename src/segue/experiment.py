@@ -19,6 +19,7 @@ from segue import checkpoint, files, manifest
 from segue.agents import seeing
 from segue.carry import check_phase, new_carry
 from segue.driver import drive, ready
+from segue.estimate import Estimate, estimate
 from segue.guards import lock
 from segue.phases import RANDOM, Phase, check_doors
 from segue.recipes import Recipe, Resolved, extended, find_recipe, resolve
@@ -152,6 +153,13 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
         carry.online = carry.online._replace(written=most, closed=most)
 
 
+def needs(decided: Resolved, task: Task, request: Request, timed: bool = False) -> Estimate:
+    """What a run will need; `timed` lowers its updates to count their operations, which takes seconds."""
+    data, recipe = task.dataset(), decided.recipe
+    rows = 0 if data is None else len(data)
+    return estimate(recipe.phases, task.spec, recipe.units, len(request.seeds), rows, timed)
+
+
 def device() -> None:
     """Refuse a device that JAX was told to use and cannot."""
     try:
@@ -225,7 +233,8 @@ def start(
     with lock(folder):
         refuse_used(folder)  # another process may have been faster
         manifest.write(folder, described)
-        return drive(folder, decided, task, request.seeds, request.trackers, stream=stream)
+        notes = [needs(decided, task, request).words()]
+        return drive(folder, decided, task, request.seeds, request.trackers, None, notes, stream)
 
 
 def refuse_used(folder: Path) -> None:
