@@ -152,7 +152,7 @@ class _Book:
             result = self.evaluator(slot)
             self.row(record, "evaluation", result.values())
             if record.ends:
-                found, more = handover(slot, self.task.dataset(), result)
+                found, more = handover(slot, self.task.dataset(), self.evaluator.lived(slot, result))
                 self.row(record, "handover", found, **more)
                 save_policy(self.folder / "policy", slot, self.task.spec, self.seeds, self.facts(record))
         if record.ends:
