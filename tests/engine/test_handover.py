@@ -95,6 +95,23 @@ def test_a_critic_is_accused_if_and_only_if_it_is_wrong(make: Any, episodes: int
     assert sum("underestimated" in said for said in low) >= 95, low[:3]
 
 
+def test_returns_of_both_signs_do_not_make_a_small_error_large() -> None:
+    """Episodes of -10 and of 10 add up to nothing: an error of 0.3 is small beside them, one of 3 is not."""
+    came, nothing = np.array([-10.0, 10.0] * 5), np.zeros(0)
+    for off, said in ((0.3, "agreed"), (3.0, "overestimated")):
+        error = off + np.random.default_rng(0).normal(0, 0.1, 10)
+        values = {"q_fresh": np.array([off]), "return_fresh": np.zeros(1), "fresh_share": np.ones(1)}
+        sums = {"error": (error,), "came": (came,), "weight": (np.ones(10),)}
+        assert said in judgement(Handover(0, values, nothing, nothing, sums, False), "at the end")
+
+
+def test_a_row_of_an_earlier_version_accuses_nobody() -> None:
+    values = {"mc_return_fresh": np.full(3, 57.0)}  # and Q was 100
+    said = judgement(Handover(0, values, np.zeros(0), np.zeros(0), {}, False), "at the switch")
+    assert "no verdict" in said
+    assert "estimated" not in said
+
+
 def test_a_horizon_of_200_does_not_accuse_a_value_of_100() -> None:
     fresh = against(np.full(200, 100.0), 100.0, np.ones(200), True, 0.99)
     np.testing.assert_allclose(fresh.value, fresh.came)

@@ -22,7 +22,7 @@ from segue.report.statistics import (
 )
 
 SLIGHT = 0.05  # of the quantity's full scale: a dip no deeper is called slight
-AGREES = 0.10  # of the larger of |Q| and |return|: a gap no wider is called agreement
+AGREES = 0.10  # of the larger of |Q| and an episode's |return|: a gap no wider is called agreement
 TELLS = 0.25  # share of the value before the cut: with less, episodes say little about a critic
 
 
@@ -190,7 +190,9 @@ def judgement(end: Handover | None, when: str) -> str:
     size = chance if high else f" [{number(-error.high)}, {number(-error.low)}]"
     share = mean_of(end, "fresh_share")
     little = f"; only {percent(share)} of the value lies before the episodes' cut" if share < TELLS else ""
-    if abs(error.point) <= AGREES * max(abs(came + error.point), abs(came)):
+    # Of episodes, since returns of both signs may add up to nothing.
+    sizes = [np.sum(np.abs(c)) / np.sum(w) for c, w in zip(end.episodes["came"], end.episodes["weight"])]
+    if abs(error.point) <= AGREES * max(abs(came + error.point), float(interquartile_mean(sizes))):
         within = f", to within{chance}" if chance else ""
         return f"On fresh episodes the critic agreed with what really came{within} {when} {numbers}{little}."
     if np.isnan(error.low) or error.low <= 0 <= error.high:
