@@ -151,17 +151,18 @@ def _drop(summary: Summary) -> str:
             f"At the hand-over {name} went {path} and {back}, which with {few} cannot be told from noise; "
             f"it {ended} at {final}."
         )
-    shown = [show_difference(summary.quantity, value).removesuffix(" points") for value in summary.fall]
-    chance = f"[{shown[1]}, {shown[2]}]"
+    point = show_difference(summary.quantity, summary.fall.point)
+    low_end, high_end = (show_difference(summary.quantity, x).removesuffix(" points") for x in summary.fall[1:])
+    fell_by = f"{point} [{low_end}, {high_end}]"
     if summary.fall.low <= 0:
         return (
             f"No drop at the hand-over that could be told from noise: {name} went {path} and {back}; without the bias "
-            f"of a minimum that is a fall of {shown[0]} {chance}; it {ended} at {final}."
+            f"of a minimum the seeds' mean fall is {fell_by}; it {ended} at {final}."
         )
     word = "dipped slightly" if depth <= SLIGHT * full else "dropped"
     return (
         f"At the hand-over {name} {word} by {show_difference(summary.quantity, depth)}, {path}, and {back} (without "
-        f"the bias of a minimum by {shown[0]} {chance}); it {ended} at {final}."
+        f"the bias of a minimum the seeds' mean fall is {fell_by}); it {ended} at {final}."
     )
 
 
