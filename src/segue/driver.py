@@ -168,7 +168,8 @@ class _Book:
             if result is not None:
                 self.row(record, "evaluation", result.values())
             if record.ends:
-                found, more = handover(slot, self.task.dataset(), result)
+                lived = None if self.evaluator is None or result is None else self.evaluator.lived(slot, result)
+                found, more = handover(slot, self.task.dataset(), lived)
                 self.row(record, "handover", found, **more)
                 save_policy(self.folder / "policy", slot, self.task.spec, self.seeds, self.facts(record))
         if record.ends:
