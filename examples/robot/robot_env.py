@@ -33,11 +33,15 @@ class Robot(gymnasium.Env):
         # Nothing is opened here: whoever only asks for the spaces does not reach the robot.
         self._socket: socket.socket | None = None
 
+    def connect(self) -> None:
+        """Take the robot; it serves one client at a time."""
+        host, _, port = os.environ["ROBOT"].partition(":")
+        self._socket = socket.create_connection((host, int(port)), timeout=10)
+        self._file = self._socket.makefile("rw")
+
     def _ask(self, **message: Any) -> np.ndarray:
         if self._socket is None:
-            host, _, port = os.environ["ROBOT"].partition(":")
-            self._socket = socket.create_connection((host, int(port)), timeout=10)
-            self._file = self._socket.makefile("rw")
+            self.connect()
         self._file.write(json.dumps(message) + "\n")
         self._file.flush()
         answer = json.loads(self._file.readline() or '{"error": "the robot has gone"}')

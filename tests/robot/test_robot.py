@@ -134,6 +134,43 @@ def test_what_does_not_ask_to_move_does_not_reach_it(robot: Server, say) -> None
     assert robot.account() == Counter()
 
 
+EAGER = """
+import gymnasium, robot_env
+
+class Eager(robot_env.Robot):
+    def __init__(self):
+        super().__init__()
+        self.connect()
+
+gymnasium.register("Eager-v0", entry_point="eager_env:Eager", max_episode_steps=robot_env.HORIZON)
+"""
+
+
+def test_one_that_connects_when_it_is_made_is_asked_for_its_spaces_once(
+    robot: Server, say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never two connections at a time, and none for a time limit that is registered."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "eager_env.py").write_text(EAGER)
+    eager = (*RUN, "online.ticks=25", "--out", "eager")
+    eager = tuple("data:joint?env=eager_env:Eager-v0" if word == "data:joint" else word for word in eager)
+    before = Counter[str]()
+    for words, connections in (
+        (("list",), 0),
+        (("explain", "iql", eager[2]), 1),
+        ((*eager, "--dry-run"), 1),
+        (("data", "check", "joint", "--env", "eager_env:Eager-v0"), 1),
+        (eager, 2),
+        (("report", "eager"), 0),
+    ):
+        assert say(*words)[0] == 0, words
+        found = robot.account()
+        assert found - before == Counter(
+            {"connect": connections, "disconnect": connections} | ({"reset": 2, "step": 25} if words == eager else {})
+        ), words
+        before = found
+
+
 def test_check_simulates_when_told_to_and_says_what_first(robot: Server, say) -> None:
     _, out, _ = say("data", "check", "joint", "--json")
     assert "it moves the environment, which --simulate allows" in out
@@ -174,6 +211,10 @@ def test_resuming_replays_nothing(how: signal.Signals, robot: Server, say, tmp_p
     assert rows <= before["step"]
     assert how == signal.SIGKILL or rows == before["step"]  # a signal saves first
     open_rows = rows % 20
+    code, _, err = say("resume", "run", "--set", "evaluation.episodes=2")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "evaluations would move it" in err
+    assert robot.moved() == before
     assert say("resume", "run")[0] == 0
     again = robot.received()
     start = max(i for i, m in enumerate(again) if m["what"] == "connect")

@@ -18,7 +18,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.registration import load_env_creator
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from segue.data.extras import need, robotics
 from segue.observations import is_image, pack, width
@@ -82,17 +82,28 @@ def make_env(
     return ExactGoal(made) if exact_goal else made
 
 
+def registered(env: str) -> EnvSpec | None:
+    """What Gymnasium's registry knows of an id, or of "module:id", without making the environment; None: nothing."""
+    module, _, name = env.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+    except Exception:  # not installed, or broken: `make_env` says so
+        return None
+    return gymnasium.registry.get(name)
+
+
 def is_real(env: str | Callable[..., gymnasium.Env]) -> bool:
     """Whether an environment's class says `metadata = {"real": True}`; none is made, so nothing is reached."""
-    try:
-        if isinstance(env, str):
-            module, _, name = env.rpartition(":")
-            if module:
-                importlib.import_module(module)
-            entry = gymnasium.registry[name].entry_point
+    if isinstance(env, str):
+        found = registered(env)
+        if found is None:
+            return False
+        try:
+            entry = found.entry_point
             env = load_env_creator(entry) if isinstance(entry, str) else entry  # type: ignore[assignment]
-    except Exception:  # not known, not installed: `make_env` says so
-        return False
+        except Exception:  # not installed: `make_env` says so
+            return False
     return isinstance(env, type) and issubclass(env, gymnasium.Env) and bool(env.metadata.get("real"))
 
 
