@@ -178,6 +178,8 @@ class Odd(gymnasium.Env):
         return seen if self.wrong == "reset-alone" else (seen, {})
 
     def step(self, action: np.ndarray) -> Any:
+        if self.wrong == "raises":
+            raise OSError("the cable\ncame off")
         seen = np.zeros(3 if self.wrong == "shape" else 2, np.float32)
         if self.wrong == "nan":
             seen[1] = np.nan
@@ -196,6 +198,7 @@ class Odd(gymnasium.Env):
         ("shape", r"step\(\) returned an observation of shape \(3,\)"),
         ("text", r"step\(\) returned another observation than its space"),
         ("nan", r"step\(\) returned nan as number 1 of the observation"),
+        ("raises", r"^Odd: step\(\) raised OSError: the cable came off; mend the environment$"),
         ("reward", r"step\(\) returned the reward inf"),
     ],
 )

@@ -116,6 +116,9 @@ def test_what_does_not_ask_to_move_does_not_reach_it(robot: Server, say) -> None
         code, _, err = say(*words)
         assert (code, err) == (0, ""), (words, err)
     segue.load("offline").act(np.zeros(2))
+    for ragged in ("x", [[0.0, 0.0], [0.0]]):
+        with pytest.raises(segue.SegueError, match="no such array"):
+            segue.load("offline").act(ragged)
     with pytest.raises(segue.SegueError, match="finite numbers"):
         segue.load("offline").act(np.asarray([np.nan, 0.0]))
 
@@ -249,6 +252,16 @@ def test_a_robot_that_goes_away_is_named_and_loses_nothing(robot: Server, say, t
     assert rows in (
         len([m for m in robot.received() if m["what"] == "step"]) - k for k in (0, 1)
     )  # the last unanswered
+    for words in (
+        ("data", "collect", "more", "--task", "gym:robot_env:Robot-v0", "--steps", "5"),
+        ("data", "check", "joint", "--simulate"),
+    ):
+        code, _, err = say(*words)
+        assert code == 1
+        assert [line for line in err.splitlines() if not line.startswith("moving ")] == [
+            "segue: Robot-v0: reset() raised ConnectionRefusedError: [Errno 111] Connection refused; mend the "
+            "environment"
+        ]
     back = Server(tmp_path, robot.port)
     try:
         assert say("resume", "run")[0] == 0
