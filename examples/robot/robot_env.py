@@ -2,8 +2,10 @@
 
     python server.py --port 5555 &
     export PYTHONPATH=. ROBOT=127.0.0.1:5555
-    segue data import npz:log.npz joint --env robot_env:Robot-v0
+    segue data collect joint --task gym:robot_env:Robot-v0 --steps 400
     segue run iql data:joint --seeds 0, --set evaluation=none offline.ticks=2000 online.ticks=500
+
+The log is of random actions; with one of your own: `segue data import npz:log.npz joint --env robot_env:Robot-v0`.
 
 `metadata["real"]` says that it exists once.  Segue then opens one connection, moves it in phases that collect and
 nowhere else, evaluates nothing on it, and replays nothing when a run is resumed.
@@ -33,11 +35,15 @@ class Robot(gymnasium.Env):
         # Nothing is opened here: whoever only asks for the spaces does not reach the robot.
         self._socket: socket.socket | None = None
 
+    def connect(self) -> None:
+        """Take the robot; it serves one client at a time."""
+        host, _, port = os.environ["ROBOT"].partition(":")
+        self._socket = socket.create_connection((host, int(port)), timeout=10)
+        self._file = self._socket.makefile("rw")
+
     def _ask(self, **message: Any) -> np.ndarray:
         if self._socket is None:
-            host, _, port = os.environ["ROBOT"].partition(":")
-            self._socket = socket.create_connection((host, int(port)), timeout=10)
-            self._file = self._socket.makefile("rw")
+            self.connect()
         self._file.write(json.dumps(message) + "\n")
         self._file.flush()
         answer = json.loads(self._file.readline() or '{"error": "the robot has gone"}')

@@ -33,7 +33,7 @@ from segue.engine import Plan, as_plan
 from segue.fleet import Fleet, Step
 from segue.phases import Phase
 from segue.programs import DOOR, entering, keys_of, learning_of, slot_of
-from segue.types import SegueError, Slot, Spec, State, World
+from segue.types import SegueError, Slot, Spec, State, World, WorldError
 from segue.units import Units, units_of
 
 FORMAT = 3
@@ -224,7 +224,13 @@ def load(
         carry.begun = tuple(int(n) + left for n, left in zip(snapshot["episodes"], waiting))
     elif manifest["fleet"] and world is not None:
         carry.fleet = Fleet(world, seeds)
-        carry.fleet.restore(snapshot)
+        try:
+            carry.fleet.restore(snapshot)
+        except BaseException as error:
+            carry.fleet.close()
+            if isinstance(error, WorldError):
+                raise WorldError(f"{error}; mend it, then `segue resume {files.word(folder)}`") from error
+            raise
     return carry, manifest["extra"]
 
 

@@ -77,6 +77,8 @@ def _run(
     stack: ExitStack,
 ) -> None:
     carry, extra = resumed or (None, {"position": 0, "wall_s": 0.0})
+    if carry is not None and carry.fleet is not None:
+        stack.callback(carry.fleet.close)  # the engine closes them too, once it has begun
     described = manifest.read(folder)
     stopping = stack.enter_context(signals())
     show = stack.enter_context(view(described["phases"], seeds, stream))

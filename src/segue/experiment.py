@@ -21,7 +21,7 @@ from segue.carry import check_phase, new_carry
 from segue.driver import drive, ready
 from segue.estimate import Estimate, estimate
 from segue.guards import lock
-from segue.phases import RANDOM, Phase, check_doors
+from segue.phases import RANDOM, Phase, check_doors, fresh, take
 from segue.recipes import Recipe, Resolved, extended, find_recipe, resolve
 from segue.record import unchanged
 from segue.rules import rule_of, words_of
@@ -182,20 +182,30 @@ def check_real(recipe: Recipe, request: Request) -> None:
         )
     learned: set[str] = set()
     for phase in recipe.phases:
+        learned = _stand_trained(phase, learned)
         if phase.validation.steps:
             raise SegueError(
                 f"{request.task} exists once: phase '{phase.name}' would move it to choose among its checkpoints; give "
                 f"--set {phase.name}.validation.steps=0"
             )
-        fresh = [name for name in phase.actors if name not in learned]
-        if phase.collect and phase.ticks and fresh and not request.untrained:
-            who = "uniformly random actions" if fresh[0] == RANDOM else f"the policy '{fresh[0]}', which is not trained"
+        new = [name for name in phase.actors if name not in learned]
+        if phase.collect and phase.ticks and new and not request.untrained:
+            who = "uniformly random actions" if new[0] == RANDOM else f"the policy '{new[0]}', which is not trained"
             raise SegueError(
                 f"{request.task} is real, and phase '{phase.name}' would move it with {who}; train it offline first, "
                 "or give --untrained if that is safe"
             )
         if phase.learns:
             learned.add(phase.slot)
+
+
+def _stand_trained(phase: Phase, learned: set[str]) -> set[str]:
+    """Slots whose policy has had updates, after a phase's door: one may forget there, or take what another has."""
+    if isinstance(phase.enter, take):
+        trained = phase.enter.slot in learned
+    else:
+        trained = phase.slot in learned and phase.enter is not fresh
+    return learned | {phase.slot} if trained else learned - {phase.slot}
 
 
 def _check_learner(phase: Phase, task: Task) -> None:
@@ -304,6 +314,8 @@ def resume(
         if settings:
             stands = {} if found is None else found[1]
             request, decided, described = _changed(described, request, recipe_of, task, settings, stands)
+        if task.real:
+            check_real(decided.recipe, request)
         n = 0 if data is None else len(data)
         plan = decided.recipe.phases
         resumed = found and checkpoint.load(folder, plan, task.spec, n, task.world, log_fits, task.real)

@@ -71,6 +71,7 @@ class Fleet:
         self.over = np.ones(len(self.seeds), np.bool_)
         """Worlds whose next episode has not begun."""
         self.observation = np.zeros(0)
+        self._closed = False
         try:
             for _ in seeds:
                 self.worlds.append(make())
@@ -154,8 +155,9 @@ class Fleet:
         self.observation, self.over = np.stack(current), np.zeros(len(self.seeds), np.bool_)
 
     def close(self) -> None:
-        """Release all simulators; what they raise then hides nothing."""
-        for world in self.worlds:
+        """Release all simulators, once; what they raise then hides nothing."""
+        worlds, self._closed = [] if self._closed else self.worlds, True
+        for world in worlds:
             with contextlib.suppress(Exception):
                 world.close()
 

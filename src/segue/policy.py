@@ -73,7 +73,13 @@ class Policy:
             if self.spec.parts:
                 return pack(self.spec.parts, observation)
             observation = np.concatenate([np.ravel(observation[k]) for k in keys])
-        return np.asarray(observation, self.spec.dtype)
+        try:
+            return np.asarray(observation, self.spec.dtype)
+        except (TypeError, ValueError) as error:
+            raise SegueError(
+                f"the policy takes observations of shape {self.spec.observation} and numbers only; this is no such "
+                f"array ({error})"
+            ) from error
 
 
 def save_policy(folder: Path, slot: Slot, spec: Spec, seeds: tuple[int, ...], facts: Mapping[str, Any]) -> Path:

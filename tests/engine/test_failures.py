@@ -14,11 +14,15 @@ import pytest
 from segue import checkpoint
 from segue.carry import Carry
 from segue.engine import run
-from segue.phases import Phase
+from segue.experiment import Request, check_real
+from segue.fleet import Fleet
+from segue.phases import Phase, fresh, take
+from segue.recipes import Evaluation, Recipe
+from segue.samplers import Mix
 from segue.tasks import GymTask
 from segue.types import SegueError, WorldError
 from tests.engine.test_run import DATA, plan
-from tests.toys import SPEC, UNITS, Corridor, CorridorTask
+from tests.toys import SPEC, UNITS, Corridor, CorridorTask, small_cql
 
 pytestmark = pytest.mark.xdist_group("engine")  # they compile the same programs
 SEEDS = (0, 1)
@@ -106,6 +110,60 @@ def test_overlapping_updates_are_not_done_twice(tmp_path: Path) -> None:
     assert (end.updates, end.environment_steps) == (27, 24)
 
 
+@pytest.mark.parametrize("how", ["raises", "differs"])
+def test_worlds_of_a_resume_that_fails_are_closed(how: str, tmp_path: Path) -> None:
+    phases = plan(3, 24)
+    carry, before = finish(phases, Flaky("step", 17))
+    before.pop()
+    checkpoint.save(tmp_path, carry)
+    task = Flaky("step" if how == "raises" else "nothing", 1)
+    world: Any = task.world
+    if how == "differs":
+        world = lambda: (made := task.world(), setattr(made, "step", lambda a: (np.ones(2), 0.0, False, False, 0.0)))[0]  # noqa: E731
+    with pytest.raises(SegueError, match=r"mend it, then `segue resume" if how == "raises" else "did not repeat"):
+        checkpoint.load(tmp_path, phases, SPEC, len(DATA), world)
+    assert sorted(task.closed) == [0, 1]
+
+
+def test_closing_twice_closes_once() -> None:
+    task = Flaky("nothing", 1)
+    fleet = Fleet(task.world, SEEDS)
+    fleet.close()
+    fleet.close()
+    assert sorted(task.closed) == [0, 1]
+
+
+def asked(untrained: bool = False) -> Request:
+    return Request("own", "robot", (0,), {}, untrained=untrained)
+
+
+OFFLINE = Phase("offline", small_cql(), 3, batch=Mix(16))
+MOVES = Phase("online", small_cql(), 5, collect=1, batch=Mix(8, 8))
+
+
+@pytest.mark.parametrize(
+    ("phases", "allowed"),
+    [
+        ((OFFLINE, MOVES), True),
+        ((MOVES,), False),
+        ((replace(OFFLINE, ticks=0), MOVES), False),
+        ((OFFLINE, replace(MOVES, enter=fresh)), False),  # it forgets at its door
+        ((OFFLINE, replace(MOVES, slot="other", enter=take("agent"))), True),
+        ((OFFLINE, replace(MOVES, slot="other")), False),
+        ((OFFLINE, replace(OFFLINE, name="again", ticks=0, enter=fresh), MOVES), False),
+        ((OFFLINE, replace(OFFLINE, name="again", enter=fresh), MOVES), True),
+    ],
+)
+def test_a_policy_without_updates_never_moves_a_real_world_first(phases: tuple[Phase, ...], allowed: bool) -> None:
+    recipe = Recipe("own", "no paper", "nothing", phases, UNITS, Evaluation(0))
+    check_real(recipe, asked(untrained=True))
+    if allowed:
+        check_real(recipe, asked())
+    else:
+        with pytest.raises(SegueError, match="which is not trained"):
+            check_real(recipe, asked())
+
+
 class Odd(gymnasium.Env):
     """An environment that does one thing wrong."""
 
@@ -120,6 +178,8 @@ class Odd(gymnasium.Env):
         return seen if self.wrong == "reset-alone" else (seen, {})
 
     def step(self, action: np.ndarray) -> Any:
+        if self.wrong == "raises":
+            raise OSError("the cable\ncame off")
         seen = np.zeros(3 if self.wrong == "shape" else 2, np.float32)
         if self.wrong == "nan":
             seen[1] = np.nan
@@ -138,6 +198,7 @@ class Odd(gymnasium.Env):
         ("shape", r"step\(\) returned an observation of shape \(3,\)"),
         ("text", r"step\(\) returned another observation than its space"),
         ("nan", r"step\(\) returned nan as number 1 of the observation"),
+        ("raises", r"^Odd: step\(\) raised OSError: the cable came off; mend the environment$"),
         ("reward", r"step\(\) returned the reward inf"),
     ],
 )

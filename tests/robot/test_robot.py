@@ -116,6 +116,9 @@ def test_what_does_not_ask_to_move_does_not_reach_it(robot: Server, say) -> None
         code, _, err = say(*words)
         assert (code, err) == (0, ""), (words, err)
     segue.load("offline").act(np.zeros(2))
+    for ragged in ("x", [[0.0, 0.0], [0.0]]):
+        with pytest.raises(segue.SegueError, match="no such array"):
+            segue.load("offline").act(ragged)
     with pytest.raises(segue.SegueError, match="finite numbers"):
         segue.load("offline").act(np.asarray([np.nan, 0.0]))
 
@@ -132,6 +135,43 @@ def test_what_does_not_ask_to_move_does_not_reach_it(robot: Server, say) -> None
         assert err.count("\n") == 1, err
         assert reason in err
     assert robot.account() == Counter()
+
+
+EAGER = """
+import gymnasium, robot_env
+
+class Eager(robot_env.Robot):
+    def __init__(self):
+        super().__init__()
+        self.connect()
+
+gymnasium.register("Eager-v0", entry_point="eager_env:Eager", max_episode_steps=robot_env.HORIZON)
+"""
+
+
+def test_one_that_connects_when_it_is_made_is_asked_for_its_spaces_once(
+    robot: Server, say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never two connections at a time, and none for a time limit that is registered."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "eager_env.py").write_text(EAGER)
+    eager = (*RUN, "online.ticks=25", "--out", "eager")
+    eager = tuple("data:joint?env=eager_env:Eager-v0" if word == "data:joint" else word for word in eager)
+    before = Counter[str]()
+    for words, connections in (
+        (("list",), 0),
+        (("explain", "iql", eager[2]), 1),
+        ((*eager, "--dry-run"), 1),
+        (("data", "check", "joint", "--env", "eager_env:Eager-v0"), 1),
+        (eager, 2),
+        (("report", "eager"), 0),
+    ):
+        assert say(*words)[0] == 0, words
+        found = robot.account()
+        assert found - before == Counter(
+            {"connect": connections, "disconnect": connections} | ({"reset": 2, "step": 25} if words == eager else {})
+        ), words
+        before = found
 
 
 def test_check_simulates_when_told_to_and_says_what_first(robot: Server, say) -> None:
@@ -174,6 +214,10 @@ def test_resuming_replays_nothing(how: signal.Signals, robot: Server, say, tmp_p
     assert rows <= before["step"]
     assert how == signal.SIGKILL or rows == before["step"]  # a signal saves first
     open_rows = rows % 20
+    code, _, err = say("resume", "run", "--set", "evaluation.episodes=2")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "evaluations would move it" in err
+    assert robot.moved() == before
     assert say("resume", "run")[0] == 0
     again = robot.received()
     start = max(i for i, m in enumerate(again) if m["what"] == "connect")
@@ -208,6 +252,16 @@ def test_a_robot_that_goes_away_is_named_and_loses_nothing(robot: Server, say, t
     assert rows in (
         len([m for m in robot.received() if m["what"] == "step"]) - k for k in (0, 1)
     )  # the last unanswered
+    for words in (
+        ("data", "collect", "more", "--task", "gym:robot_env:Robot-v0", "--steps", "5"),
+        ("data", "check", "joint", "--simulate"),
+    ):
+        code, _, err = say(*words)
+        assert code == 1
+        assert [line for line in err.splitlines() if not line.startswith("moving ")] == [
+            "segue: Robot-v0: reset() raised ConnectionRefusedError: [Errno 111] Connection refused; mend the "
+            "environment"
+        ]
     back = Server(tmp_path, robot.port)
     try:
         assert say("resume", "run")[0] == 0

@@ -17,7 +17,7 @@ from segue.data.stored import find_stored
 from segue.observations import plain
 from segue.replay import Data
 from segue.tasks.scores import SUCCESS
-from segue.tasks.worlds import GymWorld, is_real, make_env
+from segue.tasks.worlds import GymWorld, is_real, make_env, registered
 from segue.types import SegueError, Spec
 
 Pairs = tuple[tuple[str, Any], ...]
@@ -90,8 +90,9 @@ class GymTask:
             raise SegueError(f"{env!r} is no environment; {MAKE}")
         title = env if isinstance(env, str) else getattr(env, "__name__", "custom")
         kwargs = pairs(env_kwargs or {})
-        if horizon is None and isinstance(env, str) and env in gymnasium.registry:
-            horizon = gymnasium.registry[env].max_episode_steps
+        known = registered(env) if horizon is None and isinstance(env, str) else None
+        if known is not None:
+            horizon = known.max_episode_steps
         elif horizon is None:
             probe = make_env(env, dict(kwargs))
             horizon = probe.spec.max_episode_steps if probe.spec is not None else None

@@ -18,7 +18,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.registration import load_env_creator
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from segue.data.extras import need, robotics
 from segue.observations import is_image, pack, width
@@ -82,17 +82,28 @@ def make_env(
     return ExactGoal(made) if exact_goal else made
 
 
+def registered(env: str) -> EnvSpec | None:
+    """What Gymnasium's registry knows of an id, or of "module:id", without making the environment; None: nothing."""
+    module, _, name = env.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+    except Exception:  # not installed, or broken: `make_env` says so
+        return None
+    return gymnasium.registry.get(name)
+
+
 def is_real(env: str | Callable[..., gymnasium.Env]) -> bool:
     """Whether an environment's class says `metadata = {"real": True}`; none is made, so nothing is reached."""
-    try:
-        if isinstance(env, str):
-            module, _, name = env.rpartition(":")
-            if module:
-                importlib.import_module(module)
-            entry = gymnasium.registry[name].entry_point
+    if isinstance(env, str):
+        found = registered(env)
+        if found is None:
+            return False
+        try:
+            entry = found.entry_point
             env = load_env_creator(entry) if isinstance(entry, str) else entry  # type: ignore[assignment]
-    except Exception:  # not known, not installed: `make_env` says so
-        return False
+        except Exception:  # not installed: `make_env` says so
+            return False
     return isinstance(env, type) and issubclass(env, gymnasium.Env) and bool(env.metadata.get("real"))
 
 
@@ -156,7 +167,7 @@ class GymWorld:
     def reset(self, seed: int) -> np.ndarray:
         """Begin an episode; return its first observation."""
         self.env.unwrapped.action_space.seed(seed)
-        with _global_seed(seed):
+        with _global_seed(seed), _named(self.env, "reset()"):
             returned: Any = self.env.reset(seed=seed, options=dict(self._options) or None)
         if not (isinstance(returned, tuple) and len(returned) == 2):
             raise WorldError(f"{_title(self.env)}: reset() must return (observation, info), as Gymnasium's do; mend it")
@@ -171,7 +182,8 @@ class GymWorld:
         if action.shape != (self.action_size,) or not np.isfinite(action).all():
             raise SegueError(f"{_title(self.env)}: action {action} is not {self.action_size} finite numbers in [-1, 1]")
         scaled = self._middle + self._half * np.clip(action, -1.0, 1.0)
-        returned: Any = self.env.step(scaled.astype(self._dtype))
+        with _named(self.env, "step()"):
+            returned: Any = self.env.step(scaled.astype(self._dtype))
         if not (isinstance(returned, tuple) and len(returned) == 5):
             found = f"{len(returned)} values" if isinstance(returned, tuple) else f"a {type(returned).__name__}"
             raise WorldError(
@@ -277,6 +289,18 @@ def _keep_action_space(env: gymnasium.Env) -> None:
     if renewed:
         kind = type(inner)
         inner.__class__ = type(kind.__name__, (kind,), {"action_space": space, "__module__": kind.__module__})
+
+
+@contextmanager
+def _named(env: gymnasium.Env, where: str) -> Iterator[None]:
+    """Say of whatever an environment raises that it is the environment's, whoever moves it."""
+    try:
+        yield
+    except SegueError:
+        raise
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise WorldError(f"{_title(env)}: {where} raised {said}; mend the environment") from error
 
 
 @contextmanager

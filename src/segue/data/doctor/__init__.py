@@ -68,7 +68,10 @@ CHECKS: dict[str, Entry] = {
     **coverage.CHECKS,
     **again.CHECKS,
 }
-STILL = "it moves the environment, which --simulate allows"
+STILL = (
+    f"it moves the environment, which --simulate allows: {RESETS + EPISODES} resets, up to {EPISODES * STEPS:,} "
+    "random actions, and more"
+)
 WORLD = ("start-coverage", *layout.CHECKS, *AGAIN)  # checks that want a task
 
 
