@@ -350,6 +350,10 @@ def _changed(
             raise SegueError(f"{path}: cannot change in a run that has begun; start a new run")
         if option in ("ticks", "collect", "validation.steps"):
             raise SegueError(f"{path}: a run's length cannot change once it has begun; start a new run")
+        inside = phase == phases[min(behind, len(phases) - 1)].name and stands.get("entered", False)
+        if inside and (option in ("updates", "actor") or option.startswith("validation.")):
+            # Its clocks and rows are told from these, and tries with others could not be compared.
+            raise SegueError(f"{path}: cannot change in the middle of its phase; start a new run")
         moved[path] = tried.recipe.options()[path]
     if not moved:
         done = f" (finished: {', '.join(finished)})" if finished else ""

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from segue import checkpoint, driver, experiment, policy
 from segue.experiment import Request
@@ -32,6 +34,7 @@ class Toy:
 
     name = domain = "corridor"
     presets = ()
+    real = False
     horizon, failure, source, spec = HORIZON, 0.0, "toy", SPEC
     action_bounds = (-np.ones(1), np.ones(1))
     data = corridor_data()
@@ -279,3 +282,22 @@ def test_settings_of_python_are_strict_json(tmp_path: Path) -> None:
     described = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(described | {"status": "interrupted"}))
     assert status(go_on(folder)) == "finished"
+
+
+def test_a_run_that_diverged_goes_on_with_the_command_that_it_names(tmp_path: Path) -> None:
+    """And every checkpoint is finite."""
+    folder = tmp_path / "a run"
+    with pytest.raises(SegueError, match="is not finite") as caught:
+        begin(folder, settings={"online.learner.base.actor_learning_rate": 1e30})
+    said = str(caught.value)
+    assert "\n" not in said
+    for path in (folder / "checkpoints").glob("*/state.safetensors"):
+        arrays = {k: v for k, v in load_file(path).items() if k.startswith("slots.")}
+        assert arrays
+        assert all(np.isfinite(v).all() for v in arrays.values())
+    resume, name, option, setting = shlex.split(said.split("`")[1])[1:]
+    path, _, value = setting.partition("=")
+    assert (resume, name, option, path) == ("resume", str(folder), "--set", "online.learner.base.actor_learning_rate")
+    experiment.resume(folder, lambda name: Toy(), io.StringIO(), settings={path: 1e-4})
+    assert float(value) == pytest.approx(1e29)
+    assert status(folder) == "finished"
