@@ -52,11 +52,11 @@ ARROWS: dict[str, set[str]] = {
     "progress": {"record"},
     "live": {"types", "record", "progress"},
     "report": {"types", "files"},
-    "guards": {"types", "record"},
+    "guards": {"types", "record", "files"},
     "manifest": {"types", "files", "agents", "recipes"},
     "driver": {
         *("types", "data", "carry", "engine", "evaluate", "diagnostics", "checkpoint", "policy", "recipes"),
-        *("record", "progress", "live", "report", "guards", "manifest"),
+        *("record", "progress", "live", "report", "guards", "manifest", "files"),
     },
 }
 TOP = {
