@@ -371,12 +371,20 @@ def _changed(
             raise SegueError(f"{path}: cannot change in a run that has begun; start a new run")
         if option in ("ticks", "collect", "validation.steps"):
             raise SegueError(f"{path}: a run's length cannot change once it has begun; start a new run")
+        inside = phase == phases[min(behind, len(phases) - 1)].name and stands.get("entered", False)
+        if inside and (option in ("updates", "actor") or option.startswith("validation.")):
+            # Its clocks and rows are told from these, and tries with others could not be compared.
+            raise SegueError(f"{path}: cannot change in the middle of its phase; start a new run")
         moved[path] = tried.recipe.options()[path]
     if not moved:
         done = f" (finished: {', '.join(finished)})" if finished else ""
         raise SegueError(f"--set {' '.join(settings)}: changes nothing in what is still to come{done}; leave it out")
     asked = replace(request, settings={**request.settings, **moved})
     decided = again(asked.settings)
+    for one, other in zip(again(request.settings).recipe.phases, decided.recipe.phases):
+        if _shapes(one, task) != _shapes(other, task):  # carried over a door, a network would keep its old shape
+            changed = ", ".join(path for path in sorted(moved) if path.startswith(f"{other.name}."))
+            raise SegueError(f"{changed}: gives a network another shape than it has; start a new run")
     change = {
         "phase": phases[behind].name,
         **{clock: stands.get(clock, 0) for clock in CLOCKS},
@@ -390,6 +398,11 @@ def _changed(
         "provenance": {**provenance, "changes": [*provenance.get("changes", ()), change]},
     }
     return asked, decided, written
+
+
+def _shapes(phase: Phase, task: Task) -> list[tuple[int, ...]]:
+    state = jax.eval_shape(lambda: phase.learner.init(jax.random.key(0), task.spec))
+    return [leaf.shape for leaf in jax.tree.leaves(state)]
 
 
 def free_folder(root: Path, name: str) -> Path:
