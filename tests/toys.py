@@ -39,7 +39,7 @@ class CorridorTask:
     """The corridor as a task; `data=None` is a task without a dataset."""
 
     name, domain, presets, source = "corridor", "toy", (), "corridor"
-    horizon, failure, spec, real = HORIZON, 0.0, SPEC, False
+    horizon, failure, spec, real, absent = HORIZON, 0.0, SPEC, False, False
     action_bounds = (np.asarray([-1.0]), np.asarray([1.0]))
 
     def __init__(self, data: Data | None = None) -> None:

@@ -126,7 +126,7 @@ class _Running:
             carry.online = replay.with_returns(carry.online, carry.ledger, units)
         carry.units = units
         check_phase(phase, carry, task.spec, 0 if source.data is None else len(source.data), task.horizon)
-        if phase.collect and carry.fleet is None:
+        if phase.collect and phase.ticks and carry.fleet is None:
             carry.fleet = Fleet(task.world, carry.seeds, carry.begun)
         self.resumed = carry.entered
         if not self.resumed:

@@ -121,6 +121,8 @@ def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any], rules: Seq
     """
     named = {word: rule_of(word) for word in rules}
     facts: dict[str, Any] = {"units.failure": task.failure}
+    if task.absent:
+        facts["evaluation.episodes"] = 0
     names = (task.domain, *task.presets, task.name)
     recipe = extended(recipe, names)
     if refused(task.spec, "") is not None:
@@ -139,6 +141,8 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
     data, recipe = task.dataset(), decided.recipe
     if task.real:
         check_real(recipe, request)
+    if task.absent:
+        check_absent(recipe, request)
     check_doors(recipe.phases, recipe.units)
     carry = new_carry(request.seeds, task.spec, 1)
     steps = 0
@@ -169,6 +173,17 @@ def device() -> None:
         where = f"JAX_PLATFORMS={asked}" if asked else "JAX"
         said = " ".join(str(error).split())[:160] or type(error).__name__
         raise SegueError(f"{where}: no such device here ({said}); unset it, or install JAX's build for it") from error
+
+
+def check_absent(recipe: Recipe, request: Request) -> None:
+    """Refuse what needs an environment where there is none."""
+    for phase in recipe.phases:
+        if (phase.collect and phase.ticks) or phase.validation.steps or recipe.evaluation.episodes:
+            stop = f"{phase.name}.ticks=0 evaluation=none" if phase.collect else "evaluation=none"
+            raise SegueError(
+                f"{request.task} is a log without an environment: name one ({request.task}?env=ID), or learn offline "
+                f"only with --set {stop}"
+            )
 
 
 def check_real(recipe: Recipe, request: Request) -> None:

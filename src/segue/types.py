@@ -240,6 +240,11 @@ class Task(Protocol):
         ...
 
     @property
+    def absent(self) -> bool:
+        """Whether there is a log and no environment: nothing can be collected or evaluated."""
+        ...
+
+    @property
     def failure(self) -> float | None:
         """Raw reward of a step of a sparse task that has not succeeded; None where rewards are dense."""
         ...

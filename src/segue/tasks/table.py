@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import gymnasium
 
-from segue.data.d4rl import attributes
+from segue.data.d4rl import attributes, read_d4rl
 from segue.data.minari import read_environment
 from segue.data.stored import find_stored, stored_names
 from segue.tasks.catalogue import records, task_of
@@ -27,6 +27,7 @@ GYM = "gym:"
 STORED = "data:"
 MORE = ("those of D4RL and OGBench (segue list tasks)",)
 FORMS = ("data:NAME", "hdf5:PATH", "minari:DATASET", "gym:ID")
+NONE = "none"  # ?env=none: the log alone
 REWARDS = {"env": "env", "binary": "success-1"}  # ?reward=... -> reward rule
 
 
@@ -119,9 +120,16 @@ def task_from_file(path: str | Path, name: str | None = None, query: Query | Non
     maze's evaluation.  A file without `max_episode_steps` gets the environment's registered time limit.
     """
     attrs, query = attributes(path), query or Query()
+    if query.env == NONE:
+        return replace(
+            GymTask.custom(None, read_d4rl(path), name=name or Path(path).stem), source=f"d4rl:{path}", data=None
+        )
     env = query.env or str(attrs.get("env_id", ""))
     if not env:
-        raise SegueError(f"{path}: no attribute 'env_id'; add it, or name the environment: {PREFIX}{path}?env=ID")
+        raise SegueError(
+            f"{path}: no attribute 'env_id'; add it, or name the environment: {PREFIX}{path}?env=ID (none, to learn "
+            "offline only)"
+        )
     try:
         kwargs = {} if query.env else json.loads(str(attrs.get("env_kwargs", "{}")))
     except json.JSONDecodeError as error:
@@ -152,8 +160,9 @@ def _from_stored(name: str, dataset: str, query: Query) -> GymTask:
     env = query.env or known.get("env_id")
     if dataset in records() and query == Query() and env in (None, records()[dataset].env):
         return task_of(records()[dataset])
-    if not env:
-        raise SegueError(f"{name}: the dataset names no environment; name it: {name}?env=ID")
+    if not env or env == NONE:
+        data = find_stored(dataset).data()
+        return replace(GymTask.custom(None, data, name=dataset), source=f"stored:{dataset}", data=None)
     if query.reward != "env":
         raise SegueError(f"{name}: rewards are made at import; leave out reward={query.reward}")
     layout, same = query.layout(env), env == known.get("env_id")

@@ -21,6 +21,7 @@ from segue.tasks.worlds import GymWorld, is_real, make_env, registered
 from segue.types import SegueError, Spec
 
 Pairs = tuple[tuple[str, Any], ...]
+NOWHERE = "there is a log and no environment; name one (data:NAME?env=ID), or learn offline only"
 MAKE = "give GymTask.custom its id, its class, or a function that makes one"
 
 
@@ -28,9 +29,10 @@ MAKE = "give GymTask.custom its id, its class, or a function that makes one"
 class GymTask:
     """A `Task` over any Gymnasium environment.
 
-    `env`: an id, or a callable that makes one.  `domain`: the key of presets ("pointmaze", "pointmaze-pixels",
-    "antmaze", "adroit-binary", "locomotion", "kitchen", "maze2d", "ogbench", "custom").  `presets`: more such keys,
-    from the general to the particular ("hopper", "hopper-medium"); the task's own name comes last.  `env_kwargs`,
+    `env`: an id, a callable that makes one, or None for a log alone.  `domain`: the key of presets ("pointmaze",
+    "pointmaze-pixels", "antmaze", "adroit-binary", "locomotion", "kitchen", "maze2d", "ogbench", "custom").  `presets`:
+    more such keys, from the general to the particular ("hopper", "hopper-medium"); the task's own name comes last.
+    `env_kwargs`,
     `options` (of every reset): pairs, see `pairs`.  `keys`, `reward`, `success`, `terminal_success`: as in `GymWorld`.
     `exact_goal`: as in `make_env`.  `failure`: raw reward of a step that has not succeeded (None: dense rewards).
     `source`: "stored:NAME", "pointmaze:MAZE", "pointmaze-pixels:MAZE", "d4rl:PATH", "minari:ID", "data" (the field
@@ -40,7 +42,7 @@ class GymTask:
     """
 
     name: str
-    env: str | Callable[..., gymnasium.Env]
+    env: str | Callable[..., gymnasium.Env] | None
     horizon: int
     domain: str = "custom"
     presets: tuple[str, ...] = ()
@@ -60,7 +62,7 @@ class GymTask:
     @classmethod
     def custom(
         cls,
-        env: str | Callable[..., gymnasium.Env],
+        env: str | Callable[..., gymnasium.Env] | None,
         data: Data | None = None,
         *,
         name: str | None = None,
@@ -81,8 +83,13 @@ class GymTask:
         """Bring your own: an environment and, if there is a log of it, its `Data` in the rewards of `reward`.
 
         `horizon` is the environment's registered time limit unless given; without either `SegueError` is raised.
-        `real` is what the environment's class says in its metadata unless given.
+        `real` is what the environment's class says in its metadata unless given.  Without an environment (None) the log
+        says what observations and actions are, actions are in [-1, 1], and a run can only learn offline.
         """
+        if env is None:
+            if data is None:
+                raise SegueError("a task without an environment is a log: give data=")
+            return cls(name or "log", None, _longest(data), domain, presets, source="data", failure=failure, data=data)
         if isinstance(env, gymnasium.Env):
             made = env.spec.id if env.spec is not None else type(env).__name__
             raise SegueError(f"{made}: an environment that is made already cannot be made again for every seed; {MAKE}")
@@ -122,6 +129,11 @@ class GymTask:
         )
 
     @property
+    def absent(self) -> bool:
+        """Whether there is no environment."""
+        return self.env is None
+
+    @property
     def spec(self) -> Spec:
         """Shapes of observations and actions, from the environment (made once and closed, never reset)."""
         return self._shapes[0]
@@ -133,6 +145,12 @@ class GymTask:
 
     @functools.cached_property
     def _shapes(self) -> tuple[Spec, tuple[np.ndarray, np.ndarray]]:
+        if self.env is None:
+            data = self._read()
+            assert data is not None
+            kind = "uint8" if data.observation.dtype == np.uint8 else "float32"
+            size = data.action.shape[1]
+            return Spec(data.observation.shape[1:], size, kind, data.made_of), (-np.ones(size), np.ones(size))
         world = self.world()
         world.close()
         spec = Spec(world.observation_shape, world.action_size, world.observation_dtype, world.parts)
@@ -185,6 +203,8 @@ class GymTask:
 
     def world(self) -> GymWorld:
         """Make one new simulator, or connect to the world that exists once."""
+        if self.env is None:
+            raise SegueError(f"{self.name}: {NOWHERE}")
         made = make_env(self.env, dict(self.env_kwargs), self.horizon, self.exact_goal)
         if made.unwrapped.metadata.get("real") and not self.real:
             made.close()
@@ -250,7 +270,14 @@ class GymTask:
 
     @property
     def _env_name(self) -> str:
+        if self.env is None:
+            return "none"
         return self.env if isinstance(self.env, str) else getattr(self.env, "__name__", type(self.env).__name__)
+
+
+def _longest(data: Data) -> int:
+    """Steps of a log's longest episode."""
+    return int(np.diff(np.concatenate([[0], data.ends()])).max())
 
 
 def _read_file(task: GymTask, path: str) -> Data:
