@@ -104,7 +104,10 @@ def is_real(env: str | Callable[..., gymnasium.Env]) -> bool:
             env = load_env_creator(entry) if isinstance(entry, str) else entry  # type: ignore[assignment]
         except Exception:  # not installed: `make_env` says so
             return False
-    return isinstance(env, type) and issubclass(env, gymnasium.Env) and bool(env.metadata.get("real"))
+    if not (isinstance(env, type) and issubclass(env, gymnasium.Env)):
+        return False
+    said: Any = env.metadata  # a property, where only a made environment can say
+    return isinstance(said, Mapping) and bool(said.get("real"))
 
 
 class ExactGoal(gymnasium.Wrapper):
