@@ -51,7 +51,7 @@ for record in segue.run(phases, task, seeds, units):
             f"updates {record.update:4}  scores of the seeds {score}"
         )
         if record.ends:
-            ends[record.phase.name], _ = segue.handover(record.slot, data, result)
+            ends[record.phase.name], _ = segue.handover(record.slot, data, evaluator.lived(record.slot, result))
 evaluator.close()
 
 # %% What a hand-over looks like from the critic's side, one number per seed

@@ -150,7 +150,11 @@ def check_phase(phase: Phase, carry: Carry, spec: Spec, n_offline: int, horizon:
 
 
 class Diverged(SegueError):
-    """A number stopped being finite."""
+    """A number stopped being finite in the phase named `phase`."""
+
+    def __init__(self, message: str, phase: str) -> None:
+        super().__init__(message)
+        self.phase = phase
 
 
 _probe = jax.jit(first_not_finite)
@@ -168,6 +172,6 @@ def check_finite(carry: Carry, phase: Phase) -> None:
         who = ", ".join(str(carry.seeds[r]) for r in rows)
         raise Diverged(
             f"phase '{phase.name}', update {carry.updates}: {whose}{jax.tree_util.keystr(tuple(path))} is not finite "
-            f"(seeds {who}); check the rewards' scale, or go on from the last checkpoint, which is finite, with a "
-            "lower learning rate: segue resume RUN --set NAME=VALUE (`segue explain` has the names)"
+            f"(seeds {who}); check the rewards' scale, or lower a learning rate",
+            phase.name,
         )

@@ -50,7 +50,7 @@ def save(folder: Path, carry: Carry, extra: dict[str, Any] | None = None) -> Pat
     """
     root = folder / "checkpoints"
     with _full_disk(folder):
-        root.mkdir(parents=True, exist_ok=True)
+        _make(root)
         number = max((int(path.name) for path in _folders(folder)), default=0) + 1  # never the place of another one
         temporary = root / f".{number:06d}"
         shutil.rmtree(temporary, ignore_errors=True)
@@ -292,10 +292,17 @@ def _restore(arrays: dict[str, np.ndarray], prefix: str, template: Any) -> Any:
 def _append_rows(folder: Path, number: int, steps: list[Step]) -> dict[str, Any]:
     """Write a part of the log; one of that number that no checkpoint goes on from is replaced."""
     path = folder / "replay" / f"{number:06d}.safetensors"
-    path.parent.mkdir(exist_ok=True)
+    _make(path.parent)
     arrays = {name: np.stack([getattr(s, name) for s in steps]) for name in Step._fields}
     files.write(path, lambda temporary: _save_file(arrays, temporary))
     return {"file": path.name, "rows": len(steps), "sha256": files.sha256(path)}
+
+
+def _make(folder: Path) -> None:
+    """Make a folder, and force its name to the disk."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        files.sync(folder.parent)
 
 
 def _replay(

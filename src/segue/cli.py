@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from segue import data_commands, experiment, options
+from segue import data_commands, experiment, manifest, options
 from segue.agents import AGENTS, title
 from segue.augment import AUGMENTATIONS, Nothing, parts
 from segue.data import cache_folder
@@ -36,6 +37,7 @@ from segue.types import SegueError
 app = tyro.extras.SubcommandApp()
 RecipeName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RECIPE")]]
 TaskName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
+Part = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="PART")]]
 Folder = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FOLDER")]]
 Folders = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER ...")]]
 ListName = tyro.conf.Positional[Literal["all", "recipes", "tasks", "agents", "augmentations", "rules"]]
@@ -74,7 +76,7 @@ def run_command(
         out: Folder of the run; by default the next free one under `root`.
         root: Folder of runs.
         track: Trackers to log to as well; the run goes on if one of them fails.
-        dry_run: Check everything, show the phases, and stop.
+        dry_run: Check everything, show the phases and an estimate of disk, memory and time, and stop.
         untrained: Let a policy that has learned nothing, or chance, move a world that is real.
     """
     chosen = find_recipe(recipe)
@@ -92,6 +94,7 @@ def run_command(
         decided = experiment.resolved(chosen, found, request.settings, request.rules)
         experiment.check(decided, found, request)
         show_phases(decided)
+        print(experiment.needs(decided, found, request, timed=True).words())
         print(f"seeds {', '.join(map(str, request.seeds))}; nothing was run")
         return
     say_report(experiment.start(chosen, found, request, out, root))
@@ -183,25 +186,48 @@ def data_command() -> None:
 
 @app.command(name="explain")
 def explain_command(
-    recipe: RecipeName, task: TaskName = "pointmaze-umaze", /, settings: Settings = (), rules: Rules = ()
+    recipe: RecipeName,
+    task: TaskName = "pointmaze-umaze",
+    part: Part = "",
+    /,
+    settings: Settings = (),
+    rules: Rules = (),
+    changed: bool = False,
+    json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
-    """Show a recipe's phases, and every option with its value and where it comes from.
+    """Show a recipe's phases, and every option: its value, where that comes from, and what it means.
 
     Args:
         recipe: One of `segue list recipes`.
         task: The task whose preset applies.
+        part: Show only options with this in their name: learning_rate, online., units.
         settings: Options to change, as for `segue run`.
         rules: Hand-over rules, as for `segue run`.
+        changed: Show only options that are not at their default.
+        json_output: Print JSON.
     """
     decided = experiment.resolved(find_recipe(recipe), find_task(task), split_settings(settings), words_of(rules))
+    rows = {k: row for k, row in decided.explained().items() if part in k}
+    if not rows:
+        unknown(f"segue explain {recipe} {task} {part}: option", part, decided.explained())
+    if changed:
+        rows = {k: row for k, row in rows.items() if row["source"] != "default"}
+    if json_output:
+        print(json.dumps(manifest.plain(rows), indent=1))
+        return
+    console = Console()
+    if not console.is_terminal:  # a line an option, for grep and less
+        for path, row in rows.items():
+            print(path, row["value"], row["source"], row["meaning"], sep="\t")
+        return
     show_phases(decided)
     table = Table(title=f"{recipe} on {task}", title_justify="left")
-    for column in ("option", "value", "source"):
+    for column in ("option", "value", "source", "meaning"):
         table.add_column(column, overflow="fold")
-    for path, entry in decided.table().items():
-        source = entry["source"]
-        table.add_row(path, str(entry["value"]), source, style=None if source == "default" else "bold")
-    wide_console().print(table)
+    for path, row in rows.items():
+        words = (path, str(row["value"]), row["source"], row["meaning"])
+        table.add_row(*words, style=None if row["source"] == "default" else "bold")
+    console.print(table)
 
 
 def show_phases(decided: Resolved) -> None:
@@ -261,7 +287,7 @@ def command(arguments: Sequence[str]) -> int:
             data_commands.main(words[1:])
             return 0
         if words[0:1] in (["run"], ["explain"], ["resume"]):
-            words = [words[0], *gather(words[1:], LISTS, 1 if words[0] == "resume" else 2)]
+            words = [words[0], *gather(words[1:], LISTS, {"run": 2, "explain": 3, "resume": 1}[words[0]])]
         app.cli(prog="segue", description=__doc__, args=words, config=(tyro.conf.OmitArgPrefixes,))
         sys.stdout.flush()  # a reader that has gone is noticed here and not at the interpreter's exit
     except SegueError as error:

@@ -14,21 +14,29 @@ the weights 1 - discount^n, and rows that stand right before the cut say next to
 shows 20 % of G_t: the bootstrap does not acquit it.  No episode can show an error that grows by 1 / discount with every
 step, since it always lies behind the cut.
 
+The episodes must be those of the policy that the critic values.  Where a backup draws its actions (SAC, AWAC) their
+noise has a cost that the critic counts, so `Evaluator.lived` rolls out the draws and not the best actions; G_t then
+holds the entropy, if the backup counts it.  On Pendulum the best actions alone accused SAC's critics of lacking 5 where
+the draws left nothing that could be told from chance.  An expectile's critic (IQL) values better actions than
+its policy's mean, and nothing is done about that.
+
 Row t counts discount^t, as in the discounted distribution of states that policy gradients are taken under.  With equal
 weights few long episodes would decide, and a lucky set of short ones would look like proof.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from segue.evaluate import Evaluation, Trajectory, best_action, of_seed
+from segue.evaluate import Evaluation, Trajectory, best_action, of_seed, valued_action
 from segue.replay import Data
-from segue.types import Agent, Array, Slot, State, soft_bonus
+from segue.types import Agent, Array, Slot, State
 from segue.units import Units
 
 PROBE = 1024  # rows that are looked at in one call, and logged rows that a hand-over looks at
@@ -38,11 +46,6 @@ POINTS = 300  # pairs of value and return that a report draws
 @partial(jax.jit, static_argnames=("agent", "units"))
 def _value(agent: Agent, units: Units, state: State, seed: Array, observation: Array, action: Array) -> Array:
     return agent.q(of_seed(state, seed), units.see(observation), action)
-
-
-@partial(jax.jit, static_argnames=("agent", "units"))
-def _soft(agent: Agent, units: Units, state: State, seed: Array, observation: Array) -> Array:
-    return soft_bonus(agent, of_seed(state, seed), units.see(observation), jax.random.key(0))
 
 
 class Fresh(NamedTuple):
@@ -65,10 +68,7 @@ class Fresh(NamedTuple):
 
 def against(q: np.ndarray, beyond: float, reward: np.ndarray, cut: bool, discount: float) -> Fresh:
     """Values (T,) against rewards (T,) of one episode; `beyond` is the value where it was `cut` by a time limit."""
-    came, following = np.empty(len(reward)), 0.0
-    for t in range(len(reward) - 1, -1, -1):
-        following = float(reward[t]) + discount * following
-        came[t] = following
+    came = np.array(list(accumulate(reward[::-1].tolist(), lambda following, r: r + discount * following)))[::-1]
     left = discount ** np.arange(len(reward), 0, -1) if cut else np.zeros(len(reward))
     return Fresh(np.asarray(q, np.float64) - left * beyond, came, 1.0 - left, discount ** np.arange(len(reward)))
 
@@ -84,8 +84,7 @@ def handover(
 
     On fresh episodes, as this module says it: `q_fresh`, `return_fresh`, and `fresh_share`, the mean weight: how much
     of the value lies before the cut.  `episodes` has per seed and episode the sums over rows of error, of what came, of
-    weights, and the number of rows, for intervals.  The episodes are those of the policy without exploration noise; a
-    critic that values the noise as well (SAC's) differs by what the noise costs.
+    weights, and the number of rows, for intervals.  `evaluation` holds what `Evaluator.lived` gives.
     """
     seeds = range(jax.tree.leaves(slot.state)[0].shape[0])
     values: dict[str, list[float]] = {}
@@ -136,28 +135,28 @@ def _on_data(slot: Slot, s: int, data: Data) -> dict[str, float]:
 def _on_fresh(slot: Slot, s: int, episodes: tuple[Trajectory, ...]) -> list[Fresh]:
     agent: Any = slot.learner
     units: Units = slot.units
-    ask = partial(_in_blocks, agent, units, slot.state, np.int32(s))
-    last = np.stack([e.last for e in episodes])
-    chosen = np.concatenate([best_action(slot, s, part) for part in np.array_split(last, -(-len(last) // PROBE))])
-    observation = np.concatenate([*(e.observation for e in episodes), last])
-    q = ask(_value, observation, np.concatenate([*(e.action for e in episodes), chosen]))
-    soft = ask(_soft, observation)
+    observation = np.concatenate([*(e.observation for e in episodes), np.stack([e.last for e in episodes])])
+    taken, added = _in_blocks(lambda number, seen: valued_action(slot, s, seen, number), observation)
+    action = np.concatenate([*(e.action for e in episodes), taken[-len(episodes) :]])
+    of = partial(_value, agent, units, slot.state, np.int32(s))
+    (q,) = _in_blocks(lambda _, seen, done: (np.asarray(of(seen, done)),), observation, action)
+    q, added = q.astype(np.float64), added.astype(np.float64)
     out, start, n_rows = [], 0, len(observation) - len(episodes)
     for number, episode in enumerate(episodes):
         stop, cut = start + len(episode.reward), not episode.terminated[-1]
-        entropy = np.append(soft[start + 1 : stop], soft[n_rows + number] if cut else 0.0)
+        entropy = np.append(added[start + 1 : stop], added[n_rows + number] if cut else 0.0)
         reward = units.scale * episode.reward + units.shift + units.discount * entropy
         out.append(against(q[start:stop], float(q[n_rows + number]), reward, cut, units.discount))
         start = stop
     return out
 
 
-def _in_blocks(agent: Any, units: Units, state: State, seed: np.int32, function: Any, *rows: np.ndarray) -> np.ndarray:
-    """A function of rows, in calls of one shape: compiled once, however long the episodes are."""
+def _in_blocks(function: Callable[..., tuple[np.ndarray, ...]], *rows: np.ndarray) -> tuple[np.ndarray, ...]:
+    """A function of a block's number and rows, in calls of one shape: compiled once, however long the episodes are."""
     out = []
-    for start in range(0, len(rows[0]), PROBE):
+    for number, start in enumerate(range(0, len(rows[0]), PROBE)):
         parts = [x[start : start + PROBE] for x in rows]
         size = len(parts[0])
         padded = [np.concatenate([x, np.repeat(x[-1:], PROBE - size, axis=0)]) for x in parts]
-        out.append(np.asarray(function(agent, units, state, seed, *padded))[:size])
-    return np.concatenate(out).astype(np.float64)
+        out.append([x[:size] for x in function(number, *padded)])
+    return tuple(np.concatenate(x) for x in zip(*out))

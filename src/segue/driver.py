@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from segue import checkpoint, engine, files, manifest
-from segue.carry import Carry, Record
+from segue.carry import Carry, Diverged, Record
 from segue.data.extras import need
 from segue.diagnostics import handover
 from segue.evaluate import Evaluator
@@ -119,6 +119,8 @@ def _run(
             if number is not None:
                 show.message(f"stopped and saved; `segue resume {files.word(folder)}` goes on from here")
                 raise Interrupted(number)
+    except Diverged as error:
+        raise Diverged(f"{error}{_lower(folder, decided, error.phase)}", error.phase) from error
     except WorldError as error:
         save()
         steps = record.carry.environment_steps
@@ -127,6 +129,15 @@ def _run(
             f"`segue resume {files.word(folder)}`"
         ) from error
     show.message(f"finished in {duration(book.wall())}")
+
+
+def _lower(folder: Path, decided: Resolved, phase: str) -> str:
+    """The command that goes on with a tenth of a phase's first learning rate, where it has one that is a number."""
+    for path, value in decided.recipe.options().items():
+        if path.startswith(f"{phase}.learner.") and path.endswith("learning_rate") and isinstance(value, float):
+            command = f"segue resume {files.word(folder)} --set {path}={value / 10:.3g}"
+            return f" (from the last checkpoint, which is finite: `{command}`, now {value:g})"
+    return ""
 
 
 class _Book:
@@ -170,7 +181,8 @@ class _Book:
             if result is not None:
                 self.row(record, "evaluation", result.values())
             if record.ends:
-                found, more = handover(slot, self.task.dataset(), result)
+                lived = None if self.evaluator is None or result is None else self.evaluator.lived(slot, result)
+                found, more = handover(slot, self.task.dataset(), lived)
                 self.row(record, "handover", found, **more)
                 save_policy(self.folder / "policy", slot, self.task.spec, self.seeds, self.facts(record))
         if record.ends:

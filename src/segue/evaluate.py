@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from segue.fleet import EVALUATION, episode_seed, failing
-from segue.types import Agent, Array, SegueError, Slot, State, Task, World, WorldError
+from segue.types import Agent, Array, Drawing, SegueError, Slot, State, Task, World, WorldError, valued
 from segue.units import Units
 
 WORLDS = 10  # simulators that share the episodes of an evaluation
@@ -51,6 +51,12 @@ def _best(agent: Agent, units: Units, state: State, seed: Array, observation: Ar
     return agent.act(of_seed(state, seed), units.see(observation), jax.random.key(0), False)
 
 
+@partial(jax.jit, static_argnames=("agent", "units"))
+def _valued(agent: Agent, units: Units, state: State, seed: Array, observation: Array, number: Array) -> Any:
+    key = jax.random.fold_in(jax.random.key(0), number)
+    return valued(agent, of_seed(state, seed), units.see(observation), key)
+
+
 def of_seed(state: State, seed: Array) -> State:
     """One seed's part of a state."""
     return jax.tree.map(lambda x: x[seed], state)
@@ -60,6 +66,16 @@ def best_action(slot: Slot, seed: int, observation: np.ndarray) -> np.ndarray:
     """Actions (B, A) of one seed's policy without exploration noise, for raw observations (B, ...)."""
     agent: Any = slot.learner
     return np.asarray(_best(agent, slot.units, slot.state, np.int32(seed), observation))
+
+
+def valued_action(slot: Slot, seed: int, observation: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a backup takes at raw observations (B, ...): actions (B, A), and what it adds to their values (B,).
+
+    `number` numbers the draw: the same one gives the same noise.
+    """
+    agent: Any = slot.learner
+    action, added = _valued(agent, slot.units, slot.state, np.int32(seed), observation, np.uint32(number))
+    return np.asarray(action), np.asarray(added)
 
 
 class Evaluator:
@@ -76,8 +92,21 @@ class Evaluator:
         """
         while len(self._worlds) < min(WORLDS, self.episodes):
             self._worlds.append(self.task.world())
+        return self._of(slot, first, False)
+
+    def lived(self, slot: Slot, evaluation: Evaluation) -> Evaluation:
+        """Episodes of the policy that the critics value, from the start states of an evaluation just made.
+
+        They are the evaluation's own where a backup takes the best action.  Where it draws one (SAC and what stands on
+        it, AWAC) the noise has a cost that the critics count, so there the policy is rolled out anew, with its noise.
+        """
+        if not isinstance(slot.learner, Drawing):
+            return evaluation
+        return self._of(slot, 0, True)
+
+    def _of(self, slot: Slot, first: int, drawing: bool) -> Evaluation:
         try:
-            trajectories = tuple(self._one_seed(slot, s, first) for s in range(len(self.seeds)))
+            trajectories = tuple(self._one_seed(slot, s, first, drawing) for s in range(len(self.seeds)))
         except WorldError as error:  # training has not failed, and stands where the last checkpoint was taken
             raise SegueError(f"in an evaluation, {error}; mend it, then `segue resume` the run") from error
         table = lambda f: np.asarray([[f(t) for t in ts] for ts in trajectories], np.float64)  # noqa: E731
@@ -86,7 +115,7 @@ class Evaluator:
             total, table(lambda t: len(t.reward)), success, np.asarray(self.task.score(total, success)), trajectories
         )
 
-    def _one_seed(self, slot: Slot, s: int, first: int) -> tuple[Trajectory, ...]:
+    def _one_seed(self, slot: Slot, s: int, first: int, drawn: bool) -> tuple[Trajectory, ...]:
         waiting = list(range(self.episodes))
         done: dict[int, Trajectory] = {}
         current: list[int | None] = [None] * len(self._worlds)
@@ -102,8 +131,10 @@ class Evaluator:
 
         for w in range(len(self._worlds)):
             begin(w)
+        number = 0
         while any(c is not None for c in current):
-            actions = best_action(slot, s, observation)
+            actions = valued_action(slot, s, observation, number)[0] if drawn else best_action(slot, s, observation)
+            number += 1
             for w, episode in enumerate(current):
                 if episode is None:
                     continue

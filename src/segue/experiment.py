@@ -19,6 +19,7 @@ from segue import checkpoint, files, manifest
 from segue.agents import seeing
 from segue.carry import check_phase, new_carry
 from segue.driver import drive, ready
+from segue.estimate import Estimate, estimate
 from segue.guards import lock
 from segue.phases import RANDOM, Phase, check_doors, fresh, take
 from segue.recipes import Recipe, Resolved, extended, find_recipe, resolve
@@ -152,6 +153,13 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
         carry.online = carry.online._replace(written=most, closed=most)
 
 
+def needs(decided: Resolved, task: Task, request: Request, timed: bool = False) -> Estimate:
+    """What a run will need; `timed` lowers its updates to count their operations, which takes seconds."""
+    data, recipe = task.dataset(), decided.recipe
+    rows = 0 if data is None else len(data)
+    return estimate(recipe.phases, task.spec, recipe.units, len(request.seeds), rows, timed)
+
+
 def device() -> None:
     """Refuse a device that JAX was told to use and cannot."""
     try:
@@ -159,7 +167,7 @@ def device() -> None:
     except Exception as error:
         asked = os.environ.get("JAX_PLATFORMS")
         where = f"JAX_PLATFORMS={asked}" if asked else "JAX"
-        said = " ".join(str(error).split())[:160]
+        said = " ".join(str(error).split())[:160] or type(error).__name__
         raise SegueError(f"{where}: no such device here ({said}); unset it, or install JAX's build for it") from error
 
 
@@ -235,7 +243,8 @@ def start(
     with lock(folder):
         refuse_used(folder)  # another process may have been faster
         manifest.write(folder, described)
-        return drive(folder, decided, task, request.seeds, request.trackers, stream=stream)
+        notes = [needs(decided, task, request).words()]
+        return drive(folder, decided, task, request.seeds, request.trackers, None, notes, stream)
 
 
 def refuse_used(folder: Path) -> None:
@@ -362,12 +371,20 @@ def _changed(
             raise SegueError(f"{path}: cannot change in a run that has begun; start a new run")
         if option in ("ticks", "collect", "validation.steps"):
             raise SegueError(f"{path}: a run's length cannot change once it has begun; start a new run")
+        inside = phase == phases[min(behind, len(phases) - 1)].name and stands.get("entered", False)
+        if inside and (option in ("updates", "actor") or option.startswith("validation.")):
+            # Its clocks and rows are told from these, and tries with others could not be compared.
+            raise SegueError(f"{path}: cannot change in the middle of its phase; start a new run")
         moved[path] = tried.recipe.options()[path]
     if not moved:
         done = f" (finished: {', '.join(finished)})" if finished else ""
         raise SegueError(f"--set {' '.join(settings)}: changes nothing in what is still to come{done}; leave it out")
     asked = replace(request, settings={**request.settings, **moved})
     decided = again(asked.settings)
+    for one, other in zip(again(request.settings).recipe.phases, decided.recipe.phases):
+        if _shapes(one, task) != _shapes(other, task):  # carried over a door, a network would keep its old shape
+            changed = ", ".join(path for path in sorted(moved) if path.startswith(f"{other.name}."))
+            raise SegueError(f"{changed}: gives a network another shape than it has; start a new run")
     change = {
         "phase": phases[behind].name,
         **{clock: stands.get(clock, 0) for clock in CLOCKS},
@@ -381,6 +398,11 @@ def _changed(
         "provenance": {**provenance, "changes": [*provenance.get("changes", ()), change]},
     }
     return asked, decided, written
+
+
+def _shapes(phase: Phase, task: Task) -> list[tuple[int, ...]]:
+    state = jax.eval_shape(lambda: phase.learner.init(jax.random.key(0), task.spec))
+    return [leaf.shape for leaf in jax.tree.leaves(state)]
 
 
 def free_folder(root: Path, name: str) -> Path:

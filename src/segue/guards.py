@@ -28,16 +28,21 @@ class Interrupted(Exception):
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Keep two processes from working on the same run."""
-    held = FileLock(folder / ".lock", timeout=0)
+    """Keep two processes from working on the same run; the system frees what a process that dies has held."""
+    # A lock that is only a file's existence would outlive the process, and the run could not be resumed.
+    held = FileLock(folder / ".lock", timeout=0, fallback_to_soft=False)
+    try:
+        (folder / ".lock").touch()
+    except OSError as error:
+        raise SegueError(f"{folder}: cannot write here ({error.strerror}); make it writable") from error
     try:
         held.acquire()
     except Timeout as error:
         raise SegueError(f"{folder}: another process is at work on this run; wait for it or stop it") from error
-    except NotImplementedError:  # a file system without locks (some network mounts): nothing to keep apart with
-        to_stderr(f"warning: {folder} cannot be locked; let no other process resume this run")
-    except OSError as error:
+    except IsADirectoryError as error:
         raise SegueError(f"{folder}: cannot write here ({error.strerror}); make it writable") from error
+    except (OSError, NotImplementedError):  # a file system without locks (some network mounts): nothing to keep apart
+        to_stderr(f"warning: {folder} cannot be locked; let no other process resume this run")
     try:
         yield
     finally:

@@ -113,6 +113,8 @@ def read(folder: Path) -> dict[str, Any]:
     try:
         described = json.loads((folder / "run.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
+        if (folder / "checkpoints").is_dir():
+            raise SegueError(f"{folder / 'run.json'}: is missing or damaged; restore it from a backup") from error
         raise SegueError(f"{folder}: is not a run (no readable run.json); `segue run` makes one") from error
     if not isinstance(described, dict) or not described.keys() >= NEEDED:
         raise SegueError(f"{folder}: its run.json is not one of Segue's; `segue run` makes a run")

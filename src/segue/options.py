@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -238,7 +239,8 @@ class Unknown(SegueError):
 def unknown(shown: str, name: str, known: Iterable[str]) -> typing.NoReturn:
     """Raise the error for a name that does not exist, with the nearest ones that do."""
     choices = sorted(set(known))
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    meant = re.sub(r"(^|_)lr$", r"\1learning_rate", name)  # how others call it
+    near = difflib.get_close_matches(meant, choices, n=1, cutoff=0.5)
     more = f" and {len(choices) - MOST_NAMES} more" if len(choices) > MOST_NAMES else ""
     hint = f"did you mean '{near[0]}'?" if near else "known names: " + ", ".join(choices[:MOST_NAMES]) + more
     raise Unknown(f"{shown}: there is no '{name}'; {hint}")

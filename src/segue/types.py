@@ -146,11 +146,14 @@ class Agent(Learner, Protocol):
 
 
 @runtime_checkable
-class Soft(Protocol):
-    """An agent whose critics count the policy's entropy: their values are more than the rewards to come."""
+class Drawing(Protocol):
+    """An agent whose critics value a policy that draws its actions, and may count its entropy beside the rewards."""
 
-    def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
-        """Return (B,) what a backup adds to the value at next observations (B, *observation), without the discount."""
+    def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
+        """Return what a backup takes at next observations (B, *observation).
+
+        Actions (B, A), and what is added to their values (B,), without the discount.
+        """
         ...
 
 
@@ -273,11 +276,11 @@ class Task(Protocol):
         ...
 
 
-def soft_bonus(agent: Any, state: State, observation: Array, key: Key) -> Array:
-    """What an agent's backup adds to the value at next observations (B, ...), (B,); 0 for one that says nothing."""
-    if isinstance(agent, Soft):
-        return agent.soft_bonus(state, observation, key)
-    return jnp.zeros(jax.tree.leaves(observation)[0].shape[:1])
+def valued(agent: Any, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
+    """What a backup takes at next observations, see `Drawing`; the best action and 0 where an agent does not say."""
+    if isinstance(agent, Drawing):
+        return agent.valued(state, observation, key)
+    return agent.act(state, observation, key, False), jnp.zeros(jax.tree.leaves(observation)[0].shape[:1])
 
 
 Seeds = Sequence[int]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,8 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
-from segue import checkpoint, driver, experiment, policy
+from segue import checkpoint, driver, experiment, guards, policy
 from segue.experiment import Request
 from segue.guards import Interrupted
 from segue.phases import Phase
@@ -32,6 +35,7 @@ class Toy:
 
     name = domain = "corridor"
     presets = ()
+    real = False
     horizon, failure, source, spec = HORIZON, 0.0, "toy", SPEC
     action_bounds = (-np.ones(1), np.ones(1))
     data = corridor_data()
@@ -279,3 +283,66 @@ def test_settings_of_python_are_strict_json(tmp_path: Path) -> None:
     described = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(described | {"status": "interrupted"}))
     assert status(go_on(folder)) == "finished"
+
+
+def test_a_run_that_diverged_goes_on_with_the_command_that_it_names(tmp_path: Path, monkeypatch) -> None:
+    """And every checkpoint is finite."""
+    monkeypatch.setenv("SEGUE_SAVE_EVERY", "1000")  # else one is saved whose numbers are finite, and far gone
+    folder = tmp_path / "a run"
+    with pytest.raises(SegueError, match="is not finite") as caught:
+        begin(folder, settings={"online.learner.base.actor_learning_rate": 1e30})
+    said = str(caught.value)
+    assert "\n" not in said
+    for path in (folder / "checkpoints").glob("*/state.safetensors"):
+        arrays = {k: v for k, v in load_file(path).items() if k.startswith("slots.")}
+        assert arrays
+        assert all(np.isfinite(v).all() for v in arrays.values())
+    resume, name, option, setting = shlex.split(said.split("`")[1])[1:]
+    path, _, value = setting.partition("=")
+    assert (resume, name, option, path) == ("resume", str(folder), "--set", "online.learner.base.actor_learning_rate")
+    experiment.resume(folder, lambda name: Toy(), io.StringIO(), settings={path: 1e-4})
+    assert float(value) == pytest.approx(1e29)
+    assert status(folder) == "finished"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_a_warning(number: int, tmp_path: Path, monkeypatch, capsys) -> None:
+    """And nothing is left behind that would keep the next process out."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", refuse)
+        for _ in range(2):
+            with guards.lock(tmp_path):
+                assert "cannot be locked" in capsys.readouterr().err
+    with guards.lock(tmp_path), pytest.raises(SegueError, match="another process"), guards.lock(tmp_path):
+        pass
+    assert not capsys.readouterr().err
+
+
+def test_what_a_phase_has_begun_with_cannot_change(tmp_path: Path, monkeypatch) -> None:
+    """Clocks of rows are told from the updates of a tick; the other options of the phase may change."""
+    folder = tmp_path / "run"
+    monkeypatch.setattr(driver, "signals", lambda: contextlib.nullcontext(lambda: signal.SIGINT if seen() else None))
+    seen = lambda: any(r["phase"] == "online" and r["kind"] == "training" for r in rows(folder))  # noqa: E731
+    with pytest.raises(Interrupted):
+        begin(folder)
+    again = lambda **s: experiment.resume(folder, lambda name: Toy(), io.StringIO(), settings=s)  # noqa: E731
+    before = (folder / "run.json").read_bytes()
+    for path, value in {"online.updates": 2, "online.actor": "agent", "online.ticks": 40, "agent.nothing": 1}.items():
+        with pytest.raises(SegueError, match=path) as caught:
+            again(**{path: value})
+        assert "\n" not in str(caught.value)
+    with pytest.raises(SegueError, match=r"online\.learner\.base\.actor_hidden: gives a network another shape"):
+        again(**{"agent.actor_hidden": (5,)})
+    as_was = json.loads(before)
+    described = json.loads((folder / "run.json").read_text())
+    assert described["config"] == as_was["config"]
+    monkeypatch.undo()
+    monkeypatch.setitem(RECIPES, "toy", RECIPE)
+    again(**{"agent.actor_learning_rate": 1e-5})
+    (change,) = json.loads((folder / "run.json").read_text())["provenance"]["changes"]
+    assert (change["phase"], change["tick"] > 0) == ("online", True)

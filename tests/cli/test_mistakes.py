@@ -36,7 +36,7 @@ COMMANDS = (  # command, a part of what is said
     ("segue run cal-ql hdf5:nowhere.hdf5", "no such file"),
     ("segue run cal-ql hopper-medium", "SEGUE_DATA"),
     ("segue run cal-ql data:mine", "import it with segue data import"),
-    ("segue run cal-ql pointmaze-umaze --set agent.actor_lr=1e-3", "there is no 'actor_lr'; did you mean"),
+    ("segue run cal-ql pointmaze-umaze --set agent.actor_lr=1e-3", "did you mean 'actor_learning_rate'?"),
     ("segue run cal-ql pointmaze-umaze --set online.utd_ratio=1.5", "not a whole number of updates"),
     ("segue run cal-ql pointmaze-umaze --set agent.gap=0.4", "has no effect here"),
     ("segue run cal-ql pointmaze-umaze --set online.ticks=-5", "must not be negative"),
@@ -57,6 +57,7 @@ COMMANDS = (  # command, a part of what is said
     ("segue data chek mine", "did you mean 'check'?"),
     ("segue data check mine", "no dataset 'mine'"),
     ("segue data check text.npz", "'action' does not hold numbers"),
+    ("segue data check d4rl:d4rl.npz", "'actions' does not hold numbers"),
     ("segue data import text.npz", "say what to call it"),
     ("segue data import csv:file.txt mine", "file.txt"),
     ("segue data import broken.hdf5 mine", "broken.hdf5"),
@@ -96,9 +97,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "used" / "notes.txt").touch()
     (tmp_path / "file.txt").write_text("no table\n")
     (tmp_path / "broken.hdf5").write_bytes(b"no such thing")
-    np.savez(
-        "text.npz", observation=np.zeros((4, 2)), action=np.full((4, 1), "left"), reward=np.zeros(4), done=np.ones(4)
-    )
+    text, rows = np.full((4, 1), "left"), np.zeros(4)
+    np.savez("text.npz", observation=np.zeros((4, 2)), action=text, reward=rows, done=rows + 1)
+    d4rl = {"observations": np.zeros((4, 2)), "actions": text, "rewards": rows, "terminals": rows == 1}
+    np.savez("d4rl.npz", **d4rl, timeouts=np.arange(4) == 3)
     return tmp_path
 
 

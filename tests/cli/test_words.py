@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 from segue.cli import LISTS, parse_seeds
+from segue.experiment import resolved
 from segue.options import gather
+from segue.recipes import RECIPES, find_recipe
+from segue.recipes.recipe import apply
+from segue.tasks import find_task
 from segue.types import SegueError
 
 BASE = ("run", "cal-ql", "pointmaze-umaze", "--dry-run")
@@ -124,22 +128,44 @@ def test_settings_of_several_flags_are_all_kept(say) -> None:
     assert out.count("settings") == 2
 
 
-def test_explain_names_every_option_and_its_source(say) -> None:
-    from segue.experiment import resolved
-    from segue.recipes import find_recipe
-    from segue.tasks import find_task
-
+def test_explain_names_every_option_its_source_and_its_meaning(say) -> None:
     code, out, err = say("explain", "cal-ql", "pointmaze-umaze", "--set", "online.utd_ratio=2")
     assert (code, err) == (0, "")
-    table = resolved(find_recipe("cal-ql"), find_task("pointmaze-umaze"), {"online.utd_ratio": "2"}).table()
-    lines = [[cell.strip() for cell in line.split("│")] for line in out.splitlines() if "│" in line]
-    shown = {cells[1]: cells[2:4] for cells in lines if len(cells) == 5}
-    for path, entry in table.items():
-        assert shown[path] == [str(entry["value"]), entry["source"]]
-    assert shown["online.updates"] == ["2", "settings"]
+    table = resolved(find_recipe("cal-ql"), find_task("pointmaze-umaze"), {"online.utd_ratio": "2"}).explained()
+    shown = {line.split("\t")[0]: line.split("\t")[1:] for line in out.splitlines()}
+    assert shown == {path: [str(row["value"]), row["source"], row["meaning"]] for path, row in table.items()}
+    assert shown["online.updates"][:2] == ["2", "settings"]
+    assert shown["online.utd_ratio"][:2] == ["2.0", "settings"]
     assert shown["units.failure"][1] == "task"
     assert shown["units.scale"][1] == "preset pointmaze"
-    json.dumps(table)
+
+
+def test_explain_shows_a_part(say) -> None:
+    rates = say("explain", "cal-ql", "pointmaze-umaze", "learning_rate")[1]
+    assert "offline.learner.base.actor_learning_rate\t" in rates
+    assert all("learning_rate" in line.split("\t")[0] for line in rates.splitlines())
+    changed = json.loads(say("explain", "cal-ql", "--changed", "--json")[1])
+    assert changed["units.scale"]["source"] == "preset pointmaze"
+    assert "default" not in {row["source"] for row in changed.values()}
+
+
+WHOLE = ("type", "units", "enter", "actor")  # chosen by the recipe: what is set is a part of it, or its class is fixed
+EXPRESSIONS = ("opt(td3-bc)", "opt(spot)", "ooo(iql)", "ooo(rlpd)", "cal-ql+sera", "iql+vcse", "cql+rnd")
+EXPRESSIONS += ("sac+state-entropy", "recommend(sac,iql)", "alternate(sac,iql)", "recommend-better(sac,iql)")
+
+
+@pytest.mark.parametrize("name", [*RECIPES, *EXPRESSIONS])
+def test_what_is_listed_means_something_and_can_be_set(name: str) -> None:
+    """And what can be set is listed: the paths are those of `options`, and PHASE.utd_ratio."""
+    task = find_task("pointmaze-umaze")
+    decided = resolved(find_recipe(name), task, {})
+    rows = decided.explained()
+    assert not [path for path, row in rows.items() if not row["meaning"]]
+    values = decided.recipe.options()
+    for path, row in rows.items():
+        value = values.get(path, row["value"])
+        if path.rpartition(".")[2] not in WHOLE:
+            assert apply(decided.recipe, path, value)[0] == decided.recipe, path
 
 
 @pytest.mark.parametrize("what", ["all", "recipes", "tasks", "agents"])

@@ -43,8 +43,10 @@ ARROWS: dict[str, set[str]] = {
     "data": {"types", "files", "units", "options", "observations", "replay"},
     "collect": {"types", "options", "data", "fleet", "policy", "tasks"},
     "tasks": {"types", "observations", "replay", "data"},
+    "meanings": set(),
+    "estimate": {"types", "units", "replay", "phases", "programs"},
     "recipes": {
-        *("types", "units", "options", "agents", "augment", "replay"),
+        *("types", "units", "meanings", "options", "agents", "augment", "replay"),
         *("samplers", "prioritised", "oversample", "first", "phases", "behaviour"),
     },
     "rules": {"types", "units", "options", "agents", "samplers", "first", "phases"},
@@ -52,10 +54,10 @@ ARROWS: dict[str, set[str]] = {
     "progress": {"record"},
     "live": {"types", "record", "progress"},
     "report": {"types", "files"},
-    "guards": {"types", "record"},
+    "guards": {"types", "files", "record"},
     "manifest": {"types", "files", "agents", "recipes"},
     "driver": {
-        *("types", "data", "carry", "engine", "evaluate", "diagnostics", "checkpoint", "policy", "recipes"),
+        *("types", "files", "data", "carry", "engine", "evaluate", "diagnostics", "checkpoint", "policy", "recipes"),
         *("record", "progress", "live", "report", "guards", "manifest"),
     },
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -9,16 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue.agents import RLPD, SAC
+from segue.agents import RLPD, SAC, TD3
 from segue.agents.around import FreezeActor
 from segue.diagnostics import against, handover
-from segue.evaluate import Evaluation, Trajectory
+from segue.evaluate import Evaluation, Evaluator, Trajectory
 from segue.report.run import Handover
 from segue.report.statistics import fall, value_error
 from segue.report.summary import judgement
-from segue.types import Slot, soft_bonus
+from segue.types import Slot, valued
 from segue.units import Units
-from tests.toys import SPEC, small_cql
+from tests.toys import SPEC, Corridor, CorridorTask, small_cql
 
 TRIALS, SEEDS, EPISODES, DISCOUNT, HORIZON = 100, 4, 10, 0.99, 200
 Episode = tuple[np.ndarray, np.ndarray, float, bool]  # exact values (T,), rewards (T,), value beyond the cut, cut
@@ -94,6 +95,23 @@ def test_a_critic_is_accused_if_and_only_if_it_is_wrong(make: Any, episodes: int
     assert sum("underestimated" in said for said in low) >= 95, low[:3]
 
 
+def test_returns_of_both_signs_do_not_make_a_small_error_large() -> None:
+    """Episodes of -10 and of 10 add up to nothing: an error of 0.3 is small beside them, one of 3 is not."""
+    came, nothing = np.array([-10.0, 10.0] * 5), np.zeros(0)
+    for off, said in ((0.3, "agreed"), (3.0, "overestimated")):
+        error = off + np.random.default_rng(0).normal(0, 0.1, 10)
+        values = {"q_fresh": np.array([off]), "return_fresh": np.zeros(1), "fresh_share": np.ones(1)}
+        sums = {"error": (error,), "came": (came,), "weight": (np.ones(10),)}
+        assert said in judgement(Handover(0, values, nothing, nothing, sums, False), "at the end")
+
+
+def test_a_row_of_an_earlier_version_accuses_nobody() -> None:
+    values = {"mc_return_fresh": np.full(3, 57.0)}  # and Q was 100
+    said = judgement(Handover(0, values, np.zeros(0), np.zeros(0), {}, False), "at the switch")
+    assert "no verdict" in said
+    assert "estimated" not in said
+
+
 def test_a_horizon_of_200_does_not_accuse_a_value_of_100() -> None:
     fresh = against(np.full(200, 100.0), 100.0, np.ones(200), True, 0.99)
     np.testing.assert_allclose(fresh.value, fresh.came)
@@ -134,11 +152,13 @@ def test_too_few_seeds_have_no_interval() -> None:
 @pytest.mark.parametrize("make", [lambda b: SAC(actor_hidden=(4,), critic_hidden=(4,), backup_entropy=b),
                                   lambda b: FreezeActor(small_cql(base=SAC((4,), (4,), backup_entropy=b))),
                                   lambda b: RLPD(actor_hidden=(4,), critic_hidden=(4,), backup_entropy=b)])  # fmt: skip
-def test_the_entropy_of_a_backup_is_said(make: Any, backup_entropy: bool) -> None:
+def test_the_draw_and_the_entropy_of_a_backup_are_said(make: Any, backup_entropy: bool) -> None:
     """-log pi of a nearly uniform action in [-1, 1] is about log 2; alpha is 1 here."""
     agent = make(backup_entropy)
     state = agent.init(jax.random.key(0), SPEC)
-    bonus = np.asarray(soft_bonus(agent, state, jnp.zeros((400, 2)), jax.random.key(1)))
+    action, bonus = (np.asarray(x) for x in valued(agent, state, jnp.zeros((400, 2)), jax.random.key(1)))
+    assert action.shape == (400, 1)
+    assert action.std() > 0.1
     assert bonus.shape == (400,)
     assert (abs(bonus.mean()) < 3.0 and bonus.std() > 0) if backup_entropy else not bonus.any()
 
@@ -146,7 +166,7 @@ def test_the_entropy_of_a_backup_is_said(make: Any, backup_entropy: bool) -> Non
 def test_sums_over_blocks_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Episodes of different lengths, cut and terminated, in the slot's units, by hand."""
     monkeypatch.setattr("segue.diagnostics.PROBE", 8)
-    agent = SAC(actor_hidden=(4,), critic_hidden=(4,))
+    agent = TD3(actor_hidden=(4,), critic_hidden=(4,))
     state = jax.tree.map(lambda x: x[None], agent.init(jax.random.key(0), SPEC))
     units = Units(scale=2.0, shift=-1.0, discount=0.9)
     rng = np.random.default_rng(0)
@@ -174,3 +194,56 @@ def test_sums_over_blocks_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch)
         np.testing.assert_allclose(more["episodes"]["error"][0][n], counts @ (q - left * beyond - came), rtol=1e-5)
         np.testing.assert_allclose(more["episodes"]["weight"][0][n], counts @ (1 - left))
     assert set(values) == {"q_fresh", "return_fresh", "fresh_share"}
+
+
+class Wobble(Corridor):
+    """An action costs its square, for ever, cut after 12 steps."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, bool]:
+        seen, *_ = super().step(np.zeros(1))
+        return seen, -(float(action[0]) ** 2), False, self.t >= 12, False
+
+
+class WobbleTask(CorridorTask):
+    def world(self) -> Corridor:
+        return Wobble()
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Draws -0.6 or 0.6, at best 0, counts an entropy of 0.2 at next states, and knows what that is worth."""
+
+    def init(self, key: Any, spec: Any) -> Any:
+        return jnp.zeros(1)
+
+    def update(self, state: Any, batch: Any, key: Any, step: Any) -> Any:
+        return state, {}
+
+    def act(self, state: Any, observation: Any, key: Any, explore: bool) -> Any:
+        return self.valued(state, observation, key)[0] * float(explore)
+
+    def q(self, state: Any, observation: Any, action: Any) -> Any:
+        v = (-0.36 + 0.9 * 0.2) / (1 - 0.9)
+        return -jnp.square(action[..., 0]) + 0.9 * (0.2 + v)
+
+    def valued(self, state: Any, observation: Any, key: Any) -> Any:
+        rows = len(observation)
+        return 0.6 * jax.random.rademacher(key, (rows, 1), np.float32), jnp.full(rows, 0.2)
+
+
+def test_a_critic_of_a_policy_that_draws_is_judged_by_its_draws() -> None:
+    slot = Slot(Exact(), jnp.zeros((1, 1)), Units(discount=0.9))
+    evaluator = Evaluator(WobbleTask(), (0,), 3)
+    best = evaluator(slot)
+    np.testing.assert_array_equal(best.raw_return, 0.0)
+    lived = evaluator.lived(slot, best)
+    np.testing.assert_allclose(lived.raw_return, -0.36 * 12, rtol=1e-5)
+    signs = np.stack([t.action[:, 0] > 0 for t in lived.trajectories[0]])
+    assert len({tuple(x) for x in signs}) > 1  # the noise of one episode is not another's
+    _, more = handover(slot, None, lived)
+    np.testing.assert_allclose(more["episodes"]["error"], 0.0, atol=1e-4)
+    wrong, _ = handover(slot, None, best)
+    assert wrong["return_fresh"][0] - wrong["q_fresh"][0] > 2.0  # what the best actions would have accused it of
+    silent = Slot(TD3(actor_hidden=(4,), critic_hidden=(4,)), (), Units())
+    assert evaluator.lived(silent, best) is best
+    evaluator.close()

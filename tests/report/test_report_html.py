@@ -92,7 +92,7 @@ def test_the_numbers_are_those_of_the_data(dipping: Path, tmp_path: Path) -> Non
     )
     assert headline in page.text
     assert "2 of 2 seeds fell below" in page.text
-    assert "underestimated by 6.00 [−6.00, −6.00] at the switch (Q 2.00, what came 8.00, to the same end)" in page.text
+    assert "underestimated by 6.00 [6.00, 6.00] at the switch (Q 2.00, what came 8.00, to the same end)" in page.text
     cells = ["seed 3", "80 %", "20 %", "90 %", "900", "0.412", "0.500", "60 points", "30 steps"]
     assert page.row("seed 3") == cells
     assert page.row("seed 5")[1:4] == ["80 %", "30 %", "100 %"]

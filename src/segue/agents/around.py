@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from segue.options import assign, reachable, require, unknown
-from segue.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition, soft_bonus
+from segue.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition, valued
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class Decay:
         """Values of the agent, (B,)."""
         return self.agent.q(state, observation, action)
 
-    def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
-        """What the agent's backup adds, (B,)."""
-        return soft_bonus(self.agent, state, observation, key)
+    def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
+        """What the agent's backup takes: (B, A) and (B,)."""
+        return valued(self.agent, state, observation, key)
 
 
 _CURE = "name the weight of a term in a loss"
@@ -161,9 +161,9 @@ class Bounded:
         """Values of the agent, (B,)."""
         return self.agent.q(state.agent, observation, action)
 
-    def soft_bonus(self, state: BoundedState, observation: Array, key: Key) -> Array:
-        """What the agent's backup adds, (B,)."""
-        return soft_bonus(self.agent, state.agent, observation, key)
+    def valued(self, state: BoundedState, observation: Array, key: Key) -> tuple[Array, Array]:
+        """What the agent's backup takes: (B, A) and (B,)."""
+        return valued(self.agent, state.agent, observation, key)
 
 
 @dataclass(frozen=True)
@@ -197,9 +197,9 @@ class Greedy:
         """Values of the agent, (B,)."""
         return self.agent.q(state, observation, action)
 
-    def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
-        """What the agent's backup adds, (B,)."""
-        return soft_bonus(self.agent, state, observation, key)
+    def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
+        """What the agent's backup takes: (B, A) and (B,)."""
+        return valued(self.agent, state, observation, key)
 
 
 class OneOfState(NamedTuple):
@@ -233,14 +233,11 @@ class OneOf:
         first = self.first.act(state.first, observation, key, explore)
         return jnp.where(state.second_acts > 0, self.second.act(state.second, observation, key, explore), first)
 
-    def soft_bonus(self, state: OneOfState, observation: Array, key: Key) -> Array:
-        """What the backup of the agent that acts adds, (B,)."""
-        both = (
-            soft_bonus(agent, s, observation, key)
-            for agent, s in ((self.first, state.first), (self.second, state.second))
-        )
-        first, second = both
-        return jnp.where(state.second_acts > 0, second, first)
+    def valued(self, state: OneOfState, observation: Array, key: Key) -> tuple[Array, Array]:
+        """What the backup of the agent that acts takes: (B, A) and (B,)."""
+        first = valued(self.first, state.first, observation, key)
+        second = valued(self.second, state.second, observation, key)
+        return jax.tree.map(lambda a, b: jnp.where(state.second_acts > 0, b, a), first, second)
 
     def q(self, state: OneOfState, observation: Array, action: Array) -> Array:
         """Values of the chosen agent, (B,)."""
@@ -304,9 +301,9 @@ class FreezeActor:
         """Values of the agent, (B,)."""
         return self.agent.q(state, observation, action)
 
-    def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
-        """What the agent's backup adds, (B,)."""
-        return soft_bonus(self.agent, state, observation, key)
+    def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
+        """What the agent's backup takes: (B, A) and (B,)."""
+        return valued(self.agent, state, observation, key)
 
 
 def _held(before: Any, after: Any, frozen: Array) -> Any:

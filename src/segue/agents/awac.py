@@ -133,6 +133,10 @@ class AWAC:
         noise = jax.random.normal(key, shape) if explore else jnp.zeros(shape)
         return self.sample(actor, observation, noise)
 
+    def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
+        """The draw that a backup takes, (B, A), and nothing beside its value, (B,)."""
+        return self.act(state, observation, key, True), jnp.zeros(rows_of(observation))
+
     def q(self, state: State, observation: Array, action: Array) -> Array:
         """Smallest of the critics' values, (B,)."""
         return jnp.min(state.critic.params(observation, action), axis=0)

@@ -263,7 +263,7 @@ class CQL:
         base: Any = state
         return self.base.q(base, observation, action)
 
-    def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
-        """What SAC's backup adds, (B,)."""
+    def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
+        """What SAC's backup takes: (B, A) and (B,)."""
         base: Any = state
-        return self.base.soft_bonus(base, observation, key)
+        return self.base.valued(base, observation, key)

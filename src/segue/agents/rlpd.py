@@ -8,12 +8,13 @@ the temperature.  The state has the parts of SAC's, so that a policy which SAC o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from segue.agents.sac import State, backup, soft_bonus
+from segue.agents.sac import State, backup, valued
 from segue.nets import Critics, Initialiser, TanhGaussian, squash
 from segue.optim import Trained, descend, polyak, scaled_moments, trained
 from segue.options import option, require, usual
@@ -226,10 +227,10 @@ class RLPD:
         reduce = jnp.mean if self.actor_value == "mean" else jnp.min
         return reduce(state.critic.params(observation, action), axis=0)
 
-    def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
-        """-alpha log pi(a|s) of an action drawn, (B,); 0 where the backup counts no entropy."""
+    def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
+        """The action that a backup takes, (B, A), and -alpha log pi(a|s), (B,): 0 where it counts no entropy."""
         alpha = self.alpha(state.temperature.params) if self.backup_entropy else 0.0
-        return soft_bonus(state.actor.params, alpha, observation, key)
+        return valued(state.actor.params, partial(self.q, state), alpha, self.target_samples, observation, key)
 
 
 @dataclass(frozen=True)

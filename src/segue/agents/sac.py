@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -195,9 +197,10 @@ class SAC:
         """Smallest of the critics' values, (B,)."""
         return jnp.min(state.critic.params(observation, action), axis=0)
 
-    def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
-        """-alpha log pi(a|s) of an action drawn, (B,); 0 where the backup counts no entropy."""
-        return soft_bonus(state.actor.params, self.alpha(state) if self.backup_entropy else 0.0, observation, key)
+    def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
+        """The action that a backup takes, (B, A), and -alpha log pi(a|s), (B,): 0 where it counts no entropy."""
+        alpha = self.alpha(state) if self.backup_entropy else 0.0
+        return valued(state.actor.params, partial(self.q, state), alpha, self.target_samples, observation, key)
 
 
 def choose(key: Key, which: int, count: int, subset: int, replacement: bool) -> Array | None:
@@ -217,10 +220,20 @@ def backup(batch: Transition, value: Array, log_density: Array, alpha: Array | f
     return batch.reward + batch.continues * (value - alpha * log_density)
 
 
-def soft_bonus(actor: TanhGaussian, alpha: Array | float, observation: Array, key: Key) -> Array:
-    """-alpha log pi(a|s) of an action drawn for each observation, (B,)."""
-    mean, std = actor(observation)
-    return -alpha * squash(mean, std, jax.random.normal(key, mean.shape))[1]
+def valued(
+    actor: TanhGaussian,
+    q: Callable[[Array, Array], Array],
+    alpha: Array | float,
+    samples: int,
+    observation: Array,
+    key: Key,
+) -> tuple[Array, Array]:
+    """The best of so many draws of a policy, (B, A), and -alpha log pi(a|s) of it, (B,)."""
+    mean, std = (x[:, None] for x in actor(observation))
+    action, log_density = squash(mean, std, jax.random.normal(key, (mean.shape[0], samples, mean.shape[-1])))
+    best = jnp.argmax(q(observation, action), axis=1, keepdims=True)
+    chosen = jnp.take_along_axis(action, best[..., None], 1)[:, 0]
+    return chosen, -alpha * jnp.take_along_axis(log_density, best, 1)[:, 0]
 
 
 def policy_loss(alpha: Array, log_density: Array, q: Array) -> Array:

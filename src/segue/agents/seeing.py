@@ -18,7 +18,7 @@ from segue.observations import is_image, parts_of, unpack
 from segue.optim import Trained
 from segue.options import require
 from segue.sight import WHOLE, Encoder, shifted, side_by_side, with_eyes
-from segue.types import CURE, Agent, Array, Key, Metrics, Part, SegueError, Spec, State, Transition, refused, soft_bonus
+from segue.types import CURE, Agent, Array, Key, Metrics, Part, SegueError, Spec, State, Transition, refused, valued
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class Seeing:
         """Values of the agent, (B,)."""
         return self.agent.q(state, self.look(observation), action)
 
-    def soft_bonus(self, state: State, observation: Array, key: Key) -> Array:
-        """What the agent's backup adds, (B,)."""
-        return soft_bonus(self.agent, state, self.look(observation), key)
+    def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
+        """What the agent's backup takes: (B, A) and (B,)."""
+        return valued(self.agent, state, self.look(observation), key)
 
 
 def _lend(state: Any) -> Any:

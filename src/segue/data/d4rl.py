@@ -166,7 +166,11 @@ def _pick(file: Mapping[str, Any], wanted: tuple[str, ...], names: set[str], pat
     if missing:
         there = ", ".join(name if name.isprintable() else repr(name) for name in sorted(names))
         raise SegueError(f"{path}: no array '{missing[0]}'; the file has {there or 'none'}")
-    return {name: np.asarray(file[name][()]) for name in wanted if name in names}
+    found = {name: np.asarray(file[name][()]) for name in wanted if name in names}
+    for name, array in found.items():
+        if array.dtype.kind not in "fiub":
+            raise SegueError(f"{path}: '{name}' does not hold numbers but {array.dtype}; write numbers there")
+    return found
 
 
 def _every(limit: int | None, terminal: np.ndarray, source: str) -> np.ndarray:

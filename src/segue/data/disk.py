@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import io
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ class DiskRows:
     count: int
     ends: np.ndarray | None
     offset: int
-    handle: int
+    file: io.FileIO
+    reading: threading.Lock
 
     @classmethod
     def of(cls, mapped: np.ndarray, ends: np.ndarray | None = None, offset: int = 0) -> DiskRows:
@@ -43,7 +45,8 @@ class DiskRows:
             len(mapped) if ends is None else int(ends[-1]),
             ends,
             offset,
-            os.open(file.filename, os.O_RDONLY),
+            io.FileIO(file.filename),
+            threading.Lock(),
         )
 
     @property
@@ -60,7 +63,7 @@ class DiskRows:
         return self.count
 
     def __del__(self) -> None:
-        os.close(self.handle)
+        self.file.close()
 
     def __getitem__(self, index: Any) -> np.ndarray:
         if isinstance(index, slice):
@@ -82,7 +85,9 @@ class DiskRows:
 
     def _read(self, first: int, count: int) -> np.ndarray:
         size = self.dtype.itemsize * int(np.prod(self.row, dtype=np.int64))
-        found = os.pread(self.handle, count * size, self.begin + first * size)
+        with self.reading:  # threads share the position: not every system can read at a place without moving it
+            self.file.seek(self.begin + first * size)
+            found = self.file.read(count * size)
         if len(found) < count * size:
             raise SegueError(f"{self.path}: ends before its rows do; import the dataset again")
         return np.frombuffer(found, self.dtype).reshape(count, *self.row)

@@ -9,6 +9,7 @@ from typing import Any
 
 from segue import options
 from segue.agents.around import parts_of
+from segue.meanings import meaning
 from segue.phases import Phase
 from segue.types import SegueError
 from segue.units import Units
@@ -70,6 +71,23 @@ class Resolved:
             path: {"value": plain(value), "source": self.sources.get(path, "default")}
             for path, value in self.recipe.options().items()
         }
+
+    def explained(self) -> dict[str, dict[str, Any]]:
+        """{path: {"value", "source", "meaning"}} of everything that a setting can name, JSON-ready.
+
+        Beside the options stands what is computed from them: PHASE.utd_ratio.
+        """
+        table, rows = self.table(), {}
+        owners = {"units": self.recipe.units, "evaluation": self.recipe.evaluation}
+        phases = {p.name: p for p in self.recipe.phases}
+        for path, entry in table.items():
+            head, _, rest = path.partition(".")
+            rows[path] = entry | {"meaning": meaning({**owners, **phases}[head], rest)}
+            if rest == "updates" and phases[head].collect:
+                ratio = phases[head].updates / phases[head].collect
+                said = f"updates per environment step: {head}.updates / {head}.collect"
+                rows[f"{head}.utd_ratio"] = {"value": ratio, "source": entry["source"], "meaning": said}
+        return rows
 
 
 def extended(recipe: Recipe, names: Sequence[str]) -> Recipe:

@@ -181,6 +181,8 @@ def _handover(row: Row, seeds: Sequence[int], training: Sequence[Row]) -> Handov
         for name, of_seeds in (row.get("episodes") or {}).items()
     }
     values = {name: table[:, 0] for name, table in column.values.items()}
+    if not sums:  # of an earlier version: another measure under this name
+        values.pop("q_fresh", None)
     return Handover(row["phase_index"], values, q, mc_return, sums, bonus)
 
 

@@ -22,7 +22,7 @@ from segue.report.statistics import (
 )
 
 SLIGHT = 0.05  # of the quantity's full scale: a dip no deeper is called slight
-AGREES = 0.10  # of the larger of |Q| and |return|: a gap no wider is called agreement
+AGREES = 0.10  # of the larger of |Q| and an episode's |return|: a gap no wider is called agreement
 TELLS = 0.25  # share of the value before the cut: with less, episodes say little about a critic
 
 
@@ -153,17 +153,18 @@ def _drop(summary: Summary) -> str:
             f"At the hand-over {name} went {path} and {back}, which with {few} cannot be told from noise; "
             f"it {ended} at {final}."
         )
-    shown = [show_difference(summary.quantity, value).removesuffix(" points") for value in summary.fall]
-    chance = f"[{shown[1]}, {shown[2]}]"
+    point = show_difference(summary.quantity, summary.fall.point)
+    low_end, high_end = (show_difference(summary.quantity, x).removesuffix(" points") for x in summary.fall[1:])
+    fell_by = f"{point} [{low_end}, {high_end}]"
     if summary.fall.low <= 0:
         return (
             f"No drop at the hand-over that could be told from noise: {name} went {path} and {back}; without the bias "
-            f"of a minimum that is a fall of {shown[0]} {chance}; it {ended} at {final}."
+            f"of a minimum the seeds' mean fall is {fell_by}; it {ended} at {final}."
         )
     word = "dipped slightly" if depth <= SLIGHT * full else "dropped"
     return (
         f"At the hand-over {name} {word} by {show_difference(summary.quantity, depth)}, {path}, and {back} (without "
-        f"the bias of a minimum by {shown[0]} {chance}); it {ended} at {final}."
+        f"the bias of a minimum the seeds' mean fall is {fell_by}); it {ended} at {final}."
     )
 
 
@@ -178,28 +179,32 @@ def _calibration(summary: Summary) -> str:
 
 def judgement(end: Handover | None, when: str) -> str:
     """What fresh episodes say of the critic: an accusation where it is wide of them and chance is not the reason."""
-    q = mean_of(end, "q_fresh")
-    if end is None or not np.isfinite(q):
+    if end is not None and np.isfinite(mean_of(end, "mc_return_fresh")):
+        return f"An earlier version of Segue measured Q {when}, against returns that stop at a time limit: no verdict."
+    if end is None or not np.isfinite(mean_of(end, "q_fresh")):
         return f"Q was not compared with fresh episodes {when}."
     if end.bonus:
         return f"Q counts a bonus beside the rewards, so that returns of true rewards do not judge it {when}."
-    if not end.episodes:
-        return f"An earlier version of Segue measured Q {when}, against returns that stop at a time limit: no verdict."
     came = mean_of(end, "return_fresh")
     error = value_error(end.episodes["error"], end.episodes["weight"], np.random.default_rng(0))
     numbers = f"(Q {number(came + error.point)}, what came {number(came)}, to the same end)"
     chance = "" if np.isnan(error.low) else f" [{number(error.low)}, {number(error.high)}]"
+    high = np.isnan(error.low) or error.point > 0
+    size = chance if high else f" [{number(-error.high)}, {number(-error.low)}]"
     share = mean_of(end, "fresh_share")
     little = f"; only {percent(share)} of the value lies before the episodes' cut" if share < TELLS else ""
-    if abs(error.point) <= AGREES * max(abs(came + error.point), abs(came)):
-        return f"On fresh episodes the critic agreed with what really came {when} {numbers}{little}."
+    # Of episodes, since returns of both signs may add up to nothing.
+    sizes = [np.sum(np.abs(c)) / np.sum(w) for c, w in zip(end.episodes["came"], end.episodes["weight"])]
+    if abs(error.point) <= AGREES * max(abs(came + error.point), float(interquartile_mean(sizes))):
+        within = f", to within{chance}" if chance else ""
+        return f"On fresh episodes the critic agreed with what really came{within} {when} {numbers}{little}."
     if np.isnan(error.low) or error.low <= 0 <= error.high:
         return (
             f"On fresh episodes Q differed from what came by {number(error.point)}{chance} {when}, which so few "
             f"episodes cannot tell from chance {numbers}{little}."
         )
     word = "overestimated" if error.point > 0 else "underestimated"
-    return f"On fresh episodes the critic {word} by {number(abs(error.point))}{chance} {when} {numbers}{little}."
+    return f"On fresh episodes the critic {word} by {number(abs(error.point))}{size} {when} {numbers}{little}."
 
 
 def mean_of(handover: Handover | None, name: str) -> float:
