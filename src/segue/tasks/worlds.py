@@ -106,8 +106,8 @@ def is_real(env: str | Callable[..., gymnasium.Env]) -> bool:
             return False
     if not (isinstance(env, type) and issubclass(env, gymnasium.Env)):
         return False
-    said: Any = env.metadata
-    return isinstance(said, Mapping) and bool(said.get("real"))  # a class may compute it for each of its objects
+    said: Any = env.metadata  # a property, where only a made environment can say
+    return isinstance(said, Mapping) and bool(said.get("real"))
 
 
 class ExactGoal(gymnasium.Wrapper):
