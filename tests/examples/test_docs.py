@@ -59,7 +59,7 @@ def test_commands_parse(line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(segue.GymTask, "dataset", lambda self: None)
     work = [(cli.experiment, name) for name in ("start", "resume", "check")]
     for owner, name in (*work, (cli, "write_report")):
-        monkeypatch.setattr(owner, name, lambda *arguments: tmp_path)
+        monkeypatch.setattr(owner, name, lambda *arguments, **__: tmp_path)
     assert cli.command(shlex.split(line)[1:]) == 0
 
 
