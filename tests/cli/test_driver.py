@@ -35,7 +35,7 @@ class Toy:
 
     name = domain = "corridor"
     presets = ()
-    real = False
+    real = absent = False
     horizon, failure, source, spec = HORIZON, 0.0, "toy", SPEC
     action_bounds = (-np.ones(1), np.ones(1))
     data = corridor_data()

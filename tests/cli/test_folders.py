@@ -40,6 +40,11 @@ def test_report_of_what_is_no_run(mistake, tmp_path: Path) -> None:
 def test_a_used_folder(mistake, reference: Path, tmp_path: Path) -> None:
     words = ("run", "cal-ql", "pointmaze-umaze", "--out")
     assert f"already holds a run; give another --out, or `segue resume {reference}`" in mistake(*words, reference)
+    spaced = tmp_path / "my run"  # a command that is suggested can be pasted
+    spaced.mkdir()
+    (spaced / "run.json").touch()
+    assert f"`segue resume '{spaced}'`" in mistake(*words, spaced)
+    shutil.rmtree(spaced)
     (tmp_path / "notes.txt").touch()
     assert "is not empty" in mistake(*words, tmp_path)
     assert "cannot make this folder" in mistake(*words, tmp_path / "notes.txt")

@@ -59,6 +59,7 @@ COMMANDS = (  # command, a part of what is said
     ("segue data check text.npz", "'action' does not hold numbers"),
     ("segue data check d4rl:d4rl.npz", "'actions' does not hold numbers"),
     ("segue data import text.npz", "say what to call it"),
+    ("segue data import 'npz:my log.npz'", "segue data import 'npz:my log.npz' NAME"),
     ("segue data import csv:file.txt mine", "file.txt"),
     ("segue data import broken.hdf5 mine", "broken.hdf5"),
     ("segue data import npz:nowhere.npz mine", "nowhere.npz"),

@@ -219,6 +219,12 @@ def test_a_folder_as_target_and_no_folder_at_all(dipping: Path, tmp_path: Path) 
         write_report([], tmp_path / "x.html")
 
 
+def test_a_place_that_cannot_be_written(dipping: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SegueError, match=r"cannot be written .* give another place with --out"):
+        write_report([dipping], tmp_path / "file" / "report.html")
+
+
 def test_text_is_escaped_by_construction() -> None:
     made = element("p", "<b>", Markup("<i></i>"), ["&"], class_='a"b', hidden=True, lang=None)
     assert made == '<p class="a&quot;b" hidden>&lt;b&gt;<i></i>&amp;</p>'
