@@ -12,11 +12,12 @@ Below that stands one generator, `segue.run`, which goes through any list of `Ph
 from __future__ import annotations
 
 from segue.agents import CQL, SAC
+from segue.asked import Request
 from segue.carry import Carry, Record
 from segue.diagnostics import handover
 from segue.engine import run
 from segue.evaluate import Evaluator
-from segue.experiment import Request, resume, train
+from segue.experiment import resume, train
 from segue.first import First
 from segue.oversample import Oversample
 from segue.phases import Phase, fresh, take

@@ -18,12 +18,13 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from segue import data_commands, experiment, manifest, options
+from segue import asked, data_commands, experiment, manifest, options
 from segue.agents import AGENTS, title
+from segue.asked import Request
 from segue.augment import AUGMENTATIONS, Nothing, parts
+from segue.checks import check
 from segue.data import cache_folder
 from segue.driver import TRACKERS
-from segue.experiment import Request
 from segue.guards import Interrupted
 from segue.options import gather, split_settings, unknown
 from segue.phases import charged
@@ -83,7 +84,7 @@ def run_command(
     found = find_task(task)
     request = Request(
         recipe,
-        experiment.lasting(task),
+        asked.lasting(task),
         parse_seeds(seeds),
         split_settings(settings),
         track,
@@ -91,8 +92,8 @@ def run_command(
         untrained,
     )
     if dry_run:
-        decided = experiment.resolved(chosen, found, request.settings, request.rules)
-        experiment.check(decided, found, request)
+        decided = asked.resolved(chosen, found, request.settings, request.rules)
+        check(decided, found, request)
         show_phases(decided)
         print(experiment.needs(decided, found, request, timed=True).words())
         print(f"seeds {', '.join(map(str, request.seeds))}; nothing was run")
@@ -206,7 +207,7 @@ def explain_command(
         changed: Show only options that are not at their default.
         json_output: Print JSON.
     """
-    decided = experiment.resolved(find_recipe(recipe), find_task(task), split_settings(settings), words_of(rules))
+    decided = asked.resolved(find_recipe(recipe), find_task(task), split_settings(settings), words_of(rules))
     rows = {k: row for k, row in decided.explained().items() if part in k}
     if not rows:
         unknown(f"segue explain {recipe} {task} {part}: option", part, decided.explained())
@@ -267,7 +268,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         numbers = [int(x) for x in text.removesuffix(",").split(",")]
     except ValueError as error:
         raise SegueError(f"--seeds {text}: give how many (8), or which ones (3,5,9)") from error
-    return experiment.seeds_of(numbers if "," in text else numbers[0], f"--seeds {text}")
+    return asked.seeds_of(numbers if "," in text else numbers[0], f"--seeds {text}")
 
 
 def command(arguments: Sequence[str]) -> int:

@@ -20,7 +20,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from segue import checkpoint, driver, experiment, guards, policy
-from segue.experiment import Request
+from segue.asked import Request
 from segue.guards import Interrupted
 from segue.phases import Phase
 from segue.recipes import RECIPES, Evaluation, Recipe

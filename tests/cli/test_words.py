@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from segue.asked import resolved
 from segue.cli import LISTS, parse_seeds
-from segue.experiment import resolved
 from segue.options import gather
 from segue.recipes import RECIPES, find_recipe
 from segue.recipes.recipe import apply

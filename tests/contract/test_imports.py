@@ -63,6 +63,9 @@ ARROWS: dict[str, set[str]] = {
 }
 TOP = {
     "__init__",
+    "asked",
+    "changes",
+    "checks",
     "experiment",
     "cli",
     "data_commands",

@@ -11,8 +11,8 @@ import pytest
 
 import segue
 from segue import checkpoint, engine
+from segue.asked import resolved
 from segue.data import from_episodes
-from segue.experiment import resolved
 from segue.recipes import find_recipe
 from segue.types import SegueError
 from tests.contract.test_agents import equal

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from segue import checkpoint
+from segue.asked import Request
 from segue.carry import Carry
+from segue.checks import check_real
 from segue.engine import run
-from segue.experiment import Request, check_real
 from segue.fleet import Fleet
 from segue.phases import Phase, fresh, take
 from segue.recipes import Evaluation, Recipe

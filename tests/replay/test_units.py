@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segue import engine
-from segue.experiment import resolved
+from segue.asked import resolved
 from segue.phases import Phase
 from segue.recipes import find_recipe
 from segue.samplers import Mix

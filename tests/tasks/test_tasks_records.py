@@ -14,11 +14,11 @@ import mujoco
 import numpy as np
 import pytest
 
+from segue.asked import resolved
 from segue.augment import AUGMENTATIONS
 from segue.data import write_d4rl
 from segue.data.sources import SOURCES
 from segue.data.storing import keep
-from segue.experiment import resolved
 from segue.recipes import RECIPES, find_recipe, resolve
 from segue.tasks import Record, find_task, reference_score, sources_of, task_names
 from segue.tasks.catalogue import GROUPS, listing, records, task_of
