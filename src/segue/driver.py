@@ -18,6 +18,7 @@ from segue.carry import Carry, Diverged, Record
 from segue.data.extras import need
 from segue.diagnostics import handover
 from segue.evaluate import Evaluator
+from segue.fleet import Episode
 from segue.guards import Interrupted, full_disk, signals
 from segue.live import view
 from segue.policy import save_policy
@@ -168,10 +169,7 @@ class _Book:
         for e in record.episodes:
             values = {"return": [e.raw_return], "length": [e.length], "success": [e.success]}
             values |= {} if e.own is None else {"own": [float(e.own)]}
-            # Clocks of the tick in which it ended: when a record comes depends on the machine, and rows must not.
-            ago = (record.environment_step - e.environment_step) // record.phase.collect
-            clocks = earlier(record, ago) | {"environment_step": e.environment_step}
-            self.row(record, "episode", values, seeds=[e.seed], **clocks)
+            self.row(record, "episode", values, seeds=[e.seed], **ended(record, e))
         if record.metrics:
             self.row(record, "training", record.metrics)
         slot = record.acting
@@ -223,6 +221,13 @@ class _Book:
         }
         self.sinks.write(row)
         self.show(row)
+
+
+def ended(record: Record, episode: Episode) -> dict[str, int]:
+    """Clocks of the tick in which an episode ended: when a record comes depends on the machine, and rows must not."""
+    whole = record.environment_step - record.carry.moved  # a tick that an environment has broken off comes next
+    ago = (whole - episode.environment_step) // record.phase.collect
+    return earlier(record, ago) | {"environment_step": episode.environment_step}
 
 
 def earlier(record: Record, ticks: int) -> dict[str, int]:

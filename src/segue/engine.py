@@ -131,12 +131,12 @@ class _Running:
         self.resumed = carry.entered
         if not self.resumed:
             enter(carry, phase, self.index, task.spec, units, self.offline)
-        self.updates_before = carry.updates - carry.tick * phase.updates
+        self.updates_before = carry.updates - (carry.tick + carry.learned) * phase.updates
         self.update_keys, self.act_keys = keys_of(carry.seeds, UPDATE), keys_of(carry.seeds, ACT)
         self.finished: list[Episode] = []
         self.validates = phase.validation.ticks(task.horizon, phase.ticks)
         self.shared = len(phase.actors) > 1
-        if self.shared and phase.collect and not self.resumed:
+        if self.shared and phase.collect and phase.ticks and not self.resumed:
             carry.facts["turns"] = [self.turn(w) for w in range(len(carry.seeds))]
 
     def records(self) -> Iterator[Record]:

@@ -57,7 +57,19 @@ ARROWS: dict[str, set[str]] = {
     "guards": {"types", "files", "record"},
     "manifest": {"types", "files", "agents", "recipes"},
     "driver": {
-        *("types", "files", "data", "carry", "engine", "evaluate", "diagnostics", "checkpoint", "policy", "recipes"),
+        *(
+            "types",
+            "files",
+            "data",
+            "carry",
+            "engine",
+            "evaluate",
+            "fleet",
+            "diagnostics",
+            "checkpoint",
+            "policy",
+            "recipes",
+        ),
         *("record", "progress", "live", "report", "guards", "manifest"),
     },
 }

@@ -15,6 +15,7 @@ from segue import checkpoint
 from segue.asked import Request
 from segue.carry import Carry
 from segue.checks import check_real
+from segue.driver import ended
 from segue.engine import run
 from segue.fleet import Fleet
 from segue.phases import Phase, fresh, take
@@ -68,7 +69,7 @@ def finish(phases: tuple[Phase, ...], task: CorridorTask, carry: Carry | None = 
     try:
         for record in run(phases, task, SEEDS, UNITS, carry=carry, keep_rows=True):
             carry = record.carry
-            episodes += record.episodes
+            episodes += [(e, ended(record, e)) for e in record.episodes]
     except WorldError as error:
         assert carry is not None
         return carry, [*episodes, error]
