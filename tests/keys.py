@@ -91,7 +91,10 @@ class Audit:
         return self._jaxpr(jaxpr, [], given, where)
 
     def _scan(self, params: Any, given: list[Lazy], where: str) -> list[Lazy]:
-        fixed, carried = params["num_consts"], params["num_carry"]
+        if "ft_in" in params:  # JAX from 0.12 on
+            fixed, carried = (len(part.vals) for part in params["ft_in"].unpack()[:2])
+        else:
+            fixed, carried = params["num_consts"], params["num_carry"]
         constants, carry, rows = given[:fixed], given[fixed : fixed + carried], given[fixed + carried :]
         stacked: list[list[Lazy]] = []
         steps = range(params["length"])

@@ -27,6 +27,8 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
         check_real(recipe, request)
     if task.absent:
         check_absent(recipe, request)
+    if not any(p.ticks * (p.updates + p.collect) for p in recipe.phases):
+        raise SegueError("no phase has anything to do: all their ticks are 0")
     check_doors(recipe.phases, recipe.units)
     carry = new_carry(request.seeds, task.spec, 1)
     steps = 0
@@ -43,13 +45,14 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
 
 def check_absent(recipe: Recipe, request: Request) -> None:
     """Refuse what needs an environment where there is none."""
-    for phase in recipe.phases:
-        if (phase.collect and phase.ticks) or phase.validation.steps or recipe.evaluation.episodes:
-            stop = f"{phase.name}.ticks=0 evaluation=none" if phase.collect else "evaluation=none"
-            raise SegueError(
-                f"{request.task} is a log without an environment: name one ({request.task}?env=ID), or learn offline "
-                f"only with --set {stop}"
-            )
+    moving = [f"{p.name}.ticks=0" for p in recipe.phases if p.collect and p.ticks]
+    moving += [f"{p.name}.validation.steps=0" for p in recipe.phases if p.validation.steps]
+    if moving or recipe.evaluation.episodes:
+        named = f"{request.task}?env=ID" if ":" in request.task else "env= of GymTask.custom"
+        raise SegueError(
+            f"{request.task} is a log without an environment: name one ({named}), or learn offline only with --set "
+            f"{' '.join(moving)} evaluation=none"
+        )
 
 
 def check_real(recipe: Recipe, request: Request) -> None:

@@ -210,7 +210,8 @@ def explain_command(
     decided = asked.resolved(find_recipe(recipe), find_task(task), split_settings(settings), words_of(rules))
     rows = {k: row for k, row in decided.explained().items() if part in k}
     if not rows:
-        unknown(f"segue explain {recipe} {task} {part}: option", part, decided.explained())
+        known = {word for path in decided.explained() for word in (path, *path.split("."))}
+        unknown(f"segue explain {recipe} {task} {part}: option", part, known)
     if changed:
         rows = {k: row for k, row in rows.items() if row["source"] != "default"}
     if json_output:

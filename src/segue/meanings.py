@@ -29,6 +29,9 @@ MEANINGS = {
     "log_std_offset": "added to the log of the policy's deviation",
     "log_std_minimum": "least log of the policy's deviation",
     "log_std_maximum": "greatest log of the policy's deviation",
+    "channels": "channels of the convolutions, one after the other",
+    "kernel": "width of the convolutions' kernels, in pixels",
+    "strides": "strides of the convolutions, in pixels",
     # learning
     "learning_rate": "learning rate (Adam)",
     "actor_learning_rate": "learning rate of the actor (Adam)",

@@ -149,21 +149,31 @@ def test_explain_shows_a_part(say) -> None:
     assert "default" not in {row["source"] for row in changed.values()}
 
 
-WHOLE = ("type", "units", "enter", "actor")  # chosen by the recipe: what is set is a part of it, or its class is fixed
+WHOLE = (
+    "type",
+    "units",
+    "enter",
+    "actor",
+    "parts",
+)  # chosen by the recipe: what is set is a part of it, or its class is fixed
 EXPRESSIONS = ("opt(td3-bc)", "opt(spot)", "ooo(iql)", "ooo(rlpd)", "cal-ql+sera", "iql+vcse", "cql+rnd")
 EXPRESSIONS += ("sac+state-entropy", "recommend(sac,iql)", "alternate(sac,iql)", "recommend-better(sac,iql)")
 
 
-@pytest.mark.parametrize("name", [*RECIPES, *EXPRESSIONS])
-def test_what_is_listed_means_something_and_can_be_set(name: str) -> None:
-    """And what can be set is listed: the paths are those of `options`, and PHASE.utd_ratio."""
-    task = find_task("pointmaze-umaze")
-    decided = resolved(find_recipe(name), task, {})
+PIXELS = [(name, "pointmaze-umaze-pixels") for name in ("cal-ql", "rlpd", "td3-bc")]
+
+
+@pytest.mark.parametrize(("name", "task"), [(n, "pointmaze-umaze") for n in (*RECIPES, *EXPRESSIONS)] + PIXELS)
+def test_what_is_listed_means_something_and_can_be_set(name: str, task: str) -> None:
+    decided = resolved(find_recipe(name), find_task(task), {})
     rows = decided.explained()
     assert not [path for path, row in rows.items() if not row["meaning"]]
     values = decided.recipe.options()
     for path, row in rows.items():
         value = values.get(path, row["value"])
+        if row["value"] is None and path.endswith(".units"):
+            assert f"{path}.scale=2" in row["meaning"]
+            assert apply(decided.recipe, f"{path}.scale", "2.0")[0] != decided.recipe
         if path.rpartition(".")[2] not in WHOLE:
             assert apply(decided.recipe, path, value)[0] == decided.recipe, path
 

@@ -54,5 +54,11 @@ def test_a_file_and_an_own_log(tmp_path: Path) -> None:
     assert task.spec == own.spec
     with pytest.raises(segue.SegueError, match=r"env=ID \(none, to learn offline only\)"):
         segue.find_task(f"hdf5:{path}")
+    with pytest.raises(
+        segue.SegueError, match=r"env= of GymTask.custom.*warm-up.ticks=0 online.ticks=0 evaluation=none"
+    ):
+        segue.train("wsrl", own, seeds=1)
+    with pytest.raises(segue.SegueError, match="all their ticks are 0"):
+        segue.train("sac", own, seeds=1, settings={"online.ticks": 0})
     with pytest.raises(segue.SegueError, match="give data="):
         segue.GymTask.custom(None)

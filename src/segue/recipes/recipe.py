@@ -82,7 +82,10 @@ class Resolved:
         phases = {p.name: p for p in self.recipe.phases}
         for path, entry in table.items():
             head, _, rest = path.partition(".")
-            rows[path] = entry | {"meaning": meaning({**owners, **phases}[head], rest)}
+            said = meaning({**owners, **phases}[head], rest)
+            if rest == "units" and entry["value"] is None:
+                said = f"{said} Its parts are set one by one: {path}.scale=2"
+            rows[path] = entry | {"meaning": said}
             if rest == "updates" and phases[head].collect:
                 ratio = phases[head].updates / phases[head].collect
                 said = f"updates per environment step: {head}.updates / {head}.collect"
