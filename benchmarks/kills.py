@@ -117,6 +117,8 @@ def main() -> int:
         try:
             while True:
                 resumed = (folder / "run.json").exists()
+                if resumed and json.loads((folder / "run.json").read_text())["status"] == "finished":
+                    break  # killed while it wrote its report
                 kill = kills < asked.kills and (kills == before or chance.random() < asked.again)
                 limit = chance.uniform(0.0, seconds[recipe]) if kill else None
                 if not go(words(recipe, folder), limit):
