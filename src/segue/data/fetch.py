@@ -100,11 +100,7 @@ def _note(path: Path) -> Path:
 
 def _keep(path: Path, digest: str) -> None:
     """Write down the digest of a file that has arrived."""
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(f"{digest}  {path.name}\n")
-
-    write_atomically(_note(path), write)
+    write_atomically(_note(path), f"{digest}  {path.name}\n")
 
 
 @contextlib.contextmanager
