@@ -54,12 +54,12 @@ import jax
 from common import Run, dataset, finite, matrix_rate, measure, seconds, updates
 from peer_d3rlpy import Case
 from segue.agents import AGENTS, AWAC, CQL, IQL, RLPD, SAC, SPOT, TD3, TD3BC, VAE, ReBRAC
-from segue.optim import Trained
-from segue.options import assign, reachable
-from segue.phases import Phase
-from segue.replay import Replay, Units
-from segue.samplers import Mix
-from segue.types import Spec
+from segue.core.optim import Trained
+from segue.core.options import assign, reachable
+from segue.core.replay import Replay, Units
+from segue.core.types import Spec
+from segue.engine.phase import Phase
+from segue.samplers.uniform import Mix
 
 PEER = ("d3rlpy==2.8.1", "torch==2.13.0", "numpy==2.4.6")
 LITERATURE, ANTMAZE = (17, 6), (29, 8)

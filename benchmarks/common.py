@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segue import engine, programs, replay
-from segue.carry import new_carry
-from segue.phases import Phase
-from segue.replay import Data, Replay, Units
-from segue.types import Spec
+from segue.core import replay
+from segue.core.replay import Data, Replay, Units
+from segue.core.types import Spec
+from segue.engine import loop, steps
+from segue.engine.phase import Phase
+from segue.engine.state import new_carry
 from synthetic import logged
 
 Run = Callable[[int], Any]
@@ -47,18 +48,18 @@ def dataset(observation: int, action: int, units: Units, rows: int, episode: int
 def updates(phase: Phase, units: Units, spec: Spec, offline: Replay, seeds: int) -> tuple[Run, float]:
     """A function that dispatches so many updates of all seeds, and GFLOP of one update's matrix products."""
     carry = new_carry(range(seeds), spec, 1)
-    engine.enter(carry, phase, 0, spec, units, offline)
-    keys, done = programs.keys_of(range(seeds), programs.UPDATE), 0
-    learning = programs.learning_of(carry.slots[phase.slot])
-    sums = programs.no_sums(phase, units, learning, offline, carry.online, keys)
+    loop.enter(carry, phase, 0, spec, units, offline)
+    keys, done = steps.keys_of(range(seeds), steps.UPDATE), 0
+    learning = steps.learning_of(carry.slots[phase.slot])
+    sums = steps.no_sums(phase, units, learning, offline, carry.online, keys)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
-    body = partial(programs.one_update, phase.learner, phase.batch, phase.augment, units)
+    body = partial(steps.one_update, phase.learner, phase.batch, phase.augment, units)
     gflop = products(body, one, offline, carry.online, jnp.int32(0), keys[0], jnp.int32(0), jnp.int32(0))
 
     def run(count: int) -> Any:
         nonlocal learning, sums, done
         now = jnp.int32(done)
-        learning, sums = programs.advance(
+        learning, sums = steps.advance(
             phase.learner, phase.batch, phase.augment, units, learning, sums, offline, carry.online, keys, now, now,
             jnp.int32(count),
         )  # fmt: skip
@@ -75,11 +76,11 @@ def measure(run: Run, seeds: int, at_least: float, count: int | None = None) -> 
     """
     once = seconds(lambda: run(1))
     if count is None:
-        pulse = min(engine.PULSE, at_least)
+        pulse = min(loop.PULSE, at_least)
         # The first time holds the cost of a dispatch, which is many updates of a small network.
         several = max(1, round(0.1 * pulse / once))
         once = seconds(lambda: run(several)) / several
-        count = max(-(-engine.LEAST // seeds), round(pulse / once))
+        count = max(-(-loop.LEAST // seeds), round(pulse / once))
     dispatches = max(1, round(at_least / (count * once)))
 
     def clock() -> float:

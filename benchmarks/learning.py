@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
+from segue.core.types import SegueError
 from segue.report.read import read_run
 from segue.report.statistics import Floats, Interval, interval, probability_of_improvement
 from segue.report.summary import Summary, quantity_of, summarise
-from segue.types import SegueError
 
 
 @dataclass(frozen=True)

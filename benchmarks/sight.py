@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 
 from segue.agents import seeing
-from segue.observations import width
+from segue.core.encoders import Encoder, Sight
+from segue.core.observations import width
+from segue.core.types import Part, Spec, Transition
 from segue.recipes import find_recipe, resolve
-from segue.sight import Encoder, Sight
-from segue.types import Part, Spec, Transition
 
 CASES = {  # name: (image, channels, strides, batch)
     "PointMaze's preset": (32, (16, 32, 32), (2, 2, 2), 128),

@@ -2,7 +2,7 @@
 
     python benchmarks/updates.py                          AntMaze setting, 1, 4 and 8 seeds
     python benchmarks/updates.py --setting pointmaze      the laptop preset
-    python benchmarks/updates.py --seeds-by vmap          the other way to run seeds (see segue.programs.for_seeds)
+    python benchmarks/updates.py --seeds-by vmap          the other way to run seeds (see segue.engine.steps.for_seeds)
     python benchmarks/updates.py --updates 1              every update a dispatch of its own, as in an online phase
     python benchmarks/updates.py --trace FOLDER           a profile of three updates, for Perfetto or TensorBoard
 
@@ -25,10 +25,10 @@ from typing import Any
 import jax
 
 from common import Run, dataset, matrix_rate, measure, seconds, updates
-from segue import programs
 from segue.agents import CQL
+from segue.core.types import Spec
+from segue.engine import steps
 from segue.recipes import find_recipe, resolve
-from segue.types import Spec
 
 SETTINGS = {"antmaze": (29, 8), "pointmaze": (4, 2)}
 
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--trace", help="folder for a profile")
     options = parser.parse_args()
     if options.seeds_by == "vmap":
-        programs.for_seeds = lambda function, *arguments: jax.vmap(function)(*arguments)
+        steps.for_seeds = lambda function, *arguments: jax.vmap(function)(*arguments)
     ready = [prepare(options.setting, seeds) for seeds in options.seeds]
     measures = [measure(run, n, options.seconds, options.updates) for (run, _), n in zip(ready, options.seeds)]
     # In turns, so that a minute in which the machine is slow falls on all of them.

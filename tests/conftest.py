@@ -32,7 +32,7 @@ os.environ.setdefault("XLA_FLAGS", " ".join(_QUICK))
 import jax  # noqa: E402
 
 import segue.data.extras  # noqa: E402, F401 - before any test imports MuJoCo: it chooses what pictures are drawn with
-from segue import programs  # noqa: E402
+from segue.engine import steps  # noqa: E402
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -77,13 +77,13 @@ def fused_as_for_users() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def fused_advance(fused_as_for_users: Callable[..., Any]) -> Any:
     """The engine's updates, fused as users have them."""
-    return fused_as_for_users(programs.advance.__wrapped__, **programs.ADVANCE)
+    return fused_as_for_users(steps.advance.__wrapped__, **steps.ADVANCE)
 
 
 @pytest.fixture
 def users_updates(fused_advance: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the engine learn as for users, where two programs are compared bit for bit."""
-    monkeypatch.setattr(programs, "advance", fused_advance)
+    monkeypatch.setattr(steps, "advance", fused_advance)
 
 
 @pytest.fixture

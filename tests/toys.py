@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from segue.agents import CQL, SAC
-from segue.replay import Data, Units
-from segue.types import Spec
+from segue.core.replay import Data, Units
+from segue.core.types import Spec
 
 SPEC = Spec((2,), 1)
 UNITS = Units(scale=10.0, shift=-5.0, discount=0.9, failure=0.0)

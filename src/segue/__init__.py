@@ -12,24 +12,24 @@ Below that stands one generator, `segue.run`, which goes through any list of `Ph
 from __future__ import annotations
 
 from segue.agents import CQL, SAC
-from segue.asked import Request
-from segue.carry import Carry, Record
-from segue.diagnostics import handover
-from segue.engine import run
-from segue.evaluate import Evaluator
-from segue.experiment import resume, train
-from segue.first import First
-from segue.oversample import Oversample
-from segue.phases import Phase, fresh, take
-from segue.policy import Policy, load, save_policy
-from segue.prioritised import Balanced
+from segue.core.replay import Data
+from segue.core.scaling import Units
+from segue.core.types import SegueError, Slot, Spec, Transition
+from segue.engine.diagnostics import handover
+from segue.engine.evaluate import Evaluator
+from segue.engine.loop import run
+from segue.engine.phase import Phase, fresh, take
+from segue.engine.state import Carry, Record
 from segue.recipes import Recipe
-from segue.replay import Data
 from segue.report import write_report
-from segue.samplers import Blend, Mix, Retain, Union
+from segue.runs.policy import Policy, load, save_policy
+from segue.runs.request import Request
+from segue.runs.train import resume, train
+from segue.samplers.oversample import Oversample
+from segue.samplers.prioritised import Balanced
+from segue.samplers.subset import First
+from segue.samplers.uniform import Blend, Mix, Retain, Union
 from segue.tasks import GymTask, find_task
-from segue.types import SegueError, Slot, Spec, Transition
-from segue.units import Units
 
 __version__ = "0.1.0"
 

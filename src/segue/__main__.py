@@ -10,7 +10,7 @@ def main() -> None:
     """Run the command line and exit with its code."""
     # A run shares its GPU with a simulator's renderer, and other people.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    from segue.cli import command
+    from segue.cli.main import command
 
     sys.exit(command(sys.argv[1:]))
 

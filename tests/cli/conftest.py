@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from segue import manifest
-from segue.cli import command
+from segue.cli.main import command
+from segue.runs import manifest
 
 Said = tuple[int, str, str]
 # Small networks: what is tested is the bookkeeping.  Phases last seconds, so that they can be killed.

@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from segue import checkpoint, driver, experiment, guards, policy
-from segue.asked import Request
-from segue.guards import Interrupted
-from segue.phases import Phase
+from segue.core.types import SegueError
+from segue.engine.phase import Phase
 from segue.recipes import RECIPES, Evaluation, Recipe
-from segue.samplers import Mix
-from segue.types import SegueError
+from segue.runs import checkpoint, drive, lock, policy, train
+from segue.runs.lock import Interrupted
+from segue.runs.request import Request
+from segue.samplers.uniform import Mix
 from tests.cli.conftest import RUN, rows
 from tests.toys import HORIZON, SPEC, UNITS, Corridor, corridor_data, small_cql
 
@@ -74,11 +74,11 @@ def _known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def begin(folder: Path | None, recipe: Recipe = RECIPE, **more: Any) -> Path:
     request = Request("toy", "corridor", (0, 1), more.pop("settings", {}), more.pop("trackers", ()))
-    return experiment.start(recipe, Toy(), request, folder, stream=io.StringIO(), **more)
+    return train.start(recipe, Toy(), request, folder, stream=io.StringIO(), **more)
 
 
 def go_on(folder: Path) -> Path:
-    return experiment.resume(folder, lambda name: Toy(), io.StringIO())
+    return train.resume(folder, lambda name: Toy(), io.StringIO())
 
 
 def status(folder: Path) -> str:
@@ -97,8 +97,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_rows_do_not_depend_on_when_the_engine_speaks(whole: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("segue.engine.PULSE", 0.0)
-    monkeypatch.setattr("segue.engine.LEAST", 1)
+    monkeypatch.setattr("segue.engine.loop.PULSE", 0.0)
+    monkeypatch.setattr("segue.engine.loop.LEAST", 1)
     assert rows(begin(tmp_path / "run")) == rows(whole)
 
 
@@ -111,7 +111,7 @@ def test_a_full_disk(where: str, writes: int, whole: Path, tmp_path: Path, monke
     module, name = {
         "checkpoint": (checkpoint, "save_file"),
         "policy": (policy, "save_file"),
-        "metrics": (driver.Jsonl, "write"),
+        "metrics": (drive.Jsonl, "write"),
         "status": (os, "fsync"),
     }[where]
     true = getattr(module, name)
@@ -180,7 +180,7 @@ def test_a_report_that_fails_does_not_lose_the_run(tmp_path: Path, monkeypatch, 
     def fail(*_: Any) -> None:
         raise ZeroDivisionError("no\nfigures")
 
-    monkeypatch.setattr(driver, "write_report", fail)
+    monkeypatch.setattr(drive, "write_report", fail)
     folder = begin(tmp_path / "run")
     assert status(folder) == "finished"
     err = capsys.readouterr().err
@@ -231,7 +231,7 @@ def test_a_later_phase_is_refused_before_the_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "during"), [(signal.SIGINT, "evaluation"), (signal.SIGTERM, "door")])
 def test_signals_wait_for_a_safe_point(number, during: str, whole: Path, tmp_path: Path, monkeypatch, capfd) -> None:
     folder, sent = tmp_path / "run", 0
-    owner, name = (driver.Evaluator, "__call__") if during == "evaluation" else (driver.engine, "check_finite")
+    owner, name = (drive.Evaluator, "__call__") if during == "evaluation" else (drive.loop, "check_finite")
     true = getattr(owner, name)
 
     def interrupted(*arguments: Any) -> Any:
@@ -262,7 +262,7 @@ def test_a_second_signal_stops_at_once(whole: Path, tmp_path: Path, monkeypatch)
         raise AssertionError("not reached")
 
     with monkeypatch.context() as patch:
-        patch.setattr(driver, "handover", impatient)
+        patch.setattr(drive, "handover", impatient)
         with pytest.raises(KeyboardInterrupt) as caught:
             begin(folder)
     assert caught.value.args == (signal.SIGTERM,)
@@ -300,7 +300,7 @@ def test_a_run_that_diverged_goes_on_with_the_command_that_it_names(tmp_path: Pa
     resume, name, option, setting = shlex.split(said.split("`")[1])[1:]
     path, _, value = setting.partition("=")
     assert (resume, name, option, path) == ("resume", str(folder), "--set", "online.learner.base.actor_learning_rate")
-    experiment.resume(folder, lambda name: Toy(), io.StringIO(), settings={path: 1e-4})
+    train.resume(folder, lambda name: Toy(), io.StringIO(), settings={path: 1e-4})
     assert float(value) == pytest.approx(1e29)
     assert status(folder) == "finished"
 
@@ -316,9 +316,9 @@ def test_a_file_system_without_locks_is_a_warning(number: int, tmp_path: Path, m
     with monkeypatch.context() as patch:
         patch.setattr(fcntl, "flock", refuse)
         for _ in range(2):
-            with guards.lock(tmp_path):
+            with lock.lock(tmp_path):
                 assert "cannot be locked" in capsys.readouterr().err
-    with guards.lock(tmp_path), pytest.raises(SegueError, match="another process"), guards.lock(tmp_path):
+    with lock.lock(tmp_path), pytest.raises(SegueError, match="another process"), lock.lock(tmp_path):
         pass
     assert not capsys.readouterr().err
 
@@ -326,11 +326,11 @@ def test_a_file_system_without_locks_is_a_warning(number: int, tmp_path: Path, m
 def test_what_a_phase_has_begun_with_cannot_change(tmp_path: Path, monkeypatch) -> None:
     """Clocks of rows are told from the updates of a tick; the other options of the phase may change."""
     folder = tmp_path / "run"
-    monkeypatch.setattr(driver, "signals", lambda: contextlib.nullcontext(lambda: signal.SIGINT if seen() else None))
+    monkeypatch.setattr(drive, "signals", lambda: contextlib.nullcontext(lambda: signal.SIGINT if seen() else None))
     seen = lambda: any(r["phase"] == "online" and r["kind"] == "training" for r in rows(folder))  # noqa: E731
     with pytest.raises(Interrupted):
         begin(folder)
-    again = lambda **s: experiment.resume(folder, lambda name: Toy(), io.StringIO(), settings=s)  # noqa: E731
+    again = lambda **s: train.resume(folder, lambda name: Toy(), io.StringIO(), settings=s)  # noqa: E731
     before = (folder / "run.json").read_bytes()
     for path, value in {"online.updates": 2, "online.actor": "agent", "online.ticks": 40, "agent.nothing": 1}.items():
         with pytest.raises(SegueError, match=path) as caught:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from segue import asked
-from segue.policy import load
-from segue.types import SegueError
+from segue.core.types import SegueError
+from segue.runs import request
+from segue.runs.policy import load
 from tests.cli.conftest import edit, rows
 
 
@@ -165,5 +165,5 @@ def test_a_read_only_folder(mistake, run_copy: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_relative_dataset_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert asked.lasting("hdf5:a/b.hdf5?reward=binary") == f"hdf5:{tmp_path}/a/b.hdf5?reward=binary"
-    assert asked.lasting("pointmaze-umaze") == "pointmaze-umaze"
+    assert request.lasting("hdf5:a/b.hdf5?reward=binary") == f"hdf5:{tmp_path}/a/b.hdf5?reward=binary"
+    assert request.lasting("pointmaze-umaze") == "pointmaze-umaze"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from segue.asked import resolved
-from segue.cli import LISTS, parse_seeds
-from segue.options import gather
+from segue.cli.main import LISTS, parse_seeds
+from segue.core.options import gather
+from segue.core.types import SegueError
 from segue.recipes import RECIPES, find_recipe
 from segue.recipes.recipe import apply
+from segue.runs.request import resolved
 from segue.tasks import find_task
-from segue.types import SegueError
 
 BASE = ("run", "cal-ql", "pointmaze-umaze", "--dry-run")
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue import options
 from segue.agents import AGENTS, build, describe
-from segue.options import reachable
-from segue.types import Agent, Spec, Transition
+from segue.core import options
+from segue.core.options import reachable
+from segue.core.types import Agent, Spec, Transition
 
 SPEC = Spec((5,), 3)
 ROWS = 16

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 import pytest
 
-from segue import checkpoint, engine, programs
-from segue.phases import Phase
-from segue.policy import load, save_policy
-from segue.samplers import Mix
+from segue.engine import loop, steps
+from segue.engine.phase import Phase
+from segue.runs import checkpoint
+from segue.runs.policy import load, save_policy
+from segue.samplers.uniform import Mix
 from tests.contract.test_agents import EACH, equal, small
 from tests.toys import SPEC, UNITS, CorridorTask, corridor_data
 
@@ -27,17 +28,17 @@ def test_compiled_once_resumed_exactly_and_exported(name: str, tmp_path: Path) -
         Phase("offline", small(name), 5, batch=batch, log_every=2),
         Phase("online", small(name), 16, collect=1, batch=batch, log_every=7),
     )
-    programs.advance.clear_cache()
+    steps.advance.clear_cache()
     whole: Any = None
-    for record in engine.run(phases, TASK, SEEDS, UNITS, keep_rows=True):
+    for record in loop.run(phases, TASK, SEEDS, UNITS, keep_rows=True):
         whole = record.carry
         if record.index == 1 and record.tick == 7:
             checkpoint.save(tmp_path, record.carry)
-    assert programs.advance._cache_size() == 1
+    assert steps.advance._cache_size() == 1
 
     carry, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.world)
     assert carry.tick == 7
-    for record in engine.run(phases, TASK, SEEDS, UNITS, carry=carry):
+    for record in loop.run(phases, TASK, SEEDS, UNITS, carry=carry):
         resumed = record.carry
     assert equal(resumed.slots["agent"].state, whole.slots["agent"].state)
     assert equal((resumed.online.observation, resumed.online.action), (whole.online.observation, whole.online.action))

@@ -11,21 +11,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue import checkpoint, engine, programs, replay
 from segue.agents import AGENTS, VAE
-from segue.augment import AUGMENTATIONS, RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
-from segue.augment.bonus import begun, no_moments, paid
-from segue.augment.neighbours import Critic, Scaled, conditioned_bonus
-from segue.augment.returns import ReturnsState
-from segue.augment.sera import SERAState
-from segue.options import alike, brief
-from segue.phases import Phase, refresh
-from segue.prioritised import Balanced
+from segue.bonuses import AUGMENTATIONS, RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
+from segue.bonuses.bonus import begun, no_moments, paid
+from segue.bonuses.neighbours import Critic, Scaled, conditioned_bonus
+from segue.bonuses.returns import ReturnsState
+from segue.bonuses.sera import SERAState
+from segue.core import replay
+from segue.core.options import alike, brief
+from segue.core.replay import View
+from segue.core.scaling import Units
+from segue.core.types import Agent, Augmentation, Door, SegueError, Slot, Spec
+from segue.engine import loop, steps
+from segue.engine.phase import Phase, refresh
 from segue.recipes import find_recipe, resolve
-from segue.replay import View
-from segue.samplers import Mix
-from segue.types import Agent, Augmentation, Door, SegueError, Slot, Spec
-from segue.units import Units
+from segue.runs import checkpoint
+from segue.samplers.prioritised import Balanced
+from segue.samplers.uniform import Mix
 from tests.contract.test_agents import batch, equal, small
 from tests.toys import SPEC, UNITS, CorridorTask, corridor_data
 
@@ -55,7 +57,7 @@ def phases(augment: Augmentation, online: Augmentation | None = None) -> tuple[P
 
 
 def finish(plan: Any, seeds: tuple[int, ...] = SEEDS) -> tuple[Any, dict[str, np.ndarray]]:
-    for record in engine.run(plan, TASK, seeds, UNITS):
+    for record in loop.run(plan, TASK, seeds, UNITS):
         if record.metrics:
             metrics = record.metrics
     return record.carry, metrics
@@ -76,7 +78,7 @@ def free(augment: Any) -> Any:
 @pytest.fixture(scope="module")
 def exact(fused_advance: Any) -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(programs, "advance", fused_advance)
+        patch.setattr(steps, "advance", fused_advance)
         return finish(phases(Nothing()))[0]
 
 
@@ -93,14 +95,14 @@ def test_a_weight_of_zero_changes_nothing(name: str, exact: Any) -> None:
 @pytest.mark.parametrize("name", EACH)
 def test_it_pays_resumes_exactly_and_leaves_the_truth_in_replay(name: str, plain: Any, tmp_path: Path) -> None:
     plan, whole = phases(EACH[name]), None
-    programs.advance.clear_cache()
-    for record in engine.run(plan, TASK, SEEDS, UNITS, keep_rows=True):
+    steps.advance.clear_cache()
+    for record in loop.run(plan, TASK, SEEDS, UNITS, keep_rows=True):
         whole, metrics = record.carry, record.metrics or {}
         if record.index == 1 and record.tick == 8:
             checkpoint.save(tmp_path, record.carry)
     assert whole is not None
     kinds = {type(p.augment) for p in plan}
-    assert programs.advance._cache_size() == len(kinds)
+    assert steps.advance._cache_size() == len(kinds)
     shares = [v for k, v in metrics.items() if k.endswith("_bonus_share")]
     assert all(((v > 0) & (v <= 1)).all() for v in shares)
     assert all((metrics[k.removesuffix("_share") + "_spread"] > 0).all() for k in metrics if k.endswith("_bonus_share"))
@@ -109,7 +111,7 @@ def test_it_pays_resumes_exactly_and_leaves_the_truth_in_replay(name: str, plain
     assert set(np.unique(rewards)) <= {0.0, 1.0}  # the corridor's own
 
     carry, _ = checkpoint.load(tmp_path, plan, SPEC, len(TASK.data or ()), TASK.world)
-    for record in engine.run(plan, TASK, SEEDS, UNITS, carry=carry):
+    for record in loop.run(plan, TASK, SEEDS, UNITS, carry=carry):
         resumed = record.carry
     slots = [c.slots["agent"] for c in (resumed, whole)]
     assert equal(*((s.state, s.augment_state) for s in slots))
@@ -323,7 +325,7 @@ def test_what_makes_no_sense_is_refused(augment: Any, learner: Any, task: Any, s
     agent = VAE((8,)) if learner == "VAE" else learner
     phase = Phase("one", agent, 9, collect=int(not task.data), batch=rows, augment=augment)
     with pytest.raises(SegueError) as error:
-        list(engine.run((phase,), task, (0,), UNITS))
+        list(loop.run((phase,), task, (0,), UNITS))
     assert says in str(error.value)
 
 
@@ -333,7 +335,7 @@ def test_average_needs_the_same_parts() -> None:
         Phase("online", small("RLPD"), 1, batch=Mix(8), augment=SERA(neighbours=3, q_source="average")),
     )
     with pytest.raises(SegueError, match="CQL's critic cannot move towards RLPD's"):
-        list(engine.run(plan, TASK, (0,), UNITS))
+        list(loop.run(plan, TASK, (0,), UNITS))
 
 
 def test_parts_of_a_composition_are_named_by_the_way_to_them() -> None:

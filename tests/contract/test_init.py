@@ -8,7 +8,7 @@ import sys
 PROGRAM = """
 import jax
 from segue.agents import SAC
-from segue.types import Spec
+from segue.core.types import Spec
 
 init = jax.jit(lambda key: SAC(critic_hidden=(64,) * 4).init(key, Spec((29,), 8)))
 for i in range(100):

@@ -9,18 +9,19 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from segue import programs, replay
 from segue.agents import AGENTS, CQL, IQL, OPT, PEX, SAC, SPOT, OnlinePretraining, Seeing
 from segue.agents.around import Decay, FreezeActor, Greedy
-from segue.augment import AUGMENTATIONS, RND, VCSE, Both, Returns
-from segue.observations import width
-from segue.options import brief
-from segue.oversample import Oversample
-from segue.phases import Phase
-from segue.prioritised import Balanced
-from segue.samplers import Blend, Halves, Mix, Retain, Union
-from segue.sight import Encoder
-from segue.types import Agent, Part, Slot, Spec
+from segue.bonuses import AUGMENTATIONS, RND, VCSE, Both, Returns
+from segue.core import replay
+from segue.core.encoders import Encoder
+from segue.core.observations import width
+from segue.core.options import brief
+from segue.core.types import Agent, Part, Slot, Spec
+from segue.engine import steps
+from segue.engine.phase import Phase
+from segue.samplers.oversample import Oversample
+from segue.samplers.prioritised import Balanced
+from segue.samplers.uniform import Blend, Halves, Mix, Retain, Union
 from tests.contract.test_agents import small
 from tests.keys import Audit
 from tests.toys import SPEC, UNITS, corridor_data
@@ -56,15 +57,15 @@ def used_twice(phase: Phase, spec: Spec = SPEC, seeds: int = 1, goes_on: bool = 
     state = jax.eval_shape(lambda key: phase.learner.init(key, spec), KEY)
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct((seeds, *x.shape), x.dtype), state)
     slots = {"agent": Slot(phase.learner, (), UNITS)} if goes_on else {}
-    states = {"agent": programs.Learning(state, (), ())} if goes_on else {}
+    states = {"agent": steps.Learning(state, (), ())} if goes_on else {}
     offline = jax.eval_shape(lambda: replay.empty(1, 40, spec.observation, spec.action, spec.dtype))
     online = jax.eval_shape(lambda: replay.empty(seeds, 20, spec.observation, spec.action, spec.dtype))
-    keys, audit = programs.keys_of(range(seeds), programs.DOOR), Audit()
-    door = partial(programs.entering(phase, 0, spec, UNITS, slots), validated={})
+    keys, audit = steps.keys_of(range(seeds), steps.DOOR), Audit()
+    door = partial(steps.entering(phase, 0, spec, UNITS, slots), validated={})
     audit.walk(door, keys, states, offline=offline, online=online)
     learning = jax.eval_shape(door, keys, states, offline=offline, online=online)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
-    update = lambda *xs: programs.one_update(phase.learner, phase.batch, phase.augment, UNITS, *xs)  # noqa: E731
+    update = lambda *xs: steps.one_update(phase.learner, phase.batch, phase.augment, UNITS, *xs)  # noqa: E731
     audit.walk(update, one, offline, online, jnp.int32(0), keys[0], jnp.int32(1_000), jnp.int32(3))
     if isinstance(phase.learner, Agent):
         seen, act = jax.ShapeDtypeStruct((2, *spec.observation), spec.dtype), phase.learner.act

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from segue.agents import RLPD, SPOT, TD3, VAE, ReBRAC
-from segue.optim import APART
-from segue.types import Spec
+from segue.core.optim import APART
+from segue.core.types import Spec
 from tests.contract.test_agents import batch, equal
 
 SPEC = Spec((5,), 3)

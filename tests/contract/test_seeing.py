@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from segue.agents import Decay, Encoder, OneOf, Seeing, build, describe, seeing
-from segue.observations import pack, parts_of, plain, unpack, unpacked, width
-from segue.optim import Trained
-from segue.sight import Sight, shifted
-from segue.types import Part, SegueError, Spec, Transition
+from segue.core.encoders import Sight, shifted
+from segue.core.observations import pack, parts_of, plain, unpack, unpacked, width
+from segue.core.optim import Trained
+from segue.core.types import Part, SegueError, Spec, Transition
 from tests.contract.test_agents import equal, small
 
 PIXELS = Part("pixels", (2, 9, 9, 3), "uint8")

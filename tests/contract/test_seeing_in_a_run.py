@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import segue
-from segue import checkpoint, engine
-from segue.asked import resolved
+from segue.core.types import SegueError
 from segue.data import from_episodes
+from segue.engine import loop
 from segue.recipes import find_recipe
-from segue.types import SegueError
+from segue.runs import checkpoint
+from segue.runs.request import resolved
 from tests.contract.test_agents import equal
 
 SIZE = 9
@@ -97,12 +98,12 @@ def test_from_a_log_to_a_policy(tmp_path: Path) -> None:
 def test_stopped_and_resumed_exactly(tmp_path: Path) -> None:
     plan = resolved(find_recipe("td3-bc"), task(), NARROW).recipe
     end = saved = None
-    for record in engine.run(plan.phases, task(), (0, 3), plan.units, keep_rows=True):
+    for record in loop.run(plan.phases, task(), (0, 3), plan.units, keep_rows=True):
         end = record.carry
         if record.index == 1 and record.tick >= 10 and saved is None:
             saved = checkpoint.save(tmp_path, record.carry)
     resumed, _ = checkpoint.load(tmp_path, plan.phases, task().spec, 24, task().world)
-    for record in engine.run(plan.phases, task(), (0, 3), plan.units, carry=resumed):
+    for record in loop.run(plan.phases, task(), (0, 3), plan.units, carry=resumed):
         resumed = record.carry
     assert end is not None
     assert equal(resumed.slots["agent"].state, end.slots["agent"].state)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from segue.agents import SAC
+from segue.cli.data import main
 from segue.collect import Recipe, collect, facts_of
+from segue.core.scaling import Units
+from segue.core.types import SegueError, Slot, Spec
 from segue.data.recorded import data_of
 from segue.data.stored import find_stored
-from segue.data_commands import main
-from segue.policy import load, save_policy
+from segue.runs.policy import load, save_policy
 from segue.tasks import GymTask, find_task
-from segue.types import SegueError, Slot, Spec
-from segue.units import Units
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segue.cli import command
+from segue.cli.main import command
+from segue.core.types import SegueError
 from segue.data import keep
 from segue.data.stored import find_stored
 from segue.tasks import find_task
-from segue.types import SegueError
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
+from segue.core.types import SegueError
 from segue.data import end_at_success, from_stream, read_d4rl
 from segue.data.d4rl import CLIP_ACTION
-from segue.types import SegueError
 
 
 def stream(n: int = 8, **ends: list[int]) -> dict[str, np.ndarray]:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from segue.core.types import SegueError
 from segue.data import fetch as module
 from segue.data.fetch import Remote, fetch, is_remote
 from segue.tasks.catalogue import records
-from segue.types import SegueError
 
 BODY = bytes(range(256)) * 2000
 DIGEST = hashlib.sha256(BODY).hexdigest()

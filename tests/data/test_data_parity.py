@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
+from segue.core.replay import Data, Units, returns_to_go
 from segue.data import demonstrations, from_episodes, from_stream, read_d4rl
-from segue.replay import Data, Units, returns_to_go
 
 FOLDER = Path(__file__).parent / "fixtures"
 FIXTURE = np.load(FOLDER / "mc_returns.npz", allow_pickle=False)

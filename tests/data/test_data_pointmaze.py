@@ -12,11 +12,11 @@ import pytest
 
 pytest.importorskip("gymnasium_robotics")
 
+from segue.core.types import SegueError
 from segue.data import describe, make_pointmaze, write_d4rl
 from segue.data.pointmaze import GOAL_RADIUS, MAZES, PointMass, next_cells
 from segue.data.store import content_hash, verify, write_atomically
 from segue.tasks import find_task
-from segue.types import SegueError
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segue.core.scaling import Units
+from segue.core.types import SegueError
 from segue.data import write_d4rl
 from segue.data.doctor import CHECKS, MENDS, Finding, Report, examine, mend
 from segue.data.recorded import Recorded
 from segue.data.sources import open_source
-from segue.types import SegueError
-from segue.units import Units
 
 Log = list[Recorded]
 LIMIT = 60

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segue.core.types import SegueError
 from segue.data.export import export_minari, export_npz
 from segue.data.recorded import Recorded
 from segue.data.sources import open_source
-from segue.types import SegueError
 from tests.data.formats import found, made, same, write_minari
 
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from gymnasium.envs.mujoco.ant_v5 import AntEnv
 
+from segue.cli.data import main
 from segue.collect import Recipe, collect, facts_of
 from segue.collect.ground import Ground, ground_of
 from segue.collect.navigate import HANDFUL, Way, handful
 from segue.collect.walker import Steered, Walker, read_walker, renumbered, turned, yaw_of
+from segue.core.types import SegueError
 from segue.data.recorded import Recorded, data_of
 from segue.data.stored import find_stored
-from segue.data_commands import main
 from segue.tasks import GymTask, find_task
-from segue.types import SegueError
 
 SCRIPTED = ("scripted",)
 ANTS = ("gym:antmaze-umaze-diverse", "gym:antmaze-umaze-v2")  # Gymnasium-Robotics' and D4RL's

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segue.core.types import SegueError
 from segue.data.recorded import Recorded
 from segue.data.sources import npz, ogbench, open_source, table
-from segue.types import SegueError
 from tests.data.formats import FORMATS, NEEDS, found, limited, made, padded, same
 
 

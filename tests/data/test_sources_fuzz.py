@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from segue.core.observations import width
+from segue.core.types import SegueError
 from segue.data.recorded import Recorded
 from segue.data.sources import open_source
-from segue.observations import width
-from segue.types import SegueError
 from tests.data.damage import change
 from tests.data.formats import FORMATS, NEEDS, limited, made
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segue.core.types import SegueError
 from segue.data.sources import open_source
-from segue.types import SegueError
 from tests.data.formats import Log, found, made, rows, same, write_lerobot, write_robomimic, write_video
 
 

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segue.core.types import SegueError
 from segue.data.disk import DiskRows
 from segue.data.recorded import Recorded, data_of, episodes_of
 from segue.data.stored import find_stored, stored_names
 from segue.data.storing import save
 from segue.data.success import end_at_success
-from segue.types import SegueError
 
 COLUMNS = ("observation", "action", "reward", "terminated", "truncated", "next_observation")
 

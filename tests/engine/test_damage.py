@@ -14,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segue import checkpoint, engine, manifest
-from segue.carry import Carry
-from segue.engine import run
-from segue.record import Jsonl, unchanged
-from segue.types import SegueError
+from segue.core.types import SegueError
+from segue.engine import loop
+from segue.engine.loop import run
+from segue.engine.state import Carry
+from segue.runs import checkpoint, manifest
+from segue.runs.sinks import Jsonl, unchanged
 from tests.engine.test_run import DATA, TASK, plan
 from tests.toys import SPEC, UNITS, Corridor
 
@@ -65,8 +66,8 @@ def resume(folder: Path) -> Carry:
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Carry, bytes]:
     """A run that was stopped in its middle; and the end and the rows of one that was not."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "PULSE", 0.0)  # a record after every tick
-        patch.setattr(engine, "LEAST", 1)
+        patch.setattr(loop, "PULSE", 0.0)  # a record after every tick
+        patch.setattr(loop, "LEAST", 1)
         undisturbed = tmp_path_factory.mktemp("whole")
         whole = drive(undisturbed, None, 0)
         rows = (undisturbed / "metrics.jsonl").read_bytes()
@@ -105,8 +106,8 @@ def test_any_damage_to_any_file(
     name = data.draw(st.sampled_from(files_of(folder)))
     damage(folder / name, how, where)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "PULSE", 0.0)
-        patch.setattr(engine, "LEAST", 1)
+        patch.setattr(loop, "PULSE", 0.0)
+        patch.setattr(loop, "LEAST", 1)
         said = refusal(folder)
         if said:
             assert "\n" not in said
@@ -154,7 +155,7 @@ def test_a_checkpoint_never_takes_the_place_of_a_damaged_one(
 
 def test_the_log_s_folder_is_synced(stopped: tuple[Path, Carry, bytes], tmp_path: Path, monkeypatch: Any) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr("segue.files.sync", synced.append)
+    monkeypatch.setattr("segue.core.files.sync", synced.append)
     drive(tmp_path, None, 0, 9)
     assert {tmp_path / "replay", tmp_path / "checkpoints"} <= set(synced)
 

@@ -11,16 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue import checkpoint, engine
-from segue.augment import SERA
-from segue.carry import Carry
+from segue.bonuses import SERA
+from segue.core.replay import Data, Outside
+from segue.core.scaling import moments
 from segue.data.recorded import episodes_of
 from segue.data.storing import save
-from segue.phases import Phase
-from segue.prioritised import Balanced
-from segue.replay import Data, Outside
-from segue.samplers import Mix
-from segue.units import moments
+from segue.engine import loop
+from segue.engine.phase import Phase
+from segue.engine.state import Carry
+from segue.runs import checkpoint
+from segue.samplers.prioritised import Balanced
+from segue.samplers.uniform import Mix
 from tests.contract.test_agents import equal, small
 from tests.toys import SPEC, UNITS, CorridorTask, corridor_data
 
@@ -33,7 +34,7 @@ BALANCED = Phase("more", small("TD3"), 5, batch=Balanced(batch=8, density_batch=
 
 def trained(data: Data, folder: Path | None = None) -> Carry:
     carry = None
-    for record in engine.run(PHASES, CorridorTask(data), (0, 1), replace(UNITS, standardise=True), keep_rows=True):
+    for record in loop.run(PHASES, CorridorTask(data), (0, 1), replace(UNITS, standardise=True), keep_rows=True):
         carry = record.carry
         if folder is not None and record.index == 1 and record.tick == 10:
             checkpoint.save(folder, carry)
@@ -57,7 +58,7 @@ def test_the_same_weights(both: tuple[Data, Data], tmp_path: Path) -> None:
     )
     resumed, _ = checkpoint.load(tmp_path, PHASES, SPEC, len(both[1]), CorridorTask(both[1]).world)
     units = replace(UNITS, standardise=True)
-    for record in engine.run(PHASES, CorridorTask(both[1]), (0, 1), units, carry=resumed):
+    for record in loop.run(PHASES, CorridorTask(both[1]), (0, 1), units, carry=resumed):
         resumed = record.carry
     assert equal(resumed.slots["agent"].state, there.slots["agent"].state)
 
@@ -67,7 +68,7 @@ def test_bit_for_bit_where_nothing_is_averaged(both: tuple[Data, Data]) -> None:
     final: list[Any] = []
     for data in both:
         carry = None
-        for record in engine.run([BALANCED], CorridorTask(data), (0, 1), UNITS):
+        for record in loop.run([BALANCED], CorridorTask(data), (0, 1), UNITS):
             carry = record.carry
         assert carry is not None
         final.append(carry.slots["agent"].state)

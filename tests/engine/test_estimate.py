@@ -8,9 +8,9 @@ import jax
 import pytest
 from safetensors.numpy import load_file
 
-from segue import checkpoint
-from segue.engine import run
-from segue.estimate import duration, estimate, size
+from segue.engine.estimate import duration, estimate, size
+from segue.engine.loop import run
+from segue.runs import checkpoint
 from tests.engine.test_run import DATA, TASK, plan
 from tests.toys import SPEC, UNITS
 

@@ -11,18 +11,18 @@ import jax
 import numpy as np
 import pytest
 
-from segue import checkpoint
-from segue.asked import Request
-from segue.carry import Carry
-from segue.checks import check_real
-from segue.driver import ended
-from segue.engine import run
-from segue.fleet import Fleet
-from segue.phases import Phase, fresh, take
+from segue.core.types import SegueError, WorldError
+from segue.engine.envs import Fleet
+from segue.engine.loop import run
+from segue.engine.phase import Phase, fresh, take
+from segue.engine.state import Carry
 from segue.recipes import Evaluation, Recipe
-from segue.samplers import Mix
+from segue.runs import checkpoint
+from segue.runs.checks import check_real
+from segue.runs.drive import ended
+from segue.runs.request import Request
+from segue.samplers.uniform import Mix
 from segue.tasks import GymTask
-from segue.types import SegueError, WorldError
 from tests.engine.test_run import DATA, plan
 from tests.toys import SPEC, UNITS, Corridor, CorridorTask, small_cql
 

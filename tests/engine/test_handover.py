@@ -12,13 +12,13 @@ import pytest
 
 from segue.agents import RLPD, SAC, TD3
 from segue.agents.around import FreezeActor
-from segue.diagnostics import against, handover
-from segue.evaluate import Evaluation, Evaluator, Trajectory
+from segue.core.scaling import Units
+from segue.core.types import Slot, valued
+from segue.engine.diagnostics import against, handover
+from segue.engine.evaluate import Evaluation, Evaluator, Trajectory
 from segue.report.run import Handover
 from segue.report.statistics import fall, value_error
 from segue.report.summary import judgement
-from segue.types import Slot, valued
-from segue.units import Units
 from tests.toys import SPEC, Corridor, CorridorTask, small_cql
 
 TRIALS, SEEDS, EPISODES, DISCOUNT, HORIZON = 100, 4, 10, 0.99, 200
@@ -165,7 +165,7 @@ def test_the_draw_and_the_entropy_of_a_backup_are_said(make: Any, backup_entropy
 
 def test_sums_over_blocks_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Episodes of different lengths, cut and terminated, in the slot's units, by hand."""
-    monkeypatch.setattr("segue.diagnostics.PROBE", 8)
+    monkeypatch.setattr("segue.engine.diagnostics.PROBE", 8)
     agent = TD3(actor_hidden=(4,), critic_hidden=(4,))
     state = jax.tree.map(lambda x: x[None], agent.init(jax.random.key(0), SPEC))
     units = Units(scale=2.0, shift=-1.0, discount=0.9)

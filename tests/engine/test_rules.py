@@ -13,16 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue import engine, rules
 from segue.agents import OPT, RLPD, SAC, TD3BC, VAE, build, describe, title
 from segue.agents.around import Decay, FreezeActor
 from segue.agents.rlpd import from_sac
-from segue.options import leaves
-from segue.phases import RANDOM, Phase, refresh, renew
-from segue.recipes import find_recipe, resolve
-from segue.samplers import Mix, Retain, Union
-from segue.types import Door, SegueError, Slot
-from segue.units import Units
+from segue.core.options import leaves
+from segue.core.scaling import Units
+from segue.core.types import Door, SegueError, Slot
+from segue.engine import loop
+from segue.engine.phase import RANDOM, Phase, refresh, renew
+from segue.recipes import find_recipe, resolve, rules
+from segue.samplers.uniform import Mix, Retain, Union
 from tests.contract.test_agents import SPEC, batch, begin, equal, small
 from tests.toys import UNITS, CorridorTask, corridor_data, small_cql
 
@@ -35,7 +35,7 @@ PLAN = (
 
 def finish(phases: tuple[Phase, ...]) -> Any:
     carry = None
-    for record in engine.run(phases, TASK, (0, 1), UNITS):
+    for record in loop.run(phases, TASK, (0, 1), UNITS):
         carry = record.carry
     return carry
 

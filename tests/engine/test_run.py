@@ -8,13 +8,13 @@ import jax
 import numpy as np
 import pytest
 
-from segue import engine, programs
-from segue.carry import Carry, Diverged
-from segue.engine import run
-from segue.phases import Phase, fresh
-from segue.replay import Units
-from segue.samplers import Mix, Union
-from segue.types import SegueError
+from segue.core.replay import Units
+from segue.core.types import SegueError
+from segue.engine import loop, steps
+from segue.engine.loop import run
+from segue.engine.phase import Phase, fresh
+from segue.engine.state import Carry, Diverged
+from segue.samplers.uniform import Mix, Union
 from tests.toys import HORIZON, UNITS, CorridorTask, corridor_data, small_cql
 
 pytestmark = pytest.mark.xdist_group("engine")  # they compile the same programs
@@ -63,9 +63,7 @@ def test_a_seed_does_not_notice_the_others(monkeypatch: pytest.MonkeyPatch) -> N
     """
     ordinary = {"xla_backend_optimization_level": 3}
     static = ("agent", "units", "explore")
-    monkeypatch.setattr(
-        programs, "act", jax.jit(programs.act.__wrapped__, static_argnames=static, compiler_options=ordinary)
-    )
+    monkeypatch.setattr(steps, "act", jax.jit(steps.act.__wrapped__, static_argnames=static, compiler_options=ordinary))
     together, _ = finish(plan(), (3, 5, 8))
     alone, _ = finish(plan(), (5,))
     pick = jax.tree.map(lambda x: x[1], together.slots["agent"].state)
@@ -100,8 +98,8 @@ def test_replay_holds_the_truth() -> None:
 
 def test_dispatches_do_not_change_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     usual, _ = finish(plan(), (0,))
-    monkeypatch.setattr(engine, "PULSE", 0.0)
-    monkeypatch.setattr(engine, "LEAST", 1)
+    monkeypatch.setattr(loop, "PULSE", 0.0)
+    monkeypatch.setattr(loop, "LEAST", 1)
     single, _ = finish(plan(), (0,))
     same(usual, single)
 
@@ -113,11 +111,11 @@ def same(a: Carry, b: Carry) -> None:
 
 def test_nothing_recompiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """One program for each distinct (learner, sampler, augmentation, units), however long the phases are."""
-    programs.advance.clear_cache()
+    steps.advance.clear_cache()
     finish(plan(9, 31), (0, 1))
-    assert programs.advance._cache_size() == 2
+    assert steps.advance._cache_size() == 2
     finish(plan(13, 47)[:1], (0, 1))
-    assert programs.advance._cache_size() <= 3  # another capacity of replay is another shape
+    assert steps.advance._cache_size() <= 3  # another capacity of replay is another shape
 
 
 def test_fresh_units_and_slots() -> None:

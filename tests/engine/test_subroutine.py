@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 
 import segue
-from segue import checkpoint, engine, rules
 from segue.agents import VAE
 from segue.agents.around import Greedy, OneOf, better
-from segue.behaviour import Either, own_turn
-from segue.carry import Carry, validated
-from segue.evaluate import Evaluator
-from segue.first import Last
-from segue.fleet import VALIDATION
-from segue.phases import Phase, Validation, charged, check_doors, take
-from segue.recipes import RECIPES, find_recipe, resolve
-from segue.samplers import Mix
-from segue.types import SegueError
-from segue.units import Units
+from segue.core.scaling import Units
+from segue.core.types import SegueError
+from segue.engine import loop
+from segue.engine.envs import VALIDATION
+from segue.engine.evaluate import Evaluator
+from segue.engine.phase import Phase, Validation, charged, check_doors, take
+from segue.engine.sharing import Either, own_turn
+from segue.engine.state import Carry, validated
+from segue.recipes import RECIPES, find_recipe, resolve, rules
+from segue.runs import checkpoint
+from segue.samplers.subset import Last
+from segue.samplers.uniform import Mix
 from tests.contract.test_agents import equal, small
 from tests.replay.made import logged, numbers, own, sample, start
 from tests.toys import HORIZON, SPEC, UNITS, CorridorTask, corridor_data
@@ -203,7 +204,7 @@ def plan(steps: int = 6 * HORIZON) -> tuple[Phase, ...]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Carry, list[Any], Path]:
     folder = tmp_path_factory.mktemp("run")
     carry, seen = None, []
-    for record in engine.run(plan(), TASK, (0, 1), UNITS, keep_rows=True):
+    for record in loop.run(plan(), TASK, (0, 1), UNITS, keep_rows=True):
         carry = record.carry
         if record.index == 0 and record.tick in (10, 20, 30):
             seen.append(jax.tree.map(np.asarray, record.slot.state))
@@ -261,7 +262,7 @@ def test_a_stopped_run_chooses_alike(whole: Any) -> None:
     carry, _, folder = whole
     resumed, _ = checkpoint.load(folder, plan(), SPEC, len(TASK.data or ()), TASK.world)
     assert resumed.facts["validations"] == carry.history[0]["validations"][:2]
-    for record in engine.run(plan(), TASK, (0, 1), UNITS, carry=resumed):
+    for record in loop.run(plan(), TASK, (0, 1), UNITS, carry=resumed):
         resumed = record.carry
     for name in ("best", "kept", "recommended", "agent"):
         assert equal(resumed.slots[name].state, carry.slots[name].state)
@@ -271,11 +272,11 @@ def test_a_stopped_run_chooses_alike(whole: Any) -> None:
 def test_doors() -> None:
     phase = plan()[0]
     with pytest.raises(SegueError, match="cannot keep its best there"):
-        list(engine.run((replace(phase, validation=Validation(99, keep="agent")),), TASK, (0,), UNITS))
+        list(loop.run((replace(phase, validation=Validation(99, keep="agent")),), TASK, (0,), UNITS))
     with pytest.raises(SegueError, match=r"one validation may take 24 steps; set online\.validation\.steps"):
-        list(engine.run(plan(23), TASK, (0,), UNITS))
+        list(loop.run(plan(23), TASK, (0,), UNITS))
     with pytest.raises(SegueError, match="VAE does not act"):
-        list(engine.run((replace(phase, learner=VAE((8,))),), TASK, (0,), UNITS))
+        list(loop.run((replace(phase, learner=VAE((8,))),), TASK, (0,), UNITS))
     # A door that leads nowhere is found before anything runs.
     ready, last = plan()[0], plan()[-1]
     for wrong, says in (
@@ -284,14 +285,14 @@ def test_doors() -> None:
         (replace(last, enter=better("best", "best"), units=Units(scale=2.0)), "learn in different units"),
     ):
         with pytest.raises(SegueError, match=says):
-            next(iter(engine.run((ready, wrong), TASK, (0,), UNITS)))
+            next(iter(loop.run((ready, wrong), TASK, (0,), UNITS)))
     for actor, validation, says in (
         (Either("agent"), phase.validation, "judges slot 'agent' by validation, and none"),
         (Either("best"), Validation(), r"set shared\.validation\.steps"),
     ):
         shared = replace(phase, name="shared", actor=actor, validation=validation)
         with pytest.raises(SegueError, match=says):
-            list(engine.run((phase, shared), TASK, (0,), UNITS))
+            list(loop.run((phase, shared), TASK, (0,), UNITS))
 
 
 # -- its parts -------------------------------------------------------------------------------------------------
@@ -360,7 +361,7 @@ def test_two_policies_share_the_episodes_and_a_stop_changes_nothing(tmp_path: Pa
         ),
     )
     told, carry, saved = [], None, False
-    for record in engine.run(phases, TASK, (0, 1), UNITS, keep_rows=True):
+    for record in loop.run(phases, TASK, (0, 1), UNITS, keep_rows=True):
         carry = record.carry
         told += [e for e in record.episodes if record.index == 2]
         if record.index == 2 and record.tick == 40:
@@ -371,7 +372,7 @@ def test_two_policies_share_the_episodes_and_a_stop_changes_nothing(tmp_path: Pa
     assert saved
     assert {e.own for e in told} == {False, True}
     resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.world)
-    for record in engine.run(phases, TASK, (0, 1), UNITS, carry=resumed):
+    for record in loop.run(phases, TASK, (0, 1), UNITS, carry=resumed):
         resumed = record.carry
     jax.tree.map(np.testing.assert_array_equal, resumed.online, carry.online)
     assert equal(resumed.slots["agent"].state, carry.slots["agent"].state)
@@ -396,7 +397,7 @@ def test_each_seed_is_given_the_better_of_two() -> None:
         Phase("recommended", OneOf(*agents, ("agent", "student")), 0, slot="end", enter=better("one", "two")),
     )
     carry = None
-    for record in engine.run(phases, TASK, (0, 1, 2, 3), UNITS):
+    for record in loop.run(phases, TASK, (0, 1, 2, 3), UNITS):
         carry = record.carry
     assert carry is not None
     found, end = validated(carry.history), carry.slots["end"].state
@@ -411,4 +412,4 @@ def test_each_seed_is_given_the_better_of_two() -> None:
         assert equal(learner.act(state, observation, key, False), action)
         assert equal(learner.q(state, observation, action), chosen.q(inner, observation, action))
     with pytest.raises(SegueError, match="learns nothing"):
-        list(engine.run((*phases[:2], replace(phases[2], ticks=1)), TASK, (0,), UNITS))
+        list(loop.run((*phases[:2], replace(phases[2], ticks=1)), TASK, (0,), UNITS))

@@ -11,18 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue import engine, programs, replay
 from segue.agents import CQL, IQL, RLPD, TD3BC
 from segue.agents.around import Bounded
-from segue.augment import RND, SERA, Both, Nothing, Returns
-from segue.carry import check_phase, new_carry
-from segue.first import First, measured
-from segue.options import reachable
-from segue.phases import Phase
+from segue.bonuses import RND, SERA, Both, Nothing, Returns
+from segue.core import replay
+from segue.core.options import reachable
+from segue.core.scaling import Units
+from segue.core.types import Agent, Door, SegueError
+from segue.engine import loop, steps
+from segue.engine.phase import Phase
+from segue.engine.state import check_phase, new_carry
 from segue.recipes import Recipe, find_recipe, resolve
-from segue.samplers import Mix
-from segue.types import Agent, Door, SegueError
-from segue.units import Units
+from segue.samplers.subset import First, measured
+from segue.samplers.uniform import Mix
 from tests.contract.test_agents import begin, equal
 from tests.replay.made import logged, own, sample, start
 from tests.toys import SPEC, UNITS, CorridorTask, corridor_data
@@ -58,22 +59,22 @@ def traced(recipe: Recipe, task: Any = TASK) -> dict[str, set[str]]:
     metrics: dict[str, set[str]] = {}
     carry, n = new_carry((0, 1), SPEC, 100), len(task.data or ())
     empty = jax.eval_shape(lambda: replay.empty(1, n, SPEC.observation, SPEC.action, "float32"))
-    online, keys = jax.eval_shape(lambda: carry.online), jax.eval_shape(lambda: programs.keys_of((0, 1), 1))
+    online, keys = jax.eval_shape(lambda: carry.online), jax.eval_shape(lambda: steps.keys_of((0, 1), 1))
     many = jnp.full(2, 100, jnp.int32)
     carry.online = carry.online._replace(written=many, closed=many)
     for index, phase in enumerate(recipe.phases):
         check_phase(phase, carry, SPEC, n, task.horizon)
-        states = {name: programs.learning_of(slot) for name, slot in carry.slots.items()}
-        door = programs.entering(phase, index, SPEC, UNITS, dict(carry.slots))
+        states = {name: steps.learning_of(slot) for name, slot in carry.slots.items()}
+        door = steps.entering(phase, index, SPEC, UNITS, dict(carry.slots))
         learning = jax.eval_shape(door, keys, states, {}, empty, online)
         if phase.updates:
             one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
-            update = partial(programs.one_update, phase.learner, phase.batch, phase.augment, UNITS)
+            update = partial(steps.one_update, phase.learner, phase.batch, phase.augment, UNITS)
             key, zero = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((), jnp.int32)
             after, said = jax.eval_shape(update, one, empty, online, zero, key, zero, zero)
             assert jax.tree.structure(after) == jax.tree.structure(one)
             metrics[phase.name] = set(said)
-        carry.slots[phase.slot] = programs.slot_of(phase, UNITS, learning, carry.slots.get(phase.slot))
+        carry.slots[phase.slot] = steps.slot_of(phase, UNITS, learning, carry.slots.get(phase.slot))
     return metrics
 
 
@@ -113,8 +114,8 @@ def test_an_exploiter_does_not_know_the_future() -> None:
     """Spec section 7: the first t rows teach an exploiter what they would if nothing else had been collected."""
     recipe = shrunk(find_recipe("ooo(iql)"), online=48)
     explore, exploit = recipe.phases[1], recipe.phases[2]
-    whole = engine.run((explore, exploit), TASK, (0,), UNITS)
-    short = engine.run(
+    whole = loop.run((explore, exploit), TASK, (0,), UNITS)
+    short = loop.run(
         (replace(explore, ticks=12), replace(exploit, batch=replace(exploit.batch, share=1.0))), TASK, (0,), UNITS
     )
     states = []
@@ -157,7 +158,7 @@ def test_bounds_hold_what_an_episode_that_ends_can_earn(
 def test_exploiters_start_from_scratch_and_share_nothing() -> None:
     phases = tuple(p for p in shrunk(find_recipe("ooo(iql)")).phases if p.name not in ("exploit-2", "exploit-3"))
     starts = []
-    for record in engine.run(phases, TASK, (0,), UNITS):
+    for record in loop.run(phases, TASK, (0,), UNITS):
         if record.begins and record.phase.slot == "exploiter":
             starts.append(jax.tree.map(jnp.copy, record.slot.state))
             explorer = record.carry.slots["agent"].state

@@ -16,7 +16,7 @@ import pytest
 from segue.agents import AGENTS
 from segue.recipes import find_recipe
 from segue.recipes.recipe import resolve
-from segue.rules import rule_of
+from segue.recipes.rules import rule_of
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

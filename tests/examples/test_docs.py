@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import segue
-from segue import cli
+from segue.cli import main
 from tests.toys import UNITS, CorridorTask, corridor_data, small_cql
 
 ROOT = Path(__file__).parents[2]
@@ -57,10 +57,10 @@ def test_commands_parse(line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     """Each command resolves its recipe, task, settings and flags; nothing is run or made."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(segue.GymTask, "dataset", lambda self: None)
-    work = [(cli.experiment, "start"), (cli.experiment, "resume"), (cli, "check")]
-    for owner, name in (*work, (cli, "write_report")):
+    work = [(main.train, "start"), (main.train, "resume"), (main, "check")]
+    for owner, name in (*work, (main, "write_report")):
         monkeypatch.setattr(owner, name, lambda *arguments, **named: tmp_path)
-    assert cli.command(shlex.split(line)[1:]) == 0
+    assert main.command(shlex.split(line)[1:]) == 0
 
 
 def test_there_are_commands() -> None:

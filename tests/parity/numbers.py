@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segue.nets import MLP, Critics, Layer
-from segue.types import Transition
+from segue.core.nets import MLP, Critics, Layer
+from segue.core.types import Transition
 
 Numbers = dict[str, Any]
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue.augment import neighbours, rnd
-from segue.augment.bonus import Moments
-from segue.augment.neighbours import conditioned_bonus, state_bonus
-from segue.augment.rnd import RND
-from segue.augment.vcse import VCSE, layer_normalised
-from segue.optim import trained
+from segue.bonuses import neighbours, rnd
+from segue.bonuses.bonus import Moments
+from segue.bonuses.neighbours import conditioned_bonus, state_bonus
+from segue.bonuses.rnd import RND
+from segue.bonuses.vcse import VCSE, layer_normalised
+from segue.core.optim import trained
 from tests.contract.test_agents import batch as some_batch
 from tests.parity.numbers import Numbers, close, gradients, load, mlp, same, under
 

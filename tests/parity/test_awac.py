@@ -10,8 +10,8 @@ import pytest
 
 from segue.agents import awac
 from segue.agents.awac import AWAC, Noise
-from segue.nets import Gaussian
-from segue.optim import trained
+from segue.core.nets import Gaussian
+from segue.core.optim import trained
 from tests.parity.numbers import batch, close, gradients, load, mlp, same, twins, under
 
 pytestmark = pytest.mark.usefixtures("double_precision")

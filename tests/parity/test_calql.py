@@ -14,9 +14,9 @@ import pytest
 
 from segue.agents import CQL, SAC, sac
 from segue.agents import cql as cql_file
-from segue.nets import MLP, Critics, Layer, TanhGaussian, squashed_log_density
-from segue.optim import trained
-from segue.types import Transition
+from segue.core.nets import MLP, Critics, Layer, TanhGaussian, squashed_log_density
+from segue.core.optim import trained
+from segue.core.types import Transition
 
 FIXTURES = Path(__file__).parent / "fixtures"
 LOSS = dict(np.load(FIXTURES / "calql_loss.npz", allow_pickle=False))

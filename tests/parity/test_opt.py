@@ -10,16 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue import engine, sumtree
 from segue.agents import OPT, TD3, Decay, OnlinePretraining, opt, td3
 from segue.agents.opt import Blend, Climber, grow, renew_base
-from segue.optim import trained
-from segue.phases import Phase
-from segue.prioritised import Balanced
-from segue.replay import Rows
-from segue.samplers import Mix
-from segue.types import Door, Slot
-from segue.units import Units
+from segue.core.optim import trained
+from segue.core.replay import Rows
+from segue.core.scaling import Units
+from segue.core.types import Door, Slot
+from segue.engine import loop
+from segue.engine.phase import Phase
+from segue.samplers import sum_tree
+from segue.samplers.prioritised import Balanced
+from segue.samplers.uniform import Mix
 from tests.contract.test_agents import SPEC, equal, small
 from tests.contract.test_agents import batch as some_batch
 from tests.parity.numbers import Numbers, close, gradients, load, mlp, same, twins, under
@@ -204,12 +205,12 @@ def test_stratified_draws_from_the_tree() -> None:
     """Its tree is binary and ours is not; the same positions lead to the same leaves."""
     fixture = load("opt")
     given, wanted = under(fixture, "tree.in."), under(fixture, "tree.out.")
-    tree = sumtree.make(jnp.asarray(given["priorities"], jnp.float32))
-    assert float(sumtree.total(tree)) == wanted["total"]
+    tree = sum_tree.make(jnp.asarray(given["priorities"], jnp.float32))
+    assert float(sum_tree.total(tree)) == wanted["total"]
     count = len(given["uniform"])
-    positions = (jnp.arange(count) + jnp.asarray(given["uniform"])) / count * sumtree.total(tree)
+    positions = (jnp.arange(count) + jnp.asarray(given["uniform"])) / count * sum_tree.total(tree)
     np.testing.assert_allclose(positions, wanted["positions"], rtol=1e-6)
-    np.testing.assert_array_equal(sumtree.find(tree, positions), wanted["indices"])
+    np.testing.assert_array_equal(sum_tree.find(tree, positions), wanted["indices"])
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -265,7 +266,7 @@ def test_all_phases_in_a_run() -> None:
     )
     task = CorridorTask(corridor_data())
     before: Any = None
-    for record in engine.run(phases, task, (0, 1), UNITS):
+    for record in loop.run(phases, task, (0, 1), UNITS):
         if record.phase.name == "meta" and record.ends:
             assert equal(record.slot.state.base, before)
         if record.phase.name == "gather":

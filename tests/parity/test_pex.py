@@ -12,10 +12,10 @@ import pytest
 
 from segue.agents import iql, pex
 from segue.agents.pex import PEX, expand
-from segue.nets import MLP, Critics, Gaussian, Layer
-from segue.optim import APART, trained
-from segue.types import Door, Slot, Spec, Transition
-from segue.units import Units
+from segue.core.nets import MLP, Critics, Gaussian, Layer
+from segue.core.optim import APART, trained
+from segue.core.scaling import Units
+from segue.core.types import Door, Slot, Spec, Transition
 from tests.parity.numbers import close, same
 
 pytestmark = pytest.mark.usefixtures("double_precision")

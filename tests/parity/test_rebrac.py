@@ -11,8 +11,8 @@ import pytest
 from segue.agents import td3
 from segue.agents.rebrac import ReBRAC
 from segue.agents.td3 import TD3
-from segue.nets import MLP, Critics
-from segue.optim import trained
+from segue.core.nets import MLP, Critics
+from segue.core.optim import trained
 from tests.parity.numbers import batch, close, gradients, load, mlp, same, under
 
 pytestmark = pytest.mark.usefixtures("double_precision")

@@ -10,9 +10,9 @@ import pytest
 
 from segue.agents.rlpd import RLPD, Noise
 from segue.agents.sac import State
-from segue.nets import Critics, TanhGaussian
-from segue.optim import trained
-from segue.types import Transition
+from segue.core.nets import Critics, TanhGaussian
+from segue.core.optim import trained
+from segue.core.types import Transition
 from tests.parity.numbers import batch, close, gradients, load, mlp, same, under
 
 pytestmark = pytest.mark.usefixtures("double_precision")

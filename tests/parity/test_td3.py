@@ -10,7 +10,7 @@ import pytest
 
 from segue.agents import td3
 from segue.agents.td3 import TD3, TD3BC
-from segue.optim import trained
+from segue.core.optim import trained
 from tests.parity.numbers import batch, close, gradients, load, mlp, same, twins, under
 
 pytestmark = pytest.mark.usefixtures("double_precision")

@@ -12,9 +12,9 @@ import pytest
 
 from segue.agents import CQL, RLPD, SAC
 from segue.agents.rlpd import from_sac
+from segue.core.scaling import Units
+from segue.core.types import Door, SegueError, Slot, Spec, Transition
 from segue.recipes import find_recipe
-from segue.types import Door, SegueError, Slot, Spec, Transition
-from segue.units import Units
 from tests.contract.test_agents import begin, equal
 
 pytestmark = pytest.mark.usefixtures("double_precision")

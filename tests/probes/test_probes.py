@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue import options
 from segue.agents import AGENTS
-from segue.types import Spec, Transition
+from segue.core import options
+from segue.core.types import Spec, Transition
 from tests.toys import small_cql
 
 SPEC = Spec((4,), 1)

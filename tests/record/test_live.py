@@ -7,7 +7,7 @@ import re
 import pytest
 from rich.console import Console
 
-from segue.live import LiveView, PlainView, Progress, RichView, sparkline, view
+from segue.runs.live import LiveView, PlainView, Progress, RichView, sparkline, view
 
 PLAN = [
     {"name": "offline", "ticks": 100, "collect": 0, "updates": 1000},

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segue import record
-from segue.record import Extra, Fan, Jsonl, TensorBoard, WandB, plain, scalars
-from segue.types import SegueError
+from segue.core.types import SegueError
+from segue.runs import sinks
+from segue.runs.sinks import Extra, Fan, Jsonl, TensorBoard, WandB, plain, scalars
 
 
 def a_row(update=0, **values):
@@ -260,7 +260,7 @@ class FakeTensorBoard:
 
 
 def test_tensorboard_steps_are_updates(tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "_package", lambda name, extra: FakeTensorBoard)
+    monkeypatch.setattr(sinks, "_package", lambda name, extra: FakeTensorBoard)
     sink = TensorBoard(tmp_path, resumed_at=40)
     sink.write(a_row(41, loss=[1.0, 2.0]))
     sink.close()
@@ -293,7 +293,7 @@ class FakeWandB:
 
 def test_a_resumed_run_keeps_its_page(tmp_path, monkeypatch):
     fake = FakeWandB()
-    monkeypatch.setattr(record, "_package", lambda name, extra: fake)
+    monkeypatch.setattr(sinks, "_package", lambda name, extra: fake)
     for update in (1, 2):
         sink = WandB(tmp_path / "wandb", "project", "name", {"scale": float("inf")})
         sink.write(a_row(update))

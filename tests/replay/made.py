@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segue import replay
-from segue.replay import Data, Replay, Rows, Units, View
-from segue.types import Door, Spec
+from segue.core import replay
+from segue.core.replay import Data, Replay, Rows, Units, View
+from segue.core.types import Door, Spec
 
 SPEC = Spec((2,), 1)
 

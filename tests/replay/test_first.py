@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from segue.agents.around import Bounded
-from segue.first import First, counts, measured
-from segue.oversample import Oversample
-from segue.samplers import Mix, Union
-from segue.types import SegueError
-from segue.units import Units
+from segue.core.scaling import Units
+from segue.core.types import SegueError
+from segue.samplers.oversample import Oversample
+from segue.samplers.subset import First, counts, measured
+from segue.samplers.uniform import Mix, Union
 from tests.contract.test_agents import SPEC, batch, equal, small
 from tests.replay.made import door, logged, numbers, own, sample, start
 

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 import segue
-from segue import checkpoint, sumtree
-from segue.optim import descend
-from segue.prioritised import Balanced
-from segue.replay import View
-from segue.samplers import Retain, rows_at, uniform
-from segue.types import SegueError, Spec
-from segue.units import Units
+from segue.core.optim import descend
+from segue.core.replay import View
+from segue.core.scaling import Units
+from segue.core.types import SegueError, Spec
+from segue.runs import checkpoint
+from segue.samplers import sum_tree
+from segue.samplers.prioritised import Balanced
+from segue.samplers.uniform import Retain, rows_at, uniform
 from tests.replay.made import door, logged, numbers, own, sample, start
 from tests.toys import SPEC as TOY
 from tests.toys import UNITS, Corridor, CorridorTask, corridor_data
@@ -36,8 +37,8 @@ def by_hand(network: Any, batch: Any, xp: Any = np) -> Any:
     return xp.maximum(hidden @ xp.asarray(last.weight) + xp.asarray(last.bias), 0.0)[:, 0]
 
 
-def start_tree(ones: int, count: int) -> sumtree.Tree:
-    return sumtree.make((jnp.arange(count) < ones).astype(jnp.float32))
+def start_tree(ones: int, count: int) -> sum_tree.Tree:
+    return sum_tree.make((jnp.arange(count) < ones).astype(jnp.float32))
 
 
 def test_one_step_by_hand() -> None:
@@ -55,7 +56,7 @@ def test_one_step_by_hand() -> None:
     network = jax.jit(lambda d: descend(d, 1e-2, jax.grad(loss)(d.params)))(state.density).params
     scale = np.mean(by_hand(state.density.params, past) ** 0.2)
     assert scale > 0
-    drawn = np.asarray(jax.jit(sumtree.draw, static_argnums=2)(start_tree(11, 14), k_rows, 8))
+    drawn = np.asarray(jax.jit(sum_tree.draw, static_argnums=2)(start_tree(11, 14), k_rows, 8))
 
     after, batch, metrics = sample(SMALL, state, jax.random.key(7), offline, online)
     for new, want in zip(jax.tree.leaves(after.density.params), jax.tree.leaves(network), strict=True):
@@ -153,7 +154,7 @@ def test_a_warm_up_enters_at_once() -> None:
     online = own(5000, 4096)
     state = start(SMALL, KEY, logged(9), own(0, 4096))
     state = enter(SMALL, state, 9, online)
-    assert float(sumtree.total(state.tree)) == 9 + 4096
+    assert float(sum_tree.total(state.tree)) == 9 + 4096
     assert int(state.entered) == int(state.written) == 5000
 
 
@@ -172,7 +173,7 @@ def test_start_share() -> None:
     offline, online = logged(40), own(10, 20)
     sampler = Balanced(8, 8, (4,), start_share=0.75)
     state = enter(sampler, start(sampler, KEY, offline, online), 40, online)
-    assert float(state.tree[0][40:50].sum() / sumtree.total(state.tree)) == pytest.approx(0.75)
+    assert float(state.tree[0][40:50].sum() / sum_tree.total(state.tree)) == pytest.approx(0.75)
     assert float(state.highest) == pytest.approx(12.0)
 
 

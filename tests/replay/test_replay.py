@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue import replay
-from segue.replay import Data, Units, View, returns_to_go
-from segue.samplers import Mix, Union
-from segue.types import SegueError
+from segue.core import replay
+from segue.core.replay import Data, Units, View, returns_to_go
+from segue.core.types import SegueError
+from segue.samplers.uniform import Mix, Union
 
 ANTMAZE = Units(scale=10, shift=-5, failure=0.0)
 ADROIT = Units(scale=10, shift=5, failure=-1.0)

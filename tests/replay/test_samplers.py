@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue.oversample import Oversample
-from segue.prioritised import Balanced
-from segue.samplers import Blend, Mix, Retain, Union
-from segue.types import SegueError
+from segue.core.types import SegueError
+from segue.samplers.oversample import Oversample
+from segue.samplers.prioritised import Balanced
+from segue.samplers.uniform import Blend, Mix, Retain, Union
 from tests.replay.made import door, logged, numbers, own, sample, start
 
 

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue import engine
-from segue.asked import resolved
-from segue.phases import Phase
+from segue.core.scaling import Units, returns_to_go, settled, units_of
+from segue.core.types import SegueError
+from segue.engine import loop
+from segue.engine.phase import Phase
 from segue.recipes import find_recipe
-from segue.samplers import Mix
-from segue.types import SegueError
-from segue.units import Units, returns_to_go, settled, units_of
+from segue.runs.request import resolved
+from segue.samplers.uniform import Mix
 from tests.toys import CorridorTask, corridor_data, small_cql
 
 DATA = corridor_data()
@@ -52,12 +52,12 @@ def test_a_run_learns_and_acts_in_them_and_remembers_them() -> None:
     task = CorridorTask(DATA)
     phases = (Phase("online", small_cql(), 30, collect=1, batch=Mix(8, 8)),)
     carry = None
-    for record in engine.run(phases, task, (0,), Units(standardise=True)):
+    for record in loop.run(phases, task, (0,), Units(standardise=True)):
         carry = record.carry
         assert record.slot.units == settled(Units(standardise=True), task.failure, DATA)
     assert carry is not None
     np.testing.assert_allclose(carry.online.observation[0, 0, 1], 0.0)  # replay is raw: time starts at 0
-    other = engine.run(phases, task, (0,), Units())
+    other = loop.run(phases, task, (0,), Units())
     for record in other:
         plain = record.carry
     assert not np.array_equal(plain.online.action, carry.online.action)

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segue.core.types import SegueError
 from segue.report import write_report
 from segue.report.markup import MISSING, Markup, count, element, number, percent, short
 from segue.report.svg import Scale, line, nice_ticks
-from segue.types import SegueError
 
 REFERENCES = {"src", "href", "xlink:href", "srcset", "data", "poster", "action"}
 

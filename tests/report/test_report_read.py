@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segue.core.types import SegueError
 from segue.report import read_run
 from segue.report.summary import summarise
-from segue.types import SegueError
 
 
 def test_clocks_meet_at_the_switch(dipping: Path) -> None:

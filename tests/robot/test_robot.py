@@ -18,7 +18,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import segue
-from segue.cli import command
+from segue.cli.main import command
 from segue.data.sources import open_source
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "robot"

@@ -9,11 +9,11 @@ import gymnasium
 import numpy as np
 import pytest
 
+from segue.core.types import SegueError
 from segue.data.relabel import relabel
 from segue.data.sources import open_source
 from segue.tasks import find_task
 from segue.tasks.catalogue import records
-from segue.types import SegueError
 
 ogbench = pytest.importorskip("ogbench", reason="the extra ogbench is not installed")
 

@@ -14,16 +14,16 @@ import mujoco
 import numpy as np
 import pytest
 
-from segue.asked import resolved
-from segue.augment import AUGMENTATIONS
+from segue.bonuses import AUGMENTATIONS
+from segue.core.types import SegueError
 from segue.data import write_d4rl
 from segue.data.sources import SOURCES
 from segue.data.storing import keep
 from segue.recipes import RECIPES, find_recipe, resolve
+from segue.runs.request import resolved
 from segue.tasks import Record, find_task, reference_score, sources_of, task_names
 from segue.tasks.catalogue import GROUPS, listing, records, task_of
 from segue.tasks.worlds import PACKAGES, GymWorld
-from segue.types import SegueError
 
 FAMILIES = {
     "Segue's own": 4,

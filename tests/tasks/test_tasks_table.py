@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from segue.collect import environment_of
+from segue.core.types import SegueError, Task
 from segue.data import from_episodes, write_d4rl
 from segue.data.recorded import Recorded
 from segue.data.sources import open_source
@@ -19,7 +20,6 @@ from segue.tasks import GymTask, find_task, reference_score, reference_scores, t
 from segue.tasks.catalogue import records, task_of
 from segue.tasks.layouts import BINARY, LAYOUTS
 from segue.tasks.own import GROUPS
-from segue.types import SegueError, Task
 
 pytest.importorskip("gymnasium_robotics")
 

@@ -8,8 +8,8 @@ import gymnasium
 import numpy as np
 import pytest
 
+from segue.core.types import SegueError, World
 from segue.tasks import GymTask, GymWorld, make_env
-from segue.types import SegueError, World
 
 pytest.importorskip("gymnasium_robotics")
 

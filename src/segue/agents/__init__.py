@@ -18,8 +18,8 @@ from segue.agents.sac import SAC
 from segue.agents.seeing import Seeing, seeing
 from segue.agents.spot import SPOT, VAE
 from segue.agents.td3 import TD3, TD3BC
-from segue.sight import Encoder
-from segue.types import Agent, SegueError
+from segue.core.encoders import Encoder
+from segue.core.types import Agent, SegueError
 
 
 class Entry(NamedTuple):

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from segue.options import assign, reachable, require, unknown
-from segue.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition, valued
+from segue.core.options import assign, reachable, require, unknown
+from segue.core.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition, valued
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Bounded:
 
     For agents with the options `value_minimum` and `value_maximum` (IQL, SAC, CQL).  The bounds are
     min r / (1 - discount) and max r / (1 - discount) over the rows that stand at the phase's door; enter it through
-    `segue.first.measured`.
+    `segue.samplers.subset.measured`.
     """
 
     agent: Agent
@@ -256,7 +256,7 @@ class better:
 
     @property
     def judges(self) -> tuple[str, str]:
-        """Slots that validation must have filled, for `segue.phases.check_doors`."""
+        """Slots that validation must have filled, for `segue.engine.phase.check_doors`."""
         return self.first, self.second
 
     def __call__(self, door: Door, state: OneOfState) -> OneOfState:

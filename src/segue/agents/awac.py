@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.nets import Critics, Gaussian, Initialiser, normal_log_density, rows_of
-from segue.optim import Trained, descend, polyak, trained
-from segue.options import require, usual
-from segue.types import Array, Key, Metrics, Spec, Transition
+from segue.core.nets import Critics, Gaussian, Initialiser, normal_log_density, rows_of
+from segue.core.optim import Trained, descend, polyak, trained
+from segue.core.options import require, usual
+from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from segue.agents.sac import SAC, choose
-from segue.nets import Critics, Judge, itself, squash
-from segue.optim import Trained, descend, mean_over_blocks, polyak, trained
-from segue.options import option, require, usual
-from segue.types import Array, Key, Metrics, Spec, Transition
+from segue.core.nets import Critics, Judge, itself, squash
+from segue.core.optim import Trained, descend, mean_over_blocks, polyak, trained
+from segue.core.options import option, require, usual
+from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 BLOCKS = 8
 

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.nets import MLP, Critics, Gaussian, Initialiser, Judge, itself, normal_log_density
-from segue.optim import Trained, descend, polyak, trained
-from segue.options import follows, option, require, usual
-from segue.types import Array, Key, Metrics, Spec, Transition
+from segue.core.nets import MLP, Critics, Gaussian, Initialiser, Judge, itself, normal_log_density
+from segue.core.optim import Trained, descend, polyak, trained
+from segue.core.options import follows, option, require, usual
+from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 
 from segue.agents.around import option_of
 from segue.agents.td3 import TD3
-from segue.nets import Critics, Judge
-from segue.optim import Trained, descend, every, polyak, renewed
-from segue.options import Pace, follows, option, require
-from segue.types import Agent, Array, Door, Key, Metrics, Spec, Transition
+from segue.core.nets import Critics, Judge
+from segue.core.optim import Trained, descend, every, polyak, renewed
+from segue.core.options import Pace, follows, option, require
+from segue.core.types import Agent, Array, Door, Key, Metrics, Spec, Transition
 
 
 @runtime_checkable

@@ -23,10 +23,10 @@ import jax
 import jax.numpy as jnp
 
 from segue.agents.iql import IQL
-from segue.nets import MLP, Critics, Gaussian, rows_of
-from segue.optim import APART, Trained, descend
-from segue.options import require
-from segue.types import Array, Door, Key, Metrics, Spec, Transition
+from segue.core.nets import MLP, Critics, Gaussian, rows_of
+from segue.core.optim import APART, Trained, descend
+from segue.core.options import require
+from segue.core.types import Array, Door, Key, Metrics, Spec, Transition
 
 
 def authors() -> IQL:

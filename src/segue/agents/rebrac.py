@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from segue.agents.td3 import TD3, State
-from segue.nets import MLP, Critics
-from segue.optim import descend, every, polyak
-from segue.types import Array, Key, Metrics, Spec, Transition
+from segue.core.nets import MLP, Critics
+from segue.core.optim import descend, every, polyak
+from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
 @dataclass(frozen=True)

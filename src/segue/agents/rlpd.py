@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from segue.agents.sac import State, backup, valued
-from segue.nets import Critics, Initialiser, TanhGaussian, squash
-from segue.optim import Trained, descend, polyak, scaled_moments, trained
-from segue.options import option, require, usual
-from segue.types import Array, Door, Key, Metrics, SegueError, Spec, Transition
+from segue.core.nets import Critics, Initialiser, TanhGaussian, squash
+from segue.core.optim import Trained, descend, polyak, scaled_moments, trained
+from segue.core.options import option, require, usual
+from segue.core.types import Array, Door, Key, Metrics, SegueError, Spec, Transition
 
 
 class Noise(NamedTuple):

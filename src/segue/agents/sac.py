@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.nets import Critics, Initialiser, Judge, TanhGaussian, itself, squash
-from segue.optim import APART, Trained, descend, polyak, trained
-from segue.options import option, require, usual
-from segue.types import Array, Key, Metrics, Spec, Transition
+from segue.core.nets import Critics, Initialiser, Judge, TanhGaussian, itself, squash
+from segue.core.optim import APART, Trained, descend, polyak, trained
+from segue.core.options import option, require, usual
+from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):

@@ -1,9 +1,9 @@
 """Images and dictionaries of observations for agents whose losses know of neither (DrQ: Kostrikov et al. 2021, arXiv
 2004.13649; as RLPD has it, Ball et al. 2023, arXiv 2302.02948).
 
-One update: the images of the batch are shifted at random, s and s' each for itself; the agent does its own update, its
-networks seeing through convolutions (`segue.sight`); the others then borrow the convolutions that its critics have
-learned.  Its state is the agent's own, so that doors between agents stay what they are.
+One update: the images of the batch are shifted at random, s and s' each for itself.  The agent does its own update, its
+networks seeing through convolutions (`segue.core.encoders`).  The others then borrow the convolutions that its critics
+have learned.  Its state is the agent's own, so that doors between agents stay what they are.
 """
 
 from __future__ import annotations
@@ -14,11 +14,24 @@ from typing import Any
 import jax
 
 from segue.agents.around import Bounded, Decay, FreezeActor, Greedy, OneOf
-from segue.observations import is_image, parts_of, unpack
-from segue.optim import Trained
-from segue.options import require
-from segue.sight import WHOLE, Encoder, shifted, side_by_side, with_eyes
-from segue.types import CURE, Agent, Array, Key, Metrics, Part, SegueError, Spec, State, Transition, refused, valued
+from segue.core.encoders import WHOLE, Encoder, shifted, side_by_side, with_eyes
+from segue.core.observations import is_image, parts_of, unpack
+from segue.core.optim import Trained
+from segue.core.options import require
+from segue.core.types import (
+    CURE,
+    Agent,
+    Array,
+    Key,
+    Metrics,
+    Part,
+    SegueError,
+    Spec,
+    State,
+    Transition,
+    refused,
+    valued,
+)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from segue.agents.td3 import NOTHING, TD3
-from segue.nets import MLP, Critics, Judge, itself, log_normal
-from segue.optim import APART, Trained, descend, trained
-from segue.options import option, require, usual
-from segue.types import Array, Door, Key, Metrics, Spec, Transition, flat
+from segue.core.nets import MLP, Critics, Judge, itself, log_normal
+from segue.core.optim import APART, Trained, descend, trained
+from segue.core.options import option, require, usual
+from segue.core.types import Array, Door, Key, Metrics, Spec, Transition, flat
 
 
 class Autoencoder(eqx.Module):

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.nets import MLP, Critics, Initialiser, Judge, itself
-from segue.optim import Trained, descend, every, polyak, trained
-from segue.options import require, usual
-from segue.types import Array, Key, Metrics, Spec, Transition
+from segue.core.nets import MLP, Critics, Initialiser, Judge, itself
+from segue.core.optim import Trained, descend, every, polyak, trained
+from segue.core.options import require, usual
+from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):

@@ -21,13 +21,13 @@ import numpy as np
 from segue.collect.ground import DOMAINS, Ground, StartAnywhere, ground_of
 from segue.collect.navigate import Act, Goals, scripted
 from segue.collect.walker import Walker, find_walker, read_walker
+from segue.core.options import require
+from segue.core.types import SegueError
 from segue.data.recorded import Recorded
 from segue.data.scaling import CLIP_ACTION
-from segue.fleet import COLLECTION, episode_seed
-from segue.options import require
-from segue.policy import Policy, load
+from segue.engine.envs import COLLECTION, episode_seed
+from segue.runs.policy import Policy, load
 from segue.tasks import GymTask, GymWorld
-from segue.types import SegueError
 
 RANDOM, SCRIPTED = "random", "scripted"
 Begin = Callable[[np.random.Generator], Act]  # an episode's beginning: after the reset, with all chance it will need

@@ -11,10 +11,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from segue.core.types import SegueError
 from segue.data.extras import robotics
 from segue.data.pointmaze import Cell, next_cells
 from segue.tasks import GymTask, GymWorld
-from segue.types import SegueError
 
 STARTS = 1  # keeps the choice of a start apart from all else that is drawn from an episode's seed
 

@@ -25,8 +25,8 @@ from pathlib import Path
 
 import numpy as np
 
+from segue.core.types import SegueError
 from segue.tasks.catalogue import FOLDER
-from segue.types import SegueError
 
 FILE = "ant_runner.npz"  # the walker's name in the folder $SEGUE_DATA
 BODY, MOTORS = 27, 8

@@ -1,6 +1,6 @@
 """Where experience comes from: readers, a user's own arrays, and the one dataset that needs no download.
 
-Everything here returns a checked `segue.replay.Data`: raw rewards, episode ends known, actions in [-1, 1].
+Everything here returns a checked `segue.core.replay.Data`: raw rewards, episode ends known, actions in [-1, 1].
 """
 
 from segue.data.arrays import from_arrays, from_episodes

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from segue.core.replay import Data
+from segue.core.types import SegueError
 from segue.data.recorded import Recorded, data_of, recorded
-from segue.replay import Data
-from segue.types import SegueError
 
 
 def from_arrays(

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from segue.core.replay import Data
 from segue.data.summary import spread
-from segue.replay import Data
 
 
 def describe(data: Data, failure: float | None = None) -> dict[str, Any]:

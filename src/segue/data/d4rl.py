@@ -21,11 +21,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from segue.core.replay import TOLERANCE, Data
+from segue.core.types import SegueError
 from segue.data.damage import broken as broken
 from segue.data.damage import numeric, reading, sensible
 from segue.data.scaling import CLIP_ACTION
-from segue.replay import TOLERANCE, Data
-from segue.types import SegueError
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from segue.types import SegueError
+from segue.core.types import SegueError
 
 LARGEST, RATIO = 2**30, 1_000  # an array of more bytes, and of this many times the file's, is not believed
 PIECES = 2**20  # of an array in HDF5, where they are small

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from segue.types import SegueError
+from segue.core.types import SegueError
 
 CHUNK = 8192
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from segue.core.observations import unpacked
+from segue.core.types import SegueError
 from segue.data.extras import need, robotics
 from segue.data.recorded import Recorded
 from segue.data.store import write_atomically
-from segue.observations import unpacked
-from segue.types import SegueError
 
 
 def export_npz(episodes: Iterable[Recorded], path: str | Path) -> None:

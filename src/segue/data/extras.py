@@ -11,7 +11,7 @@ import sys
 from importlib import import_module, metadata
 from types import ModuleType, SimpleNamespace
 
-from segue.types import SegueError
+from segue.core.types import SegueError
 
 WITHOUT_WHEELS = {"ogbench": "its labmaze has no wheel for Python 3.13 (pyproject.toml)"}
 HEADLESS = sys.platform == "linux" and not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

@@ -22,8 +22,8 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
+from segue.core.types import SegueError
 from segue.data.store import cache_folder, write_atomically
-from segue.types import SegueError
 
 CHUNK = 1 << 20
 TIMEOUT = 30.0  # seconds without a byte

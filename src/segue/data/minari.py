@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from segue.core.replay import Data
+from segue.core.types import SegueError
 from segue.data.arrays import numbered
 from segue.data.extras import need
 from segue.data.recorded import data_of
 from segue.data.scaling import CLIP_ACTION, bounded, scaled
-from segue.replay import Data
-from segue.types import SegueError
 
 
 def read_minari(

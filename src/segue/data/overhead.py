@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from segue.core.observations import pack, plain, width
+from segue.core.replay import Data
+from segue.core.types import Part, SegueError
 from segue.data.d4rl import read_d4rl
 from segue.data.extras import HEADLESS, need, versions
 from segue.data.pointmaze import MAZES, NOISE, RECIPE, PointMass, collect
 from segue.data.store import cache_folder, made, write_d4rl
-from segue.observations import pack, plain, width
-from segue.replay import Data
-from segue.types import Part, SegueError
 
 REPEAT = 5  # steps of the simulator (0.01 s) that an action is held for
 DRAWING = 1  # goes up whenever the same state would be drawn in another way
@@ -103,7 +103,7 @@ class Camera:
 
 
 def make_pointmaze_pixels(maze: str = "umaze", steps: int | None = None, seed: int = 0) -> Data:
-    """Checked `Data` of at least `steps` rows in a maze ("umaze"); rows are bytes, see `segue.observations`.
+    """Checked `Data` of at least `steps` rows in a maze ("umaze"); rows are bytes, see `segue.core.observations`.
 
     Made once (a minute) and kept in `cache_folder()`; needs `segue[envs]` and a graphics library to make it, not to
     read it.  Deterministic in the arguments and the versions of MuJoCo and the graphics library.

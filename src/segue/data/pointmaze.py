@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from segue.core.replay import Data
+from segue.core.types import SegueError
 from segue.data.card import describe
 from segue.data.d4rl import read_d4rl
 from segue.data.extras import need, robotics, versions
 from segue.data.scaling import CLIP_ACTION
 from segue.data.store import cache_folder, made, write_atomically, write_d4rl
-from segue.replay import Data
-from segue.types import SegueError
 
 Cell = tuple[int, int]  # row and column of the maze's map
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from segue.observations import is_image, pack
-from segue.replay import Data
-from segue.types import Part, SegueError
+from segue.core.observations import is_image, pack
+from segue.core.replay import Data
+from segue.core.types import Part, SegueError
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Recorded:
     observations are not simply the following rows.  `action` (T, A) in [-1, 1], `reward` (T,).  An episode that does
     not end `terminated` was cut.  `success` is 1 or 0, a share where a task has parts, NaN where the log does not say.
     `source` says which part of a log it is from, where there are several.  `made_of`: the parts of observations that
-    are rows of bytes (`segue.observations`).
+    are rows of bytes (`segue.core.observations`).
     """
 
     observation: np.ndarray

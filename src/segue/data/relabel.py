@@ -11,9 +11,9 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
+from segue.core.types import SegueError
 from segue.data.extras import need
 from segue.data.store import cache_folder, write_atomically
-from segue.types import SegueError
 
 _INFO = ("qpos", "button_states")  # what rewards are computed from
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from segue.replay import TOLERANCE
+from segue.core.replay import TOLERANCE
 
 CLIP_ACTION = 0.99999  # Cal-QL's and WSRL's; keeps the log-density of a tanh policy finite
 

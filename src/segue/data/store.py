@@ -14,9 +14,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from segue import files
+from segue.core import files
+from segue.core.types import SegueError
 from segue.data.d4rl import load
-from segue.types import SegueError
 
 
 def cache_folder() -> Path:
@@ -25,7 +25,7 @@ def cache_folder() -> Path:
 
 
 def write_atomically(path: Path, content: str | bytes | Callable[[Path], None]) -> None:
-    """Write as `segue.files.write` does, in a folder that is made; `SegueError` where there can be none."""
+    """Write as `segue.core.files.write` does, in a folder that is made; `SegueError` where there can be none."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, content)

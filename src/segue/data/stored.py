@@ -30,11 +30,11 @@ from typing import Any
 
 import numpy as np
 
+from segue.core.observations import parts_of, width
+from segue.core.replay import Data, Hashes
+from segue.core.types import Part, SegueError
 from segue.data.disk import DiskRows
 from segue.data.recorded import Recorded
-from segue.observations import parts_of, width
-from segue.replay import Data, Hashes
-from segue.types import Part, SegueError
 
 FORMAT = 1
 NEEDED = {"transitions", "episodes", "parts", "columns", "sha256"}

@@ -18,12 +18,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from segue.core.observations import plain
+from segue.core.replay import Hashes
+from segue.core.types import Part, SegueError
 from segue.data.arrays import numbered
 from segue.data.recorded import Recorded
 from segue.data.stored import FORMAT, INDEX, Stored, aside, datasets_folder, recovered
-from segue.observations import plain
-from segue.replay import Hashes
-from segue.types import Part, SegueError
 
 
 class _Column:

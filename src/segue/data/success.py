@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from segue.replay import Data
+from segue.core.replay import Data
 
 SUCCESS_REWARD = 0.0  # raw reward of a step at which a binary task is achieved
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from segue.core.observations import reals
 from segue.data.disk import DiskRows
 from segue.data.stored import Stored
-from segue.observations import reals
 
 SAMPLE = 20_000  # rows that distributions are read off; all of them where there are fewer
 COLUMNS = 60  # observation and action columns that a card draws

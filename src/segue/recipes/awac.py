@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from segue.agents import AWAC
-from segue.phases import Phase
+from segue.core.scaling import Units
+from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
 from segue.recipes.recipe import Evaluation, Recipe
-from segue.samplers import Mix, Union
-from segue.units import Units
+from segue.samplers.uniform import Mix, Union
 
 AWAC_RECIPE = Recipe(
     "awac",

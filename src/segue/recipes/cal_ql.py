@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from segue.agents import CQL
-from segue.phases import Phase
+from segue.core.scaling import Units
+from segue.engine.phase import Phase
 from segue.recipes.common import PIXELS
 from segue.recipes.recipe import Evaluation, Recipe
-from segue.samplers import Mix
-from segue.units import Units
+from segue.samplers.uniform import Mix
 
 _ANTMAZE = {
     "units.scale": 10.0,

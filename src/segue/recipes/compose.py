@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from segue.augment import AUGMENTATIONS, Both, Nothing, parts
-from segue.options import unknown
-from segue.phases import Phase, at_switch
-from segue.recipes import subroutine
-from segue.recipes.ooo import ooo
-from segue.recipes.opt import opt
+from segue.bonuses import AUGMENTATIONS, Both, Nothing, parts
+from segue.core.options import unknown
+from segue.core.types import Agent, SegueError
+from segue.engine.phase import Phase, at_switch
 from segue.recipes.recipe import Recipe
-from segue.types import Agent, SegueError
+from segue.recipes.systems import subroutine
+from segue.recipes.systems.ooo import ooo
+from segue.recipes.systems.opt import opt
 
 
 class System(NamedTuple):

@@ -5,11 +5,11 @@ and one's own, sampled uniformly; one update after each environment step.
 from __future__ import annotations
 
 from segue.agents import IQL
-from segue.phases import Phase
+from segue.core.scaling import Units
+from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
 from segue.recipes.recipe import Evaluation, Recipe
-from segue.samplers import Mix, Union
-from segue.units import Units
+from segue.samplers.uniform import Mix, Union
 
 _LOCOMOTION = {"agent.expectile": 0.7, "agent.inverse_temperature": 3.0, "units.reward_span": 1000.0}
 

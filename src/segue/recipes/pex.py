@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from segue.agents import PEX
 from segue.agents.pex import authors, expand
-from segue.phases import Phase
+from segue.core.scaling import Units
+from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
 from segue.recipes.recipe import Evaluation, Recipe
-from segue.samplers import Mix
-from segue.units import Units
+from segue.samplers.uniform import Mix
 
 _IMITATION = {"agent.expectile": 0.8, "agent.inverse_temperature": 3.0, "agent.choice_inverse_temperature": 3.0}
 

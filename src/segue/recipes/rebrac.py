@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from segue.agents import ReBRAC
 from segue.agents.around import Decay
-from segue.phases import Phase
+from segue.core.scaling import Units
+from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
 from segue.recipes.recipe import Evaluation, Recipe
-from segue.samplers import Mix
-from segue.units import Units
+from segue.samplers.uniform import Mix
 
 
 def _weights(actor: float, critic: float) -> dict[str, float]:

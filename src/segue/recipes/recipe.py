@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from segue import options
 from segue.agents.around import parts_of
-from segue.meanings import meaning
-from segue.phases import Phase
-from segue.types import SegueError
-from segue.units import Units
+from segue.core import options
+from segue.core.scaling import Units
+from segue.core.types import SegueError
+from segue.engine.phase import Phase
+from segue.recipes.meanings import meaning
 
 Settings = Mapping[str, Any]
 Rule = Callable[[tuple[Phase, ...], Units], tuple[Phase, ...]]
@@ -33,8 +33,8 @@ class Evaluation:
 class Recipe:
     """Phases, units and presets of one published method.
 
-    `presets` maps a task's domain, its `presets` or its name to settings by path (see `segue.options`); the particular
-    comes after the general.
+    `presets` maps a task's domain, its `presets` or its name to settings by path (see `segue.core.options`); the
+    particular comes after the general.
     """
 
     name: str

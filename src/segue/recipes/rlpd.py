@@ -5,11 +5,11 @@ spec section 8).
 from __future__ import annotations
 
 from segue.agents import RLPD
-from segue.phases import RANDOM, Phase
+from segue.core.scaling import Units
+from segue.engine.phase import RANDOM, Phase
 from segue.recipes.common import pointmaze
 from segue.recipes.recipe import Evaluation, Recipe
-from segue.samplers import Mix
-from segue.units import Units
+from segue.samplers.uniform import Mix
 
 # The published steps, of which the warm-up is a part: 250,000, 300,000 on AntMaze and 1,000,000 on Adroit.
 _SPARSE = {"agent.critic_hidden": (256, 256, 256), "agent.actor_hidden": (256, 256, 256), "agent.backup_entropy": False}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from segue.agents import SAC
-from segue.phases import Phase
+from segue.core.scaling import Units
+from segue.engine.phase import Phase
 from segue.recipes.common import pointmaze
 from segue.recipes.recipe import Evaluation, Recipe
-from segue.samplers import Mix
-from segue.units import Units
+from segue.samplers.uniform import Mix
 
 _SPARSE = {"units.scale": 10.0, "units.shift": -5.0}
 

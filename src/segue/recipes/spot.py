@@ -7,11 +7,11 @@ from __future__ import annotations
 from segue.agents import SPOT, VAE
 from segue.agents.around import Decay
 from segue.agents.spot import with_density
-from segue.phases import Phase
+from segue.core.scaling import Units
+from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
 from segue.recipes.recipe import Evaluation, Recipe
-from segue.samplers import Mix, Union
-from segue.units import Units
+from segue.samplers.uniform import Mix, Union
 
 # Spec B.2.  Of the expert logs nobody says anything; theirs are those of medium-expert (ours).
 _WEIGHTS = {

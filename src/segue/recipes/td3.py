@@ -7,11 +7,11 @@ The cloning term is dropped at the switch, as OEMA and OPT do (spec B.3).  From 
 from __future__ import annotations
 
 from segue.agents import TD3, TD3BC
-from segue.phases import RANDOM, Phase
+from segue.core.scaling import Units
+from segue.engine.phase import RANDOM, Phase
 from segue.recipes.common import SHORT, pointmaze
 from segue.recipes.recipe import Evaluation, Recipe
-from segue.samplers import Mix, Union
-from segue.units import Units
+from segue.samplers.uniform import Mix, Union
 
 _SPARSE = {"antmaze": {"units.shift": -1.0}}
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from segue.agents import CQL, RLPD, SAC
 from segue.agents.rlpd import from_sac
-from segue.phases import Phase
+from segue.core.scaling import Units
+from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
 from segue.recipes.recipe import Evaluation, Recipe
-from segue.samplers import Mix
-from segue.units import Units
+from segue.samplers.uniform import Mix
 
 _BASE = SAC(
     critic_hidden=(256, 256, 256, 256),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from segue import files
+from segue.core import files
+from segue.core.types import SegueError
 from segue.report import sections, tables
 from segue.report.figures import colour, legend
 from segue.report.markup import Markup, element
@@ -14,7 +15,6 @@ from segue.report.run import Run
 from segue.report.sections import Member, section
 from segue.report.style import STYLE
 from segue.report.summary import quantity_of, summarise, verdict
-from segue.types import SegueError
 
 
 def write_report(folders: Sequence[Path], out: Path) -> Path:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from segue.core.types import SegueError
 from segue.report.run import Curve, Episodes, Handover, PhaseLine, Run, Setting, is_bonus
-from segue.types import SegueError
 
 Row = dict[str, Any]
 ALWAYS = {"kind", "phase_index", "environment_step", "update", "seeds"}  # what every row has

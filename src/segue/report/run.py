@@ -70,8 +70,8 @@ class Episodes:
 class Handover:
     """Diagnostics at the end of one phase: numbers per seed (S,), and pooled pairs (P,) of fresh episodes.
 
-    `episodes` holds, per seed, sums over the rows of each fresh episode (see `segue.diagnostics`); empty in runs of
-    earlier versions, whose returns stopped at a time limit where Q does not.
+    `episodes` holds, per seed, sums over the rows of each fresh episode (see `segue.engine.diagnostics`); empty in runs
+    of earlier versions, whose returns stopped at a time limit where Q does not.
     """
 
     phase: int

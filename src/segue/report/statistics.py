@@ -199,8 +199,8 @@ def value_error(
 ) -> Interval:
     """How far values lie above what came, with the 99 % interval that few episodes leave.
 
-    `error` and `weight`: for each seed its episodes' sums over rows (E,), see `segue.diagnostics`.  Point: the total
-    error over the total weight, of the seeds in the middle: a quarter of them is left out at each end, as in an
+    `error` and `weight`: for each seed its episodes' sums over rows (E,), see `segue.engine.diagnostics`.  Point: the
+    total error over the total weight, of the seeds in the middle: a quarter of them is left out at each end, as in an
     interquartile mean, so that one seed that has blown up does not speak for all.  Interval: bootstrap-t over episodes
     (Efron and Tibshirani 1993, section 12.5).  It follows the skew of sums over episodes that end by chance, for which
     Student's t at 95 % accuses an exact critic in one of ten trials.  NaN with fewer than three episodes.

@@ -6,13 +6,13 @@ import functools
 import os
 from pathlib import Path
 
+from segue.core.types import SegueError
 from segue.data.d4rl import attributes
 from segue.data.stored import datasets_folder, recovered
 from segue.tasks import d4rl, ogbench, own
 from segue.tasks.records import Group, Record
 from segue.tasks.scores import reference_score
 from segue.tasks.task import GymTask, pairs
-from segue.types import SegueError
 
 FOLDER = "SEGUE_DATA"  # the environment variable that names the folder of files
 GROUPS: tuple[Group, ...] = (*own.GROUPS, *d4rl.GROUPS, *ogbench.GROUPS)

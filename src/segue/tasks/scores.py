@@ -6,7 +6,7 @@ import csv
 import functools
 from importlib import resources
 
-from segue.types import SegueError
+from segue.core.types import SegueError
 
 SUCCESS = (0.0, 1.0)  # the reference of tasks whose score is the percentage of successes
 

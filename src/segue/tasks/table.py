@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import gymnasium
 
+from segue.core.types import SegueError
 from segue.data.d4rl import attributes, read_d4rl
 from segue.data.minari import read_environment
 from segue.data.stored import find_stored, stored_names
@@ -19,7 +20,6 @@ from segue.tasks.layouts import BINARY, LAYOUTS, Layout
 from segue.tasks.own import GROUPS as OWN
 from segue.tasks.scores import SUCCESS
 from segue.tasks.task import GymTask
-from segue.types import SegueError
 
 PREFIX = "hdf5:"
 MINARI = "minari:"

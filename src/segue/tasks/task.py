@@ -10,15 +10,15 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from segue.core.observations import plain
+from segue.core.replay import Data
+from segue.core.types import SegueError, Spec
 from segue.data import describe, end_at_success, make_pointmaze, make_pointmaze_pixels, read_d4rl, read_minari
 from segue.data.extras import versions
 from segue.data.sources.reader import RULES
 from segue.data.stored import find_stored
-from segue.observations import plain
-from segue.replay import Data
 from segue.tasks.scores import SUCCESS
 from segue.tasks.worlds import GymWorld, is_real, make_env, registered
-from segue.types import SegueError, Spec
 
 Pairs = tuple[tuple[str, Any], ...]
 NOWHERE = "there is a log and no environment; name one (data:NAME?env=ID), or learn offline only"

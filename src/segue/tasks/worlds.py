@@ -20,9 +20,9 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
+from segue.core.observations import is_image, pack, width
+from segue.core.types import Part, SegueError, WorldError
 from segue.data.extras import need, robotics
-from segue.observations import is_image, pack, width
-from segue.types import Part, SegueError, WorldError
 
 
 def _share(terminated: bool, info: Mapping[str, Any]) -> float:
@@ -133,11 +133,11 @@ class GymWorld:
     """A `World` over one Gymnasium environment.
 
     `keys` name the parts of a dictionary observation to concatenate, in order; () takes a Box as it is.  With images
-    (uint8) among the keys, a row is bytes: `parts` says of what, and `segue.observations` takes it apart.  `options`
-    go to every reset.  Actions in [-1, 1] are scaled to the environment's bounds.  `reward` and `success` name rules
-    of `REWARDS` and `SUCCESS` (success is 0 or 1, and a share between them by the rule "tasks"); `terminal_success`
-    ends the episode at the first success.  An episode is truncated at `horizon` steps exactly, or earlier where the
-    environment says so.
+    (uint8) among the keys, a row is bytes: `parts` says of what, and `segue.core.observations` takes it apart.
+    `options` go to every reset.  Actions in [-1, 1] are scaled to the environment's bounds.  `reward` and `success`
+    name rules of `REWARDS` and `SUCCESS` (success is 0 or 1, and a share between them by the rule "tasks");
+    `terminal_success` ends the episode at the first success.  An episode is truncated at `horizon` steps exactly, or
+    earlier where the environment says so.
 
     Replayable bit for bit: `reset(seed)` and the same actions give the same observations, if the environment draws
     its random numbers from its own generator, from its action space (OGBench's resets take random steps), which is

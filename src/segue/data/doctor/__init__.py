@@ -31,6 +31,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from segue.core.scaling import Units
+from segue.core.types import SegueError, Task
 from segue.data.doctor import (
     actions,
     again,
@@ -51,8 +53,6 @@ from segue.data.doctor.log import Log
 from segue.data.doctor.mend import MENDS, mend
 from segue.data.doctor.world import EPISODES, RESETS, STEPS, Simulator
 from segue.data.recorded import Recorded
-from segue.types import SegueError, Task
-from segue.units import Units
 
 CHECKS: dict[str, Entry] = {
     **values.CHECKS,

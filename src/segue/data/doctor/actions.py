@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from segue.core.replay import TOLERANCE
 from segue.data.doctor.case import Case, Entry, summary
 from segue.data.doctor.finding import Finding
 from segue.data.doctor.values import Rows
 from segue.data.recorded import Recorded
-from segue.replay import TOLERANCE
 
 # Defaults of ours.
 SLIGHT = 1e-3  # outside the bounds by less than this is rounding, and may be clipped

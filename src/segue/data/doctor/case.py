@@ -9,13 +9,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from segue.core.scaling import Units
+from segue.core.types import Spec, Task
 from segue.data.doctor.finding import Finding
 from segue.data.doctor.log import Log
 from segue.data.doctor.replayed import Replayed, replay_log
 from segue.data.doctor.world import Simulator
 from segue.data.recorded import Recorded
-from segue.types import Spec, Task
-from segue.units import Units
 
 LAYOUT = ("observation-layout", "observation-shape", "standardised-observations")
 AGAIN = ("ends-mismatch", "dynamics", "action-off-by-one", "reward-mismatch")  # checks that need logged states

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from segue.core.observations import reals
 from segue.data.doctor.sample import Moments, Sample, row_hashes
 from segue.data.recorded import Recorded
-from segue.observations import reals
 
 # Sizes are defaults of ours.
 ROWS = 20_000  # sampled rows, fewer where they are large

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from segue.core.types import SegueError
 from segue.data.doctor.finding import Report
 from segue.data.recorded import Recorded
-from segue.types import SegueError
 
 Mended = Recorded | list[Recorded] | None
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from segue.core.scaling import Units, returns_to_go
 from segue.data.doctor.case import Case, Entry, summary
 from segue.data.doctor.finding import Finding, shown
 from segue.data.doctor.values import Rows
 from segue.data.recorded import Recorded
-from segue.units import Units, returns_to_go
 
 # Defaults of ours.
 LEAST = 3  # episodes

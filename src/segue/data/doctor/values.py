@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from segue.core.observations import reals
 from segue.data.doctor.case import Case, Entry
 from segue.data.doctor.finding import SHOWN, Finding
 from segue.data.doctor.log import finite
 from segue.data.recorded import Recorded
-from segue.observations import reals
 
 # Defaults of ours.
 SPIKE = 10.0  # widths of a column's usual range (99.8 % of the rows) beyond its edge

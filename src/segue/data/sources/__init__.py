@@ -18,11 +18,11 @@ from typing import NamedTuple
 
 import h5py
 
+from segue.core.options import unknown
+from segue.core.types import SegueError
 from segue.data.fetch import Remote, fetch, is_remote
 from segue.data.sources import d4rl, lerobot, minari, npz, ogbench, robomimic, run, table
 from segue.data.sources.reader import Options, Source
-from segue.options import unknown
-from segue.types import SegueError
 
 
 class Entry(NamedTuple):

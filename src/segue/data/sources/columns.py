@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from segue.core.types import SegueError
 from segue.data.sources.reader import Options
-from segue.types import SegueError
 
 KNOWN: dict[str, tuple[str, ...]] = {
     "observation": ("observations", "observation", "obs", "state", "states"),

@@ -11,11 +11,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from segue.core.types import SegueError
 from segue.data.d4rl import REQUIRED, attributes, broken, cut, load
 from segue.data.recorded import Recorded, recorded
 from segue.data.scaling import bounded
 from segue.data.sources.reader import Options, Source
-from segue.types import SegueError
 
 OPTIONS = ("max_episode_steps", "reward")
 BLOCK = 65_536

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from segue.core.types import Part, SegueError
 from segue.data.recorded import Recorded, together
 from segue.data.sources import table
 from segue.data.sources.columns import Roles, bounds, listed
@@ -29,7 +30,6 @@ from segue.data.sources.npy import natural
 from segue.data.sources.reader import Options, Source
 from segue.data.sources.rows import Block, episodes
 from segue.data.sources.video import frames
-from segue.types import Part, SegueError
 
 OPTIONS = ("keys", "images", "reward", "low", "high")
 _VERSION_2 = {

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from segue.core.types import SegueError
 from segue.data.arrays import numbered
 from segue.data.damage import reading
 from segue.data.minari import action_bounds, episodes, open_log, read_environment
 from segue.data.recorded import Recorded
 from segue.data.sources.reader import Options, Source
-from segue.types import SegueError
 
 OPTIONS = ("keys",)
 _NOTES = ("author", "code_permalink", "dataset_id")

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from segue.core.types import SegueError
 from segue.data.sources import columns, npy
 from segue.data.sources.columns import Roles
 from segue.data.sources.reader import Options, Source
 from segue.data.sources.rows import BLOCK, episodes
-from segue.types import SegueError
 
 OPTIONS = (*columns.OPTIONS, "length", "mask")
 _LENGTHS, _MASKS = ("length", "lengths", "episode_length", "episode_lengths"), ("mask", "valid", "valids")

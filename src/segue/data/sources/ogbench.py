@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from segue.core.types import SegueError
 from segue.data.relabel import relabelled
 from segue.data.sources import npy
 from segue.data.sources.columns import Roles, listed
 from segue.data.sources.reader import Options, Source
 from segue.data.sources.rows import BLOCK, Block, episodes
-from segue.types import SegueError
 
 OPTIONS = ("task",)
 _REQUIRED = ("observations", "actions", "terminals")

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from segue.core.types import SegueError
 from segue.data.recorded import Recorded
-from segue.types import SegueError
 
 RULES = ("domain", "exact_goal", "reward", "success", "terminal_success", "failure", "reference", "options")
 """What a task says beside its environment, under the names of `segue.tasks.GymTask`: what is paid, where episodes end,

@@ -18,13 +18,13 @@ from typing import Any
 import h5py
 import numpy as np
 
+from segue.core.types import SegueError
 from segue.data.damage import numeric, reading
 from segue.data.recorded import Recorded
 from segue.data.sources.columns import Roles, listed
 from segue.data.sources.npy import natural
 from segue.data.sources.reader import Options, Source
 from segue.data.sources.rows import Block, episodes
-from segue.types import SegueError
 
 OPTIONS = ("keys", "filter")
 _NEXT = "next "

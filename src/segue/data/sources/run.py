@@ -12,10 +12,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from segue.core.observations import parts_of, width
+from segue.core.types import Part, SegueError
 from segue.data.recorded import Recorded, recorded
 from segue.data.sources.reader import RULES, Options, Source
-from segue.observations import parts_of, width
-from segue.types import Part, SegueError
 
 OPTIONS = ("seeds", "last")
 _COLUMNS = ("observation", "action", "reward", "terminated", "truncated", "next_observation")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from segue.core.types import SegueError
 from segue.data.damage import reading, sensible
 from segue.data.extras import need
 from segue.data.sources import columns
@@ -21,7 +22,6 @@ from segue.data.sources.columns import Roles, listed
 from segue.data.sources.npy import natural
 from segue.data.sources.reader import Options, Source
 from segue.data.sources.rows import BLOCK, episodes
-from segue.types import SegueError
 
 OPTIONS = columns.OPTIONS
 CSV_OPTIONS = (*columns.OPTIONS, "delimiter")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from segue.core.types import SegueError
 from segue.data.damage import reading, sensible
 from segue.data.extras import need
-from segue.types import SegueError
 
 
 def frames(path: Path, times: np.ndarray, fps: float) -> np.ndarray:

@@ -1,0 +1,75 @@
+"""Reward augmentations: they rewrite copies of rewards between replay and learner.  The table of those with a name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+from segue.bonuses.bonus import Both
+from segue.bonuses.nothing import Nothing
+from segue.bonuses.returns import Returns
+from segue.bonuses.rnd import RND, textbook
+from segue.bonuses.sera import SERA
+from segue.bonuses.vcse import VCSE, StateEntropy
+from segue.core.types import Augmentation
+
+__all__ = ["AUGMENTATIONS", "RND", "SERA", "VCSE", "Both", "Nothing", "Returns", "StateEntropy", "parts", "textbook"]
+
+
+class Entry(NamedTuple):
+    """An augmentation as `segue list` shows it, and as a recipe's name adds it: `cal-ql+sera`."""
+
+    augmentation: Augmentation
+    when: Literal["online", "always"]
+    """Whether the phases that only learn from the dataset have it too."""
+    paper: str
+    parity: str
+    """What its numbers are tested against."""
+    presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    """Options by a task's domain, its presets or its name."""
+    unscaled: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    """The same for recipes that leave rewards at their own size, where a failing step costs 1 at most."""
+    from_scratch: Augmentation | None = None
+    """What stands instead of it where nothing is trained before it, so that there is no critic to copy."""
+
+
+AUGMENTATIONS: dict[str, Entry] = {
+    "sera": Entry(
+        SERA(),
+        "online",
+        "Zhang et al. 2023, SERA (later QCSE), arXiv 2310.19805",
+        "our reading of the paper, by hand; its estimator against VCSE's program",
+        {
+            "antmaze": {"neighbours": 25},
+            # Ours: the literal form pays a constant, and where steps are free an agent then learns never to arrive.
+            # Ten times the weight takes the goal from IQL and finds it for CQL (docs/results/systems.md).
+            "pointmaze": {"normalise_bonus": True, "weight": 0.01},
+            "hopper": {"neighbours": 10},
+        },
+        # Ours, not measured: the literal bonus is nearly 1 a step, as much as a step costs there.
+        {domain: {"normalise_bonus": True, "weight": 0.1} for domain in ("antmaze", "adroit-binary")},
+        SERA(q_source="current", scale="dimension"),
+    ),
+    "vcse": Entry(
+        VCSE(), "online", "Kim et al. 2023, VCSE, arXiv 2305.19476", "estimator and rewards of the official program"
+    ),
+    "state-entropy": Entry(
+        StateEntropy(), "online", "state entropy as VCSE's program has it", "bonus of the official program"
+    ),
+    "rnd": Entry(
+        RND(),
+        "always",
+        "Burda et al. 2018, RND, arXiv 1810.12894, as in OOO, arXiv 2310.08558",
+        "three steps of OOO's programs, two variants",
+        {"adroit-binary": {"weight": 0.5}, "adroit": {"weight": 0.5}, "pointmaze": {"weight": 0.5}},
+    ),
+    "rnd-textbook": Entry(textbook(), "always", "Burda et al. 2018, RND, arXiv 1810.12894", "unit checks by hand"),
+}
+
+
+def parts(augment: Augmentation) -> list[Augmentation]:
+    """Augmentations that are joined in one."""
+    if isinstance(augment, Both):
+        return [*parts(augment.first), *parts(augment.second)]
+    return [augment, *parts(augment.inner)] if isinstance(augment, Returns) else [augment]

@@ -1,0 +1,104 @@
+"""How a bonus is paid and measured, and how two augmentations are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from segue.core.options import alike
+from segue.core.types import Array, Augmentation, Door, Key, Metrics, Slot, Spec, State, Transition
+
+
+class Moments(NamedTuple):
+    """Running mean, variance and number of rows; they start at 0, 1 and 1e-4."""
+
+    mean: Array
+    variance: Array
+    rows: Array
+
+    def take(self, x: Array) -> Moments:
+        """Join the moments of a batch (B, ...), population variance (the parallel rule of Chan et al.)."""
+        new, mean, variance = x.shape[0], jnp.mean(x, axis=0), jnp.var(x, axis=0)
+        rows, difference = self.rows + new, mean - self.mean
+        squares = self.variance * self.rows + variance * new + difference**2 * self.rows * new / rows
+        return Moments(self.mean + difference * new / rows, squares / rows, rows)
+
+
+def no_moments(shape: tuple[int, ...]) -> Moments:
+    """Return the moments of nothing yet."""
+    return Moments(jnp.zeros(shape), jnp.ones(shape), jnp.asarray(1e-4, float))
+
+
+def paid(batch: Transition, bonus: Array, name: str) -> tuple[Transition, Metrics]:
+    """Add bonuses (B,) to a batch's rewards, and say how large they are.
+
+    Metrics: the mean, the standard deviation over the batch, and the share |bonus| / (|bonus| + |reward|) of means.
+    """
+    bonus = jax.lax.stop_gradient(bonus)
+    size, other = jnp.mean(jnp.abs(bonus)), jnp.mean(jnp.abs(batch.reward))
+    metrics = {
+        f"{name}_bonus": jnp.mean(bonus),
+        f"{name}_bonus_spread": jnp.std(bonus),
+        f"{name}_bonus_share": size / jnp.maximum(size + other, jnp.finfo(bonus.dtype).tiny),
+    }
+    return batch._replace(reward=batch.reward + bonus), metrics
+
+
+@runtime_checkable
+class Composite(Protocol):
+    """An augmentation that is made of others."""
+
+    def inside(self, state: Any) -> list[tuple[Augmentation, State]]:
+        """Return its parts, each with its part of the state."""
+        ...
+
+
+def begun(augment: Augmentation, key: Key, door: Door) -> State:
+    """State of an augmentation at a phase's door: what one like it has learned in the slot goes on, else a fresh one.
+
+    What a bonus has seen is no part of the learner, so that it goes on whatever comes through the door.
+    """
+    before = door.slots.get(door.slot)
+    known = [] if before is None or before.augment is None else _learned(before.augment, before.augment_state)
+    going_on = [state for one, state in known if alike(one, augment)]
+    return going_on[0] if going_on else augment.init(key, door)
+
+
+def _learned(augment: Augmentation, state: State) -> list[tuple[Augmentation, State]]:
+    """An augmentation and all that it is made of, each with its state."""
+    inner = augment.inside(state) if isinstance(augment, Composite) else []
+    return [(augment, state), *(found for part in inner for found in _learned(*part))]
+
+
+@dataclass(frozen=True)
+class Both:
+    """Two augmentations on the same batch: each sees the true rewards, and both bonuses are paid."""
+
+    first: Augmentation
+    second: Augmentation
+
+    def refuse(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+        """Return why a phase cannot have one of the two."""
+        return self.first.refuse(phase, slots, spec, offline) or self.second.refuse(phase, slots, spec, offline)
+
+    def init(self, key: Key, door: Door) -> State:
+        """Their states; one that the slot has learned with before goes on."""
+        k_first, k_second = jax.random.split(key)
+        return begun(self.first, k_first, door), begun(self.second, k_second, door)
+
+    def inside(self, state: State) -> list[tuple[Augmentation, State]]:
+        """Return the two with their states."""
+        return list(zip((self.first, self.second), state, strict=True))
+
+    def relabel(self, state: State, batch: Transition, key: Key, slot: Slot) -> tuple[Any, Transition, Metrics]:
+        """Let both rewrite the batch and add what they changed."""
+        k_first, k_second = jax.random.split(key)
+        first, one, metrics = self.first.relabel(state[0], batch, k_first, slot)
+        second, two, more = self.second.relabel(state[1], batch, k_second, slot)
+        reward = one.reward + (two.reward - batch.reward)
+        mc_return = one.mc_return + (two.mc_return - batch.mc_return)
+        return (first, second), batch._replace(reward=reward, mc_return=mc_return), metrics | more

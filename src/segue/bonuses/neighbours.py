@@ -1,0 +1,146 @@
+"""What bonuses for rare states share: the distance to the k-th neighbour in the batch, and whose values they look at.
+
+    D_ij = max(|s_i - s_j|, |v_i - v_j|)        eps_i = k-th smallest of D_i, which counts i itself (distance 0)
+    bonus_i = digamma(n_i + 1) / dim(s) + log(2 eps_i + 1e-5)         n_i = how many j have |v_i - v_j| < eps_i
+
+This is VCSE's estimator (arXiv 2305.19476, spec C.2); SERA and QCSE use it with Q in the place of V.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from segue.core.optim import polyak
+from segue.core.types import Agent, Array, Door, SegueError, Slot, Spec, flat, refused
+
+Scale = Literal["data", "dimension", "none"]
+POOL = 1024  # rows of a batch among which neighbours are looked for; larger batches are thinned evenly
+
+
+def conditioned_bonus(states: Array, values: Array, neighbours: int) -> Array:
+    """The bonus of the module's drawing, (B,), for states (B, O) and values (B,)."""
+    apart, pool = _distances(states)
+    between = jnp.abs(values[:, None] - values[pool])
+    radius = _kth(jnp.maximum(apart, between), pool, neighbours)
+    # Strictly closer in value; the row itself is, unless its radius is 0.
+    others = (between < radius[:, None]) & (jnp.arange(len(values))[:, None] != pool)
+    count = jnp.sum(others, axis=1) + (radius > 0)
+    return jax.scipy.special.digamma(count + 1.0) / states.shape[-1] + jnp.log(2.0 * radius + 1e-5)
+
+
+def state_bonus(states: Array, neighbours: int) -> Array:
+    """log(1 + distance to the k-th neighbour), (B,), for states (B, O)."""
+    apart, pool = _distances(states)
+    return jnp.log1p(_kth(apart, pool, neighbours))
+
+
+def _distances(states: Array) -> tuple[Array, Array]:
+    """Euclidean distances (B, P) to the rows of the pool, and the pool's indices (P,)."""
+    rows = states.shape[0]
+    pool = jnp.arange(rows) if rows <= POOL else jnp.arange(POOL) * rows // POOL
+    return jnp.sqrt(jnp.sum(jnp.square(states[:, None] - states[pool]), axis=-1)), pool
+
+
+def _kth(distance: Array, pool: Array, neighbours: int) -> Array:
+    """k-th smallest entry of each row (B,), counting the row itself, of distances (B, P) to the pool (P,)."""
+    rows, size = distance.shape
+    if neighbours > size:
+        raise SegueError(f"state entropy: {neighbours} neighbours in a batch of {size} rows; take a larger batch")
+    itself = jnp.arange(rows)[:, None] == pool
+    others, _ = jax.lax.top_k(jnp.where(itself, -jnp.inf, -distance), neighbours - 1)
+    return -others[:, -1]
+
+
+class Scaled(NamedTuple):
+    """What states are divided by: mean and standard deviation (O,)."""
+
+    mean: Array
+    std: Array
+
+    def __call__(self, observation: Array) -> Array:
+        """States (B, O) as distances see them."""
+        return (observation - self.mean) / self.std
+
+
+def scaled(kind: Scale, door: Door, who: str) -> Scaled:
+    """The scale at a phase's door, in the learner's units."""
+    size = flat(door.spec, who)
+    if kind != "data":
+        return Scaled(jnp.zeros(size), jnp.full(size, float(size) if kind == "dimension" else 1.0))
+    raw, spread = door.offline.replay.moments()
+    mean = door.units.see(raw)
+    return Scaled(mean, door.units.see(raw + spread) - mean + 1e-3)
+
+
+def refuse_scale(who: str, scale: Scale, spec: Spec, offline: int) -> str | None:
+    """Return why states cannot be compared, or None."""
+    if (reason := refused(spec, who)) is not None:
+        return reason
+    if scale == "data" and not offline:
+        return f"{who} scales states by a dataset, but the task has none; set augment.scale=dimension"
+    return None
+
+
+class Critic(eqx.Module):
+    """An agent's values, kept apart from what the agent goes on to learn."""
+
+    agent: Agent = eqx.field(static=True)
+    state: Any
+
+    def q(self, observation: Array, action: Array) -> Array:
+        """Values (B,)."""
+        return self.agent.q(self.state, observation, action)
+
+    def followed_by(self, state: Any, rate: float) -> Critic:
+        """The moving average towards another state of the same structure; what is not a real number stays."""
+        move = lambda t, o: polyak(t, o, rate) if jnp.issubdtype(t.dtype, jnp.floating) else t  # noqa: E731
+        return Critic(self.agent, jax.tree.map(move, self.state, state))
+
+
+def copied(door: Door, name: str | None, who: str) -> Critic:
+    """The critic of a slot (the phase's own for None) as it stands at the phase's door."""
+    name = name or door.slot
+    slot = door.slots[name]
+    if (slot.units.observation_mean, slot.units.observation_std) != (
+        door.units.observation_mean,
+        door.units.observation_std,
+    ):
+        raise SegueError(f"{who}: slot '{name}' was trained on observations in other units; give the phases the same")
+    agent: Any = slot.learner
+    return Critic(agent, slot.state)
+
+
+def refuse_values(
+    who: str, source: str, of: str | None, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int, scale: Scale
+) -> str | None:
+    """Return why a phase cannot have a bonus that looks at values of `source`, or None."""
+    if refusal := refuse_scale(who, scale, spec, offline):
+        return refusal
+    learner, of = phase.learner, of or phase.slot
+    if not isinstance(learner, Agent):
+        return f"{who} needs the values of an agent, and {type(learner).__name__} has none"
+    if source not in ("frozen", "average"):
+        return None
+    there = slots[of].learner if of in slots else None
+    if not isinstance(there, Agent):
+        return (
+            f"{who} looks at a pre-trained critic, but no phase before it trains an agent in slot '{of}'; "
+            "set augment.q_source=current"
+        )
+    if source == "average" and _parts(learner, spec) != _parts(there, spec):
+        return (
+            f"{who}: {type(there).__name__}'s critic cannot move towards {type(learner).__name__}'s, which has other "
+            "parts; set augment.q_source=frozen"
+        )
+    return None
+
+
+def _parts(agent: Agent, spec: Spec) -> Any:
+    """Structure and shapes of an agent's state."""
+    state = jax.eval_shape(lambda: agent.init(jax.random.key(0), spec))
+    return jax.tree.structure(state), [x.shape for x in jax.tree.leaves(state)]

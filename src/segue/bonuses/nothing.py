@@ -1,0 +1,26 @@
+"""The trivial augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from segue.core.types import Door, Key, Metrics, Slot, Spec, State, Transition
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Leave the batch as it is."""
+
+    def refuse(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+        """Fit everywhere."""
+        return None
+
+    def init(self, key: Key, door: Door) -> State:
+        """No state."""
+        return ()
+
+    def relabel(self, state: State, batch: Transition, key: Key, slot: Slot) -> tuple[State, Transition, Metrics]:
+        """Return the batch unchanged."""
+        return state, batch, {}

@@ -1,0 +1,1 @@
+"""The command line.  `main.command` is its entry point."""

@@ -1,0 +1,317 @@
+"""`segue data`: logs in, what is wrong with them, and logs out."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.table import Table
+
+from segue.cli.data_shown import console, plain, progress, received, show_report, waiting
+from segue.collect import RANDOM, Goals, Recipe, Starts, collect, environment_of, facts_of
+from segue.core.options import unknown
+from segue.core.types import SegueError
+from segue.data.doctor import examine, mend, movements
+from segue.data.export import export_minari, export_npz
+from segue.data.extras import versions
+from segue.data.pictures import pictures
+from segue.data.sources import SOURCES, Source, guessed, open_source
+from segue.data.store import write_atomically
+from segue.data.stored import Stored, datasets_folder, find_stored, stored_names
+from segue.data.storing import place, save
+from segue.data.summary import numbers, summarise
+from segue.report.card import card_page
+from segue.tasks import find_task, sources_of, task_names
+from segue.tasks.layouts import LAYOUTS
+
+app = tyro.extras.SubcommandApp()
+COMMANDS = ("import", "collect", "list", "show", "check", "card", "export", "sources")
+SourceText = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="SOURCE")]]
+To = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="FILE.npz|minari")]]
+Name = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="NAME")]]
+
+
+def main(words: Sequence[str]) -> None:
+    """Run `segue data WORDS`."""
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        unknown("segue data", words[0], COMMANDS)
+    app.cli(prog="segue data", description=__doc__, args=list(words), config=(tyro.conf.OmitArgPrefixes,))
+
+
+@app.command(name="import")
+def import_command(source: SourceText, name: Name = "", /, env: str = "", replace: bool = False) -> None:
+    """Bring a log into Segue's own store, whatever its format; then it is the task data:NAME.
+
+    Args:
+        source: FORMAT:PATH, for example d4rl:hopper.hdf5, csv:"log.csv?action=a0,a1"; see `segue data sources`.
+            Or the name of a task of `segue list tasks`, whose log is downloaded.
+        name: What to call it; a task's log has the task's name by default.
+        env: The environment that it was logged in, where the log does not say (a Gymnasium id).
+        replace: Replace a dataset of that name.
+    """
+    source = guessed(source)
+    published = sources_of(source)
+    if ":" not in source and published is None:
+        unknown("segue data import: source", source, (*SOURCES, *task_names()))
+    name = name or (source if published is not None else "")
+    if not name:
+        raise SegueError(
+            f"segue data import {source}: say what to call it: segue data import {shlex.quote(source)} NAME"
+        )
+    folder = place(name)
+    if folder.exists() and not replace:
+        raise SegueError(f"dataset {name} exists; choose another name, or give --replace")
+    opened = first_of(published, source) if published is not None else opened_here(source)
+    facts = {**opened.facts, "versions": versions(), "imported": now()}
+    if published is not None:
+        facts["environment"] = environment_of(find_task(f"gym:{source}"))
+    elif env:
+        known = facts.get("environment") or {}
+        facts["environment"] = known if known.get("env_id") == env else {"env_id": env}
+    stored = save(folder, progress(opened.episodes, opened.rows), facts, replace=replace)
+    said(name, stored)
+
+
+@app.command(name="collect")
+def collect_command(
+    name: Name,
+    /,
+    task: str,
+    policy: tuple[str, ...] = (RANDOM,),
+    steps: int = 100_000,
+    shares: tuple[float, ...] = (),
+    noise: float = 0.0,
+    epsilon: float = 0.0,
+    explore: Literal["yes", "no"] = "no",
+    starts: Starts = "usual",
+    goals: Goals = "diverse",
+    walker: str = "",
+    seed: int = 0,
+    replace: bool = False,
+) -> None:
+    """Make a new dataset by acting in a task's environment.
+
+    Args:
+        name: What to call it.
+        task: One of `segue list tasks`, or gym:ID.
+        policy: random; scripted, through a maze from goal to goal; or folders of runs (FOLDER@SEED for another seed
+            than the first).  Several share the episodes.
+        steps: Environment steps, at least; the last episode is finished.
+        shares: Each policy's share of the episodes; equal by default.
+        noise: Standard deviation of Gaussian noise on every action of a run's or of the scripted policy.
+        epsilon: Share of uniform actions.
+        explore: Whether runs' policies act as they explore, or with their best action.
+        starts: In mazes: the task's own start, or any cell but the goal's; usual is any where a scripted policy acts.
+        goals: Where the scripted policy is sent: random cells (diverse), a handful (play), or the task's own goal.
+        walker: With an ant: FILE.npz of a network that runs; ant_runner.npz in the folder SEGUE_DATA by default.
+        seed: Of starts, noise and choices.
+        replace: Replace a dataset of that name.
+    """
+    folder, found = place(name), find_task(task)
+    if folder.exists() and not replace:
+        raise SegueError(f"dataset {name} exists; choose another name, or give --replace")
+    if found.real:
+        print(f"moving {found.name}: at least {steps:,} steps, policy {', '.join(policy)}", file=sys.stderr)
+    recipe = Recipe(policy, shares, noise, epsilon, explore, starts, goals, walker)
+    made = facts_of(found, recipe, steps, seed) | {"versions": versions(), "imported": now()}
+    said(name, save(folder, progress(collect(found, recipe, steps, seed), steps), made, replace=replace))
+
+
+@app.command(name="list")
+def list_command() -> None:
+    """Show the datasets that were imported."""
+    table = Table("dataset", "transitions", "episodes", "observation", "environment", "source")
+    for name in stored_names():
+        facts = find_stored(name).facts
+        row = facts["columns"]["observation"]
+        parts = facts.get("observation_parts") or [["", row["row"], row["dtype"].lstrip("<|")]]
+        shape = ", ".join(f"{part} {tuple(size)} {kind}".strip() for part, size, kind in parts)
+        environment = (facts.get("environment") or {}).get("env_id", "not named")
+        numbers = [f"{facts[k]:,}" for k in ("transitions", "episodes")]
+        table.add_row(name, *numbers, shape, environment, str(facts.get("source", "")))
+    if table.row_count:
+        console().print(table)
+    else:
+        print(f"no datasets in {datasets_folder()}; import one with `segue data import SOURCE NAME`")
+
+
+@app.command(name="show")
+def show_command(name: Name, /, json_output: Annotated[bool, tyro.conf.arg(name="json")] = False) -> None:
+    """Show what a dataset is, in numbers.
+
+    Args:
+        name: One of `segue data list`.
+        json_output: Print JSON.
+    """
+    stored = find_stored(name)
+    described = {**stored.facts, **summarise(stored)}
+    if json_output:
+        print(json.dumps(described, indent=2))
+        return
+    table = Table(title=name, title_justify="left", show_header=False)
+    for key, value in described.items():
+        if key not in ("format", "name", "columns", "files"):
+            table.add_row(key.replace("_", " "), plain(value))
+    console().print(table)
+
+
+@app.command(name="check")
+def check_command(
+    name: Name,
+    /,
+    env: str = "",
+    task: str = "",
+    fix: str = "",
+    simulate: bool = False,
+    json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Say what is wrong with a log, before a single update is spent on it.
+
+    Nothing moves without --simulate: an environment may be a machine.
+
+    Args:
+        name: One of `segue data list`, or a log that was not imported: log.hdf5, csv:"log.csv?action=a0,a1".
+        env: The environment to compare it with, a Gymnasium id; the dataset's own by default.
+        task: A task to compare it with instead.
+        fix: Write a copy under this name in which what can be put right safely is put right.
+        simulate: Reset the environment, send it random actions and do logged ones again; what will move is said first.
+        json_output: Print JSON.
+    """
+    name = guessed(name)
+    stored = None if ":" in name else find_stored(name)
+    facts = open_source(name).facts if stored is None else stored.facts
+    read = (lambda: open_source(name).episodes) if stored is None else stored.episodes
+    against = task or _task_name(name, facts, env, stored is not None)
+    found_task = find_task(against) if against else None
+    if simulate and found_task is not None:
+        print(f"moving {movements(found_task.name)}", file=sys.stderr)
+    with waiting(f"examining {name}"):
+        if stored is not None:
+            stored.verify()
+        report = examine(read, facts, task=found_task, simulate=simulate)
+    found = {"findings": report.table(), "left_out": dict(report.left_out), "examined": now(), "against": against}
+    if stored is not None:
+        write_json(stored.folder / "findings.json", found)
+    if json_output:
+        print(json.dumps(found, indent=1))
+    else:
+        show_report(name, report)
+    left = [f.code for f in report.findings if f.severity == "error" and f.fix is None]
+    if fix and not report.fixes:
+        what = f"what is wrong ({', '.join(left)}) needs somebody who knows the log" if left else "nothing is wrong"
+        raise SegueError(f"segue data check --fix: there is nothing to mend safely: {what}; {fix} was not written")
+    if fix:
+        mended = {**_plain_facts(facts), "mended": {"from": name, "sha256": facts.get("sha256"), "by": report.fixes}}
+        stored = save(place(fix), mend(report, read()), mended)
+        if left:
+            print(f"{fix}: {', '.join(report.fixes)} mended; {', '.join(left)} remain, which nobody can mend safely")
+        else:
+            said(fix, stored)
+    if left or (report.worst == "error" and not fix):
+        raise SystemExit(1)
+
+
+def _task_name(name: str, facts: Mapping[str, Any], env: str, imported: bool) -> str:
+    """The task whose environment a log is compared with; empty where none is known."""
+    if imported and (env or (facts.get("environment") or {}).get("env_id")):
+        return f"data:{name}?env={env}" if env else f"data:{name}"
+    return f"gym:{env}" if env else ""
+
+
+def _plain_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a copy keeps of a dataset's facts: all but what `save` counts anew."""
+    counted = ("format", "name", "transitions", "episodes", "parts", "columns", "sha256", "files")
+    return {k: v for k, v in facts.items() if k not in counted}
+
+
+@app.command(name="export")
+def export_command(name: Name, to: To, /, minari_id: str = "") -> None:
+    """Write a dataset for others to read.
+
+    Args:
+        name: One of `segue data list`.
+        to: A file that ends in .npz, or the word minari.
+        minari_id: With minari: the id to give it, for example robot/pour-v0.
+    """
+    stored = find_stored(name)
+    if to == "minari":
+        export_minari(progress(stored.episodes(), len(stored)), stored.facts, minari_id or f"segue/{name}-v0")
+        print(f"minari dataset {minari_id or f'segue/{name}-v0'}")
+    elif to.endswith(".npz"):
+        export_npz(progress(stored.episodes(), len(stored)), to)
+        print(to)
+    else:
+        raise SegueError(f"segue data export: {to} is no format; write to a file that ends in .npz, or to minari")
+
+
+@app.command(name="card")
+def card_command(name: Name, /, out: Path | None = None) -> None:
+    """Write a dataset's card: one HTML page, and the numbers behind it as JSON.
+
+    Args:
+        name: One of `segue data list`.
+        out: Folder for card.html and card.json; the dataset's own by default.
+    """
+    stored = find_stored(name)
+    known = LAYOUTS.get((stored.facts.get("environment") or {}).get("env_id", ""))
+    card = {**stored.facts, **numbers(stored, known.positions if known else None), **examined(stored)}
+    folder = out or stored.folder
+    write_json(folder / "card.json", card)
+    write_atomically(folder / "card.html", card_page(card, pictures(stored)))
+    print(f"card: {folder / 'card.html'}")
+
+
+@app.command(name="sources")
+def sources_command() -> None:
+    """Show the formats that can be imported."""
+    table = Table("source", "what it is", "options")
+    for name, entry in SOURCES.items():
+        table.add_row(f"{name}:...", entry.what, ", ".join(entry.options))
+    console().print(table)
+
+
+def examined(stored: Stored) -> dict[str, Any]:
+    """What the doctor has said of a dataset, if it was asked."""
+    path = stored.folder / "findings.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def opened_here(source: str) -> Source:
+    """An opened source; its download, if it is one, is shown."""
+    with received() as told:
+        return open_source(source, told)
+
+
+def first_of(sources: Sequence[str], task: str) -> Source:
+    """The first of a task's sources that can be had; `SegueError` says what is wrong with each of them."""
+    wrong = []
+    for source in sources:
+        try:
+            return opened_here(source)
+        except SegueError as error:
+            wrong.append(f"{source}: {error}")
+    raise SegueError("; ".join(wrong) or f"{task}: its log is published nowhere; bring your own: FORMAT:PATH {task}")
+
+
+def said(name: str, stored: Stored) -> None:
+    """Say what is in the store now."""
+    rows, episodes = stored.facts["transitions"], stored.facts["episodes"]
+    print(f"{name}: {rows:,} transitions in {episodes:,} episodes, sha256 {stored.facts['sha256'][:16]}")
+    print(f"in {stored.folder}; look at it with `segue data check {shlex.quote(name)}`, train on it as data:{name}")
+
+
+def now() -> str:
+    """The time, in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all."""
+    write_atomically(path, json.dumps(value, indent=1) + "\n")

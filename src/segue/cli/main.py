@@ -1,0 +1,325 @@
+"""The command line: run, resume, report, list, explain, data."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Literal
+
+import jax
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from segue.agents import AGENTS, title
+from segue.bonuses import AUGMENTATIONS, Nothing, parts
+from segue.cli import data
+from segue.core import options
+from segue.core.options import gather, split_settings, unknown
+from segue.core.types import SegueError
+from segue.data import cache_folder
+from segue.engine.phase import charged
+from segue.recipes import RECIPES, SYSTEMS, Resolved, find_recipe
+from segue.recipes.rules import RULES, usage, words_of
+from segue.report import write_report
+from segue.runs import manifest, train
+from segue.runs.checks import check
+from segue.runs.drive import TRACKERS
+from segue.runs.lock import Interrupted
+from segue.runs.request import Request, lasting, resolved, seeds_of
+from segue.tasks import find_task
+from segue.tasks.catalogue import listing
+
+app = tyro.extras.SubcommandApp()
+RecipeName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RECIPE")]]
+TaskName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
+Part = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="PART")]]
+Folder = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FOLDER")]]
+Folders = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER ...")]]
+ListName = tyro.conf.Positional[Literal["all", "recipes", "tasks", "agents", "augmentations", "rules"]]
+Rules = Annotated[tuple[str, ...], tyro.conf.arg(metavar="RULE ...")]
+Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")]
+COMMANDS = ("run", "resume", "report", "list", "explain", "data")
+LISTS = {
+    "--set": lambda word: re.match(r"[A-Za-z_][\w.-]*=", word) is not None,
+    "--rules": lambda word: re.split("[=,]", word)[0] in RULES,
+    "--track": lambda word: word in TRACKERS,
+}
+
+
+@app.command(name="run")
+def run_command(
+    recipe: RecipeName,
+    task: TaskName,
+    /,
+    seeds: str = "4",
+    settings: Settings = (),
+    rules: Rules = (),
+    out: Path | None = None,
+    root: Path = Path("runs"),
+    track: tuple[Literal["tensorboard", "wandb"], ...] = (),
+    dry_run: bool = False,
+    untrained: bool = False,
+) -> None:
+    """Run a recipe on a task: pre-train, hand over, fine-tune, report.
+
+    Args:
+        recipe: One of `segue list recipes`, or several parts: cal-ql+sera (see `segue list augmentations`).
+        task: One of `segue list tasks`, or data:NAME, hdf5:PATH, minari:DATASET, gym:ID.
+        seeds: How many (8: seeds 0 to 7), or which ones (3,5,9; one alone: 5,); all learn side by side.
+        settings: Options to change, for example online.utd_ratio=2 agent.target_rate=0.01; `segue explain` shows all.
+        rules: Hand-over rules, for example freeze_actor=2000 warm_up=5000,policy=random; see `segue list rules`.
+        out: Folder of the run; by default the next free one under `root`.
+        root: Folder of runs.
+        track: Trackers to log to as well; the run goes on if one of them fails.
+        dry_run: Check everything, show the phases and an estimate of disk, memory and time, and stop.
+        untrained: Let a policy that has learned nothing, or chance, move a world that is real.
+    """
+    chosen = find_recipe(recipe)
+    found = find_task(task)
+    request = Request(
+        recipe,
+        lasting(task),
+        parse_seeds(seeds),
+        split_settings(settings),
+        track,
+        words_of(rules),
+        untrained,
+    )
+    if dry_run:
+        decided = resolved(chosen, found, request.settings, request.rules)
+        check(decided, found, request)
+        show_phases(decided)
+        print(train.needs(decided, found, request, timed=True).words())
+        print(f"seeds {', '.join(map(str, request.seeds))}; nothing was run")
+        return
+    say_report(train.start(chosen, found, request, out, root))
+
+
+@app.command(name="resume")
+def resume_command(run: Folder, /, settings: Settings = ()) -> None:
+    """Continue a run that was stopped or killed; the result is the one it would have had.
+
+    Args:
+        run: Folder of the run.
+        settings: Options to change from here on, for example a learning rate after a divergence; run.json keeps what
+            changed and when.
+    """
+    say_report(train.resume(run, find_task, settings=split_settings(settings)))
+
+
+@app.command(name="report")
+def report_command(runs: Folders, /, out: Path | None = None) -> None:
+    """Write one self-contained HTML report of one run, or of several side by side.
+
+    Args:
+        runs: Folders of runs; one that is named twice counts once.
+        out: File to write; report.html in the first run's folder (comparison.html for several) by default.
+    """
+    if not runs:
+        raise SegueError("segue report: name at least one run's folder")
+    distinct = list({run.resolve(): run for run in runs}.values())
+    name = "report.html" if len(distinct) == 1 else "comparison.html"
+    print(f"report: {write_report(distinct, out or distinct[0] / name)}")
+
+
+@app.command(name="list")
+def list_command(what: ListName = "all", /) -> None:
+    """Show what there is.
+
+    Args:
+        what: recipes, tasks, agents, augmentations or rules.
+    """
+    console = wide_console()
+    if what in ("all", "recipes"):
+        table = Table("recipe", "paper", "aims at", title="Recipes", title_justify="left")
+        for r in RECIPES.values():
+            table.add_row(r.name, r.paper, r.aim)
+        console.print(table)
+        table = Table("around recipes", "what it does", "paper", title="Systems", title_justify="left")
+        for system in SYSTEMS.values():
+            table.add_row(system.example, str(system.around.__doc__).splitlines()[0], system.paper)
+        console.print(table)
+    if what in ("all", "tasks"):
+        table = Table(title="Tasks", title_justify="left")
+        table.add_column("task", overflow="fold")
+        table.add_column("log")
+        for family, rows in listing().items():
+            table.add_section()
+            table.add_row(family, style="italic")
+            for row in rows:
+                table.add_row(*row)
+        console.print(table)
+        print("a log that is not here, and is published: segue data import NAME")
+        table = Table("task", "needs", title="Tasks whose name says where their parts are", title_justify="left")
+        table.add_row("data:NAME", "a dataset that `segue data import` has brought in, and what its environment needs")
+        table.add_row("hdf5:PATH", "a file in D4RL's layout, and what its environment needs; ?env=ID names another one")
+        table.add_row("minari:DATASET", "the extra minari; a local dataset or one of Minari's server")
+        table.add_row("gym:ID", "what the environment needs; it has no data, so only a recipe without an offline phase")
+        table.add_row("gym:NAME", "what a task above needs but for its log")
+        console.print(table)
+    if what in ("all", "agents"):
+        table = Table("agent", "kind", "paper", "tested against", title="Agents", title_justify="left")
+        for name, entry in AGENTS.items():
+            table.add_row(name, entry.kind, entry.paper, entry.parity)
+        console.print(table)
+    if what in ("all", "augmentations"):
+        table = Table("augmentation", "where", "paper", "tested against", title="Augmentations", title_justify="left")
+        for name, bonus in AUGMENTATIONS.items():
+            table.add_row(f"RECIPE+{name}", bonus.when, bonus.paper, bonus.parity)
+        console.print(table)
+    if what in ("all", "rules"):
+        table = Table("rule", "what it does", title="Hand-over rules", title_justify="left")
+        for rule in RULES.values():
+            table.add_row(usage(rule), str(rule.__doc__).splitlines()[0])
+        console.print(table)
+
+
+@app.command(name="data")
+def data_command() -> None:
+    """Logs: import, collect, check, card, export; see `segue data --help`."""
+
+
+@app.command(name="explain")
+def explain_command(
+    recipe: RecipeName,
+    task: TaskName = "pointmaze-umaze",
+    part: Part = "",
+    /,
+    settings: Settings = (),
+    rules: Rules = (),
+    changed: bool = False,
+    json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Show a recipe's phases, and every option: its value, where that comes from, and what it means.
+
+    Args:
+        recipe: One of `segue list recipes`.
+        task: The task whose preset applies.
+        part: Show only options with this in their name: learning_rate, online., units.
+        settings: Options to change, as for `segue run`.
+        rules: Hand-over rules, as for `segue run`.
+        changed: Show only options that are not at their default.
+        json_output: Print JSON.
+    """
+    decided = resolved(find_recipe(recipe), find_task(task), split_settings(settings), words_of(rules))
+    rows = {k: row for k, row in decided.explained().items() if part in k}
+    if not rows:
+        known = {word for path in decided.explained() for word in (path, *path.split("."))}
+        unknown(f"segue explain {recipe} {task} {part}: option", part, known)
+    if changed:
+        rows = {k: row for k, row in rows.items() if row["source"] != "default"}
+    if json_output:
+        print(json.dumps(manifest.plain(rows), indent=1))
+        return
+    console = Console()
+    if not console.is_terminal:  # a line an option, for grep and less
+        for path, row in rows.items():
+            print(path, row["value"], row["source"], row["meaning"], sep="\t")
+        return
+    show_phases(decided)
+    table = Table(title=f"{recipe} on {task}", title_justify="left")
+    for column in ("option", "value", "source", "meaning"):
+        table.add_column(column, overflow="fold")
+    for path, row in rows.items():
+        words = (path, str(row["value"]), row["source"], row["meaning"])
+        table.add_row(*words, style=None if row["source"] == "default" else "bold")
+    console.print(table)
+
+
+def show_phases(decided: Resolved) -> None:
+    """Print a recipe's phases as a table."""
+    recipe = decided.recipe
+    table = Table(title=recipe.paper, title_justify="left")
+    for column in ("phase", "learner", "slot", "ticks", "a tick", "batch", "rewards"):
+        table.add_column(column, overflow="fold")
+    for p in recipe.phases:
+        clocks = [f"{n} {unit}{'s' * (n != 1)}" for n, unit in ((p.collect, "step"), (p.updates, "update")) if n]
+        bonuses = [type(part).__name__ for part in parts(p.augment) if not isinstance(part, Nothing)]
+        rewards = " + ".join(["as they are", *bonuses]) if bonuses else "as they are"
+        tick = ", ".join(clocks) or "nothing"
+        table.add_row(p.name, title(p.learner), p.slot, f"{p.ticks:,}", tick, options.brief(p.batch), rewards)
+    wide_console().print(table)
+    tried = sum(p.validation.steps for p in recipe.phases)
+    choosing = f", {tried:,} of them to choose among checkpoints" if tried else ""
+    print(f"budget: {charged(recipe.phases):,} environment steps per seed{choosing}")
+    print(f"learner's units: {recipe.units}")
+
+
+def wide_console() -> Console:
+    """A console as wide as the terminal, and 120 columns wide where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, 120))
+
+
+def say_report(folder: Path) -> None:
+    """Name the report of a run, if it could be written."""
+    if (folder / "report.html").exists():
+        print(f"report: {folder / 'report.html'}")
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """(0, ..., n - 1) from "n", or the seeds named in "3,5,9"."""
+    try:
+        numbers = [int(x) for x in text.removesuffix(",").split(",")]
+    except ValueError as error:
+        raise SegueError(f"--seeds {text}: give how many (8), or which ones (3,5,9)") from error
+    return seeds_of(numbers if "," in text else numbers[0], f"--seeds {text}")
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Run the command line; return its exit code.
+
+    0, 1 for a mistake, 2 for wrong words, 70 for a bug of Segue's, 130 and 143 when SIGINT and SIGTERM stopped it.
+    """
+    use_compilation_cache()
+    words = list(arguments)
+    try:
+        if words == ["--version"]:
+            print(f"segue {metadata.version('segue')}")
+            return 0
+        if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+            unknown("command", words[0], COMMANDS)
+        if words[:1] == ["data"]:
+            data.main(words[1:])
+            return 0
+        if words[0:1] in (["run"], ["explain"], ["resume"]):
+            words = [words[0], *gather(words[1:], LISTS, {"run": 2, "explain": 3, "resume": 1}[words[0]])]
+        app.cli(prog="segue", description=__doc__, args=words, config=(tyro.conf.OmitArgPrefixes,))
+        sys.stdout.flush()  # a reader that has gone is noticed here and not at the interpreter's exit
+    except SegueError as error:
+        return _fail(str(error), 1)
+    except Interrupted as stopped:
+        return 128 + stopped.number
+    except KeyboardInterrupt as stopped:
+        number = stopped.args[0] if stopped.args else signal.SIGINT
+        return _fail("stopped at once; a run that has begun goes on with `segue resume FOLDER`", 128 + number)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except SystemExit as finished:
+        return finished.code if isinstance(finished.code, int) else int(finished.code is not None)
+    except Exception as error:
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            return _fail("out of memory; use fewer seeds or a smaller batch, then `segue resume FOLDER`", 1)
+        traceback.print_exc()
+        return _fail("this is a bug in Segue; the lines above say where", 70)
+    return 0
+
+
+def _fail(line: str, code: int) -> int:
+    print("segue:", " ".join(line.split()), file=sys.stderr)
+    return code
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs between runs, unless the user has said otherwise (JAX_COMPILATION_CACHE_DIR)."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))

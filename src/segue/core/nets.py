@@ -1,0 +1,285 @@
+"""Networks as Equinox modules whose every leaf is an array; raw `jax` transformations only.
+
+Two choices of this file are made for speed and never change a result beyond rounding: an ensemble is stored
+stacked but computed member by member on a CPU (batched matrix products are slow there), and a critic evaluates
+the first layer of an observation once for all actions that share it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from segue.core.types import Array, Key, Spec, flat
+
+Initialiser = Literal["orthogonal", "lecun", "torch", "xavier"]
+LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
+
+
+def _affine(key: Key, shape: tuple[int, int], kind: Initialiser, gain: float, last: bool) -> tuple[Array, Array]:
+    """Weight and bias of a layer; "torch" is PyTorch's default, uniform in +-1 / sqrt(inputs) for both."""
+    if kind == "torch":
+        k_weight, k_bias = jax.random.split(key)
+        limit = gain * shape[0] ** -0.5 if last else shape[0] ** -0.5
+        uniform = lambda k, s: jax.random.uniform(k, s, minval=-limit, maxval=limit)  # noqa: E731
+        return uniform(k_weight, shape), uniform(k_bias, shape[1:])
+    if kind == "orthogonal":
+        weight = jax.nn.initializers.orthogonal(gain)(key, shape)
+    elif kind == "xavier":
+        weight = jax.nn.initializers.glorot_uniform()(key, shape)
+    elif last:
+        weight = jax.nn.initializers.variance_scaling(gain, "fan_in", "uniform")(key, shape)
+    else:
+        weight = jax.nn.initializers.lecun_normal()(key, shape)
+    return weight, jnp.zeros(shape[1])
+
+
+class Layer(eqx.Module):
+    """A dense layer `x @ weight + bias`, `weight` (in, out), optionally followed by layer normalisation."""
+
+    weight: Array
+    bias: Array
+    scale: Array | None = None
+    shift: Array | None = None
+
+    def normalise(self, x: Array) -> Array:
+        """Layer normalisation over the last axis (eps 1e-6), or the identity."""
+        if self.scale is None or self.shift is None:
+            return x
+        mean = jnp.mean(x, -1, keepdims=True)
+        variance = jnp.mean(jnp.square(x - mean), -1, keepdims=True)
+        return (x - mean) * jax.lax.rsqrt(variance + 1e-6) * self.scale + self.shift
+
+
+class MLP(eqx.Module):
+    """ReLU layers and a linear output; with `layer_norm`, Dense -> LayerNorm -> ReLU in every hidden layer.
+
+    With `norm_after`, Dense -> ReLU -> LayerNorm.
+    """
+
+    layers: tuple[Layer, ...]
+    norm_after: bool = eqx.field(static=True, default=False)
+    sight: Any = None
+    """What makes a vector of an observation that is none (`segue.core.encoders.Sight`); None takes it as it is."""
+
+    @staticmethod
+    def create(
+        key: Key,
+        sizes: Sequence[int],
+        *,
+        initialiser: Initialiser = "orthogonal",
+        hidden_gain: float = 2.0**0.5,
+        output_gain: float = 1e-2,
+        layer_norm: bool = False,
+        norm_after: bool = False,
+    ) -> MLP:
+        """Make a network with layer widths `sizes` (input first, output last), zero biases."""
+        layers = []
+        pairs = list(itertools.pairwise(sizes))
+        for i, (k, shape) in enumerate(zip(jax.random.split(key, len(pairs)), pairs)):
+            last = i == len(pairs) - 1
+            affine = _affine(k, shape, initialiser, output_gain if last else hidden_gain, last)
+            norm = (jnp.ones(shape[1]), jnp.zeros(shape[1])) if layer_norm and not last else (None, None)
+            layers.append(Layer(*affine, *norm))
+        return MLP(tuple(layers), norm_after)
+
+    @staticmethod
+    def over(key: Key, spec: Spec, sizes: Sequence[int], **nets: Any) -> MLP:
+        """Make a network of a task's observations with layer widths `sizes` (output last); `nets` as in `create`."""
+        sight, width, k_layers = before(key, spec, critic=False)
+        network = MLP.create(k_layers, (width, *sizes), **nets)
+        return MLP(network.layers, network.norm_after, sight)
+
+    def __call__(self, x: Any, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
+        """Map (..., in) to (..., out); with a key, `dropout` is the share of hidden units that are left out."""
+        x = x if self.sight is None else self.sight(x)
+        return self.after_first(x @ self.layers[0].weight + self.layers[0].bias, dropout, key)
+
+    def after_first(self, x: Array, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
+        """Finish the computation from the first layer's affine output (..., width)."""
+        for n, (layer, following) in enumerate(itertools.pairwise(self.layers)):
+            x = layer.normalise(jax.nn.relu(x)) if self.norm_after else jax.nn.relu(layer.normalise(x))
+            if key is not None and (isinstance(dropout, jax.Array) or dropout > 0):
+                kept = jax.random.bernoulli(jax.random.fold_in(key, n), 1.0 - dropout, x.shape)
+                x = jnp.where(kept, x / (1.0 - dropout), 0.0)
+            x = x @ following.weight + following.bias
+        return x
+
+
+def before(key: Key, spec: Spec, *, critic: bool) -> tuple[Any, int, Key]:
+    """What stands before a network's first layer, the width of what it gives, and the key for the layers behind it.
+
+    Where observations are flat, nothing does, and the layers have the whole key.  Raises `SegueError` where they are
+    not and nobody has said how to look at them.
+    """
+    if spec.encoder is None:
+        return None, flat(spec, "this agent"), key
+    k_sight, k_layers = jax.random.split(key)
+    sight, width = spec.encoder.create(k_sight, spec, critic)
+    return sight, width, k_layers
+
+
+def rows_of(observation: Any) -> int:
+    """How many observations a batch of them holds, whatever they are made of."""
+    count: int = jax.tree.leaves(observation)[0].shape[0]
+    return count
+
+
+class Critics(eqx.Module):
+    """An ensemble of E state-action values, stored stacked (every leaf has a leading axis E) behind one sight."""
+
+    members: MLP
+    sight: Any = None
+
+    @staticmethod
+    def create(
+        key: Key,
+        spec: Spec,
+        hidden: Sequence[int],
+        count: int,
+        *,
+        initialiser: Initialiser = "orthogonal",
+        output_gain: float = 1e-2,
+        layer_norm: bool = False,
+        norm_after: bool = False,
+    ) -> Critics:
+        """Make `count` independent critics with hidden widths `hidden`."""
+        sight, width, k_layers = before(key, spec, critic=True)
+        sizes = (width + spec.action, *hidden, 1)
+        make = partial(
+            MLP.create,
+            sizes=sizes,
+            initialiser=initialiser,
+            output_gain=output_gain,
+            layer_norm=layer_norm,
+            norm_after=norm_after,
+        )
+        # One after the other and not by vmap: jaxlib's batched QR, which orthogonal matrices are made with, waits on
+        # a CPU for tasks of the thread pool that it runs in.  Two at once on two cores wait for ever.
+        return Critics(jax.tree.map(lambda *x: jnp.stack(x), *map(make, jax.random.split(k_layers, count))), sight)
+
+    def only(self, members: Array) -> Critics:
+        """Some of the critics, by their indices (M,)."""
+        return Critics(jax.tree.map(lambda x: x[members], self.members), self.sight)
+
+    def first(self, observation: Any, action: Array) -> Array:
+        """Values of the first critic alone, (B,)."""
+        observation = observation if self.sight is None else self.sight(observation)
+        return _value(jax.tree.map(lambda x: x[0], self.members), observation, action)
+
+    def __call__(self, observation: Any, action: Array) -> Array:
+        """Values (E, B) of actions (B, A), or (E, B, N) of N actions per observation (B, N, A); observations (B, O)."""
+        observation = observation if self.sight is None else self.sight(observation)
+        if jax.default_backend() == "cpu":
+            count = self.members.layers[0].weight.shape[0]
+            leaves, structure = jax.tree.flatten(self.members)
+            # Split and not indexed: the gradient of an index is a whole array of zeros for each member.
+            apart = zip(*([x[0] for x in jax.lax.split(leaf, (1,) * count)] for leaf in leaves))
+            return jnp.stack([_value(jax.tree.unflatten(structure, m), observation, action) for m in apart])
+        return jax.vmap(_value, in_axes=(0, None, None))(self.members, observation, action)
+
+
+def _value(critic: MLP, observation: Array, action: Array) -> Array:
+    first = critic.layers[0]
+    size = observation.shape[-1]
+    seen = observation @ first.weight[:size] + first.bias
+    if action.ndim == 2:
+        return critic.after_first(seen + action @ first.weight[size:])[..., 0]
+    # Rows are flattened before the wide layers: XLA's CPU backend runs the gradients of plain matrix products faster.
+    rows, count, _ = action.shape
+    flat = (seen[:, None] + action @ first.weight[size:]).reshape(rows * count, -1)
+    return critic.after_first(flat)[..., 0].reshape(rows, count)
+
+
+class TanhGaussian(eqx.Module):
+    """A tanh-squashed Gaussian policy; `log_std = clip(multiplier * raw + offset, -20, 2)`, both scalars learned."""
+
+    network: MLP
+    log_std_multiplier: Array
+    log_std_offset: Array
+
+    @staticmethod
+    def create(
+        key: Key,
+        spec: Spec,
+        hidden: Sequence[int],
+        *,
+        initialiser: Initialiser = "orthogonal",
+        output_gain: float = 1e-2,
+        layer_norm: bool = False,
+        log_std_multiplier: float = 1.0,
+        log_std_offset: float = -1.0,
+    ) -> TanhGaussian:
+        """Make a policy; one network puts out the mean and the raw log standard deviation, A numbers each."""
+        sizes = (*hidden, 2 * spec.action)
+        network = MLP.over(key, spec, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm)
+        return TanhGaussian(network, jnp.asarray(log_std_multiplier, float), jnp.asarray(log_std_offset, float))
+
+    def __call__(self, observation: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation (..., A) of the Gaussian under the tanh."""
+        mean, raw = jnp.split(self.network(observation), 2, axis=-1)
+        log_std = self.log_std_multiplier * raw + self.log_std_offset
+        return mean, jnp.exp(jnp.clip(log_std, LOG_STD_MIN, LOG_STD_MAX))
+
+
+class Gaussian(eqx.Module):
+    """A Gaussian policy with mean tanh(network), or the bare network, and one learned log standard deviation (A,)."""
+
+    network: MLP
+    log_std: Array
+
+    @staticmethod
+    def create(
+        key: Key,
+        spec: Spec,
+        hidden: Sequence[int],
+        *,
+        initialiser: Initialiser = "orthogonal",
+        output_gain: float = 1e-2,
+        layer_norm: bool = False,
+    ) -> Gaussian:
+        """Make a policy whose log standard deviation starts at 0."""
+        sizes = (*hidden, spec.action)
+        network = MLP.over(key, spec, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm)
+        return Gaussian(network, jnp.zeros(spec.action))
+
+    def mean(self, observation: Array, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
+        """tanh of the network's output, (..., A)."""
+        return jnp.tanh(self.network(observation, dropout, key))
+
+
+Judge = Callable[[Any], Any]
+"""What an actor climbs, given its critics: the critics themselves, or something that is called as they are."""
+
+
+def itself(critics: Any) -> Any:
+    """Let the actor climb its own critics."""
+    return critics
+
+
+def log_normal(x: Array, mean: Array | float, std: Array | float) -> Array:
+    """Log-density of a Gaussian, element by element."""
+    return -0.5 * jnp.square((x - mean) / std) - jnp.log(std) - 0.5 * jnp.log(2.0 * jnp.pi)
+
+
+def normal_log_density(mean: Array, std: Array, action: Array) -> Array:
+    """Log-density of a Gaussian that nothing squashes, summed over the last axis."""
+    return jnp.sum(log_normal(action, mean, std), axis=-1)
+
+
+def squash(mean: Array, std: Array, noise: Array) -> tuple[Array, Array]:
+    """Reparameterised actions tanh(mean + std * noise) and their log-densities (summed over the last axis)."""
+    before = mean + std * noise
+    return jnp.tanh(before), squashed_log_density(mean, std, before)
+
+
+def squashed_log_density(mean: Array, std: Array, before: Array) -> Array:
+    """Log-density of tanh(`before`), `before` ~ N(mean, std); exact for any size of `before` (no epsilon)."""
+    jacobian = 2.0 * (jnp.log(2.0) - before - jax.nn.softplus(-2.0 * before))
+    return jnp.sum(log_normal(before, mean, std) - jacobian, axis=-1)

@@ -1,0 +1,320 @@
+"""Options by name: how a recipe's numbers are listed, overridden and explained.
+
+A path is `PHASE.FIELD...`, `units.FIELD`, `evaluation.FIELD`, or `SLOT.FIELD...`, which reaches the learner of every
+phase that trains the slot.  A field inside a field may be named without its way there when the name is unique
+(`agent.target_rate` for `agent.base.target_rate`).
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, field, fields, is_dataclass, replace
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+from segue.core.types import SegueError
+
+
+def option(default: Any, *, when: Callable[[Any], bool], why: str, tunable: bool = False) -> Any:
+    """Declare a dataclass field that has an effect only `when` the finished object says so; `why` says when that is."""
+    return field(default=default, metadata={"when": when, "why": why, "tunable": tunable})
+
+
+def tunable(default: Any) -> Any:
+    """Declare a field of a bonus or a sampler that may change while what it has learned goes on, see `alike`."""
+    return field(default=default, metadata={"tunable": True})
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether what one object has learned serves the other: they differ in `tunable` fields at most, at any depth."""
+    if type(one) is not type(other) or not is_dataclass(one):
+        return bool(one == other)
+    return all(f.metadata.get("tunable") or alike(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+
+
+class Pace(NamedTuple):
+    """The clocks of a phase, for the numbers of its learner that follow from them."""
+
+    updates: int
+    """Of the whole phase."""
+    per_step: float
+    """Updates per environment step; 1 where the phase takes none."""
+    before: int
+    """Environment steps that the phases before it take."""
+
+
+def follows(what: str, number: Callable[[Any, Pace], Any], default: Any = None, **more: Any) -> Any:
+    """Declare a dataclass field whose None becomes `number(owner, pace)` once all else is decided.
+
+    `what` names for the reader what it follows from; `more` is `option`'s `when` and `why`.
+    """
+    return field(default=default, metadata={"follows": number, "what": what, **more})
+
+
+def settled(value: Any, pace: Pace, prefix: str = "") -> tuple[Any, dict[str, str]]:
+    """Give a dataclass's fields that follow from others their numbers; return it, and what they follow from by path."""
+    out, paths = value, dict[str, str]()
+    for f in fields(value):
+        inner, path = getattr(value, f.name), f"{prefix}{f.name}"
+        if is_dataclass(inner) and not isinstance(inner, type):
+            inner, found = settled(inner, pace, f"{path}.")
+            paths |= found
+        elif inner is None and "follows" in f.metadata:
+            inner = f.metadata["follows"](value, pace)
+            paths[path] = f.metadata["what"]
+        else:
+            continue
+        out = replace(out, **{f.name: inner})
+    return out, paths
+
+
+# What numbers of these names must satisfy, in whatever agent they stand.
+_RANGES: dict[str, Callable[[Any], bool]] = {
+    "_hidden": lambda widths: all(n > 0 for n in widths),
+    "_learning_rate": lambda x: x >= 0,
+    "_noise": lambda x: x >= 0,
+    "critics": lambda n: n > 0,
+    "dropout": lambda x: 0 <= x < 1,
+    "target_rate": lambda x: 0 < x <= 1,
+    "target_samples": lambda n: n > 0,
+    "samples": lambda n: n > 0,
+    "temperature": lambda x: x > 0,
+}
+
+
+def usual(owner: Any) -> dict[str, bool]:
+    """Whether each of a dataclass's fields that has a name of common meaning is in range, for `require`."""
+    tests = {f.name: _RANGES.get(f.name) or _RANGES.get("_" + f.name.partition("_")[2]) for f in fields(owner)}
+    return {name: holds(getattr(owner, name)) for name, holds in tests.items() if holds is not None}
+
+
+def require(owner: Any, **conditions: bool) -> None:
+    """Raise `SegueError` naming the first option whose condition does not hold."""
+    for name, holds in conditions.items():
+        if not holds:
+            raise SegueError(f"{type(owner).__name__}: {name}={getattr(owner, name)} is out of range")
+
+
+def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    """All options below a dataclass, by path; classes of nested parts appear as `path.type`."""
+    out: dict[str, Any] = {}
+    for f in fields(value):
+        path, inner = f"{prefix}{f.name}", getattr(value, f.name)
+        if is_dataclass(inner) and not isinstance(inner, type):
+            out[f"{path}.type"] = type(inner).__name__
+            out |= leaves(inner, f"{path}.")
+        elif callable(inner):
+            out[path] = getattr(inner, "__name__", str(inner))
+        else:
+            out[path] = inner
+    return out
+
+
+def brief(value: Any) -> str:
+    """A dataclass with the fields alone that are not at their defaults: First(Mix(128, 128), share=0.25)."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return repr(value)
+    words, named = [], False
+    for f in fields(value):
+        given, inner = getattr(value, f.name), brief(getattr(value, f.name))
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        if given == default:
+            named = True
+        else:
+            words.append(f"{f.name}={inner}" if named else inner)
+    return f"{type(value).__name__}({', '.join(words)})"
+
+
+def parse(path: str, text: Any, hint: Any, shown: str = "") -> Any:
+    """Turn text (or a value) into what a field of type `hint` holds; `SegueError` says what was expected."""
+    value = text
+    if isinstance(text, str) and text not in _words(hint):  # "none" may be one of an option's own words
+        try:
+            value = ast.literal_eval({"true": "True", "false": "False", "none": "None", "inf": "1e999"}.get(text, text))
+        except (ValueError, SyntaxError):
+            value = text
+    fitted = _fit(value, hint)
+    if fitted is _MISFIT:
+        raise SegueError(f"{shown or path}: {text!r} is not {_name(hint)}")
+    return fitted
+
+
+_MISFIT = object()
+
+
+def _words(hint: Any) -> set[Any]:
+    """What the Literals in a type name."""
+    return {word for part in (hint, *get_args(hint)) if get_origin(part) is Literal for word in get_args(part)}
+
+
+def _fit(value: Any, hint: Any) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return next((x for x in (_fit(value, a) for a in arguments) if x is not _MISFIT), _MISFIT)
+    if origin is Literal:
+        return value if value in arguments else _MISFIT
+    if origin is tuple:
+        value = (value,) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+        if not isinstance(value, (tuple, list)):
+            return _MISFIT
+        inner = tuple(_fit(v, arguments[0]) for v in value)
+        return _MISFIT if _MISFIT in inner else inner
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)  # 1e6 is how people write a million
+    if hint is type(None):
+        return None if value is None else _MISFIT
+    if hint in (int, float, str, bool):
+        return value if type(value) is hint else _MISFIT
+    return _MISFIT
+
+
+def _name(hint: Any) -> str:
+    if hint is type(None):
+        return "None"
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(map(repr, arguments))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_name(a) for a in arguments)
+    if origin is tuple:
+        return f"a tuple of {arguments[0].__name__}, like (256, 256)"
+    return {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}.get(
+        getattr(hint, "__name__", ""), "something that can be set by name"
+    )
+
+
+def assign(target: Any, path: list[str], value: Any, shown: str) -> tuple[Any, str]:
+    """Return a copy of a dataclass with the field at `path` set, and the field's full path."""
+    head, *rest = path
+    names = [f.name for f in fields(target)]
+    if head not in names:
+        inside = [n for n in names if is_dataclass(getattr(target, n)) and head in reachable(getattr(target, n))]
+        if len(inside) > 1:
+            raise SegueError(f"{shown}: there are several '{head}'; say in which of {', '.join(inside)}")
+        if not inside:
+            unknown(shown, head, [*names, *(x for n in names for x in reachable(getattr(target, n)))])
+        head, rest = inside[0], path
+    current = getattr(target, head)
+    if rest:
+        if not is_dataclass(current):
+            raise SegueError(f"{shown}: '{head}' is a single value; there is no '{'.'.join(rest)}' in it")
+        inner, full = assign(current, rest, value, shown)
+        return replace(target, **{head: inner}), f"{head}.{full}"
+    if is_dataclass(current):
+        raise SegueError(f"{shown}: '{head}' has parts; set one of {', '.join(f.name for f in fields(current))}")
+    hint = get_type_hints(type(target))[head]
+    return replace(target, **{head: parse(head, value, hint, shown)}), head
+
+
+def reachable(value: Any) -> list[str]:
+    """Names of all fields at any depth below a dataclass (nothing for other values)."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return []
+    return [x for f in fields(value) for x in (f.name, *reachable(getattr(value, f.name)))]
+
+
+def check_effect(owner: Any, path: str, shown: str) -> None:
+    """Raise `SegueError` when an option that was set has no effect in the finished object."""
+    *way, name = path.split(".")
+    for step in way:
+        owner = getattr(owner, step)
+    meta = next(f.metadata for f in fields(owner) if f.name == name)
+    if "when" in meta and not meta["when"](owner):
+        raise SegueError(f"{shown}: has no effect here; it needs {meta['why']}")
+
+
+MOST_NAMES = 40  # that a message lists
+
+
+class Unknown(SegueError):
+    """A name that does not exist."""
+
+
+def unknown(shown: str, name: str, known: Iterable[str]) -> typing.NoReturn:
+    """Raise the error for a name that does not exist, with the nearest ones that do."""
+    choices = sorted(set(known))
+    meant = re.sub(r"(^|_)lr$", r"\1learning_rate", name)  # how others call it
+    near = difflib.get_close_matches(meant, choices, n=1, cutoff=0.5)
+    more = f" and {len(choices) - MOST_NAMES} more" if len(choices) > MOST_NAMES else ""
+    hint = f"did you mean '{near[0]}'?" if near else "known names: " + ", ".join(choices[:MOST_NAMES]) + more
+    raise Unknown(f"{shown}: there is no '{name}'; {hint}")
+
+
+def split_settings(settings: Iterable[str]) -> Mapping[str, str]:
+    """{path: text} from 'path=text' words."""
+    out = {}
+    for word in settings:
+        path, equals, text = word.partition("=")
+        if not equals or not path or not text:
+            raise SegueError(f"--set {word}: write it as name=value, for example online.utd_ratio=2")
+        path = path.strip()
+        if path in out:
+            raise SegueError(f"--set {path}: given twice; give it once")
+        out[path] = text.strip()
+    return out
+
+
+def gather(words: Iterable[str], lists: Mapping[str, Callable[[str], bool]], places: int) -> list[str]:
+    """Put a command's places (a recipe, a task) first, and all words of an option that takes several behind one flag.
+
+    A parser would give such an option every word up to the next flag, and of two flags keep the last.  `lists` says of
+    each such option what its words look like.  Where fewer than `places` words stand outside, the last ones of a list
+    that do not look like its own are places: in `--track wandb cal-ql maze` two are.
+    """
+    outside: list[str] = []
+    lists_of: dict[str, list[str]] = {}
+    inside: str | None = None
+    takes_one = False
+    waiting: list[str] = []  # words of the list that is read
+    flags: list[str] = []
+
+    def end() -> None:
+        nonlocal inside
+        if inside is not None:
+            strange = 0
+            while strange < len(waiting) and not lists[inside](waiting[-1 - strange]):
+                strange += 1
+            count = min(strange, places - len(outside))
+            outside.extend(waiting[len(waiting) - count :] if count > 0 else [])
+            lists_of[inside] += waiting[: len(waiting) - max(count, 0)]
+            waiting.clear()
+        inside = None
+
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag in lists:
+            end()
+            inside = flag
+            lists_of.setdefault(flag, [])
+            waiting += [value] * bool(equals)
+        elif word.startswith("--"):
+            end()
+            flags.append(word)
+            takes_one = not equals and flag not in SWITCHES
+        elif takes_one:
+            flags.append(word)
+            takes_one = False
+        elif inside is None:
+            outside.append(word)
+        else:
+            waiting.append(word)
+    end()
+    for flag, found in lists_of.items():
+        if not found:
+            raise SegueError(f"{flag}: give at least one {EXAMPLES.get(flag, 'word')}")
+        flags += [flag, *found]
+    return [*outside, *flags]
+
+
+SWITCHES = ("--dry-run", "--untrained", "--help", "--json", "--replace", "--simulate", "--changed")
+EXAMPLES = {
+    "--set": "name=value, for example online.utd_ratio=2",
+    "--rules": "rule, for example freeze_actor=2000",
+    "--track": "tracker: tensorboard or wandb",
+}

@@ -1,0 +1,137 @@
+"""The learner's units: of reward, of time and of observation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+
+from segue.core.types import Array, SegueError
+
+BLOCK = 65_536  # rows of a dataset that are looked at together
+LEAST_STD = 1e-3  # added to the observations' standard deviations, as in TD3+BC's code
+
+
+@dataclass(frozen=True)
+class Units:
+    """Written once, applied to dataset and own experience alike; replay and evaluation stay raw.
+
+    The learner sees rewards `scale * raw + shift`, bootstraps with `discount`, and sees observations
+    `(raw - observation_mean) / observation_std`, number by number (empty: as they are).  `failure` is the raw reward
+    of a step that has not succeeded in a sparse task: an episode that holds nothing else is valued as if it went on
+    forever, `(scale * failure + shift) / (1 - discount)` (Cal-QL's rule); "task" takes the task's own, None values no
+    episode so.  `continuing` values a truncated episode as if its last reward went on forever (the kitchen rule).
+    Both act on Monte-Carlo returns only.
+
+    Two things can be left to the dataset, see `settled`: with `reward_span`, rewards are multiplied by it and divided
+    by the difference between the best and the worst return of the dataset's episodes (IQL's rule for locomotion, with
+    1000); with `standardise`, mean and standard deviation are those of the dataset's observations (TD3+BC's rule).
+    """
+
+    scale: float = 1.0
+    shift: float = 0.0
+    discount: float = 0.99
+    failure: float | Literal["task"] | None = "task"
+    continuing: bool = False
+    reward_span: float | None = None
+    standardise: bool = False
+    observation_mean: tuple[float, ...] = ()
+    observation_std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.discount < 1.0:
+            raise SegueError(f"units.discount is {self.discount}; it must be at least 0 and below 1")
+        if len(self.observation_mean) != len(self.observation_std):
+            raise SegueError("units: observation_mean and observation_std have different lengths; give both or none")
+        if any(not s > 0 for s in self.observation_std):
+            raise SegueError("units.observation_std: every number must be above 0")
+
+    def reward(self, raw: Array) -> Array:
+        """Rewards (...) in the learner's units."""
+        return raw * self.scale + self.shift
+
+    def see(self, raw: Array) -> Array:
+        """Observations (..., O) in the learner's units."""
+        if not self.observation_mean:
+            return raw
+        mean, std = (jnp.asarray(x, raw.dtype) for x in (self.observation_mean, self.observation_std))
+        return (raw - mean) / std
+
+
+def moments(rows: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of rows (N, ...) of floats, float64; block by block where they are on the disk."""
+    if isinstance(rows, np.ndarray):
+        return rows.mean(0, np.float64), rows.std(0, np.float64)
+    total, square = (np.zeros(rows.shape[1:]) for _ in range(2))
+    blocks = range(0, len(rows), BLOCK)
+    for start in blocks:
+        total += rows[start : start + BLOCK].sum(0, np.float64)
+    mean = total / len(rows)
+    for start in blocks:
+        square += ((rows[start : start + BLOCK] - mean) ** 2).sum(0)
+    return mean, np.sqrt(square / len(rows))
+
+
+def returns_to_go(reward: np.ndarray, terminated: np.ndarray, units: Units) -> np.ndarray:
+    """Discounted return-to-go (T,) float32 of one episode of raw rewards (T,), in the learner's units.
+
+    Cal-QL's rules (spec 3.2): a terminal inside the episode cuts the recursion; a truncation is treated as the end
+    and nothing is bootstrapped, unless `units.continuing`; all-failure episodes of sparse tasks get the value of
+    failing forever.
+    """
+    raw = np.asarray(reward, np.float64)
+    if len(raw) == 0:
+        return np.zeros(0, np.float32)
+    scaled = raw * units.scale + units.shift
+    if units.failure is not None and units.failure != "task" and np.all(raw == units.failure):
+        return np.full(len(raw), (units.failure * units.scale + units.shift) / (1.0 - units.discount), np.float32)
+    following = scaled[-1] / (1.0 - units.discount) if units.continuing else 0.0
+    out = np.empty(len(raw), np.float64)
+    for t in range(len(raw) - 1, -1, -1):
+        following = scaled[t] + units.discount * following * (1.0 - float(terminated[t]))
+        out[t] = following
+    return out.astype(np.float32)
+
+
+def settled(units: Units, failure: float | None, data: Any) -> Units:
+    """Return units with nothing left open: the task's failure reward, and what is to be read off `replay.Data`.
+
+    Raises `SegueError` where the dataset does not say it.
+    """
+    if units.failure == "task":
+        units = replace(units, failure=failure)
+    if units.reward_span is not None:
+        units = replace(units, scale=units.scale * units.reward_span / _return_span(data), reward_span=None)
+    if units.standardise:
+        if data is None:
+            raise SegueError("units.standardise: the task has no dataset to take means from; set it to false")
+        if data.observation.ndim != 2 or data.observation.dtype.kind != "f":
+            raise SegueError("units.standardise: takes flat observations of real numbers; set it to false")
+        mean, std = moments(data.observation)
+        std = std + LEAST_STD
+        units = replace(
+            units, standardise=False, observation_mean=tuple(mean.tolist()), observation_std=tuple(std.tolist())
+        )
+    return units
+
+
+def _return_span(data: Any) -> float:
+    """Difference between the best and the worst undiscounted raw return of a dataset's episodes."""
+    if data is None:
+        raise SegueError("units.reward_span: the task has no dataset to take returns from; set it to none")
+    ends = data.ends()
+    total = np.concatenate([[0.0], np.cumsum(data.reward, dtype=np.float64)])[np.concatenate([[0], ends])]
+    returns = np.diff(total)
+    span = float(returns.max() - returns.min())
+    if not span > 0:
+        raise SegueError("units.reward_span: all episodes of the dataset have the same return; set it to none")
+    return span
+
+
+def units_of(plain: Mapping[str, Any]) -> Units:
+    """Return the units that JSON describes (`dataclasses.asdict`, tuples as lists)."""
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+    return Units(**values)

@@ -1,0 +1,291 @@
+"""The nouns of Segue: transitions, learners, samplers, augmentations, slots, doors and tasks.
+
+Everything here is a contract; nothing here learns.  Arrays carry no seed axis in these signatures:
+one seed per function, and the engine supplies the axis of seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array
+Key = jax.Array
+State = Any
+Metrics = dict[str, Array]
+
+
+class SegueError(Exception):
+    """A mistake that the user can mend.  The message is one line: what, where, what to do."""
+
+
+class WorldError(SegueError):
+    """An environment that raised, or that returned what no environment may.  Nothing of the failed step is kept."""
+
+
+class Transition(NamedTuple):
+    """A row of experience or a batch of rows, as a learner sees it (rewards and discount in the learner's units).
+
+    Shapes with batch size B: `observation` and `next_observation` (B, *observation), `action` and `next_action` (B, A)
+    in [-1, 1], all others (B,).
+    """
+
+    observation: Array
+    action: Array
+    reward: Array  # scale * raw reward + shift, then augmented
+    continues: Array  # weight of the bootstrap term: discount * (1 - terminated)
+    next_observation: Array
+    mc_return: Array  # discounted return-to-go of the row's episode in the learner's units; NaN while it is open
+    online: Array  # 1 where the row is the run's own experience, 0 where it is the dataset's
+    next_action: Array  # (B, A): what the episode's next row did; NaN where there is none (yet)
+
+
+class Part(NamedTuple):
+    """A named part of an observation: an image of bytes, "uint8", or real numbers, "float32"."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an agent must know of a task: shape and dtype of observations, and the number of actions (in [-1, 1])."""
+
+    observation: tuple[int, ...]
+    action: int
+    dtype: str = "float32"
+    parts: tuple[Part, ...] = ()
+    """Of a dictionary observation with images, whose rows are bytes (`segue.core.observations`); () elsewhere."""
+    encoder: Any = None
+    """Hyper-parameters of what stands before networks that see more than a vector (`segue.core.encoders.Encoder`)."""
+
+
+CURE = "; leave it out here, or take a task whose observations are vectors"
+
+
+def refused(spec: Spec, who: str) -> str | None:
+    """Why what takes vectors cannot take a task's observations, or None."""
+    if spec.parts:
+        return (
+            f"{who} takes flat observations; the task's have the parts {', '.join(p.name for p in spec.parts)}" + CURE
+        )
+    if len(spec.observation) != 1:
+        return f"{who} takes flat observations; the task's have the shape {spec.observation}" + CURE
+    return None
+
+
+def flat(spec: Spec, who: str) -> int:
+    """Size of a flat observation; `SegueError` where observations have another shape."""
+    if (reason := refused(spec, who)) is not None:
+        raise SegueError(reason)
+    return spec.observation[0]
+
+
+class Slot(NamedTuple):
+    """A named place in a run: an agent and what it has learned so far (pytrees; leading axis = seeds), in which units.
+
+    The sampler and the augmentation that serve the slot learn too; a later phase that trains the slot with ones alike
+    (`options.alike`: a weight may differ, a network's width may not) goes on with what they have learned, over phases
+    that only collect in between.  A sampler starts anew with a learner that comes through a door; an augmentation does
+    not.
+    """
+
+    learner: Learner
+    state: State
+    units: Any  # units.Units
+    batch: Sampler | None = None
+    batch_state: State = ()
+    augment: Augmentation | None = None
+    augment_state: State = ()
+
+
+class Door(NamedTuple):
+    """What stands when a phase begins, for one seed: other slots' states can be read here and nowhere else."""
+
+    spec: Spec
+    slots: Mapping[str, Slot]
+    offline: Any  # replay.View of the dataset
+    online: Any  # replay.View of the seed's own experience
+    units: Any  # units.Units of the phase
+    slot: str  # the one that the phase trains
+    validated: Mapping[str, Array] = MappingProxyType({})  # raw return of what validation has kept, by slot
+    batch: Any = None  # the phase's sampler
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """Frozen, hashable hyper-parameters with pure methods over an explicit state."""
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Return a fresh state (a pytree whose leaves are all arrays)."""
+        ...
+
+    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        """Do one gradient update.  `step` counts the phase's updates and is shared by all seeds."""
+        ...
+
+
+@runtime_checkable
+class Agent(Learner, Protocol):
+    """A learner that acts."""
+
+    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
+        """Return actions (B, A) in [-1, 1] for observations (B, *observation)."""
+        ...
+
+    def q(self, state: State, observation: Array, action: Array) -> Array:
+        """Return values (B,) of actions, in the learner's reward units: for bonuses, mixtures and diagnostics."""
+        ...
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """An agent whose critics value a policy that draws its actions, and may count its entropy beside the rewards."""
+
+    def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
+        """Return what a backup takes at next observations (B, *observation).
+
+        Actions (B, A), and what is added to their values (B,), without the discount.
+        """
+        ...
+
+
+class Sampler(Protocol):
+    """Where a batch's rows come from; may have its own learned state (`()` when it has none)."""
+
+    def init(self, key: Key, door: Door) -> State:
+        """Return the sampler's state at a phase's door."""
+        ...
+
+    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Any, Metrics]:
+        """Return (state, `replay.Rows` in raw units, metrics)."""
+        ...
+
+    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+        """Return why a phase's first update could not be served by so many rows of dataset and experience, or None."""
+        ...
+
+
+class Augmentation(Protocol):
+    """Rewrites the rewards of a batch between replay and learner; may have its own learned state."""
+
+    def refuse(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+        """Return why a phase (`phases.Phase`) cannot have it, or None.
+
+        `slots` are those that stand at the phase's door, `offline` is the number of logged rows.
+        """
+        ...
+
+    def init(self, key: Key, door: Door) -> State:
+        """Return the augmentation's state at a phase's door (SERA copies a critic from the door's slots)."""
+        ...
+
+    def relabel(self, state: State, batch: Transition, key: Key, slot: Slot) -> tuple[State, Transition, Metrics]:
+        """Learn from a batch and rewrite it.  `slot` is the learner that will see the batch, as it stands now."""
+        ...
+
+
+class World(Protocol):
+    """One simulator in the learner's coordinates: flat or array observations, actions in [-1, 1], raw rewards."""
+
+    def reset(self, seed: int) -> np.ndarray:
+        """Begin an episode that is a deterministic function of `seed` and the actions."""
+        ...
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, float]:
+        """Return (next observation, raw reward, terminated, truncated, success so far in this episode).
+
+        Success is 1 or 0, a share where a task has parts, and NaN where the task does not say what success is.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the simulator."""
+        ...
+
+
+class Task(Protocol):
+    """Stands outside the engine: where data and worlds come from, and how a return becomes a score."""
+
+    @property
+    def name(self) -> str:
+        """The task's name; recipes may have a preset under it."""
+        ...
+
+    @property
+    def domain(self) -> str:
+        """The key of recipes' presets."""
+        ...
+
+    @property
+    def presets(self) -> tuple[str, ...]:
+        """More such keys, from the general to the particular: what kind of log it is."""
+        ...
+
+    @property
+    def horizon(self) -> int:
+        """Longest episode, in environment steps."""
+        ...
+
+    @property
+    def real(self) -> bool:
+        """Whether the world exists once, as a robot does: it moves in phases that collect, and is never replayed."""
+        ...
+
+    @property
+    def absent(self) -> bool:
+        """Whether there is a log and no environment: nothing can be collected or evaluated."""
+        ...
+
+    @property
+    def failure(self) -> float | None:
+        """Raw reward of a step of a sparse task that has not succeeded; None where rewards are dense."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where the data comes from, in words."""
+        ...
+
+    @property
+    def spec(self) -> Spec:
+        """Shapes that agents and replay are built with."""
+        ...
+
+    @property
+    def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest action (A,) of the environment itself; the learner's are -1 and 1."""
+        ...
+
+    def card(self) -> dict[str, Any]:
+        """Everything that defines the task and its data, JSON-ready."""
+        ...
+
+    def dataset(self) -> Any:
+        """Return the logged data as `replay.Data`, or None where a task has none."""
+        ...
+
+    def world(self) -> World:
+        """Make one new simulator."""
+        ...
+
+    def score(self, raw_return: np.ndarray, success: np.ndarray) -> np.ndarray:
+        """Map raw episode returns and successes (any shape) to normalised scores, 100 = expert."""
+        ...
+
+
+def valued(agent: Any, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
+    """What a backup takes at next observations, see `Drawing`; the best action and 0 where an agent does not say."""
+    if isinstance(agent, Drawing):
+        return agent.valued(state, observation, key)
+    return agent.act(state, observation, key, False), jnp.zeros(jax.tree.leaves(observation)[0].shape[:1])
+
+
+Seeds = Sequence[int]

@@ -1,0 +1,162 @@
+"""What a critic believes at the end of a phase, beside what came: why performance will or will not drop.
+
+Like is compared with like.  A critic's value goes on for ever, an episode does not: a time limit cuts it after T rows.
+With n = T - t steps left until the cut, a critic that is exactly right satisfies, on average over episodes,
+
+    Q(s_t, a_t) = G_t + discount^n Q(s_T, pi(s_T)),        G_t the discounted rewards up to the cut,
+
+and without the last term where the episode terminates.  What is left over, the error of a row, is
+
+    Q(s_t, a_t) - discount^n Q(s_T, pi(s_T)) - G_t.
+
+A critic that is too high by b everywhere shows b (1 - discount^n) of it, so the sum over rows is divided by the sum of
+the weights 1 - discount^n, and rows that stand right before the cut say next to nothing.  One that is 20 % too high
+shows 20 % of G_t: the bootstrap does not acquit it.  No episode can show an error that grows by 1 / discount with every
+step, since it always lies behind the cut.
+
+The episodes must be those of the policy that the critic values.  Where a backup draws its actions (SAC, AWAC) their
+noise has a cost that the critic counts, so `Evaluator.lived` rolls out the draws and not the best actions; G_t then
+holds the entropy, if the backup counts it.  On Pendulum the best actions alone accused SAC's critics of lacking 5 where
+the draws left nothing that could be told from chance.  An expectile's critic (IQL) values better actions than
+its policy's mean, and nothing is done about that.
+
+Row t counts discount^t, as in the discounted distribution of states that policy gradients are taken under.  With equal
+weights few long episodes would decide, and a lucky set of short ones would look like proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from segue.core.replay import Data
+from segue.core.scaling import Units
+from segue.core.types import Agent, Array, Slot, State
+from segue.engine.evaluate import Evaluation, Trajectory, best_action, of_seed, valued_action
+
+PROBE = 1024  # rows that are looked at in one call, and logged rows that a hand-over looks at
+POINTS = 300  # pairs of value and return that a report draws
+
+
+@partial(jax.jit, static_argnames=("agent", "units"))
+def _value(agent: Agent, units: Units, state: State, seed: Array, observation: Array, action: Array) -> Array:
+    return agent.q(of_seed(state, seed), units.see(observation), action)
+
+
+class Fresh(NamedTuple):
+    """One fresh episode of T rows against the critic, in the slot's units; each (T,)."""
+
+    value: np.ndarray
+    """Q of what was done, less the discounted value beyond the cut."""
+    came: np.ndarray
+    """Discounted rewards until the episode's end or cut, and the entropy that the critic counts."""
+    weight: np.ndarray
+    """1 - discount^(steps to the cut); 1 where the episode terminates."""
+    counts: np.ndarray
+    """discount^t: how much the row counts in sums over an episode."""
+
+    def sums(self) -> dict[str, float]:
+        """Of error, of what came, of weights and of rows, each row as much as it counts."""
+        columns = {"error": self.value - self.came, "came": self.came, "weight": self.weight, "rows": 1.0}
+        return {name: float(np.sum(self.counts * column)) for name, column in columns.items()}
+
+
+def against(q: np.ndarray, beyond: float, reward: np.ndarray, cut: bool, discount: float) -> Fresh:
+    """Values (T,) against rewards (T,) of one episode; `beyond` is the value where it was `cut` by a time limit."""
+    came = np.array(list(accumulate(reward[::-1].tolist(), lambda following, r: r + discount * following)))[::-1]
+    left = discount ** np.arange(len(reward), 0, -1) if cut else np.zeros(len(reward))
+    return Fresh(np.asarray(q, np.float64) - left * beyond, came, 1.0 - left, discount ** np.arange(len(reward)))
+
+
+def handover(
+    slot: Slot, data: Data | None, evaluation: Evaluation | None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What a report needs of a phase's end: (values (S,), more of the row).  All in the units the slot learned in.
+
+    On logged rows: Q of the logged action, its Monte-Carlo return as the learner is told it, Q of the policy's action,
+    the share of rows where the latter lies below the return (`bound_rate`; a calibrated critic keeps it low), and the
+    distance between the two actions.  Returns are those of whoever made the log: they accuse no critic.
+
+    On fresh episodes, as this module says it: `q_fresh`, `return_fresh`, and `fresh_share`, the mean weight: how much
+    of the value lies before the cut.  `episodes` has per seed and episode the sums over rows of error, of what came, of
+    weights, and the number of rows, for intervals.  `evaluation` holds what `Evaluator.lived` gives.
+    """
+    seeds = range(jax.tree.leaves(slot.state)[0].shape[0])
+    values: dict[str, list[float]] = {}
+    if data is not None:
+        for s in seeds:
+            for name, value in _on_data(slot, s, data).items():
+                values.setdefault(name, []).append(value)
+    more: dict[str, Any] = {}
+    if evaluation is not None:
+        points: dict[str, list[float]] = {"q": [], "mc_return": []}
+        sums: dict[str, list[list[float]]] = {k: [[] for _ in seeds] for k in ("error", "came", "weight", "rows")}
+        for s in seeds:
+            fresh = _on_fresh(slot, s, evaluation.trajectories[s])
+            for found in (f.sums() for f in fresh):
+                for name in sums:
+                    sums[name][s].append(found[name])
+            error, came, weight, rows = (float(np.sum(sums[name][s])) for name in sums)
+            for name, value in {
+                "q_fresh": (error + came) / weight,
+                "return_fresh": came / weight,
+                "fresh_share": weight / rows,
+            }.items():
+                values.setdefault(name, []).append(value)
+            q, mc_return = np.concatenate([f.value for f in fresh]), np.concatenate([f.came for f in fresh])
+            drawn = np.random.default_rng(1).integers(0, len(q), max(POINTS // len(seeds), 1))
+            points["q"] += [float(x) for x in q[drawn]]
+            points["mc_return"] += [float(x) for x in mc_return[drawn]]
+        more = {"points": points, "episodes": sums}
+    return {k: np.asarray(v) for k, v in values.items()}, more
+
+
+def _on_data(slot: Slot, s: int, data: Data) -> dict[str, float]:
+    rows = np.random.default_rng(0).integers(0, len(data), PROBE)
+    observation, action, returns = data.observation[rows], data.action[rows], data.mc_returns(slot.units)[rows]
+    chosen = best_action(slot, s, observation)
+    agent: Any = slot.learner
+    of = partial(_value, agent, slot.units, slot.state, np.int32(s), observation)
+    q_policy = np.asarray(of(chosen))
+    return {
+        "q_data": float(np.mean(of(np.asarray(action)))),
+        "mc_return_data": float(returns.mean()),
+        "q_policy_data": float(q_policy.mean()),
+        "bound_rate": float(np.mean(q_policy < returns)),
+        "action_distance": float(np.linalg.norm(chosen - action, axis=1).mean()),
+    }
+
+
+def _on_fresh(slot: Slot, s: int, episodes: tuple[Trajectory, ...]) -> list[Fresh]:
+    agent: Any = slot.learner
+    units: Units = slot.units
+    observation = np.concatenate([*(e.observation for e in episodes), np.stack([e.last for e in episodes])])
+    taken, added = _in_blocks(lambda number, seen: valued_action(slot, s, seen, number), observation)
+    action = np.concatenate([*(e.action for e in episodes), taken[-len(episodes) :]])
+    of = partial(_value, agent, units, slot.state, np.int32(s))
+    (q,) = _in_blocks(lambda _, seen, done: (np.asarray(of(seen, done)),), observation, action)
+    q, added = q.astype(np.float64), added.astype(np.float64)
+    out, start, n_rows = [], 0, len(observation) - len(episodes)
+    for number, episode in enumerate(episodes):
+        stop, cut = start + len(episode.reward), not episode.terminated[-1]
+        entropy = np.append(added[start + 1 : stop], added[n_rows + number] if cut else 0.0)
+        reward = units.scale * episode.reward + units.shift + units.discount * entropy
+        out.append(against(q[start:stop], float(q[n_rows + number]), reward, cut, units.discount))
+        start = stop
+    return out
+
+
+def _in_blocks(function: Callable[..., tuple[np.ndarray, ...]], *rows: np.ndarray) -> tuple[np.ndarray, ...]:
+    """A function of a block's number and rows, in calls of one shape: compiled once, however long the episodes are."""
+    out = []
+    for number, start in enumerate(range(0, len(rows[0]), PROBE)):
+        parts = [x[start : start + PROBE] for x in rows]
+        size = len(parts[0])
+        padded = [np.concatenate([x, np.repeat(x[-1:], PROBE - size, axis=0)]) for x in parts]
+        out.append([x[:size] for x in function(number, *padded)])
+    return tuple(np.concatenate(x) for x in zip(*out))

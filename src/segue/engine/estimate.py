@@ -1,0 +1,123 @@
+"""What a run will need, before it begins: disk and memory by counting, time as a wide range from operation counts.
+
+Nothing is compiled, no world is made to move, and no number here is a measurement but the machine's own rate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from segue.core import replay
+from segue.core.scaling import Units
+from segue.core.types import Slot, Spec
+from segue.engine.phase import Phase
+from segue.engine.steps import DOOR, entering, keys_of, learning_of, one_update, slot_of
+
+CHECKPOINTS = 3  # on the disk at once: two that are kept, and one that is being written
+# Defaults of ours, with room around the updates that docs/results/speed.md measured.
+QUICKEST, SLOWEST = 0.5, 3.0  # of what matrix products would take at the machine's rate
+EACH = 3e-6  # seconds that an operation of a program costs at most beside its arithmetic: small networks are made of it
+
+
+class Estimate(NamedTuple):
+    """Bytes of the disk and of memory; seconds of the updates alone, (least, most), None where that is not known."""
+
+    disk: int
+    memory: int
+    seconds: tuple[float, float] | None
+
+    def words(self) -> str:
+        """One line."""
+        said = f"disk: about {size(self.disk)}; memory: about {size(self.memory)} for data, experience and networks"
+        if self.seconds is None:
+            return said
+        least, most = (duration(x) for x in self.seconds)
+        return (
+            f"{said}; updates alone: between {least} and {most} on this machine, from operation counts and not "
+            "measured; simulators and evaluations come on top"
+        )
+
+
+def size(count: float) -> str:
+    """Bytes in words."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:,.0f} {unit}" if count >= 10 or unit == "bytes" else f"{count:,.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words."""
+    for unit, least in (("days", 2 * 86400.0), ("hours", 2 * 3600.0), ("minutes", 120.0)):
+        if seconds >= least:
+            return f"{seconds / (least / 2):,.0f} {unit}"
+    return f"{seconds:,.0f} seconds"
+
+
+def estimate(phases: Sequence[Phase], spec: Spec, units: Units, seeds: int, rows: int, timed: bool = False) -> Estimate:
+    """Count what `phases` need with so many seeds and rows of a dataset; `timed` lowers their updates as well."""
+    steps = sum(p.ticks * p.collect for p in phases)
+    make: Any = lambda worlds, n: replay.empty(worlds, n, spec.observation, spec.action, spec.dtype)  # noqa: E731
+    offline = jax.eval_shape(lambda: make(1, rows))
+    online = jax.eval_shape(lambda: make(seeds, max(steps, 1)))
+    observation = int(np.prod(spec.observation)) * np.dtype(spec.dtype).itemsize
+    logged = seeds * steps * (2 * observation + 4 * spec.action + 6)  # a row: s, s', action, reward and two flags
+    slots: dict[str, Slot] = {}
+    states, operations, parts = 0, 0.0, 0
+    keys = jax.eval_shape(lambda: keys_of(range(seeds), DOOR))
+    tried: dict[str, Any] = {}
+    for index, phase in enumerate(phases):
+        here = phase.units or units
+        door = entering(phase, index, spec, Units(), dict(slots))
+        learning = jax.eval_shape(door, keys, {n: learning_of(s) for n, s in slots.items()}, tried, offline, online)
+        slots[phase.slot] = slot_of(phase, here, learning, slots.get(phase.slot))
+        if phase.validation.steps:
+            slots[phase.validation.keep] = Slot(phase.learner, learning.learner, here)
+            tried[phase.validation.keep] = jax.ShapeDtypeStruct((seeds,), jnp.float32)
+        states = max(states, _bytes([learning_of(s) for s in slots.values()]))
+        if timed and phase.learns:
+            one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
+            body = partial(one_update, phase.learner, phase.batch, phase.augment, Units())
+            zero, key = jnp.int32(0), jax.ShapeDtypeStruct((), keys.dtype)
+            lowered = jax.jit(body).lower(one, offline, online, zero, key, zero, zero)
+            cost: Any = lowered.cost_analysis()
+            updates = phase.ticks * phase.updates * seeds
+            operations += float((cost or {}).get("flops", np.nan)) * updates
+            parts += lowered.as_text().count(" = stablehlo.") * updates
+    memory = _bytes(offline) * 2 + _bytes(online) + 2 * states  # the dataset is on the host too
+    seconds = None
+    if timed and np.isfinite(operations):
+        ideal = operations / rate()
+        seconds = (QUICKEST * ideal, SLOWEST * ideal + EACH * parts)
+    return Estimate(logged + CHECKPOINTS * states, memory, seconds)
+
+
+def rate() -> float:
+    """Floating-point operations a second in products of matrices as large as a layer, the best of a few."""
+    a, b = jnp.ones((256, 256)), jnp.ones((256, 256))
+    product = jax.jit(lambda a, b: a @ b @ b @ b @ b)
+    product(a, b).block_until_ready()
+    best = 0.0
+    for _ in range(5):
+        began = time.perf_counter()
+        for _ in range(10):
+            out = product(a, b)
+        out.block_until_ready()
+        best = max(best, 10 * 4 * 2 * 256**3 / (time.perf_counter() - began))
+    return best
+
+
+def _bytes(tree: Any) -> int:
+    return int(sum(np.prod(x.shape) * _item(x.dtype) for x in jax.tree.leaves(tree)))
+
+
+def _item(dtype: Any) -> int:
+    return 8 if jnp.issubdtype(dtype, jax.dtypes.prng_key) else np.dtype(dtype).itemsize

@@ -1,0 +1,162 @@
+"""Evaluation on the bare world; it does not touch the run's random numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from segue.core.scaling import Units
+from segue.core.types import Agent, Array, Drawing, SegueError, Slot, State, Task, World, WorldError, valued
+from segue.engine.envs import EVALUATION, episode_seed, failing
+
+WORLDS = 10  # simulators that share the episodes of an evaluation
+
+
+class Trajectory(NamedTuple):
+    """One evaluation episode in raw units: observations (T, ...), actions (T, A), rewards and terminals (T,).
+
+    An episode whose last row is not terminal was cut by a time limit; `last` is the observation after its last row.
+    """
+
+    observation: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    success: float
+    last: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Results of S seeds and E episodes each: arrays (S, E), and the episodes themselves."""
+
+    raw_return: np.ndarray
+    length: np.ndarray
+    success: np.ndarray
+    score: np.ndarray
+    trajectories: tuple[tuple[Trajectory, ...], ...]
+
+    def values(self) -> dict[str, np.ndarray]:
+        """Mean over episodes, (S,), under the names that records use."""
+        named = {"return": self.raw_return, "length": self.length, "success": self.success, "score": self.score}
+        return {k: v.mean(axis=1) for k, v in named.items()}
+
+
+@partial(jax.jit, static_argnames=("agent", "units"))
+def _best(agent: Agent, units: Units, state: State, seed: Array, observation: Array) -> Array:
+    return agent.act(of_seed(state, seed), units.see(observation), jax.random.key(0), False)
+
+
+@partial(jax.jit, static_argnames=("agent", "units"))
+def _valued(agent: Agent, units: Units, state: State, seed: Array, observation: Array, number: Array) -> Any:
+    key = jax.random.fold_in(jax.random.key(0), number)
+    return valued(agent, of_seed(state, seed), units.see(observation), key)
+
+
+def of_seed(state: State, seed: Array) -> State:
+    """One seed's part of a state."""
+    return jax.tree.map(lambda x: x[seed], state)
+
+
+def best_action(slot: Slot, seed: int, observation: np.ndarray) -> np.ndarray:
+    """Actions (B, A) of one seed's policy without exploration noise, for raw observations (B, ...)."""
+    agent: Any = slot.learner
+    return np.asarray(_best(agent, slot.units, slot.state, np.int32(seed), observation))
+
+
+def valued_action(slot: Slot, seed: int, observation: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a backup takes at raw observations (B, ...): actions (B, A), and what it adds to their values (B,).
+
+    `number` numbers the draw: the same one gives the same noise.
+    """
+    agent: Any = slot.learner
+    action, added = _valued(agent, slot.units, slot.state, np.int32(seed), observation, np.uint32(number))
+    return np.asarray(action), np.asarray(added)
+
+
+class Evaluator:
+    """Evaluates slots of a task on simulators of its own: the same start states for a seed at every evaluation."""
+
+    def __init__(self, task: Task, seeds: tuple[int, ...], episodes: int, stream: int = EVALUATION) -> None:
+        self.task, self.seeds, self.episodes, self.stream = task, seeds, episodes, stream
+        self._worlds: list[World] = []
+
+    def __call__(self, slot: Slot, first: int = 0) -> Evaluation:
+        """Roll out the policy without exploration noise, `episodes` times for each seed; `first` numbers the first.
+
+        Raises `SegueError` where an environment fails.
+        """
+        while len(self._worlds) < min(WORLDS, self.episodes):
+            self._worlds.append(self.task.world())
+        return self._of(slot, first, False)
+
+    def lived(self, slot: Slot, evaluation: Evaluation) -> Evaluation:
+        """Episodes of the policy that the critics value, from the start states of an evaluation just made.
+
+        They are the evaluation's own where a backup takes the best action.  Where it draws one (SAC and what stands on
+        it, AWAC) the noise has a cost that the critics count, so there the policy is rolled out anew, with its noise.
+        """
+        if not isinstance(slot.learner, Drawing):
+            return evaluation
+        return self._of(slot, 0, True)
+
+    def _of(self, slot: Slot, first: int, drawing: bool) -> Evaluation:
+        try:
+            trajectories = tuple(self._one_seed(slot, s, first, drawing) for s in range(len(self.seeds)))
+        except WorldError as error:  # training has not failed, and stands where the last checkpoint was taken
+            raise SegueError(f"in an evaluation, {error}; mend it, then `segue resume` the run") from error
+        table = lambda f: np.asarray([[f(t) for t in ts] for ts in trajectories], np.float64)  # noqa: E731
+        total, success = table(lambda t: t.reward.sum()), table(lambda t: t.success)
+        return Evaluation(
+            total, table(lambda t: len(t.reward)), success, np.asarray(self.task.score(total, success)), trajectories
+        )
+
+    def _one_seed(self, slot: Slot, s: int, first: int, drawn: bool) -> tuple[Trajectory, ...]:
+        waiting = list(range(self.episodes))
+        done: dict[int, Trajectory] = {}
+        current: list[int | None] = [None] * len(self._worlds)
+        rows: list[list[Any]] = [[] for _ in self._worlds]
+        observation = np.zeros((len(self._worlds), *self.task.spec.observation), self.task.spec.dtype)
+
+        def begin(w: int) -> None:
+            current[w] = waiting.pop(0) if waiting else None
+            rows[w] = []
+            if (episode := current[w]) is not None:
+                with failing(f"seed {self.seeds[s]}, reset of evaluation episode {episode}"):
+                    observation[w] = self._worlds[w].reset(episode_seed(self.seeds[s], self.stream, first + episode))
+
+        for w in range(len(self._worlds)):
+            begin(w)
+        number = 0
+        while any(c is not None for c in current):
+            actions = valued_action(slot, s, observation, number)[0] if drawn else best_action(slot, s, observation)
+            number += 1
+            for w, episode in enumerate(current):
+                if episode is None:
+                    continue
+                with failing(f"seed {self.seeds[s]}, evaluation episode {episode}"):
+                    following, reward, terminated, truncated, success = self._worlds[w].step(actions[w])
+                rows[w].append((observation[w].copy(), actions[w], reward, terminated, success))
+                observation[w] = following
+                if terminated or truncated:
+                    seen, acted, rewards, ends, wins = zip(*rows[w])
+                    done[episode] = Trajectory(
+                        np.stack(seen),
+                        np.stack(acted),
+                        np.asarray(rewards, np.float64),
+                        np.asarray(ends, np.bool_),
+                        float(wins[-1]),
+                        np.array(following),
+                    )
+                    begin(w)
+        return tuple(done[e] for e in range(self.episodes))
+
+    def close(self) -> None:
+        """Release the simulators."""
+        for world in self._worlds:
+            world.close()
+        self._worlds.clear()

@@ -1,0 +1,185 @@
+"""What is compiled: updates, actions and doors, each a function of one seed; `for_seeds` supplies the axis of seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from segue.bonuses.bonus import begun
+from segue.core.options import alike
+from segue.core.replay import Replay, View
+from segue.core.scaling import Units
+from segue.core.types import Agent, Array, Augmentation, Door, Learner, Sampler, Slot, Spec, State
+from segue.engine.phase import Phase
+
+UPDATE, ACT, DOOR = 1, 2, 3  # streams of random numbers of a seed
+
+
+class Learning(NamedTuple):
+    """What the updates of a phase carry; every leaf has a leading axis of seeds."""
+
+    learner: State
+    sampler: State
+    augment: State
+
+
+def learning_of(slot: Slot) -> Learning:
+    """What a slot has learned."""
+    return Learning(slot.state, slot.batch_state, slot.augment_state)
+
+
+def slot_of(phase: Phase, units: Units, learning: Learning, before: Slot | None) -> Slot:
+    """Return the slot that a phase trains, with what it has learned; `before` is what the slot held at its door."""
+    batch: Sampler | None = phase.batch
+    augment: Augmentation | None = phase.augment
+    if not phase.learns:
+        batch, augment = (None, None) if before is None else (before.batch, before.augment)
+    return Slot(phase.learner, learning.learner, units, batch, learning.sampler, augment, learning.augment)
+
+
+def for_seeds(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Apply a function of one seed along the leading axis of `arguments`.
+
+    One after the other on a CPU, where batched matrix products are slow and seeds would fight for the cache; all at
+    once by `vmap` elsewhere.  Measured in benchmarks/updates.py.
+    """
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(lambda xs: function(*xs), arguments)
+    return jax.vmap(function)(*arguments)
+
+
+def keys_of(seeds: Sequence[int], stream: int) -> Array:
+    """One key per seed (S,): a function of the seed's value, not of its place among the seeds."""
+    return jnp.stack([jax.random.fold_in(jax.random.key(s), stream) for s in seeds])
+
+
+ADVANCE: Any = {
+    "static_argnames": ("learner", "sampler", "augment", "units"),
+    "donate_argnames": ("learning", "sums"),
+}
+
+
+@partial(jax.jit, **ADVANCE)
+def advance(
+    learner: Learner,
+    sampler: Sampler,
+    augment: Augmentation,
+    units: Units,
+    learning: Learning,
+    sums: dict[str, tuple[Array, Array]],
+    offline: Replay,
+    online: Replay,
+    keys: Array,
+    total: Array,
+    step: Array,
+    count: Array,
+) -> tuple[Learning, dict[str, tuple[Array, Array]]]:
+    """Do `count` updates of every seed; `total` and `step` count updates before them in the run and in the phase."""
+
+    def seed(world: Array, key: Array, learning: Learning, sums: dict[str, tuple[Array, Array]]) -> Any:
+        def update(u: Array, carry: tuple[Learning, dict[str, tuple[Array, Array]]]) -> Any:
+            learning, sums = carry
+            learning, metrics = one_update(
+                learner, sampler, augment, units, learning, offline, online, world, key, total + u, step + u
+            )
+            return learning, {k: _add(*sums[k], value) for k, value in metrics.items()}
+
+        return jax.lax.fori_loop(0, count, update, (learning, sums))
+
+    return for_seeds(seed, jnp.arange(keys.shape[0]), keys, learning, sums)
+
+
+def _add(total: Array, count: Array, value: Array) -> tuple[Array, Array]:
+    seen = ~jnp.isnan(value)
+    return total + jnp.where(seen, value, 0.0), count + seen
+
+
+def one_update(
+    learner: Learner,
+    sampler: Sampler,
+    augment: Augmentation,
+    units: Units,
+    learning: Learning,
+    offline: Replay,
+    online: Replay,
+    world: Array,
+    key: Array,
+    total: Array,
+    step: Array,
+) -> tuple[Learning, dict[str, Array]]:
+    """One update of one seed: sample, put into the learner's units, augment, learn."""
+    k_sample, k_augment, k_update = jax.random.split(jax.random.fold_in(key, total), 3)
+    sampler_state, rows, sampled = sampler.sample(
+        learning.sampler, k_sample, View(offline, jnp.int32(0), 0.0), View(online, world, 1.0)
+    )
+    augment_state, batch, augmented = augment.relabel(
+        learning.augment, rows.transition(units), k_augment, Slot(learner, learning.learner, units)
+    )
+    state, learned = learner.update(learning.learner, batch, k_update, step)
+    return Learning(state, sampler_state, augment_state), sampled | augmented | learned
+
+
+@partial(jax.jit, static_argnames=("agent", "units", "explore"))
+def act(agent: Agent, units: Units, explore: bool, state: State, observation: Array, keys: Array, step: Array) -> Array:
+    """One action per seed (S, A) for raw observations (S, *observation); `step` is the seeds' environment step."""
+
+    def seed(state: State, observation: Array, key: Array) -> Array:
+        return agent.act(state, units.see(observation[None]), jax.random.fold_in(key, step), explore)[0]
+
+    return for_seeds(seed, state, observation, keys)
+
+
+@partial(jax.jit, static_argnames="size")
+def act_at_random(size: int, keys: Array, step: Array) -> Array:
+    """One action per seed (S, size), uniform in [-1, 1]."""
+    draw = lambda key: jax.random.uniform(jax.random.fold_in(key, step), (size,), minval=-1.0, maxval=1.0)  # noqa: E731
+    return jax.vmap(draw)(keys)
+
+
+def entering(phase: Phase, index: int, spec: Spec, units: Units, slots: dict[str, Slot]) -> Callable[..., Learning]:
+    """Return the program of a phase's door: (keys, slots' states and kept returns, rows) -> what its slot holds."""
+
+    def doors(
+        keys: Array, states: dict[str, Learning], validated: dict[str, Array], offline: Replay, online: Replay
+    ) -> Learning:
+        def seed(world: Array, key: Array, states: dict[str, Learning], validated: dict[str, Array]) -> Learning:
+            k_learner, k_sampler, k_augment = jax.random.split(jax.random.fold_in(key, index), 3)
+            here = {
+                name: slots[name]._replace(state=s.learner, batch_state=s.sampler, augment_state=s.augment)
+                for name, s in states.items()
+            }
+            rows = View(offline, jnp.int32(0), 0.0), View(online, world, 1.0)
+            door = Door(spec, here, *rows, units, phase.slot, validated, phase.batch)
+            old = here.get(phase.slot)
+            if phase.enter is not None:
+                state = phase.enter(door, phase.learner.init(k_learner, spec))
+            else:
+                state = phase.learner.init(k_learner, spec) if old is None else old.state
+            if not phase.learns:
+                return Learning(state, *((), ()) if old is None else (old.batch_state, old.augment_state))
+            goes_on = old is not None and phase.enter is None and alike(old.batch, phase.batch)
+            return Learning(
+                state,
+                old.batch_state if old is not None and goes_on else phase.batch.init(k_sampler, door),
+                begun(phase.augment, k_augment, door),
+            )
+
+        return for_seeds(seed, jnp.arange(keys.shape[0]), keys, states, validated)
+
+    return doors
+
+
+def no_sums(
+    phase: Phase, units: Units, learning: Learning, offline: Replay, online: Replay, keys: Array
+) -> dict[str, tuple[Array, Array]]:
+    """Zero sums of the metrics that the phase's updates report."""
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
+    body = partial(one_update, phase.learner, phase.batch, phase.augment, units)
+    zero = jnp.int32(0)
+    _, metrics = jax.eval_shape(body, one, offline, online, zero, keys[0], zero, zero)
+    # Two buffers for each metric: donated arguments must not share one.
+    return {k: (jnp.zeros(len(keys)), jnp.zeros(len(keys), jnp.int32)) for k in metrics}

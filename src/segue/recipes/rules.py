@@ -1,0 +1,237 @@
+"""Hand-over rules: what may change at the switch, or in the budget around it, for every recipe and agent alike.
+
+A rule is a function from a recipe's phases to its phases.  The switch is the first phase that learns while the world
+moves.  On the command line a rule is written `name`, `name=value` or `name=value,field=value`:
+
+    segue run iql hopper-mixed --rules warm_up=5000 freeze_actor=2000 retain=0.5
+
+To keep the optimisers' states, the dataset, the discount and everything else is what happens without a rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any, Literal, get_type_hints
+
+from segue.agents.around import Decay, FreezeActor
+from segue.core.options import parse, require, unknown
+from segue.core.scaling import Units
+from segue.core.types import Sampler, SegueError
+from segue.engine.phase import RANDOM, Phase, at_switch, charged, refresh, renew
+from segue.samplers.subset import Last
+from segue.samplers.uniform import Mix, Retain, Union
+
+Phases = tuple[Phase, ...]
+Rule = Callable[[Phases, Units], Phases]
+
+
+def changed(phases: Phases, index: int, **fields: Any) -> Phases:
+    """Return phases with one of them changed."""
+    return (*phases[:index], replace(phases[index], **fields), *phases[index + 1 :])
+
+
+@dataclass(frozen=True)
+class warm_up:
+    """Collect `steps` environment steps before fine-tuning begins, with the policy as it stands or at random.
+
+    WSRL collects with the frozen pre-trained policy (spec 9.1), RLPD and TD3 at random (spec 8.3).
+    """
+
+    steps: int = 5_000
+    policy: Literal["frozen", "random"] = "frozen"
+
+    def __call__(self, phases: Phases, units: Units) -> Phases:
+        """Put a phase that only collects before the switch, in the place of one that is there."""
+        require(self, steps=self.steps > 0)
+        index = at_switch(phases, "warm_up")
+        if index and phases[index - 1].collect and not phases[index - 1].updates:
+            there = phases[index - 1].actor
+            actor = RANDOM if self.policy == "random" else None if there == RANDOM else there
+            return changed(phases, index - 1, ticks=self.steps, actor=actor)
+        switch = phases[index]
+        before = next((p for p in reversed(phases[:index]) if p.slot == switch.slot), None)
+        # The learner before the switch, so that the slot is carried on and the switch's own door stays where it is.
+        learner = switch.learner if before is None else before.learner
+        extra = Phase(
+            "warm-up",
+            learner,
+            self.steps,
+            collect=1,
+            updates=0,
+            slot=switch.slot,
+            units=switch.units if before is None else before.units,
+            actor=RANDOM if self.policy == "random" else None,
+        )
+        return (*phases[:index], extra, *phases[index:])
+
+
+@dataclass(frozen=True)
+class reset_optimisers:
+    """Build the optimisers anew at the switch, as CORL's fine-tuning code does; without this rule they go on."""
+
+    def __call__(self, phases: Phases, units: Units) -> Phases:
+        """Let the fine-tuning phase enter through `refresh`, or its own door through `renew`."""
+        index = at_switch(phases, "reset_optimisers")
+        switch = phases[index]
+        there = [p for p in phases[:index] if p.slot == switch.slot]
+        last = max((n for n, p in enumerate(there) if p.updates), default=None)
+        # A door behind the last update leaves optimisers that have not moved since.
+        if last is None or any(p.enter is not None for p in there[last + 1 :]):
+            raise SegueError("reset_optimisers: nothing is trained before the switch, so its optimisers are new anyway")
+        door = refresh(switch.slot) if switch.enter is None else renew(switch.enter)
+        return changed(phases, index, enter=door)
+
+
+@dataclass(frozen=True)
+class freeze_actor:
+    """Let everything but the actor learn for the first `updates` updates after the switch."""
+
+    updates: int = 5_000
+
+    def __call__(self, phases: Phases, units: Units) -> Phases:
+        """Put `FreezeActor` around the agent that fine-tunes."""
+        index = at_switch(phases, "freeze_actor")
+        agent: Any = phases[index].learner
+        return changed(phases, index, learner=FreezeActor(agent, self.updates))
+
+
+@dataclass(frozen=True)
+class decay:
+    """Let weights in the losses fall along a line after the switch (see `Decay`)."""
+
+    options: tuple[str, ...]
+    over: int = 100_000
+    floor: float = 0.0
+
+    def __call__(self, phases: Phases, units: Units) -> Phases:
+        """Put `Decay` around the agent that fine-tunes."""
+        index = at_switch(phases, "decay")
+        agent: Any = phases[index].learner
+        return changed(phases, index, learner=Decay(agent, self.options, self.over, self.floor))
+
+
+@dataclass(frozen=True)
+class discount:
+    """Fine-tune with another discount; the returns of all rows are written anew for it."""
+
+    value: float
+
+    def __call__(self, phases: Phases, units: Units) -> Phases:
+        """Give the fine-tuning phase units of its own."""
+        index = at_switch(phases, "discount")
+        return changed(phases, index, units=replace(phases[index].units or units, discount=self.value))
+
+
+@dataclass(frozen=True)
+class retain:
+    """Fine-tune with a random `share` of the dataset's rows: 1 keeps all of them, 0 drops the dataset."""
+
+    share: float = 1.0
+
+    def __call__(self, phases: Phases, units: Units) -> Phases:
+        """Let the fine-tuning phase's sampler see so many rows."""
+        require(self, share=0 <= self.share <= 1)
+        index = at_switch(phases, "retain")
+        batch = phases[index].batch
+        if self.share == 1:
+            return phases
+        return changed(phases, index, batch=own_rows(batch) if self.share == 0 else Retain(self.share, batch))
+
+
+@dataclass(frozen=True)
+class budget:
+    """Let the whole run cost `steps` environment steps per seed, to the step.
+
+    Whatever moves the world keeps its share of them: warm-ups, fresh rows, validations and fine-tuning alike; the phase
+    that fine-tunes takes what rounding leaves.  Offline updates, and weights that change over so many updates
+    (kappa, `decay`), stay as they are.
+    """
+
+    steps: int
+
+    def __call__(self, phases: Phases, units: Units) -> Phases:
+        """Give each phase its share."""
+        require(self, steps=self.steps > 0)
+        index, before = at_switch(phases, "budget"), charged(phases)
+        if not before:
+            raise SegueError(
+                f"budget={self.steps}: no phase has ticks that move the world; give one some, to be shared in"
+            )
+        of = lambda number: number * self.steps // before  # noqa: E731
+        made = []
+        for phase in phases:
+            validation = replace(phase.validation, steps=of(phase.validation.steps))
+            phase, batch = replace(phase, validation=validation), phase.batch
+            if phase.collect and phase.ticks:
+                if not of(phase.ticks):
+                    why = f"too few for phase '{phase.name}', which has {phase.ticks:,} ticks of the usual {before:,}"
+                    raise SegueError(f"budget={self.steps}: {why}; give a larger one")
+                often = max(of(phase.evaluate_every), 1) if phase.evaluate_every else 0
+                phase = replace(phase, ticks=of(phase.ticks), evaluate_every=often)
+            if isinstance(batch, Last):
+                phase = replace(phase, batch=replace(batch, rows=of(batch.rows)))
+            made.append(phase)
+        switch, left = made[index], self.steps - charged(made)
+        if short := left % switch.collect:
+            why = f"phase '{switch.name}' takes {switch.collect} steps a tick and would end {short} short"
+            raise SegueError(f"budget={self.steps}: {why}; give a few more or fewer")
+        return changed(tuple(made), index, ticks=switch.ticks + left // switch.collect)
+
+
+def own_rows(batch: Sampler) -> Sampler:
+    """Return a sampler of as many rows that takes them from own experience alone."""
+    if isinstance(batch, Mix):
+        return Mix(0, batch.offline + batch.online, batch.visible)
+    if isinstance(batch, Union):
+        return Mix(0, batch.batch, batch.visible)
+    raise SegueError(f"retain: {type(batch).__name__} needs the dataset; keep a share above 0")
+
+
+_ALL = (warm_up, reset_optimisers, freeze_actor, decay, discount, retain, budget)
+RULES: dict[str, type[Any]] = {r.__name__: r for r in _ALL}
+
+
+def rule_of(text: str) -> Rule:
+    """Return the rule that a word of the command line names; `SegueError` says what is wrong with it."""
+    name, _, rest = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if name not in RULES:
+        unknown(f"rule {text}", name, RULES)
+    kind, hints, values = RULES[name], get_type_hints(RULES[name]), {}
+    names = [f.name for f in fields(kind)]
+    for place, item in enumerate(rest.split(",") if rest else []):
+        key, equals, value = item.partition("=")
+        key, value = (key, value) if equals else (names[place] if place < len(names) else "", key)
+        if key not in names:
+            unknown(f"rule {text}", key, names)
+        tuples = hints[key] == tuple[str, ...]
+        values[key] = tuple(value.split("+")) if tuples else parse(key, value, hints[key], f"rule {text}")
+    try:
+        rule: Rule = kind(**values)
+    except TypeError as error:
+        missing = [f for f in names if f not in values]
+        raise SegueError(f"rule {text}: give {name}={missing[0]}") from error
+    return rule
+
+
+def word_of(rule: Any) -> str:
+    """Return a rule as a word of the command line (`rule_of` reads it)."""
+    write = lambda v: "+".join(v) if isinstance(v, tuple) else str(v)  # noqa: E731
+    values = [f"{f.name}={write(getattr(rule, f.name))}" for f in fields(rule)]
+    return f"{type(rule).__name__}={','.join(values)}" if values else type(rule).__name__
+
+
+def usage(kind: type[Any]) -> str:
+    """How a rule is written, with its defaults: "warm_up=5000,policy=frozen"."""
+    values = [f.name.upper() if f.default is MISSING else str(f.default) for f in fields(kind)]
+    named = [value if place == 0 else f"{f.name}={value}" for place, (f, value) in enumerate(zip(fields(kind), values))]
+    return "=".join([kind.__name__, *([",".join(named)] if named else [])])
+
+
+def words_of(rules: Iterable[Any]) -> tuple[str, ...]:
+    """Return rules, given as objects or as words, as words that are known to be good."""
+    words = tuple(r if isinstance(r, str) else word_of(r) for r in rules)
+    for word in words:
+        rule_of(word)
+    return words

@@ -1,0 +1,111 @@
+"""What is refused before a run begins or goes on: parts that do not fit, worlds that must not be moved, devices."""
+
+from __future__ import annotations
+
+import os
+
+import jax
+import jax.numpy as jnp
+
+from segue.runs.request import Request
+from segue.engine.state import check_phase, new_carry
+from segue.runs.drive import ready
+from segue.engine.phase import RANDOM, Phase, check_doors, fresh, take
+from segue.recipes import Recipe, Resolved
+from segue.core.types import SegueError, Slot, Task
+
+
+def check(decided: Resolved, task: Task, request: Request) -> None:
+    """Refuse what cannot work, before anything is compiled or written: each phase's door, the trackers, the seeds.
+
+    How much experience a phase will find is not known yet; the most that it can be is assumed.
+    """
+    ready(request.trackers)
+    device()
+    data, recipe = task.dataset(), decided.recipe
+    if task.real:
+        check_real(recipe, request)
+    if task.absent:
+        check_absent(recipe, request)
+    if not any(p.ticks * (p.updates + p.collect) for p in recipe.phases):
+        raise SegueError("no phase has anything to do: all their ticks are 0")
+    check_doors(recipe.phases, recipe.units)
+    carry = new_carry(request.seeds, task.spec, 1)
+    steps = 0
+    for phase in recipe.phases:
+        check_phase(phase, carry, task.spec, 0 if data is None else len(data), task.horizon)
+        _check_learner(phase, task)
+        carry.slots[phase.slot] = Slot(phase.learner, (), phase.units or recipe.units)
+        if phase.validation.steps:
+            carry.slots[phase.validation.keep] = carry.slots[phase.slot]
+        steps += phase.ticks * phase.collect
+        most = jnp.full(len(request.seeds), min(steps, 2**31 - 1), jnp.int32)
+        carry.online = carry.online._replace(written=most, closed=most)
+
+
+def check_absent(recipe: Recipe, request: Request) -> None:
+    """Refuse what needs an environment where there is none."""
+    moving = [f"{p.name}.ticks=0" for p in recipe.phases if p.collect and p.ticks]
+    moving += [f"{p.name}.validation.steps=0" for p in recipe.phases if p.validation.steps]
+    if moving or recipe.evaluation.episodes:
+        named = f"{request.task}?env=ID" if ":" in request.task else "env= of GymTask.custom"
+        raise SegueError(
+            f"{request.task} is a log without an environment: name one ({named}), or learn offline only with --set "
+            f"{' '.join(moving)} evaluation=none"
+        )
+
+
+def check_real(recipe: Recipe, request: Request) -> None:
+    """Refuse what would move a world that exists once behind its owner's back."""
+    if any(p.collect and p.ticks for p in recipe.phases) and len(request.seeds) > 1:
+        raise SegueError(f"{request.task} exists once, and {len(request.seeds)} seeds want to move it; give --seeds 0,")
+    if recipe.evaluation.episodes:
+        raise SegueError(
+            f"{request.task} exists once: evaluations would move it between the steps of an episode; give "
+            "--set evaluation=none"
+        )
+    learned: set[str] = set()
+    for phase in recipe.phases:
+        learned = _stand_trained(phase, learned)
+        if phase.validation.steps:
+            raise SegueError(
+                f"{request.task} exists once: phase '{phase.name}' would move it to choose among its checkpoints; give "
+                f"--set {phase.name}.validation.steps=0"
+            )
+        new = [name for name in phase.actors if name not in learned]
+        if phase.collect and phase.ticks and new and not request.untrained:
+            who = "uniformly random actions" if new[0] == RANDOM else f"the policy '{new[0]}', which is not trained"
+            raise SegueError(
+                f"{request.task} is real, and phase '{phase.name}' would move it with {who}; train it offline first, "
+                "or give --untrained if that is safe"
+            )
+        if phase.learns:
+            learned.add(phase.slot)
+
+
+def _stand_trained(phase: Phase, learned: set[str]) -> set[str]:
+    """Slots whose policy has had updates, after a phase's door: one may forget there, or take what another has."""
+    if isinstance(phase.enter, take):
+        trained = phase.enter.slot in learned
+    else:
+        trained = phase.slot in learned and phase.enter is not fresh
+    return learned | {phase.slot} if trained else learned - {phase.slot}
+
+
+def device() -> None:
+    """Refuse a device that JAX was told to use and cannot."""
+    try:
+        jax.devices()
+    except Exception as error:
+        asked = os.environ.get("JAX_PLATFORMS")
+        where = f"JAX_PLATFORMS={asked}" if asked else "JAX"
+        said = " ".join(str(error).split())[:160] or type(error).__name__
+        raise SegueError(f"{where}: no such device here ({said}); unset it, or install JAX's build for it") from error
+
+
+def _check_learner(phase: Phase, task: Task) -> None:
+    """Refuse a learner that cannot begin with this task; its state's shapes alone are computed."""
+    try:
+        jax.eval_shape(lambda: phase.learner.init(jax.random.key(0), task.spec))
+    except SegueError as error:
+        raise SegueError(f"phase '{phase.name}': {error}") from error

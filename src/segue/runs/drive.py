@@ -1,0 +1,278 @@
+"""What stands around the engine while a run runs: evaluation, files, signals, the live view."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from segue.core import files
+from segue.engine import loop
+from segue.runs import checkpoint, manifest
+from segue.engine.state import Carry, Diverged, Record
+from segue.data.extras import need
+from segue.engine.diagnostics import handover
+from segue.engine.evaluate import Evaluator
+from segue.engine.envs import Episode
+from segue.runs.lock import Interrupted, full_disk, signals
+from segue.runs.live import view
+from segue.runs.policy import save_policy
+from segue.runs.progress import duration
+from segue.recipes import Resolved
+from segue.runs.sinks import Fan, Jsonl, Sink, TensorBoard, WandB, to_stderr
+from segue.report import write_report
+from segue.core.types import Agent, SegueError, Task, WorldError
+
+SAVE_EVERY = 60.0  # seconds between checkpoints; overridden by SEGUE_SAVE_EVERY
+
+
+def drive(
+    folder: Path,
+    decided: Resolved,
+    task: Task,
+    seeds: tuple[int, ...],
+    trackers: Sequence[str] = (),
+    resumed: tuple[Carry, dict[str, Any]] | None = None,
+    notes: Sequence[str] = (),
+    stream: TextIO | None = None,
+) -> Path:
+    """Run to the end what run.json in `folder` (locked by the caller) describes; return the folder.
+
+    Raises `Interrupted` when a signal stopped the run, and `SegueError`; in both cases `resume` goes on.
+    """
+    interval = save_interval()
+    try:
+        with full_disk(folder), ExitStack() as stack:
+            _run(folder, decided, task, seeds, trackers, resumed, notes, stream, interval, stack)
+            manifest.set_status(folder, "finished")
+    except (Interrupted, KeyboardInterrupt):
+        _note(folder, "interrupted")
+        raise
+    except BaseException:
+        _note(folder, "failed")
+        raise
+    try:
+        write_report([folder], folder / "report.html")
+    except Exception as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        again = f"segue report {files.word(folder)}"
+        to_stderr(f"segue: {folder}: the run is finished, but not its report ({cause}); `{again}` tries again")
+    return folder
+
+
+def _run(
+    folder: Path,
+    decided: Resolved,
+    task: Task,
+    seeds: tuple[int, ...],
+    trackers: Sequence[str],
+    resumed: tuple[Carry, dict[str, Any]] | None,
+    notes: Sequence[str],
+    stream: TextIO | None,
+    interval: float,
+    stack: ExitStack,
+) -> None:
+    carry, extra = resumed or (None, {"position": 0, "wall_s": 0.0})
+    if carry is not None and carry.fleet is not None:
+        stack.callback(carry.fleet.close)  # the engine closes them too, once it has begun
+    described = manifest.read(folder)
+    stopping = stack.enter_context(signals())
+    show = stack.enter_context(view(described["phases"], seeds, stream))
+    for note in notes:
+        show.message(note)
+    log = Jsonl(folder / "metrics.jsonl", extra["position"])
+    sinks = Fan([log, *(TRACKERS[t](folder, described, carry) for t in trackers)], tell=show.message)
+    stack.callback(sinks.close)
+    episodes = decided.recipe.evaluation.episodes
+    evaluator = Evaluator(task, seeds, episodes) if episodes else None
+    if evaluator is not None:
+        stack.callback(evaluator.close)
+    book = _Book(folder, task, seeds, sinks, show.row, evaluator, extra["wall_s"])
+    manifest.set_status(folder, "running")
+    saved = time.monotonic()
+    records = loop.run(
+        decided.recipe.phases,
+        task,
+        seeds,
+        decided.recipe.units,
+        carry=carry,
+        keep_rows=True,
+    )
+    stack.callback(records.close)  # and with them the simulators, whatever stops the run
+
+    def save() -> None:
+        stands = {"position": log.position(), "rows": log.digest(), "wall_s": book.wall()}
+        checkpoint.save(folder, record.carry, stands)
+
+    try:
+        for record in records:
+            book.write(record)
+            show.pulse(record.index, record.tick, record.environment_step, record.update)
+            number = stopping()
+            if record.begins or record.ends or number is not None or time.monotonic() - saved >= interval:
+                save()
+                saved = time.monotonic()
+            if number is not None:
+                show.message(f"stopped and saved; `segue resume {files.word(folder)}` goes on from here")
+                raise Interrupted(number)
+    except Diverged as error:
+        raise Diverged(f"{error}{_lower(folder, decided, error.phase)}", error.phase) from error
+    except WorldError as error:
+        save()
+        steps = record.carry.environment_steps
+        raise SegueError(
+            f"{error}; everything up to environment step {steps:,} is saved: mend it, then "
+            f"`segue resume {files.word(folder)}`"
+        ) from error
+    show.message(f"finished in {duration(book.wall())}")
+
+
+def _lower(folder: Path, decided: Resolved, phase: str) -> str:
+    """The command that goes on with a tenth of a phase's first learning rate, where it has one that is a number."""
+    for path, value in decided.recipe.options().items():
+        if path.startswith(f"{phase}.learner.") and path.endswith("learning_rate") and isinstance(value, float):
+            command = f"segue resume {files.word(folder)} --set {path}={value / 10:.3g}"
+            return f" (from the last checkpoint, which is finite: `{command}`, now {value:g})"
+    return ""
+
+
+class _Book:
+    """Turns records into rows."""
+
+    def __init__(
+        self,
+        folder: Path,
+        task: Task,
+        seeds: tuple[int, ...],
+        sinks: Sink,
+        show: Callable[[dict[str, Any]], None],
+        evaluator: Evaluator | None,
+        wall_s: float,
+    ) -> None:
+        self.folder, self.task, self.seeds, self.sinks, self.show = folder, task, seeds, sinks, show
+        self.evaluator = evaluator
+        self.began = time.monotonic() - wall_s
+
+    def wall(self) -> float:
+        """Seconds that the run has taken, over all its sessions."""
+        return time.monotonic() - self.began
+
+    def write(self, record: Record) -> None:
+        """Write what the record holds, and evaluate where it asks for it."""
+        if record.begins:
+            self.row(record, "phase", {}, event="begin", units=manifest.plain(asdict(record.units)))
+        for e in record.episodes:
+            values = {"return": [e.raw_return], "length": [e.length], "success": [e.success]}
+            values |= {} if e.own is None else {"own": [float(e.own)]}
+            self.row(record, "episode", values, seeds=[e.seed], **ended(record, e))
+        if record.metrics:
+            self.row(record, "training", record.metrics)
+        slot = record.acting
+        # A phase may train what does not act (a density, a second critic): there is nothing to roll out or to export.
+        if record.evaluates and isinstance(slot.learner, Agent):
+            result = None if self.evaluator is None else self.evaluator(slot)
+            if result is not None:
+                self.row(record, "evaluation", result.values())
+            if record.ends:
+                lived = None if self.evaluator is None or result is None else self.evaluator.lived(slot, result)
+                found, more = handover(slot, self.task.dataset(), lived)
+                self.row(record, "handover", found, **more)
+                save_policy(self.folder / "policy", slot, self.task.spec, self.seeds, self.facts(record))
+        if record.ends:
+            for tried in record.facts.get("validations", ()):
+                values = {"return": tried["return"], "length": tried["steps"]}
+                clocks = earlier(record, record.tick - tried["tick"])
+                self.row(record, "validation", values, keeps=record.phase.validation.keep, **clocks)
+            self.row(record, "phase", {}, event="end")
+
+    def facts(self, record: Record) -> dict[str, Any]:
+        """What a policy's bundle says about itself beside its weights."""
+        card = self.task.card()
+        low, high = self.task.action_bounds
+        return {
+            "task": self.task.name,
+            "observation": manifest.plain(card["observation"]),
+            "action": {"low": np.asarray(low).tolist(), "high": np.asarray(high).tolist()},
+            "trained": {
+                "phase": record.phase.name,
+                "environment_step": record.environment_step,
+                "update": record.update,
+            },
+        }
+
+    def row(self, record: Record, kind: str, values: Mapping[str, Any], **more: Any) -> None:
+        """Write one row to the sinks and show it."""
+        row = {
+            "kind": kind,
+            "phase": record.phase.name,
+            "phase_index": record.index,
+            "tick": record.tick,
+            "environment_step": record.environment_step,
+            "update": record.update,
+            "wall_s": round(self.wall(), 3),
+            "seeds": list(self.seeds),
+            "values": {k: np.asarray(v) for k, v in values.items()},
+            **more,
+        }
+        self.sinks.write(row)
+        self.show(row)
+
+
+def ended(record: Record, episode: Episode) -> dict[str, int]:
+    """Clocks of the tick in which an episode ended: when a record comes depends on the machine, and rows must not."""
+    whole = record.environment_step - record.carry.moved  # a tick that an environment has broken off comes next
+    ago = (whole - episode.environment_step) // record.phase.collect
+    return earlier(record, ago) | {"environment_step": episode.environment_step}
+
+
+def earlier(record: Record, ticks: int) -> dict[str, int]:
+    """The clocks so many ticks before a record, in its phase."""
+    return {
+        "tick": record.tick - ticks,
+        "environment_step": record.environment_step - ticks * record.phase.collect,
+        "update": record.update - ticks * record.phase.updates,
+    }
+
+
+def _tensorboard(folder: Path, described: dict[str, Any], carry: Carry | None) -> Sink:
+    return TensorBoard(folder / "tensorboard", 0 if carry is None else carry.updates)
+
+
+def _wandb(folder: Path, described: dict[str, Any], carry: Carry | None) -> Sink:
+    config = {k: v["value"] for k, v in described["config"].items()}
+    return WandB(folder, "segue", folder.name, config | {"recipe": described["recipe"], "task": described["task"]})
+
+
+TRACKERS: dict[str, Callable[..., Sink]] = {"tensorboard": _tensorboard, "wandb": _wandb}
+_PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
+
+
+def ready(trackers: Sequence[str]) -> None:
+    """Raise `SegueError` where a tracker is not known or not installed, or an environment variable makes no sense."""
+    save_interval()
+    for name in trackers:
+        if name not in TRACKERS:
+            raise SegueError(f"there is no tracker '{name}'; there are {', '.join(TRACKERS)}")
+        need(_PACKAGES[name], name, f"--track {name}")
+
+
+def save_interval() -> float:
+    """Seconds between checkpoints."""
+    text = os.environ.get("SEGUE_SAVE_EVERY", str(SAVE_EVERY))
+    try:
+        return float(text)
+    except ValueError as error:
+        raise SegueError(f"SEGUE_SAVE_EVERY={text}: give seconds between checkpoints, for example 60") from error
+
+
+def _note(folder: Path, status: str) -> None:
+    """Note a status if that is possible: what goes wrong on the way out must not hide why the run ends."""
+    with contextlib.suppress(OSError, SegueError):
+        manifest.set_status(folder, status)

@@ -1,0 +1,255 @@
+"""The live view of a run: a panel on a terminal, plain lines in a log.  A display never stops a run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, Self, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from segue.runs.progress import (
+    ASCII_LEVELS,
+    LEVELS,
+    Plan,
+    Progress,
+    duration,
+    finite,
+    handover,
+    number,
+    printable,
+    sparkline,
+)
+from segue.runs.sinks import Row, to_stderr
+
+Styled = tuple[str, str]
+Cell = tuple[Styled, Styled, Styled]
+
+
+class Face(Protocol):
+    """How progress is shown; may fail."""
+
+    def start(self) -> None:
+        """Begin to show."""
+        ...
+
+    def show(self, row: Row | None = None) -> None:
+        """Show the progress, which a row (None: a pulse) has just moved; or skip it, if the last time was just now."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Show a line of text."""
+        ...
+
+    def stop(self) -> None:
+        """Show the last state and let go of the terminal."""
+        ...
+
+
+class LiveView:
+    """What a run talks to.  The face's first error ends the show, in one line on stderr, and not the run."""
+
+    def __init__(self, progress: Progress, face: Face):
+        self.progress, self.face = progress, face
+        self.well = True
+
+    def start(self) -> None:
+        """Begin to show."""
+        self._try(self.face.start)
+
+    def row(self, row: Row) -> None:
+        """Show a row that the run emitted."""
+        self._try(lambda: self.progress.row(row))
+        self._try(lambda: self.face.show(row))
+
+    def pulse(self, phase_index: int, tick: int, environment_step: int, update: int) -> None:
+        """Show how far the run is; cheap: it may be called every tick."""
+        self._try(lambda: self.progress.pulse(phase_index, tick, environment_step, update))
+        self._try(self.face.show)
+
+    def message(self, text: str) -> None:
+        """Show a line of text."""
+        self._try(lambda: self.face.say(text))
+
+    def stop(self) -> None:
+        """Show the last state and let go of the terminal."""
+        self._try(self.face.stop)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def _try(self, action: Callable[[], Any]) -> None:
+        if not self.well:
+            return
+        try:
+            action()
+        except Exception as error:
+            self.well = False
+            with contextlib.suppress(Exception):  # a panel has hidden the cursor
+                self.face.stop()
+            to_stderr(f"warning: the live view stopped, the run goes on ({type(error).__name__}: {error})")
+
+
+class PlainView:
+    """Lines for a log: one for each evaluation, hand-over and phase change, else one per `interval` seconds."""
+
+    def __init__(self, progress: Progress, stream: TextIO, interval: float = 15.0):
+        self._progress, self._stream, self._interval = progress, stream, interval
+        self._last = -math.inf
+
+    def start(self) -> None:
+        """Say nothing yet."""
+
+    def show(self, row: Row | None = None) -> None:
+        """Say what is new, and where the run stands."""
+        p = self._progress
+        match (row or {}).get("kind"):
+            case "evaluation":
+                values = [f"{name} {p.show(past[-1])}" for name, past in p.latest() if past]
+                self._state(f"{p.measure}: {', '.join(values)}")
+            case "phase":
+                self._state((row or {}).get("event", ""))
+            case "handover":
+                self._state(handover(row or {}))
+            case _ if p.clock() - self._last >= self._interval:
+                self._state(", ".join(f"{name} {number(value)}" for name, value in p.metrics()))
+
+    def say(self, text: str) -> None:
+        """Write a line with the time."""
+        line = printable(text, self._stream.encoding)
+        self._stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} | {line}\n")
+        self._stream.flush()
+
+    def stop(self) -> None:
+        """Say nothing: the last line has said where the run stands."""
+
+    def _state(self, more: str) -> None:
+        p = self._progress
+        self._last = p.clock()
+        phase = f"phase {p.index + 1}/{len(p.plan)} {p.plan[p.index]['name']} {100 * p.fraction(p.index):.1f} %"
+        left = "" if p.ended or "phase ?" in p.left() else p.left()
+        self.say(" | ".join(part for part in (phase, p.clocks(), p.speed(), left, more) if part))
+
+
+class RichView:
+    """A panel that is redrawn in place, at most four times a second.
+
+    It draws when it is told something and has no thread: simulators may fork, and a thread's locks would not survive.
+    """
+
+    def __init__(self, progress: Progress, console: Console):
+        self._progress, self._console = progress, console
+        self._last = -math.inf
+        self._unicode = console.encoding.lower().startswith("utf")
+        self._live = Live(console=console, auto_refresh=False, get_renderable=self.panel)
+
+    def start(self) -> None:
+        """Draw the panel."""
+        self._live.start(refresh=True)
+
+    def show(self, row: Row | None = None) -> None:
+        """Redraw; a hand-over is printed above the panel."""
+        if row and row["kind"] == "handover":
+            self.say(handover(row))
+        now = self._progress.clock()
+        if now - self._last >= 0.25:
+            self._last = now
+            self._live.refresh()
+
+    def say(self, text: str) -> None:
+        """Print a text above the panel."""
+        self._console.print(self._text(text))
+
+    def stop(self) -> None:
+        """Draw the last state, leave it, and give the terminal back."""
+        self._live.stop()  # draws once more
+
+    def _text(self, text: str, style: str = "") -> Text:
+        overflow: Literal["ellipsis", "crop"] = "ellipsis" if self._unicode else "crop"
+        return Text(printable(text, self._console.encoding), style, overflow=overflow)
+
+    def panel(self) -> Panel:
+        """Return the picture."""
+        p, inner = self._progress, self._console.width - 4
+        state = Group(self._text(p.clocks(), "dim"), self._text(p.speed(), "dim"))
+        parts: list[RenderableType] = [self._phases(inner), state]
+        if any(p.history):
+            parts += ["", self._text(f"{p.measure} at {len(p.latest()[0][1])} evaluations", "bold"), self._seeds(inner)]
+        if p.training:
+            parts += [
+                "",
+                self._cells([((name, "dim"), (number(v), ""), ("", "")) for name, v in p.metrics()], inner // 26),
+            ]
+        foot = f"{duration(p.clock() - p.began)} elapsed, {p.left()}"
+        return Panel(Group(*parts), title="segue", subtitle=foot, border_style="dim")
+
+    def _phases(self, inner: int) -> Table:
+        p = self._progress
+        table = Table.grid(padding=(0, 1), expand=True)
+        table.add_column(width=1)
+        table.add_column(max_width=inner // 2, no_wrap=True)
+        table.add_column(ratio=1)
+        table.add_column(justify="right", no_wrap=True)
+        first = max(0, min(p.index - 2, len(p.plan) - 6))  # six fit: cycles have dozens
+        marks = ("✓", "▸", " ") if self._unicode else ("x", ">", " ")
+        for k, phase in list(enumerate(p.plan))[first : first + 6]:
+            done = p.fraction(k)
+            kind = 0 if k < p.index or (k == p.index and p.ended) else 1 if k == p.index else 2
+            style = ("green", "bold", "dim")[kind]
+            bar = ProgressBar(total=1.0, completed=done, complete_style="cyan", finished_style="green")
+            name = f"{k + 1}/{len(p.plan)} {phase['name']}"
+            table.add_row(Text(marks[kind], style), self._text(name, style), bar, Text(f"{100 * done:.0f} %", style))
+        return table
+
+    def _seeds(self, inner: int) -> Table:
+        p = self._progress
+        lines = min(6, len(p.plan)) + 13  # of the panel, without the seeds
+        columns = 1 if len(p.seeds) + lines <= self._console.height else max(1, inner // 25)
+        known = finite(value for past in p.history for value in past)
+        low, high = (0.0, 1.0) if p.measure == "success" else (min(known), max(known))
+        levels = LEVELS if self._unicode else ASCII_LEVELS
+        room = max(0, min(40, inner // columns - 17))
+        cells = [
+            (
+                (name, "dim"),
+                (p.show(past[-1] if past else math.nan), ""),
+                (sparkline(past, room, low, high, levels), "cyan"),
+            )
+            for name, past in p.latest()
+        ]
+        return self._cells(cells, columns)
+
+    def _cells(self, cells: Sequence[Cell], columns: int) -> Table:
+        """Lay cells (name, value, picture) out in columns, row by row."""
+        table = Table.grid(padding=(0, 1))
+        for _ in range(columns):
+            table.add_column(no_wrap=True, max_width=max(8, (self._console.width - 4) // columns - 12))
+            table.add_column(no_wrap=True, justify="right")
+            table.add_column(no_wrap=True)
+        for start in range(0, len(cells), columns):
+            table.add_row(*(self._text(*part) for cell in cells[start : start + columns] for part in cell))
+        return table
+
+
+def view(plan: Plan, seeds: Sequence[int], stream: TextIO | None = None) -> LiveView:
+    """Return the view that fits the stream (standard output unless given): a panel on a terminal, else lines."""
+    progress = Progress(plan, seeds, time.monotonic)
+    stream = stream or sys.stdout or io.StringIO()
+    with contextlib.suppress(Exception):  # a closed stream, an odd terminal
+        console = Console(file=stream)
+        if stream.isatty() and not console.is_dumb_terminal:
+            return LiveView(progress, RichView(progress, console))
+    return LiveView(progress, PlainView(progress, stream))

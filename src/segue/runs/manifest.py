@@ -1,0 +1,133 @@
+"""run.json: what a run is, and where it stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from segue.core import files
+from segue.agents import title
+from segue.core.files import is_whole, sealed
+from segue.recipes import Resolved
+from segue.core.types import SegueError, Task
+
+PACKAGES = (
+    "segue",
+    "jax",
+    "jaxlib",
+    "equinox",
+    "optax",
+    "numpy",
+    "gymnasium",
+    "gymnasium-robotics",
+    "mujoco",
+    "minari",
+)
+STATUSES = {"running", "interrupted", "failed", "finished"}
+LOOSE = frozenset({"status"})  # of run.json: what changes while the run runs stands outside its seal
+NEEDED = {"segue", "status", "request", "config", "phases", "provenance"}  # what resuming reads
+
+
+def describe(decided: Resolved, task: Task, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that a reader must know to trust or repeat the run: config with sources, versions, data hash."""
+    data = task.dataset()
+    ends = None if data is None else len(data.ends())
+    return {
+        "segue": metadata.version("segue"),
+        "status": "running",
+        "recipe": request["recipe"],
+        "paper": decided.recipe.paper,
+        "task": request["task"],
+        "seeds": list(request["seeds"]),
+        "command": sys.argv[:1] and [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "request": plain(request),
+        "config": plain(decided.table()),
+        "phases": [
+            {
+                "name": p.name,
+                "slot": p.slot,
+                "learner": title(p.learner),
+                "ticks": p.ticks,
+                "collect": p.collect,
+                "updates": p.updates,
+                "validation": p.validation.steps,
+            }
+            for p in decided.recipe.phases
+        ],
+        "task_card": plain(task.card()),
+        "provenance": {
+            "versions": versions(),
+            "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+            "backend": jax.default_backend(),
+            "dataset": None
+            if data is None
+            else {"source": task.source, "sha256": data.sha256(), "transitions": len(data), "episodes": ends},
+        },
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape a run's numbers."""
+    out = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            out[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return out
+
+
+def moved(described: Mapping[str, Any]) -> list[str]:
+    """What a resumed run finds changed ("jax 0.7.0 -> 0.7.1"): its numbers may differ in their last digits."""
+    was = {"backend": described["provenance"].get("backend"), **described["provenance"].get("versions", {})}
+    now = {"backend": jax.default_backend(), **versions()}
+    return [f"{name} {was[name]} -> {now.get(name)}" for name in was if was[name] != now.get(name)]
+
+
+def plain(value: Any) -> Any:
+    """JSON with infinities as words, so that run.json stays valid JSON."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return plain(value.tolist())
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Return a run's run.json; `SegueError` where the folder is no run."""
+    try:
+        described = json.loads((folder / "run.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        if (folder / "checkpoints").is_dir():
+            raise SegueError(f"{folder / 'run.json'}: is missing or damaged; restore it from a backup") from error
+        raise SegueError(f"{folder}: is not a run (no readable run.json); `segue run` makes one") from error
+    if not isinstance(described, dict) or not described.keys() >= NEEDED:
+        raise SegueError(f"{folder}: its run.json is not one of Segue's; `segue run` makes a run")
+    if described["status"] not in STATUSES or not is_whole(described, LOOSE):
+        raise SegueError(f"{folder / 'run.json'}: is damaged (its checksum does not fit); restore it from a backup")
+    return described
+
+
+def write(folder: Path, described: Mapping[str, Any]) -> None:
+    """Write run.json under its seal: all of it or, whatever happens, the one before."""
+    files.write(folder / "run.json", json.dumps(sealed(described, LOOSE), indent=1, allow_nan=False))
+
+
+def set_status(folder: Path, status: str) -> None:
+    """Note where the run stands: running, interrupted, failed or finished."""
+    write(folder, read(folder) | {"status": status})

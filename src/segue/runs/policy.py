@@ -1,0 +1,154 @@
+"""A trained policy as a bundle: `policy.json` and `weights.safetensors`, loaded without the task or the simulator."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from segue.core import files
+from segue.agents import build, describe
+from segue.runs.checkpoint import named_leaves
+from segue.core.observations import pack, parts_of, plain
+from segue.core.types import Agent, Array, SegueError, Slot, Spec, State
+from segue.core.scaling import Units, units_of
+
+FORMAT = 2
+
+
+@partial(jax.jit, static_argnames=("agent", "units", "explore"))
+def _act(agent: Agent, units: Units, explore: bool, state: State, observation: Array, key: Array) -> Array:
+    return agent.act(state, units.see(observation), key, explore)
+
+
+class Policy:
+    """What one seed of a run has learned, ready to act."""
+
+    def __init__(self, agent: Agent, state: State, spec: Spec, seed: int, facts: Mapping[str, Any]) -> None:
+        self.agent, self.state, self.spec, self.seed, self.facts = agent, state, spec, seed, dict(facts)
+        self.units = units_of(facts["units"])
+        self._low, self._high = (np.asarray(facts["action"][k], np.float32) for k in ("low", "high"))
+
+    def act(self, observation: Any, *, explore: bool = False, key: Array | None = None) -> np.ndarray:
+        """Return actions within the environment's bounds, (A,) or (B, A), float32.
+
+        `observation` is one observation or a batch of them, or a mapping with the keys that the task's observation is
+        made of.  `explore` samples from the policy and needs a `key`.  Raises `SegueError` for a wrong shape.
+        """
+        action = self.normalised(observation, explore=explore, key=key)
+        return self._low + 0.5 * (action + 1.0) * (self._high - self._low)
+
+    def normalised(self, observation: Any, *, explore: bool = False, key: Array | None = None) -> np.ndarray:
+        """As `act`, with actions in [-1, 1] as the policy has learned them."""
+        array = self._flat(observation)
+        single = array.ndim == len(self.spec.observation)
+        batch = array[None] if single else array
+        if batch.shape[1:] != self.spec.observation:
+            raise SegueError(f"the policy takes observations of shape {self.spec.observation}; this is {array.shape}")
+        if batch.dtype.kind == "f" and not np.isfinite(batch).all():
+            raise SegueError("the policy takes finite numbers; this observation has NaN or infinity in it")
+        if explore and key is None:
+            raise SegueError("explore=True draws random actions; give key=jax.random.key(...)")
+        key = jax.random.key(0) if key is None else key
+        action = np.asarray(_act(self.agent, self.units, explore, self.state, batch, key))
+        return action[0] if single else action
+
+    def _flat(self, observation: Any) -> np.ndarray:
+        if isinstance(observation, Mapping):
+            keys = self.facts["observation"]["keys"]
+            missing = [k for k in keys if k not in observation]
+            if missing or not keys:
+                raise SegueError(f"the policy's observation is made of {keys}; this mapping has {sorted(observation)}")
+            if self.spec.parts:
+                return pack(self.spec.parts, observation)
+            observation = np.concatenate([np.ravel(observation[k]) for k in keys])
+        try:
+            return np.asarray(observation, self.spec.dtype)
+        except (TypeError, ValueError) as error:
+            raise SegueError(
+                f"the policy takes observations of shape {self.spec.observation} and numbers only; this is no such "
+                f"array ({error})"
+            ) from error
+
+
+def save_policy(folder: Path, slot: Slot, spec: Spec, seeds: tuple[int, ...], facts: Mapping[str, Any]) -> Path:
+    """Write the bundle of all seeds into `folder` (replaced as a whole); `facts` must describe `action` bounds."""
+    temporary = folder.with_name(f".{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    arrays = {k: np.ascontiguousarray(v) for k, v in named_leaves("state", jax.device_get(slot.state)).items()}
+    weights = temporary / "weights.safetensors"
+    files.write(weights, lambda path: save_file(arrays, path))
+    bundle = {
+        "format": FORMAT,
+        "agent": describe(slot.learner),
+        "spec": {
+            "observation": list(spec.observation),
+            "action": spec.action,
+            "dtype": spec.dtype,
+            "parts": plain(spec.parts),
+        },
+        "units": asdict(slot.units),
+        "seeds": list(seeds),
+        "weights": files.sha256(weights),
+        **facts,
+    }
+    files.write(temporary / "policy.json", json.dumps(files.sealed(bundle), indent=1))
+    files.swap(temporary, folder)
+    return folder
+
+
+def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
+    """Load the policy of a run's folder (or of a bundle's), for one of its seeds; the first seed unless named.
+
+    Never picks the best seed silently.  Raises `SegueError` when there is no bundle, the seed is not in it, or the
+    files do not fit.
+    """
+    folder = Path(run)
+    files.restore(folder / "policy")
+    folder = folder / "policy" if (folder / "policy").is_dir() else folder
+    try:
+        bundle = json.loads((folder / "policy.json").read_text())
+        arrays = load_file(folder / "weights.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise SegueError(
+            f"{run}: no readable policy ({type(error).__name__}); a run writes its bundle at the end of each phase"
+        ) from error
+    if not isinstance(bundle, dict):
+        raise SegueError(f"{folder / 'policy.json'}: describes no policy; restore it from a backup")
+    whole = {"policy.json": files.is_whole(bundle)}
+    whole["weights.safetensors"] = bundle.get("weights") in (None, files.sha256(folder / "weights.safetensors"))
+    for name, fits in whole.items():
+        if not fits:
+            raise SegueError(f"{folder / name}: is damaged (its checksum does not fit); restore it from a backup")
+    if bundle.get("format") != FORMAT:
+        raise SegueError(
+            f"{run}: its policy has format {bundle.get('format')}, this version reads {FORMAT}; export it again"
+        )
+    seeds = bundle["seeds"]
+    if seed is not None and seed not in seeds:
+        raise SegueError(f"{run}: there is no seed {seed}; the run has {seeds}")
+    row = 0 if seed is None else seeds.index(seed)
+    said = bundle["spec"]
+    parts = parts_of(said.get("parts", ()), f"{run}: the policy's description")
+    spec = Spec(tuple(said["observation"]), said["action"], said["dtype"], parts)
+    agent = build(bundle["agent"])
+    template = jax.eval_shape(lambda: agent.init(jax.random.key(0), spec))
+    leaves = []
+    for name, leaf in named_leaves("state", template).items():
+        if name not in arrays or arrays[name].shape[1:] != leaf.shape:
+            raise SegueError(f"{run}: weights and description of the policy do not fit at {name}; export it again")
+        leaves.append(jnp.asarray(arrays[name][row], leaf.dtype))
+    state = jax.tree.unflatten(jax.tree.structure(template), leaves)
+    return Policy(agent, state, spec, seeds[row], bundle)

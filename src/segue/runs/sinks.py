@@ -1,0 +1,281 @@
+"""Sinks: where the rows of a run go.  The JSONL file is the record; trackers are copies that may fail.
+
+    row -> Fan -> Jsonl        essential: its error stops the run, at a file that `segue resume` can take up
+               -> TensorBoard  an extra: its first error switches it off, in one line, and the run goes on
+               -> WandB        an extra
+
+A row is a plain dict: `kind`, `phase`, `phase_index`, three clocks (`tick`, `environment_step`, `update`), `wall_s`,
+`seeds` and `values`: {name: [float or None, one per seed]}; other keys are kept as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import importlib
+import json
+import math
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from segue.core.types import SegueError
+
+Row = dict[str, Any]
+Folder = str | os.PathLike[str]
+Tell = Callable[[str], None]
+Post = Callable[[Row], Any]
+Finish = Callable[[], Any]
+
+
+class Sink(Protocol):
+    """A place that rows are written to."""
+
+    essential: bool  # whether its failure must stop the run
+
+    def write(self, row: Row) -> None:
+        """Take one row."""
+        ...
+
+    def close(self) -> None:
+        """Finish; closing twice does nothing."""
+        ...
+
+
+def plain(value: Any) -> Any:
+    """Rewrite a value as strictly valid JSON: arrays become lists, NaN and infinities None, the unknown its `str`."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(entry) for entry in value]
+    array = np.asarray(value)  # numpy's scalars and arrays, and JAX's
+    if array.dtype.kind in "biu":
+        return array.tolist()
+    if array.dtype.kind == "f" or array.dtype.name.startswith(("bfloat", "float8")):  # the latter are ml_dtypes'
+        return plain(array.astype(float).tolist())
+    return [plain(entry) for entry in array] if array.ndim else str(value)
+
+
+class Jsonl:
+    """One compact line of strict JSON per row, in an append-only file.
+
+    `truncate_to` is the `position()` that a checkpoint stored: rows after it are cut off, and the resumed run writes
+    them again.  None keeps every whole row that is there.
+    """
+
+    essential = True
+
+    def __init__(self, path: Folder, truncate_to: int | None = None):
+        self._path = Path(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._end = _length_to_keep(self._path, truncate_to)
+        # Unbuffered: a row is with the kernel when `write` returns, and nothing is left to fail in a destructor.
+        self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - held until close()
+        self._file.truncate(self._end)
+        with open(self._path, "rb") as file:
+            self._hash = hashlib.file_digest(file, "sha256")
+
+    def write(self, row: Row) -> None:
+        """Append one row.  A full disk is a `SegueError`, and leaves whole rows only."""
+        line = json.dumps(plain(row), allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        with self._room():
+            left = memoryview(line)
+            while left:  # a nearly full disk takes a part of a row
+                left = left[self._file.write(left) :]
+        self._end += len(line)
+        self._hash.update(line)
+
+    def sync(self) -> None:
+        """Force what was written to the disk."""
+        with self._room():
+            os.fsync(self._file.fileno())
+
+    def position(self) -> int:
+        """Return the byte offset after the last row, once that row is safely on the disk."""
+        self.sync()
+        return self._end
+
+    def digest(self) -> str:
+        """SHA-256 of all rows so far."""
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """Sync and close."""
+        if not self._file.closed:
+            with contextlib.closing(self._file):
+                self.sync()
+
+    @contextlib.contextmanager
+    def _room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._end)
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            cause = "disk is full" if error.errno == errno.ENOSPC else "disk quota is used up"
+            raise SegueError(f"{self._path}: the {cause}; free some space, then run `segue resume`") from error
+
+
+def unchanged(path: Path, position: int, digest: str | None) -> bool:
+    """Whether the first bytes of a log are those that a checkpoint has seen; by their length where it noted no hash."""
+    try:
+        with path.open("rb") as file:
+            seen = file.read(position)
+    except OSError:
+        return position == 0
+    return len(seen) == position and (digest is None or hashlib.sha256(seen).hexdigest() == digest)
+
+
+def _length_to_keep(path: Path, truncate_to: int | None) -> int:
+    """Return what the checkpoint says, checked, or the length without a torn last line."""
+    with open(path if path.exists() else os.devnull, "rb") as file:
+        if truncate_to is None:
+            return sum(len(line) for line in file if line.endswith(b"\n"))
+        file.seek(max(0, truncate_to - 1))
+        if truncate_to and file.read(1) != b"\n":  # nothing at all, if the file is shorter
+            raise SegueError(
+                f"{path}: no row ends at byte {truncate_to}, where the checkpoint was taken; "
+                "the file was changed: restore it, or start a new run"
+            )
+    return truncate_to
+
+
+def scalars(row: Row) -> dict[str, float]:
+    """Name a row's finite numbers for trackers: `kind/name/seed_k`, `kind/name/mean` over seeds, `clock/*`."""
+    flat = {f"clock/{clock}": float(row[clock]) for clock in ("tick", "environment_step", "update")}
+    for name, values in row["values"].items():
+        finite = {k: float(v) for k, v in zip(row["seeds"], values) if v is not None and math.isfinite(v)}
+        flat |= {f"{row['kind']}/{name}/seed_{k}": v for k, v in finite.items()}
+        if finite:
+            flat[f"{row['kind']}/{name}/mean"] = sum(finite.values()) / len(finite)
+    return flat
+
+
+def to_stderr(line: str) -> None:
+    """Print a warning line."""
+    with contextlib.suppress(OSError, ValueError):  # a closed stderr stops nothing
+        print(line, file=sys.stderr, flush=True)
+
+
+class Extra:
+    """A sink that may fail.  `begin` opens it and returns (post, finish); the first error switches it off."""
+
+    essential = False
+
+    def __init__(self, name: str, begin: Callable[[], tuple[Post, Finish]], tell: Tell = to_stderr):
+        self._name, self._tell = name, tell
+        self._post: Post = lambda row: None
+        self._finish: Finish = lambda: None
+        with self._guard():
+            self._post, self._finish = begin()
+
+    def write(self, row: Row) -> None:
+        """Post a row."""
+        with self._guard():
+            self._post(row)
+
+    def close(self) -> None:
+        """Send the rest and close."""
+        with self._guard():
+            self._finish()
+        self._switch_off()
+
+    def _switch_off(self) -> None:
+        self._post, self._finish = lambda row: None, lambda: None
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._switch_off()
+            cause = " ".join(f"{type(error).__name__}: {error}".split())
+            self._tell(f"warning: {self._name} is switched off, the run goes on ({cause})")
+
+
+def _package(name: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise SegueError(f'{name} is not installed; `pip install "segue[{extra}]"`, or leave {extra} off') from error
+
+
+def TensorBoard(folder: Folder, resumed_at: int | None = None, tell: Tell = to_stderr) -> Extra:
+    """Scalars over updates.  `resumed_at`, in updates, hides what an interrupted run wrote from there on."""
+    package = _package("tensorboardX", "tensorboard")
+
+    def begin() -> tuple[Post, Finish]:
+        writer = package.SummaryWriter(str(folder), purge_step=resumed_at)
+
+        def post(row: Row) -> None:
+            for name, value in scalars(row).items():
+                writer.add_scalar(name, value, int(row["update"]))
+
+        return post, writer.close
+
+    return Extra("TensorBoard", begin, tell)
+
+
+def WandB(folder: Folder, project: str, name: str, config: Mapping[str, Any], tell: Tell = to_stderr) -> Extra:
+    """Scalars over updates.  The W&B id stays in `folder`, so a resumed run goes on in its own page.
+
+    What was sent cannot be taken back: rows that a resumed run repeats appear twice there.
+    """
+    package = _package("wandb", "wandb")
+
+    def begin() -> tuple[Post, Finish]:
+        identity = Path(folder) / "wandb_id"
+        identity.parent.mkdir(parents=True, exist_ok=True)
+        if not identity.exists():
+            identity.write_text(uuid.uuid4().hex[:8])
+        run = package.init(
+            dir=str(folder),
+            project=project,
+            name=name,
+            config=plain(config),
+            id=identity.read_text(),
+            resume="allow",
+            settings=package.Settings(console="off"),  # its capture of stdout would record every frame of the live view
+        )
+        run.define_metric("clock/update")
+        run.define_metric("*", step_metric="clock/update")
+        return lambda row: run.log(scalars(row)), run.finish
+
+    return Extra("W&B", begin, tell)
+
+
+def _guarded(sink: Sink, tell: Tell) -> Extra:
+    return Extra(type(sink).__name__, lambda: (sink.write, sink.close), tell)
+
+
+class Fan:
+    """Sends each row to several sinks.  An essential sink's error is raised; another sink is dropped, in one line."""
+
+    essential = True
+
+    def __init__(self, sinks: Iterable[Sink], tell: Tell = to_stderr):
+        guarded: list[Sink] = [sink if sink.essential else _guarded(sink, tell) for sink in sinks]
+        self._sinks = sorted(guarded, key=lambda sink: not sink.essential)
+
+    def write(self, row: Row) -> None:
+        """Send a row to all, essential sinks first."""
+        for sink in self._sinks:
+            sink.write(row)
+
+    def close(self) -> None:
+        """Close all, whatever fails, then raise an essential sink's error if there was one."""
+        with contextlib.ExitStack() as stack:
+            for sink in self._sinks:
+                stack.callback(sink.close)

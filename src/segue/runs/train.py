@@ -1,0 +1,189 @@
+"""A run from its recipe to its report: what is asked for, checked at the door, begun and taken up again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+import gymnasium
+
+from segue.core import files
+from segue.runs import checkpoint, manifest
+from segue.runs.request import Request, lasting, listed, resolved, seeds_of, settings_of
+from segue.runs.changes import refuse_changed, with_settings
+from segue.runs.checks import check, check_real, device
+from segue.runs.drive import drive, ready
+from segue.engine.estimate import Estimate, estimate
+from segue.runs.lock import lock
+from segue.recipes import Recipe, Resolved, find_recipe
+from segue.runs.sinks import unchanged
+from segue.recipes.rules import words_of
+from segue.tasks import GymTask, find_task
+from segue.core.types import SegueError, Task
+
+
+def train(
+    recipe: Recipe | str,
+    task: Task | str,
+    seeds: int | Sequence[int] = 4,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    track: str | Sequence[str] = (),
+    rules: Sequence[Any] = (),
+    untrained: bool = False,
+) -> Path:
+    """Do in Python what `segue run` does; return the run's folder.
+
+    `seeds` is how many, or which ones.  `settings` are options by path ({"online.utd_ratio": 2}), `rules` hand-over
+    rules ([segue.recipes.rules.freeze_actor(2_000)]).  A run of a task that is not known by name can be continued with
+    `resume(folder, lambda name: task)`, and one of a recipe of your own with `recipe_of`.  `untrained` lets a policy
+    that has learned nothing move a real world.  Raises `SegueError`.
+    """
+    chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    if isinstance(task, gymnasium.Env):
+        task = GymTask.custom(task)  # which says what to give instead
+    found = find_task(task) if isinstance(task, str) else task
+    which = seeds_of(seeds, f"seeds={seeds!r}")
+    name = lasting(task) if isinstance(task, str) else found.name
+    request = Request(
+        chosen.name, name, which, settings_of(settings), listed(track), words_of(listed(rules)), untrained
+    )
+    return start(chosen, found, request, None if folder is None else Path(folder))
+
+
+def needs(decided: Resolved, task: Task, request: Request, timed: bool = False) -> Estimate:
+    """What a run will need; `timed` lowers its updates to count their operations, which takes seconds."""
+    data, recipe = task.dataset(), decided.recipe
+    rows = 0 if data is None else len(data)
+    return estimate(recipe.phases, task.spec, recipe.units, len(request.seeds), rows, timed)
+
+
+def start(
+    recipe: Recipe,
+    task: Task,
+    request: Request,
+    folder: Path | None = None,
+    root: Path = Path("runs"),
+    stream: TextIO | None = None,
+) -> Path:
+    """Run a recipe on a task from its beginning; return the run's folder.
+
+    `folder` must be new or empty; without one, the next free `root`/RECIPE-TASK-NNN is taken.  Raises `SegueError`,
+    and `Interrupted` after SIGINT or SIGTERM.
+    """
+    decided = resolved(recipe, task, request.settings, request.rules)
+    if folder is not None:
+        refuse_used(folder)
+    check(decided, task, request)
+    described = manifest.describe(decided, task, asdict(request))
+    try:
+        if folder is None:
+            folder = free_folder(root, f"{request.recipe}-{task.name}")
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SegueError(f"{folder or root}: cannot make this folder ({error.strerror}); give another --out") from error
+    with lock(folder):
+        refuse_used(folder)  # another process may have been faster
+        manifest.write(folder, described)
+        # Without a log a run is as long as somebody has said, or a million steps: its time is worth half a second.
+        notes = [needs(decided, task, request, timed=task.dataset() is None).words()]
+        return drive(folder, decided, task, request.seeds, request.trackers, None, notes, stream)
+
+
+def refuse_used(folder: Path) -> None:
+    """Raise `SegueError` where a new run would mix with something; hidden files do not count."""
+    if (folder / "run.json").exists():
+        raise SegueError(f"{folder}: already holds a run; give another --out, or `segue resume {files.word(folder)}`")
+    if folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir()):
+        raise SegueError(f"{folder}: is not empty; give another --out")
+
+
+def resume(
+    folder: str | os.PathLike[str],
+    task_of: Callable[[str], Task] = find_task,
+    stream: TextIO | None = None,
+    recipe_of: Callable[[str], Recipe] = find_recipe,
+    settings: Mapping[str, Any] | None = None,
+) -> Path:
+    """Continue a run from its newest whole checkpoint; exact, whatever stopped it.  Return the run's folder.
+
+    `task_of` and `recipe_of` find by name what a run was started with, for tasks and recipes of your own.  `settings`
+    change options from here on (a learning rate, after a divergence); run.json keeps what changed and when.
+
+    Raises `SegueError` when the folder is no run, when its recipe, task or dataset are not what they were, and when a
+    setting cannot change any more.
+    """
+    folder = Path(folder)
+    manifest.read(folder)
+    with lock(folder):
+        described = manifest.read(folder)
+        if described["status"] == "finished":
+            raise SegueError(
+                f"{folder}: the run is finished; `segue report {files.word(folder)}` writes its report again"
+            )
+        asked = described["request"]
+        request = Request(
+            asked["recipe"],
+            asked["task"],
+            tuple(asked["seeds"]),
+            asked["settings"],
+            tuple(asked["trackers"]),
+            tuple(asked.get("rules", ())),
+            asked.get("untrained", False),
+        )
+        task = task_of(request.task)
+        decided = resolved(recipe_of(request.recipe), task, request.settings, request.rules)
+        ready(request.trackers)
+        device()
+        refuse_changed(folder, described, decided)
+        log = folder / "metrics.jsonl"
+
+        def log_fits(found: Mapping[str, Any]) -> str | None:
+            extra = found["extra"]
+            whole = unchanged(log, extra.get("position", 0), extra.get("rows"))
+            return None if whole else f"{log} is not as the checkpoint saw it"
+
+        data = task.dataset()
+        was = described["provenance"]["dataset"]
+        if (None if data is None else data.sha256(anew=True)) != (was and was["sha256"]):
+            raise SegueError(
+                f"{folder}: the dataset of '{request.task}' is not the one that the run began with; put that one back, "
+                "or start a new run"
+            )
+        notes = [f"since the run began: {', '.join(changes)}"] if (changes := manifest.moved(described)) else []
+        found = checkpoint.latest(folder, log_fits)
+        if found is not None and found[2] is not None:
+            notes.append(f"{found[2]}; going on from checkpoint {found[0].name}")
+        if settings:
+            stands = {} if found is None else found[1]
+            request, decided, described = with_settings(described, request, recipe_of, task, settings, stands)
+        if task.real:
+            check_real(decided.recipe, request)
+        n = 0 if data is None else len(data)
+        plan = decided.recipe.phases
+        resumed = found and checkpoint.load(folder, plan, task.spec, n, task.world, log_fits, task.real)
+        if settings:
+            manifest.write(folder, described)
+        for change in described["provenance"].get("changes", ()):
+            if found is not None and change["updates"] > found[1]["updates"]:
+                said = ", ".join(change["settings"])
+                notes.append(f"{said}: changed at update {change['updates']}, and now already at {found[1]['updates']}")
+        return drive(folder, decided, task, request.seeds, request.trackers, resumed, notes, stream)
+
+
+def free_folder(root: Path, name: str) -> Path:
+    """Return the first `root`/NAME-NNN that does not exist, made so that nobody else takes it."""
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+    root.mkdir(parents=True, exist_ok=True)
+    for n in range(1, 1000):
+        folder = root / f"{name}-{n:03d}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise SegueError(f"{root}: holds 999 runs of {name}; give another --out")

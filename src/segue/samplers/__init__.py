@@ -1,0 +1,8 @@
+"""Which rows an update learns from."""
+
+from segue.samplers.oversample import Oversample
+from segue.samplers.prioritised import Balanced
+from segue.samplers.subset import First, Last
+from segue.samplers.uniform import Blend, Halves, Mix, Retain, Union
+
+__all__ = ["Balanced", "Blend", "First", "Halves", "Last", "Mix", "Oversample", "Retain", "Union"]

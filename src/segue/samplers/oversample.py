@@ -1,0 +1,196 @@
+"""More rows from the better part of the experience."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from segue.core.options import option, require, tunable
+from segue.core.replay import Rows, View
+from segue.core.types import Array, Door, Key, Metrics, Sampler, SegueError, State
+from segue.samplers import sum_tree
+from segue.samplers.sum_tree import CHUNK, Tree
+from segue.samplers.uniform import Mix, Retained, Union, Visible, join, room, rows_at, where
+
+
+class Favours(NamedTuple):
+    """State of `Oversample`.  The tree's leaves are the dataset's rows, then the ring of own experience."""
+
+    beside: State
+    tree: Tree
+    origin: Array  # reward that success is measured from, or the return that weighs 1
+    width: Array  # of returns
+    written: Array  # own rows whose place in the ring the tree knows of
+    weighed: Array  # own rows that have their weight
+
+
+@dataclass(frozen=True)
+class Oversample:
+    """The batch of the sampler `beside`, then `rows` rows more from the better part of dataset and own experience.
+
+    `by="reward"`: uniform over the rows whose own raw reward is a success's; `by="success"`: uniform over all rows of
+    the episodes that hold such a row; `by="return"`: a row's probability is proportional to
+    exp(R / (temperature * width)), R the raw undiscounted return of its episode.
+
+    This is what OOO's exploiters do (default: the IQL variant on kitchen, 8 of 256 from episodes with a success;
+    on AntMaze it is by="reward"; its Cal-QL variant adds 32 to 256).  A success is a raw reward of at least
+    `threshold`; None means any that is above the dataset's lowest, which in sparse tasks is the reward of failing
+    (default of ours; kitchen's 4 must be said).  Weighing by return with temperature 0.1 is Hong et al. 2023
+    (arXiv 2306.13085) for a dataset; here `width` is the range of the dataset's returns, and own experience is
+    weighed by the same rule (both ours).  With `own_only`, as where own experience is the dataset (Su, Luo and Zhang
+    2025, spec D.2), it is the range of what the own episodes had earned at the phase's door.
+
+    Own episodes are weighed when they end, by what the ring still holds of them; single rows at once, or with
+    `visible="closed"` when their episode ends.  While nothing has a weight, the rows are uniform over dataset and own
+    experience.
+    """
+
+    rows: int = tunable(8)
+    beside: Sampler | None = Union(248)
+    by: Literal["reward", "success", "return"] = "success"
+    threshold: float | None = option(None, when=lambda o: o.by != "return", why='by="reward" or by="success"')
+    temperature: float = option(0.1, when=lambda o: o.by == "return", why='by="return"')
+    width: float | None = option(None, when=lambda o: o.by == "return", why='by="return"')
+    visible: Visible = option(
+        "all", when=lambda o: o.by == "reward", why='by="reward"; episodes are weighed at their end'
+    )
+    own_only: bool = False
+    """Rows of own experience alone; a dataset says no more than what a failure earns."""
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            rows=self.rows >= (self.beside is None),
+            temperature=self.temperature > 0,
+            width=self.width is None or self.width > 0,
+        )
+
+    def init(self, key: Key, door: Door) -> State:
+        """Weigh the dataset; own rows follow at the first update."""
+        if isinstance(door.offline, Retained):
+            raise SegueError("Oversample needs whole episodes; put Retain inside it: Oversample(n, Retain(share, ...))")
+        replay, world = door.offline.replay, door.offline.world
+        reward, ended = replay.reward[world], replay.ended[world]
+        logged = jnp.arange(len(reward)) < replay.written[world]
+        value = reward if self.by == "reward" else self.of_episodes(reward, ended)
+        least = lambda of: jnp.min(jnp.where(logged, of, jnp.inf))  # noqa: E731
+        width = jnp.float32(1.0)
+        if self.by == "return":
+            if self.own_only:
+                value, logged = self.own_returns(door.online)
+            low, best = least(value), -least(-value)
+            # Where all returns are equal any width will do.
+            width = jnp.where(best > low, best - low, width) if self.width is None else jnp.float32(self.width)
+            origin = jnp.where(jnp.isfinite(best), best, 0.0)
+        else:
+            origin = least(reward) if self.threshold is None else jnp.float32(self.threshold)
+        none = jnp.zeros(len(reward))
+        weights = none if self.own_only else jnp.where(logged, self.weight(value, origin, width), 0.0)
+        tree = sum_tree.make(jnp.concatenate([weights, jnp.zeros(room(door.online))]))
+        beside = () if self.beside is None else self.beside.init(key, door)
+        return Favours(beside, tree, origin, width, jnp.int32(0), jnp.int32(0))
+
+    def own_returns(self, online: View) -> tuple[Array, Array]:
+        """Return of each own row's episode (N,), in the order of time, and where there is one that has ended."""
+        oldest, size = online.span(True)
+        at = jnp.arange(online.replay.capacity)
+        place = (online.world, (oldest + at) % online.replay.capacity)
+        there = at < size
+        reward, ended = (jnp.where(there, part[place], 0) for part in (online.replay.reward, online.replay.ended))
+        return self.of_episodes(reward, ended), there
+
+    def of_episodes(self, reward: Array, ended: Array) -> Array:
+        """Highest reward, or return, of each row's episode (N,)."""
+        episode = jnp.cumsum(ended) - ended
+        reduce = jax.ops.segment_sum if self.by == "return" else jax.ops.segment_max
+        return reduce(reward, episode, num_segments=len(reward), indices_are_sorted=True)[episode]
+
+    def weight(self, value: Array, origin: Array, width: Array) -> Array:
+        """Weight of a row by what its reward or its episode is worth; float32 holds exp(60) a million times."""
+        if self.by == "return":
+            return jnp.exp(jnp.minimum((value - origin) / (self.temperature * width), 60.0))
+        return jnp.where(value > origin if self.threshold is None else value >= origin, 1.0, 0.0)
+
+    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Rows, Metrics]:
+        """Rows: those of `beside` first, then (rows, ...); `rows=0` leaves those of `beside` alone."""
+        if not self.rows and self.beside is not None:
+            beside, first, said = self.beside.sample(state.beside, key, offline, online)
+            return state._replace(beside=beside), first, said
+        k_beside, k_rows, k_instead = jax.random.split(key, 3)
+        state = self.follow(state, room(offline), online)
+        leaves = sum_tree.draw(state.tree, k_rows, self.rows, stratified=False)
+        _, instead, _ = self.union().sample((), k_instead, offline, online)
+        weighed = sum_tree.total(state.tree) > 0
+        rows = where(weighed, rows_at(offline, online, leaves), instead)
+        metrics: Metrics = {}
+        if self.beside is not None:
+            beside, first, metrics = self.beside.sample(state.beside, k_beside, offline, online)
+            state, rows = state._replace(beside=beside), join(first, rows)
+        share = jnp.mean(1.0 - rows.online)
+        return state, rows, metrics | {"offline_share": share, "oversampled": weighed * self.rows / len(rows.online)}
+
+    def follow(self, state: Favours, first: int, online: View) -> Favours:
+        """Weigh what was written, or has ended, since the last call; a row that was overwritten loses its weight."""
+        replay, world, capacity = online.replay, online.world, online.replay.capacity
+        oldest, size = online.span(self.closed())
+        start, stop, written = jnp.maximum(state.weighed, oldest), oldest + size, replay.written[world]
+        tree = state.tree
+        if self.closed():
+            none = lambda count: jnp.zeros(count.shape)  # noqa: E731
+            tree = sum_tree.write_ring(tree, first, capacity, state.written, written, none)
+        if self.by == "reward":
+            single = lambda count: self.weight(replay.reward[world, count % capacity], state.origin, state.width)  # noqa: E731
+            tree = sum_tree.write_ring(tree, first, capacity, start, stop, single)
+        else:
+            tree = self.episodes(state._replace(tree=tree), first, online, start, stop)
+        return state._replace(tree=tree, written=written, weighed=jnp.maximum(state.weighed, stop))
+
+    def episodes(self, state: Favours, first: int, online: View, start: Array, stop: Array) -> Tree:
+        """Weigh the own episodes between two absolute counts, one after the other."""
+        replay, world, capacity = online.replay, online.world, online.replay.capacity
+        nothing = 0.0 if self.by == "return" else -jnp.inf
+
+        def look(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            at, value, _ = carry
+            count = at + jnp.arange(CHUNK)
+            place = (world, count % capacity)
+            ended = replay.ended[place] & (count < stop)
+            here = (count < stop) & (jnp.cumsum(ended) - ended == 0)
+            reward = jnp.where(here, replay.reward[place], nothing)
+            value = value + jnp.sum(reward) if self.by == "return" else jnp.maximum(value, jnp.max(reward))
+            return at + jnp.sum(here, dtype=at.dtype), value, jnp.any(ended)
+
+        def episode(carry: tuple[Tree, Array]) -> tuple[Tree, Array]:
+            tree, start = carry
+            fresh = (start, jnp.float32(nothing), jnp.bool_(False))
+            end, value, _ = jax.lax.while_loop(lambda c: ~c[2] & (c[0] < stop), look, fresh)
+            weight = self.weight(value, state.origin, state.width)
+            same = lambda count: jnp.full(count.shape, weight)  # noqa: E731
+            return sum_tree.write_ring(tree, first, capacity, start, end, same), end
+
+        return jax.lax.while_loop(lambda c: c[1] < stop, episode, (state.tree, start))[0]
+
+    def closed(self) -> bool:
+        """Whether own rows count from the end of their episode on."""
+        return self.by != "reward" or self.visible == "closed"
+
+    def union(self) -> Sampler:
+        """What serves while nothing has a weight."""
+        visible: Visible = "closed" if self.closed() else "all"
+        return Mix(0, self.rows, visible) if self.own_only else Union(self.rows, visible)
+
+    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+        """Return why the first update could not be served, or None."""
+        refusal = None if self.beside is None else self.beside.refuse(offline, written, closed)
+        if refusal:
+            return refusal
+        if not offline and self.by == "return" and self.width is None and not self.own_only:
+            return (
+                "it measures returns by the range of the dataset's, but the task has no dataset; set own_only or width"
+            )
+        if not offline and self.by != "return" and self.threshold is None:
+            return "it knows a success by the dataset's lowest reward, but the task has no dataset; set threshold"
+        return self.union().refuse(offline, written, closed)

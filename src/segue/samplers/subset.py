@@ -1,0 +1,155 @@
+"""A part of own experience: as it stood at an earlier time, or what came last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from segue.core.options import option, require
+from segue.core.replay import Rows, View
+from segue.core.types import Array, Door, Key, Metrics, Sampler, State
+
+
+class Part(NamedTuple):
+    """A part of own experience, as if there were nothing else: the rows from count `start` up to `stop`, as a view."""
+
+    view: View
+    start: Array
+    stop: Array
+    closed: Array  # rows before it belong to episodes that ended before `stop`
+
+    @property
+    def replay(self) -> Any:
+        """The whole replay."""
+        return self.view.replay
+
+    @property
+    def world(self) -> Array:
+        """Its world."""
+        return self.view.world
+
+    def span(self, closed_only: bool) -> tuple[Array, Array]:
+        """Absolute count of the oldest row and how many rows may be sampled (never negative)."""
+        oldest, size = self.view.span(closed_only)
+        first = jnp.maximum(oldest, self.start)
+        last = jnp.minimum(oldest + size, self.closed if closed_only else self.stop)
+        return first, jnp.maximum(last - first, 0)
+
+    def take(self, count: Array) -> Rows:
+        """Rows (B, ...); what came after `stop`, the rest of an episode that was open then, is not known."""
+        rows = self.view.take(count)
+        return rows._replace(
+            mc_return=jnp.where(count < self.closed, rows.mc_return, jnp.nan),
+            next_action=jnp.where((count + 1 < self.stop)[:, None], rows.next_action, jnp.nan),
+        )
+
+
+class FirstState(NamedTuple):
+    """State of `First`: how many rows show, where the last ended episode among them ends; the inner sampler's state."""
+
+    rows: Array
+    closed: Array
+    inner: State
+
+
+@dataclass(frozen=True)
+class First:
+    """Let another sampler see only the first part of own experience, as if the run had stopped there.
+
+    OOO's `view(t)`: the dataset, and what was collected up to time t; nothing later shows, neither rows nor the return
+    of an episode that was still open.  The part is a `share` of what stands at the phase's door, or a number of `rows`.
+    """
+
+    inner: Sampler
+    share: float = option(1.0, when=lambda f: f.rows is None, why="rows=none")
+    rows: int | None = None
+
+    def __post_init__(self) -> None:
+        require(self, share=0 < self.share <= 1, rows=self.rows is None or self.rows >= 1)
+
+    def init(self, key: Key, door: Door) -> State:
+        """Find where the part ends, and the last episode that ended within it."""
+        shown = first_rows(door, self.share, self.rows)
+        replay, world = door.online.replay, door.online.world
+        count = counts(door.online)
+        ends = replay.ended[world] & (count >= 0) & (count < shown)
+        closed = jnp.max(jnp.where(ends, count + 1, 0), initial=0)
+        inner = self.inner.init(key, door._replace(online=Part(door.online, jnp.int32(0), shown, closed)))
+        return FirstState(shown, closed, inner)
+
+    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Rows, Metrics]:
+        """Rows as the inner sampler takes them."""
+        early = Part(online, jnp.int32(0), state.rows, state.closed)
+        inner, rows, metrics = self.inner.sample(state.inner, key, offline, early)
+        return state._replace(inner=inner), rows, metrics
+
+    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+        """Return why the first update could not be served, or None."""
+        if self.rows is not None and written < self.rows:
+            return f"it shows the first {self.rows:,} rows of own experience, but only {written:,} are collected before"
+        most = int(written * self.share) if self.rows is None else self.rows
+        return self.inner.refuse(offline, most, min(closed, most))
+
+
+@dataclass(frozen=True)
+class Last:
+    """Let another sampler see only the last `rows` of own experience: fresh data alone."""
+
+    inner: Sampler
+    rows: int
+
+    def __post_init__(self) -> None:
+        require(self, rows=self.rows >= 1)
+
+    def init(self, key: Key, door: Door) -> State:
+        """The inner sampler's state."""
+        return self.inner.init(key, door._replace(online=self.part(door.online)))
+
+    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Rows, Metrics]:
+        """Rows as the inner sampler takes them."""
+        return self.inner.sample(state, key, offline, self.part(online))
+
+    def part(self, online: View) -> Part:
+        """The rows that show."""
+        written = online.replay.written[online.world]
+        return Part(online, written - self.rows, written, online.replay.closed[online.world])
+
+    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+        """Return why the first update could not be served, or None."""
+        if written < self.rows:
+            return f"it shows the last {self.rows:,} rows of own experience, but only {written:,} are collected before"
+        return self.inner.refuse(offline, self.rows, min(closed, self.rows))
+
+
+def first_rows(door: Door, share: float, rows: int | None) -> Array:
+    """How many rows of own experience a part of it is, int32."""
+    written: Array = door.online.replay.written[door.online.world]
+    return jnp.int32(written * share) if rows is None else jnp.minimum(written, rows)
+
+
+def counts(view: View) -> Array:
+    """Absolute count of the row at each place of a ring (N,) int32; negative where nothing was written yet."""
+    newest = view.replay.written[view.world] - 1
+    return newest - (newest - jnp.arange(view.replay.capacity)) % view.replay.capacity
+
+
+def measured(door: Door, state: Any) -> Any:
+    """Start `agents.around.Bounded` afresh, with the bounds of the dataset and of the own rows that the phase's sampler
+    shows: all of them, or those of `First`.
+
+    In the phase's units they are min r / (1 - discount) and max r / (1 - discount) where rewards have both signs (spec
+    6.1).  Where all have one sign an episode that ends is worth less than that: the bound on the other side is one
+    reward (ours).
+    """
+    low, high, batch = jnp.asarray(jnp.inf), jnp.asarray(-jnp.inf), door.batch
+    shown = first_rows(door, batch.share, batch.rows) if isinstance(batch, First) else None
+    for view, until in ((door.offline, None), (door.online, shown)):
+        count, reward = counts(view), view.replay.reward[view.world]
+        there = (count >= 0) & (True if until is None else count < until)
+        low = jnp.minimum(low, jnp.min(jnp.where(there, reward, jnp.inf)))
+        high = jnp.maximum(high, jnp.max(jnp.where(there, reward, -jnp.inf)))
+    low, high = jnp.sort(door.units.reward(jnp.stack([low, high])))
+    ever = 1.0 / (1.0 - door.units.discount)
+    return state._replace(low=jnp.minimum(low, low * ever), high=jnp.maximum(high, high * ever))
