@@ -18,7 +18,7 @@ from segue.core.replay import Data, Replay, Units
 from segue.core.types import Spec
 from segue.engine import loop, steps
 from segue.engine.phase import Phase
-from segue.engine.state import new_carry
+from segue.engine.state import new_state
 from synthetic import logged
 
 Run = Callable[[int], Any]
@@ -47,21 +47,21 @@ def dataset(observation: int, action: int, units: Units, rows: int, episode: int
 
 def updates(phase: Phase, units: Units, spec: Spec, offline: Replay, seeds: int) -> tuple[Run, float]:
     """A function that dispatches so many updates of all seeds, and GFLOP of one update's matrix products."""
-    carry = new_carry(range(seeds), spec, 1)
+    carry = new_state(range(seeds), spec, 1)
     loop.enter(carry, phase, 0, spec, units, offline)
     keys, done = steps.keys_of(range(seeds), steps.UPDATE), 0
-    learning = steps.learning_of(carry.slots[phase.slot])
-    sums = steps.no_sums(phase, units, learning, offline, carry.online, keys)
+    learning = carry.slots[phase.slot].learned
+    sums = steps.no_sums(phase, units, learning, offline, carry.experience.replay, keys)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
-    body = partial(steps.one_update, phase.learner, phase.batch, phase.augment, units)
-    gflop = products(body, one, offline, carry.online, jnp.int32(0), keys[0], jnp.int32(0), jnp.int32(0))
+    body = partial(steps.one_update, phase.learner, phase.batch, phase.augment, units, phase.n_steps)
+    gflop = products(body, one, offline, carry.experience.replay, jnp.int32(0), keys[0], jnp.int32(0), jnp.int32(0))
 
     def run(count: int) -> Any:
         nonlocal learning, sums, done
         now = jnp.int32(done)
         learning, sums = steps.advance(
-            phase.learner, phase.batch, phase.augment, units, learning, sums, offline, carry.online, keys, now, now,
-            jnp.int32(count),
+            phase.learner, phase.batch, phase.augment, units, phase.n_steps, learning, sums, offline,
+            carry.experience.replay, keys, now, now, jnp.int32(count),
         )  # fmt: skip
         done += count
         return learning

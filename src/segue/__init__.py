@@ -19,16 +19,16 @@ from segue.engine.diagnostics import handover
 from segue.engine.evaluate import Evaluator
 from segue.engine.loop import run
 from segue.engine.phase import Phase, fresh, take
-from segue.engine.state import Carry, Record
+from segue.engine.state import Record, RunState
 from segue.recipes import Recipe
 from segue.report import write_report
 from segue.runs.policy import Policy, load, save_policy
 from segue.runs.request import Request
 from segue.runs.train import resume, train
+from segue.samplers import Blend, Mix, Retain, Union
 from segue.samplers.oversample import Oversample
 from segue.samplers.prioritised import Balanced
 from segue.samplers.subset import First
-from segue.samplers.uniform import Blend, Mix, Retain, Union
 from segue.tasks import GymTask, find_task
 
 __version__ = "0.1.0"
@@ -38,7 +38,6 @@ __all__ = [
     "SAC",
     "Balanced",
     "Blend",
-    "Carry",
     "Data",
     "Evaluator",
     "First",
@@ -51,6 +50,7 @@ __all__ = [
     "Record",
     "Request",
     "Retain",
+    "RunState",
     "SegueError",
     "Slot",
     "Spec",

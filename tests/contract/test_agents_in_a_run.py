@@ -31,17 +31,20 @@ def test_compiled_once_resumed_exactly_and_exported(name: str, tmp_path: Path) -
     steps.advance.clear_cache()
     whole: Any = None
     for record in loop.run(phases, TASK, SEEDS, UNITS, keep_rows=True):
-        whole = record.carry
+        whole = record.state
         if record.index == 1 and record.tick == 7:
-            checkpoint.save(tmp_path, record.carry)
+            checkpoint.save(tmp_path, record.state)
     assert steps.advance._cache_size() == 1
 
     carry, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.world)
     assert carry.tick == 7
-    for record in loop.run(phases, TASK, SEEDS, UNITS, carry=carry):
-        resumed = record.carry
+    for record in loop.run(phases, TASK, SEEDS, UNITS, state=carry):
+        resumed = record.state
     assert equal(resumed.slots["agent"].state, whole.slots["agent"].state)
-    assert equal((resumed.online.observation, resumed.online.action), (whole.online.observation, whole.online.action))
+    assert equal(
+        (resumed.experience.replay.observation, resumed.experience.replay.action),
+        (whole.experience.replay.observation, whole.experience.replay.action),
+    )
 
     slot = whole.slots["agent"]
     facts = {"action": {"low": [-1.0], "high": [1.0]}, "observation": {"keys": []}}

@@ -21,7 +21,7 @@ from segue.core import replay
 from segue.core.options import alike, brief
 from segue.core.replay import View
 from segue.core.scaling import Units
-from segue.core.types import Agent, Augmentation, Door, SegueError, Slot, Spec
+from segue.core.types import Agent, Augmentation, Door, Learned, SegueError, Slot, Spec
 from segue.engine import loop, steps
 from segue.engine.phase import Phase, refresh
 from segue.recipes import find_recipe, resolve
@@ -60,7 +60,7 @@ def finish(plan: Any, seeds: tuple[int, ...] = SEEDS) -> tuple[Any, dict[str, np
     for record in loop.run(plan, TASK, seeds, UNITS):
         if record.metrics:
             metrics = record.metrics
-    return record.carry, metrics
+    return record.state, metrics
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +97,9 @@ def test_it_pays_resumes_exactly_and_leaves_the_truth_in_replay(name: str, plain
     plan, whole = phases(EACH[name]), None
     steps.advance.clear_cache()
     for record in loop.run(plan, TASK, SEEDS, UNITS, keep_rows=True):
-        whole, metrics = record.carry, record.metrics or {}
+        whole, metrics = record.state, record.metrics or {}
         if record.index == 1 and record.tick == 8:
-            checkpoint.save(tmp_path, record.carry)
+            checkpoint.save(tmp_path, record.state)
     assert whole is not None
     kinds = {type(p.augment) for p in plan}
     assert steps.advance._cache_size() == len(kinds)
@@ -107,14 +107,14 @@ def test_it_pays_resumes_exactly_and_leaves_the_truth_in_replay(name: str, plain
     assert all(((v > 0) & (v <= 1)).all() for v in shares)
     assert all((metrics[k.removesuffix("_share") + "_spread"] > 0).all() for k in metrics if k.endswith("_bonus_share"))
     assert not equal(whole.slots["agent"].state, plain.slots["agent"].state)
-    rewards = np.asarray(whole.online.reward)
+    rewards = np.asarray(whole.experience.replay.reward)
     assert set(np.unique(rewards)) <= {0.0, 1.0}  # the corridor's own
 
     carry, _ = checkpoint.load(tmp_path, plan, SPEC, len(TASK.data or ()), TASK.world)
-    for record in loop.run(plan, TASK, SEEDS, UNITS, carry=carry):
-        resumed = record.carry
+    for record in loop.run(plan, TASK, SEEDS, UNITS, state=carry):
+        resumed = record.state
     slots = [c.slots["agent"] for c in (resumed, whole)]
-    assert equal(*((s.state, s.augment_state) for s in slots))
+    assert equal(*((s.state, s.learned.augment) for s in slots))
 
 
 @pytest.mark.parametrize("name", ["sera", "rnd and sera"])
@@ -133,7 +133,7 @@ def test_what_rnd_knows_goes_on_beside_another_bonus_over_collecting_and_through
     shown = replace(offline, ticks=0, name="shown")
     louder = Both(replace(both.first, weight=2.0), both.second)  # type: ignore[attr-defined, type-var]
     plan = (replace(offline, augment=first), gather, shown, replace(online, augment=louder, ticks=2, enter=refresh()))
-    state = finish(plan)[0].slots["agent"].augment_state[0]
+    state = finish(plan)[0].slots["agent"].learned.augment[0]
     assert (np.asarray(state.updates) == 5 + 2).all()
 
 
@@ -164,7 +164,7 @@ def test_a_weight_may_change_at_a_door_and_what_was_learned_goes_on(before: Any,
             return state(augment.first), state(augment.second)
         return ReturnsState(state(augment.inner), None, None) if isinstance(augment, Returns) else type(augment)  # type: ignore[arg-type]
 
-    slot = Slot(small("SAC"), None, UNITS, augment=before, augment_state=state(before))
+    slot = Slot(small("SAC"), Learned(None, (), state(before)), UNITS, augment=before)
     door = Door(SPEC, {"agent": slot}, None, None, UNITS, "agent")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(after), "init", lambda *_: "fresh")
@@ -175,7 +175,7 @@ def test_a_weight_may_change_at_a_door_and_what_was_learned_goes_on(before: Any,
 def test_what_may_change_at_a_door_is_no_part_of_the_state(augment: Any) -> None:
     """Structures and shapes of fresh states are the same whatever a tunable option is."""
     agent, view = small("SAC"), View(replay.from_data(corridor_data(4), UNITS), jnp.int32(0), 0.0)
-    slot = Slot(agent, agent.init(KEY, SPEC), UNITS)
+    slot = Slot(agent, Learned(agent.init(KEY, SPEC)), UNITS)
     door = Door(SPEC, {"agent": slot}, view, view, UNITS, "agent")
     shape = lambda of: jax.eval_shape(lambda key: of.init(key, door), KEY)  # noqa: E731
     usual = shape(augment)
@@ -193,13 +193,13 @@ def test_what_may_change_at_a_door_is_no_part_of_the_state(augment: Any) -> None
 def test_any_agent_may_have_any_bonus(name: str) -> None:
     learner = small(name)
     state = learner.init(jax.random.key(0), Spec((5,), 3))
-    slot = Slot(learner, state, Units())
+    slot = Slot(learner, Learned(state), Units())
     for name, augment in TABLE.items():
         if getattr(augment, "q_source", "") == "frozen":
             augment = replace(augment, q_source="current")  # type: ignore[type-var]
         augment = replace(augment, scale="none") if hasattr(augment, "scale") else augment  # type: ignore[type-var]
         start = augment.init(jax.random.key(1), Door(Spec((5,), 3), {"agent": slot}, None, None, Units(), "agent"))
-        relabel = jax.jit(lambda s, rows, slot_state: augment.relabel(s, rows, KEY, slot._replace(state=slot_state)))  # noqa: B023
+        relabel = jax.jit(lambda s, rows, slot_state: augment.relabel(s, rows, KEY, slot.moved(slot_state)))  # noqa: B023
         _, paid_for, metrics = relabel(start, batch(), state)
         assert np.isfinite(np.asarray(paid_for.reward)).all(), name
         assert not np.array_equal(paid_for.reward, batch().reward), name
@@ -221,7 +221,7 @@ def seras(augment: SERA, critic: float | None, current: float) -> tuple[Any, np.
     apart = None if critic is None else Critic(agent, jnp.asarray(critic))
     state = SERAState(apart, Scaled(jnp.ones(5), jnp.full(5, 2.0)), no_moments(()))
     moved, rows, metrics = augment.relabel(
-        state, batch(), jax.random.key(0), Slot(agent, jnp.asarray(current), Units())
+        state, batch(), jax.random.key(0), Slot(agent, Learned(jnp.asarray(current)), Units())
     )
     return moved, np.asarray(rows.reward), metrics
 

@@ -16,12 +16,12 @@ from segue.core import replay
 from segue.core.encoders import Encoder
 from segue.core.observations import width
 from segue.core.options import brief
-from segue.core.types import Agent, Part, Slot, Spec
+from segue.core.types import Agent, Learned, Part, Slot, Spec
 from segue.engine import steps
 from segue.engine.phase import Phase
+from segue.samplers import Blend, Halves, Mix, Retain, Union
 from segue.samplers.oversample import Oversample
 from segue.samplers.prioritised import Balanced
-from segue.samplers.uniform import Blend, Halves, Mix, Retain, Union
 from tests.contract.test_agents import small
 from tests.keys import Audit
 from tests.toys import SPEC, UNITS, corridor_data
@@ -56,8 +56,8 @@ def used_twice(phase: Phase, spec: Spec = SPEC, seeds: int = 1, goes_on: bool = 
     """What a phase's door and one of its updates use twice; nothing but keys is computed."""
     state = jax.eval_shape(lambda key: phase.learner.init(key, spec), KEY)
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct((seeds, *x.shape), x.dtype), state)
-    slots = {"agent": Slot(phase.learner, (), UNITS)} if goes_on else {}
-    states = {"agent": steps.Learning(state, (), ())} if goes_on else {}
+    slots = {"agent": Slot(phase.learner, Learned(()), UNITS)} if goes_on else {}
+    states = {"agent": Learned(state)} if goes_on else {}
     offline = jax.eval_shape(lambda: replay.empty(1, 40, spec.observation, spec.action, spec.dtype))
     online = jax.eval_shape(lambda: replay.empty(seeds, 20, spec.observation, spec.action, spec.dtype))
     keys, audit = steps.keys_of(range(seeds), steps.DOOR), Audit()

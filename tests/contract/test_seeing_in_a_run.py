@@ -99,15 +99,15 @@ def test_stopped_and_resumed_exactly(tmp_path: Path) -> None:
     plan = resolved(find_recipe("td3-bc"), task(), NARROW).recipe
     end = saved = None
     for record in loop.run(plan.phases, task(), (0, 3), plan.units, keep_rows=True):
-        end = record.carry
+        end = record.state
         if record.index == 1 and record.tick >= 10 and saved is None:
-            saved = checkpoint.save(tmp_path, record.carry)
+            saved = checkpoint.save(tmp_path, record.state)
     resumed, _ = checkpoint.load(tmp_path, plan.phases, task().spec, 24, task().world)
-    for record in loop.run(plan.phases, task(), (0, 3), plan.units, carry=resumed):
-        resumed = record.carry
+    for record in loop.run(plan.phases, task(), (0, 3), plan.units, state=resumed):
+        resumed = record.state
     assert end is not None
     assert equal(resumed.slots["agent"].state, end.slots["agent"].state)
-    assert resumed.online.observation.dtype == np.uint8
+    assert resumed.experience.replay.observation.dtype == np.uint8
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from segue.agents import SAC
 from segue.cli.data import main
 from segue.collect import Recipe, collect, facts_of
 from segue.core.scaling import Units
-from segue.core.types import SegueError, Slot, Spec
+from segue.core.types import Learned, SegueError, Slot, Spec
 from segue.data.recorded import data_of
 from segue.data.stored import find_stored
 from segue.runs.policy import load, save_policy
@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, task: GymTask) -> Path:
     state = jax.vmap(lambda key: agent.init(key, task.spec))(jax.random.split(jax.random.key(0), 2))
     facts = {"action": {"low": [-2.0], "high": [2.0]}, "observation": {"keys": []}, "units": asdict(Units())}
     folder = tmp_path_factory.mktemp("run")
-    save_policy(folder / "policy", Slot(agent, state, Units()), task.spec, (3, 5), facts)
+    save_policy(folder / "policy", Slot(agent, Learned(state), Units()), task.spec, (3, 5), facts)
     return folder
 
 

@@ -28,14 +28,18 @@ def test_resume_is_exact(stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     whole, records = finish(phases, SEEDS)
     for seen, record in enumerate(run(phases, TASK, SEEDS, UNITS, keep_rows=True)):
         if seen in (stop - 1, stop):
-            checkpoint.save(tmp_path, record.carry, {"seen": seen})
+            checkpoint.save(tmp_path, record.state, {"seen": seen})
         if seen == stop:
             break
     carry, extra = checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor)
     assert extra == {"seen": stop}
-    rest = list(run(phases, TASK, SEEDS, UNITS, carry=carry))
+    rest = list(run(phases, TASK, SEEDS, UNITS, state=carry))
     same(whole, carry)
-    for name, a, b in zip(whole.online._fields, jax.device_get(whole.online), jax.device_get(carry.online)):
+    for name, a, b in zip(
+        whole.experience.replay._fields,
+        jax.device_get(whole.experience.replay),
+        jax.device_get(carry.experience.replay),
+    ):
         np.testing.assert_array_equal(a, b, err_msg=name)
     assert len(rest) == len(records) - stop - 1
     for a, b in zip(records[stop + 1 :], rest):
@@ -47,7 +51,7 @@ def test_resume_is_exact(stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def saved(folder: Path) -> None:
     for record in run(plan(2, 5), TASK, SEEDS, UNITS, keep_rows=True):
         if record.begins or record.ends:
-            checkpoint.save(folder, record.carry)
+            checkpoint.save(folder, record.state)
 
 
 def test_a_damaged_checkpoint_falls_back(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from segue.core.types import SegueError
 from segue.engine import loop
 from segue.engine.loop import run
-from segue.engine.state import Carry
+from segue.engine.state import RunState
 from segue.runs import checkpoint, manifest
 from segue.runs.sinks import Jsonl, unchanged
 from tests.engine.test_run import DATA, TASK, plan
@@ -38,11 +38,11 @@ def fits(folder: Path) -> Callable[[Any], str | None]:
     return fault
 
 
-def drive(folder: Path, carry: Carry | None, position: int, stop: int = 1000) -> Carry:
+def drive(folder: Path, carry: RunState | None, position: int, stop: int = 1000) -> RunState:
     """A small driver: a row and a checkpoint at every third record, until `stop` records are seen."""
     log = Jsonl(folder / "metrics.jsonl", position)
-    for seen, record in enumerate(run(PLAN, TASK, SEEDS, UNITS, carry=carry, keep_rows=True)):
-        carry = record.carry
+    for seen, record in enumerate(run(PLAN, TASK, SEEDS, UNITS, state=carry, keep_rows=True)):
+        carry = record.state
         row = {k: v.tolist() for k, v in record.metrics.items()}
         log.write({"tick": record.tick, "update": record.update, "values": row, "ends": record.ends})
         if seen % 3 == 0 or record.ends:
@@ -54,7 +54,7 @@ def drive(folder: Path, carry: Carry | None, position: int, stop: int = 1000) ->
     return carry
 
 
-def resume(folder: Path) -> Carry:
+def resume(folder: Path) -> RunState:
     manifest.read(folder)
     found = checkpoint.latest(folder, fits(folder))
     assert found is not None
@@ -63,7 +63,7 @@ def resume(folder: Path) -> Carry:
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Carry, bytes]:
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunState, bytes]:
     """A run that was stopped in its middle; and the end and the rows of one that was not."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "PULSE", 0.0)  # a record after every tick
@@ -98,7 +98,7 @@ def damage(path: Path, how: str, where: float) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.sampled_from(["delete", "truncate", "flip"]), st.floats(0, 1, exclude_max=True))
 def test_any_damage_to_any_file(
-    stopped: tuple[Path, Carry, bytes], tmp_path_factory: pytest.TempPathFactory, data: Any, how: str, where: float
+    stopped: tuple[Path, RunState, bytes], tmp_path_factory: pytest.TempPathFactory, data: Any, how: str, where: float
 ) -> None:
     source, whole, rows = stopped
     folder = tmp_path_factory.mktemp("damaged") / "run"
@@ -130,14 +130,14 @@ def refusal(folder: Path) -> str:
     return ""
 
 
-def equal(a: Carry, b: Carry) -> bool:
+def equal(a: RunState, b: RunState) -> bool:
     states = [(c.slots["agent"].state, jax.device_get(c.online)) for c in (a, b)]
     leaves = zip(*map(jax.tree.leaves, states), strict=True)
     return all(np.asarray(x).tobytes() == np.asarray(y).tobytes() for x, y in leaves)
 
 
 def test_a_checkpoint_never_takes_the_place_of_a_damaged_one(
-    stopped: tuple[Path, Carry, bytes], tmp_path: Path
+    stopped: tuple[Path, RunState, bytes], tmp_path: Path
 ) -> None:
     """And the whole one before it stays until a newer whole one is there."""
     folder = tmp_path / "run"
@@ -153,14 +153,14 @@ def test_a_checkpoint_never_takes_the_place_of_a_damaged_one(
     assert found[0] == saved
 
 
-def test_the_log_s_folder_is_synced(stopped: tuple[Path, Carry, bytes], tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_log_s_folder_is_synced(stopped: tuple[Path, RunState, bytes], tmp_path: Path, monkeypatch: Any) -> None:
     synced: list[Path] = []
     monkeypatch.setattr("segue.core.files.sync", synced.append)
     drive(tmp_path, None, 0, 9)
     assert {tmp_path / "replay", tmp_path / "checkpoints"} <= set(synced)
 
 
-def test_a_checkpoint_of_format_2_is_read(stopped: tuple[Path, Carry, bytes], tmp_path: Path) -> None:
+def test_a_checkpoint_of_format_2_is_read(stopped: tuple[Path, RunState, bytes], tmp_path: Path) -> None:
     """The version before wrote no seals and no hash of the rows."""
     folder = tmp_path / "run"
     shutil.copytree(stopped[0], folder)

@@ -18,7 +18,7 @@ from segue.data.recorded import episodes_of
 from segue.data.storing import save
 from segue.engine import loop
 from segue.engine.phase import Phase
-from segue.engine.state import Carry
+from segue.engine.state import RunState
 from segue.runs import checkpoint
 from segue.samplers.prioritised import Balanced
 from segue.samplers.uniform import Mix
@@ -32,10 +32,10 @@ PHASES = (
 BALANCED = Phase("more", small("TD3"), 5, batch=Balanced(batch=8, density_batch=8, hidden=(8,)))
 
 
-def trained(data: Data, folder: Path | None = None) -> Carry:
+def trained(data: Data, folder: Path | None = None) -> RunState:
     carry = None
     for record in loop.run(PHASES, CorridorTask(data), (0, 1), replace(UNITS, standardise=True), keep_rows=True):
-        carry = record.carry
+        carry = record.state
         if folder is not None and record.index == 1 and record.tick == 10:
             checkpoint.save(folder, carry)
     assert carry is not None
@@ -58,8 +58,8 @@ def test_the_same_weights(both: tuple[Data, Data], tmp_path: Path) -> None:
     )
     resumed, _ = checkpoint.load(tmp_path, PHASES, SPEC, len(both[1]), CorridorTask(both[1]).world)
     units = replace(UNITS, standardise=True)
-    for record in loop.run(PHASES, CorridorTask(both[1]), (0, 1), units, carry=resumed):
-        resumed = record.carry
+    for record in loop.run(PHASES, CorridorTask(both[1]), (0, 1), units, state=resumed):
+        resumed = record.state
     assert equal(resumed.slots["agent"].state, there.slots["agent"].state)
 
 
@@ -69,7 +69,7 @@ def test_bit_for_bit_where_nothing_is_averaged(both: tuple[Data, Data]) -> None:
     for data in both:
         carry = None
         for record in loop.run([BALANCED], CorridorTask(data), (0, 1), UNITS):
-            carry = record.carry
+            carry = record.state
         assert carry is not None
         final.append(carry.slots["agent"].state)
     assert equal(*final)

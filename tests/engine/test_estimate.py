@@ -22,7 +22,7 @@ def test_disk_and_memory_are_those_of_a_run(tmp_path: Path) -> None:
     found = estimate(phases, SPEC, UNITS, 2, len(DATA), timed=True)
     carry = None
     for record in run(phases, TASK, (0, 1), UNITS, keep_rows=True):
-        carry = record.carry
+        carry = record.state
         if record.ends:
             checkpoint.save(tmp_path, carry)
     assert carry is not None
@@ -30,7 +30,7 @@ def test_disk_and_memory_are_those_of_a_run(tmp_path: Path) -> None:
     log = sum(held(p) for p in (tmp_path / "replay").iterdir())
     states = max(held(p) for p in tmp_path.glob("checkpoints/*/state.safetensors"))
     assert found.disk == pytest.approx(log + 3 * states, rel=0.03)
-    arrays = sum(x.nbytes for x in jax.tree.leaves(carry.online)) + 2 * sum(
+    arrays = sum(x.nbytes for x in jax.tree.leaves(carry.experience.replay)) + 2 * sum(
         x.nbytes for x in jax.tree.leaves(carry.slots["agent"].state)
     )
     assert arrays < found.memory < arrays + 4 * sum(x.nbytes for x in (DATA.observation, DATA.next_observation)) + 1e5

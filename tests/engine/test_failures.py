@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from segue.core.types import SegueError, WorldError
-from segue.engine.envs import Fleet
+from segue.engine.envs import Envs
 from segue.engine.loop import run
 from segue.engine.phase import Phase, fresh, take
-from segue.engine.state import Carry
+from segue.engine.state import RunState
 from segue.recipes import Evaluation, Recipe
 from segue.runs import checkpoint
 from segue.runs.checks import check_real
@@ -64,11 +64,11 @@ class Flaky(CorridorTask):
             raise OSError("the cable came off")
 
 
-def finish(phases: tuple[Phase, ...], task: CorridorTask, carry: Carry | None = None) -> tuple[Carry, list[Any]]:
+def finish(phases: tuple[Phase, ...], task: CorridorTask, carry: RunState | None = None) -> tuple[RunState, list[Any]]:
     episodes: list[Any] = []
     try:
-        for record in run(phases, task, SEEDS, UNITS, carry=carry, keep_rows=True):
-            carry = record.carry
+        for record in run(phases, task, SEEDS, UNITS, state=carry, keep_rows=True):
+            carry = record.state
             episodes += [(e, ended(record, e)) for e in record.episodes]
     except WorldError as error:
         assert carry is not None
@@ -129,7 +129,7 @@ def test_worlds_of_a_resume_that_fails_are_closed(how: str, tmp_path: Path) -> N
 
 def test_closing_twice_closes_once() -> None:
     task = Flaky("nothing", 1)
-    fleet = Fleet(task.world, SEEDS)
+    fleet = Envs(task.world, SEEDS)
     fleet.close()
     fleet.close()
     assert sorted(task.closed) == [0, 1]

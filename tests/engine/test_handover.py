@@ -13,7 +13,7 @@ import pytest
 from segue.agents import RLPD, SAC, TD3
 from segue.agents.around import FreezeActor
 from segue.core.scaling import Units
-from segue.core.types import Slot, valued
+from segue.core.types import Learned, Slot, valued
 from segue.engine.diagnostics import against, handover
 from segue.engine.evaluate import Evaluation, Evaluator, Trajectory
 from segue.report.run import Handover
@@ -180,7 +180,7 @@ def test_sums_over_blocks_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch)
 
     episodes = (episode(5, True), episode(9, False))
     table = np.zeros((1, 2))
-    slot = Slot(agent, state, units)
+    slot = Slot(agent, Learned(state), units)
     values, more = handover(slot, None, Evaluation(table, table, table, table, (episodes,)))
     alone = agent.init(jax.random.key(0), SPEC)
     for n, e in enumerate(episodes):
@@ -232,7 +232,7 @@ class Exact:
 
 
 def test_a_critic_of_a_policy_that_draws_is_judged_by_its_draws() -> None:
-    slot = Slot(Exact(), jnp.zeros((1, 1)), Units(discount=0.9))
+    slot = Slot(Exact(), Learned(jnp.zeros((1, 1))), Units(discount=0.9))
     evaluator = Evaluator(WobbleTask(), (0,), 3)
     best = evaluator(slot)
     np.testing.assert_array_equal(best.raw_return, 0.0)
@@ -244,6 +244,6 @@ def test_a_critic_of_a_policy_that_draws_is_judged_by_its_draws() -> None:
     np.testing.assert_allclose(more["episodes"]["error"], 0.0, atol=1e-4)
     wrong, _ = handover(slot, None, best)
     assert wrong["return_fresh"][0] - wrong["q_fresh"][0] > 2.0  # what the best actions would have accused it of
-    silent = Slot(TD3(actor_hidden=(4,), critic_hidden=(4,)), (), Units())
+    silent = Slot(TD3(actor_hidden=(4,), critic_hidden=(4,)), Learned(()), Units())
     assert evaluator.lived(silent, best) is best
     evaluator.close()

@@ -18,11 +18,11 @@ from segue.agents.around import Decay, FreezeActor
 from segue.agents.rlpd import from_sac
 from segue.core.options import leaves
 from segue.core.scaling import Units
-from segue.core.types import Door, SegueError, Slot
+from segue.core.types import Door, Learned, SegueError, Slot
 from segue.engine import loop
 from segue.engine.phase import RANDOM, Phase, refresh, renew
 from segue.recipes import find_recipe, resolve, rules
-from segue.samplers.uniform import Mix, Retain, Union
+from segue.samplers import Mix, Retain, Union
 from tests.contract.test_agents import SPEC, batch, begin, equal, small
 from tests.toys import UNITS, CorridorTask, corridor_data, small_cql
 
@@ -36,7 +36,7 @@ PLAN = (
 def finish(phases: tuple[Phase, ...]) -> Any:
     carry = None
     for record in loop.run(phases, TASK, (0, 1), UNITS):
-        carry = record.carry
+        carry = record.state
     return carry
 
 
@@ -133,7 +133,7 @@ def test_decay_takes_exactly_the_numbers_that_an_update_sees_moving(name: str, m
 def test_refresh_keeps_networks_and_renews_moments() -> None:
     agent = small("IQL")
     old, new = updates(agent, 2)[-1], agent.init(jax.random.key(9), SPEC)
-    got = refresh()(Door(SPEC, {"agent": Slot(agent, old, Units())}, None, None, Units(), "agent"), new)
+    got = refresh()(Door(SPEC, {"agent": Slot(agent, Learned(old), Units())}, None, None, Units(), "agent"), new)
     assert equal((got.actor.params, got.critic.params, got.target), (old.actor.params, old.critic.params, old.target))
     assert equal((got.actor.optimiser, got.value.optimiser), (new.actor.optimiser, new.value.optimiser))
 
@@ -141,7 +141,7 @@ def test_refresh_keeps_networks_and_renews_moments() -> None:
 def test_random_warm_up_is_uniform_and_its_own_for_each_seed() -> None:
     phases = rules.warm_up(400, "random")(PLAN[1:], UNITS)
     assert (phases[0].name, phases[0].ticks, phases[0].updates, phases[0].actor) == ("warm-up", 400, 0, RANDOM)
-    action = np.asarray(finish(phases[:1]).online.action)[..., 0]
+    action = np.asarray(finish(phases[:1]).experience.replay.action)[..., 0]
     assert action.shape == (2, 400)
     assert np.abs(action).max() <= 1.0
     for row in action:
@@ -155,7 +155,7 @@ def test_frozen_warm_up_collects_with_what_was_trained() -> None:
     assert [(p.name, p.updates) for p in phases] == [("offline", 1), ("warm-up", 0), ("online", 1)]
     before, after = finish(phases[:1]), finish(phases[:2])
     assert equal(before.slots["agent"].state, after.slots["agent"].state)
-    assert int(after.online.written[0]) == 7
+    assert int(after.experience.replay.written[0]) == 7
     again = rules.warm_up(9, "random")(phases, UNITS)
     assert (again[1].name, again[1].ticks, again[1].actor) == ("warm-up", 9, RANDOM)
     assert len(again) == 3
@@ -184,7 +184,7 @@ def test_rules_run_together_and_resolve_knows_their_origin() -> None:
     for word in words:
         phases = rules.rule_of(word)(phases, UNITS)
     carry = finish(phases)
-    assert int(carry.online.written[0]) == 25
+    assert int(carry.experience.replay.written[0]) == 25
     decided = resolve(
         find_recipe("iql"), ("custom", "mine"), {"warm-up.ticks": 9}, None, {w: rules.rule_of(w) for w in words[:2]}
     )
@@ -243,7 +243,7 @@ def test_optimisers_are_new_behind_any_door_that_keeps_them() -> None:
     agent = RLPD(critics=3, actor_hidden=(8,), critic_hidden=(8,), actor_layer_norm=True, critic_layer_norm=True)
     learned, _ = jax.jit(base.update)(begin(base, KEY, SPEC), batch(), KEY, 0)
     fresh = begin(agent, jax.random.key(2), SPEC)
-    door = Door(SPEC, {"agent": Slot(base, learned, UNITS)}, None, None, UNITS, "agent")
+    door = Door(SPEC, {"agent": Slot(base, Learned(learned), UNITS)}, None, None, UNITS, "agent")
     got, kept = renew(from_sac())(door, fresh), from_sac()(door, fresh)
     assert equal(got.critic.params, kept.critic.params)
     assert equal(got.critic.optimiser, fresh.critic.optimiser)

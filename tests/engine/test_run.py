@@ -13,7 +13,7 @@ from segue.core.types import SegueError
 from segue.engine import loop, steps
 from segue.engine.loop import run
 from segue.engine.phase import Phase, fresh
-from segue.engine.state import Carry, Diverged
+from segue.engine.state import Diverged, RunState
 from segue.samplers.uniform import Mix, Union
 from tests.toys import HORIZON, UNITS, CorridorTask, corridor_data, small_cql
 
@@ -30,10 +30,10 @@ def plan(offline: int = 7, online: int = 30) -> tuple[Phase, ...]:
     )
 
 
-def finish(phases: Any, seeds: tuple[int, ...], **options: Any) -> tuple[Carry, list[Any]]:
+def finish(phases: Any, seeds: tuple[int, ...], **options: Any) -> tuple[RunState, list[Any]]:
     records, carry = [], None
     for record in run(phases, TASK, seeds, UNITS, **options):
-        carry = record.carry
+        carry = record.state
         records.append(record)
     assert carry is not None
     return carry, records
@@ -69,14 +69,14 @@ def test_a_seed_does_not_notice_the_others(monkeypatch: pytest.MonkeyPatch) -> N
     pick = jax.tree.map(lambda x: x[1], together.slots["agent"].state)
     for a, b in zip(jax.tree.leaves(pick), jax.tree.leaves(alone.slots["agent"].state), strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b)[0])
-    np.testing.assert_array_equal(together.online.observation[1], alone.online.observation[0])
+    np.testing.assert_array_equal(together.experience.replay.observation[1], alone.experience.replay.observation[0])
 
 
 def test_replay_holds_the_truth() -> None:
     """Raw rewards, real successors, no row across episodes, returns exactly where the episode is closed."""
     carry, records = finish(plan(0, 40), (0, 1))
-    online = jax.device_get(carry.online)
-    _, _, ended = carry.ledger.columns()
+    online = jax.device_get(carry.experience.replay)
+    _, _, ended = carry.experience.ledger.columns()
     episodes = [e for r in records for e in r.episodes]
     assert len(episodes) == ended.sum() > 0
     for w in range(2):
@@ -104,7 +104,7 @@ def test_dispatches_do_not_change_numbers(monkeypatch: pytest.MonkeyPatch) -> No
     same(usual, single)
 
 
-def same(a: Carry, b: Carry) -> None:
+def same(a: RunState, b: RunState) -> None:
     for x, y in zip(jax.tree.leaves(a.slots["agent"].state), jax.tree.leaves(b.slots["agent"].state), strict=True):
         np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
 
@@ -129,7 +129,7 @@ def test_fresh_units_and_slots() -> None:
     carry, records = finish(phases, (0,))
     before = next(r for r in records if r.ends and r.index == 0)
     assert before.environment_step == records[-1].environment_step == 30
-    online = jax.device_get(carry.online)
+    online = jax.device_get(carry.experience.replay)
     assert np.nanmin(online.mc_return) >= -2.0 - 1e-6
     assert set(carry.slots) == {"agent", "exploiter"}
 
@@ -157,7 +157,7 @@ def test_overlap_only_delays_rows() -> None:
 
     late, records = finish((phases[0], replace(phases[1], overlap=True)), (0,))
     assert records[-1].update == 23
-    np.testing.assert_array_equal(strict.online.observation[0, 0], late.online.observation[0, 0])
+    np.testing.assert_array_equal(strict.experience.replay.observation[0, 0], late.experience.replay.observation[0, 0])
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from segue.engine.envs import VALIDATION
 from segue.engine.evaluate import Evaluator
 from segue.engine.phase import Phase, Validation, charged, check_doors, take
 from segue.engine.sharing import Either, own_turn
-from segue.engine.state import Carry, validated
+from segue.engine.state import RunState, validated
 from segue.recipes import RECIPES, find_recipe, resolve, rules
 from segue.runs import checkpoint
 from segue.samplers.subset import Last
@@ -201,15 +201,15 @@ def plan(steps: int = 6 * HORIZON) -> tuple[Phase, ...]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Carry, list[Any], Path]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunState, list[Any], Path]:
     folder = tmp_path_factory.mktemp("run")
     carry, seen = None, []
     for record in loop.run(plan(), TASK, (0, 1), UNITS, keep_rows=True):
-        carry = record.carry
+        carry = record.state
         if record.index == 0 and record.tick in (10, 20, 30):
             seen.append(jax.tree.map(np.asarray, record.slot.state))
         if record.index == 0 and record.tick == 20:
-            checkpoint.save(folder, record.carry)
+            checkpoint.save(folder, record.state)
     assert carry is not None
     return carry, seen, folder
 
@@ -248,7 +248,7 @@ def test_a_run_says_when_it_validated_and_evaluates_anew_what_it_recommends(tmp_
 
 def test_validation_has_episodes_of_its_own(whole: Any) -> None:
     carry, seen, _ = whole
-    slot = carry.slots["agent"]._replace(state=seen[-1])
+    slot = carry.slots["agent"].moved(seen[-1])
     evaluator = Evaluator(TASK, (0, 1), 2, VALIDATION)
     assert evaluator(slot, 4).raw_return.mean(axis=1).tolist() == carry.history[0]["validations"][2]["return"]
     starts = {tuple(t.observation[0]) for first in (0, 2) for ts in evaluator(slot, first).trajectories for t in ts}
@@ -262,8 +262,8 @@ def test_a_stopped_run_chooses_alike(whole: Any) -> None:
     carry, _, folder = whole
     resumed, _ = checkpoint.load(folder, plan(), SPEC, len(TASK.data or ()), TASK.world)
     assert resumed.facts["validations"] == carry.history[0]["validations"][:2]
-    for record in loop.run(plan(), TASK, (0, 1), UNITS, carry=resumed):
-        resumed = record.carry
+    for record in loop.run(plan(), TASK, (0, 1), UNITS, state=resumed):
+        resumed = record.state
     for name in ("best", "kept", "recommended", "agent"):
         assert equal(resumed.slots[name].state, carry.slots[name].state)
     assert resumed.history == carry.history
@@ -362,7 +362,7 @@ def test_two_policies_share_the_episodes_and_a_stop_changes_nothing(tmp_path: Pa
     )
     told, carry, saved = [], None, False
     for record in loop.run(phases, TASK, (0, 1), UNITS, keep_rows=True):
-        carry = record.carry
+        carry = record.state
         told += [e for e in record.episodes if record.index == 2]
         if record.index == 2 and record.tick == 40:
             assert not saved
@@ -372,9 +372,9 @@ def test_two_policies_share_the_episodes_and_a_stop_changes_nothing(tmp_path: Pa
     assert saved
     assert {e.own for e in told} == {False, True}
     resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.world)
-    for record in loop.run(phases, TASK, (0, 1), UNITS, carry=resumed):
-        resumed = record.carry
-    jax.tree.map(np.testing.assert_array_equal, resumed.online, carry.online)
+    for record in loop.run(phases, TASK, (0, 1), UNITS, state=resumed):
+        resumed = record.state
+    jax.tree.map(np.testing.assert_array_equal, resumed.experience.replay, carry.experience.replay)
     assert equal(resumed.slots["agent"].state, carry.slots["agent"].state)
     assert resumed.history == carry.history
     greedy: Any = small("SAC")
@@ -382,8 +382,10 @@ def test_two_policies_share_the_episodes_and_a_stop_changes_nothing(tmp_path: Pa
     for e in (e for e in told if not e.own):
         rows = slice(max(e.environment_step - e.length, 20), e.environment_step)
         state = jax.tree.map(lambda x, s=e.seed: x[s], slot.state)
-        action = greedy.act(state, UNITS.see(carry.online.observation[e.seed, rows]), jax.random.key(0), False)
-        np.testing.assert_allclose(carry.online.action[e.seed, rows], action, atol=1e-6)
+        action = greedy.act(
+            state, UNITS.see(carry.experience.replay.observation[e.seed, rows]), jax.random.key(0), False
+        )
+        np.testing.assert_allclose(carry.experience.replay.action[e.seed, rows], action, atol=1e-6)
         agree += 1
     assert agree
 
@@ -398,7 +400,7 @@ def test_each_seed_is_given_the_better_of_two() -> None:
     )
     carry = None
     for record in loop.run(phases, TASK, (0, 1, 2, 3), UNITS):
-        carry = record.carry
+        carry = record.state
     assert carry is not None
     found, end = validated(carry.history), carry.slots["end"].state
     np.testing.assert_array_equal(end.second_acts, found["two"] > found["one"])

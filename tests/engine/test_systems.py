@@ -20,7 +20,7 @@ from segue.core.scaling import Units
 from segue.core.types import Agent, Door, SegueError
 from segue.engine import loop, steps
 from segue.engine.phase import Phase
-from segue.engine.state import check_phase, new_carry
+from segue.engine.state import check_phase, new_state
 from segue.recipes import Recipe, find_recipe, resolve
 from segue.samplers.subset import First, measured
 from segue.samplers.uniform import Mix
@@ -57,14 +57,14 @@ def narrow(part: Any) -> Any:
 def traced(recipe: Recipe, task: Any = TASK) -> dict[str, set[str]]:
     """Walk through all doors and updates without compiling anything; metrics that each phase would report."""
     metrics: dict[str, set[str]] = {}
-    carry, n = new_carry((0, 1), SPEC, 100), len(task.data or ())
+    carry, n = new_state((0, 1), SPEC, 100), len(task.data or ())
     empty = jax.eval_shape(lambda: replay.empty(1, n, SPEC.observation, SPEC.action, "float32"))
-    online, keys = jax.eval_shape(lambda: carry.online), jax.eval_shape(lambda: steps.keys_of((0, 1), 1))
+    online, keys = jax.eval_shape(lambda: carry.experience.replay), jax.eval_shape(lambda: steps.keys_of((0, 1), 1))
     many = jnp.full(2, 100, jnp.int32)
-    carry.online = carry.online._replace(written=many, closed=many)
+    carry.experience.replay = carry.experience.replay._replace(written=many, closed=many)
     for index, phase in enumerate(recipe.phases):
         check_phase(phase, carry, SPEC, n, task.horizon)
-        states = {name: steps.learning_of(slot) for name, slot in carry.slots.items()}
+        states = {name: slot.learned for name, slot in carry.slots.items()}
         door = steps.entering(phase, index, SPEC, UNITS, dict(carry.slots))
         learning = jax.eval_shape(door, keys, states, {}, empty, online)
         if phase.updates:
@@ -74,7 +74,7 @@ def traced(recipe: Recipe, task: Any = TASK) -> dict[str, set[str]]:
             after, said = jax.eval_shape(update, one, empty, online, zero, key, zero, zero)
             assert jax.tree.structure(after) == jax.tree.structure(one)
             metrics[phase.name] = set(said)
-        carry.slots[phase.slot] = steps.slot_of(phase, UNITS, learning, carry.slots.get(phase.slot))
+        carry.slots[phase.slot] = steps.trained(phase, UNITS, learning, carry.slots.get(phase.slot))
     return metrics
 
 
@@ -123,7 +123,7 @@ def test_an_exploiter_does_not_know_the_future() -> None:
         for record in records:
             # The same clocks, so that the same random numbers are drawn.
             if record.begins and record.phase.slot == "exploiter":
-                record.carry.updates = 1000
+                record.state.updates = 1000
         states.append(record.slot.state.agent)
     assert equal(states[0], states[1])
     assert np.isfinite(float(record.slot.state.low[0]))
@@ -161,7 +161,7 @@ def test_exploiters_start_from_scratch_and_share_nothing() -> None:
     for record in loop.run(phases, TASK, (0,), UNITS):
         if record.begins and record.phase.slot == "exploiter":
             starts.append(jax.tree.map(jnp.copy, record.slot.state))
-            explorer = record.carry.slots["agent"].state
+            explorer = record.state.slots["agent"].state
             assert not equal(record.slot.state.agent.actor.params, explorer.actor.params)
             assert all(int(leaf.max()) == 0 for leaf in jax.tree.leaves(record.slot.state) if leaf.dtype == jnp.int32)
     assert len(starts) == 2

@@ -15,7 +15,7 @@ from segue.agents.opt import Blend, Climber, grow, renew_base
 from segue.core.optim import trained
 from segue.core.replay import Rows
 from segue.core.scaling import Units
-from segue.core.types import Door, Slot
+from segue.core.types import Door, Learned, Slot
 from segue.engine import loop
 from segue.engine.phase import Phase
 from segue.samplers import sum_tree
@@ -246,10 +246,10 @@ def test_the_phase_between_trains_the_new_critics_alone() -> None:
 def test_doors() -> None:
     meta = OnlinePretraining(small("TD3"))
     old, new = (meta.init(jax.random.key(k), SPEC) for k in (0, 1))
-    door = Door(SPEC, {"agent": Slot(meta.base, old.base, Units())}, None, None, Units(), "agent")
+    door = Door(SPEC, {"agent": Slot(meta.base, Learned(old.base), Units())}, None, None, Units(), "agent")
     assert equal(grow(door, new), new._replace(base=old.base))
     moved, _ = jax.jit(OPT(meta.base).update)(old, some_batch(), jax.random.key(1), jnp.int32(1))
-    door = door._replace(slots={"agent": Slot(OPT(meta.base), moved, Units())})
+    door = door._replace(slots={"agent": Slot(OPT(meta.base), Learned(moved), Units())})
     got = renew_base(door, new)
     assert equal(got.base.critic.params, moved.base.critic.params)
     assert equal(got.base.critic.optimiser, new.base.critic.optimiser)

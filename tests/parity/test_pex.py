@@ -15,7 +15,7 @@ from segue.agents.pex import PEX, expand
 from segue.core.nets import MLP, Critics, Gaussian, Layer
 from segue.core.optim import APART, trained
 from segue.core.scaling import Units
-from segue.core.types import Door, Slot, Spec, Transition
+from segue.core.types import Door, Learned, Slot, Spec, Transition
 from tests.parity.numbers import close, same
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -199,7 +199,7 @@ def test_expand() -> None:
     offline = jax.tree.map(lambda x: x + 1, offline)._replace(target=jax.tree.map(lambda x: 0.5 * x, offline.target))
     fresh = INIT(jax.random.key(2), SPEC)
     state = expand("offline")(
-        Door(SPEC, {"offline": Slot(learner, offline, Units())}, None, None, Units(), "agent"), fresh
+        Door(SPEC, {"offline": Slot(learner, Learned(offline), Units())}, None, None, Units(), "agent"), fresh
     )
 
     equal(state.old, offline.actor.params)

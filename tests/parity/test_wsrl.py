@@ -13,7 +13,7 @@ import pytest
 from segue.agents import CQL, RLPD, SAC
 from segue.agents.rlpd import from_sac
 from segue.core.scaling import Units
-from segue.core.types import Door, SegueError, Slot, Spec, Transition
+from segue.core.types import Door, Learned, SegueError, Slot, Spec, Transition
 from segue.recipes import find_recipe
 from tests.contract.test_agents import begin, equal
 
@@ -132,7 +132,9 @@ def test_the_switch_keeps_networks_moments_and_the_value_of_the_temperature() ->
         offline, _ = update(offline, rows, jax.random.key(step), step)
     agent = wsrl()
     fresh = agent.init(jax.random.key(7), SPEC)
-    got = from_sac()(Door(SPEC, {"agent": Slot(CQL(base), offline, Units())}, None, None, Units(), "agent"), fresh)
+    got = from_sac()(
+        Door(SPEC, {"agent": Slot(CQL(base), Learned(offline), Units())}, None, None, Units(), "agent"), fresh
+    )
     assert equal((got.actor, got.critic.params, got.target), (offline.actor, offline.critic.params, offline.target))
     # The loss before is a sum over 4 critics and the one after it their mean: so are gradients, and their squares.
     adam, before = got.critic.optimiser[0], offline.critic.optimiser[0]
@@ -146,7 +148,9 @@ def test_the_switch_keeps_networks_moments_and_the_value_of_the_temperature() ->
     assert jax.tree.structure(got) == jax.tree.structure(fresh)
     other = replace(agent, critics=3).init(KEY, SPEC)
     with pytest.raises(SegueError, match="give both the same"):
-        from_sac()(Door(SPEC, {"agent": Slot(CQL(base), offline, Units())}, None, None, Units(), "agent"), other)
+        from_sac()(
+            Door(SPEC, {"agent": Slot(CQL(base), Learned(offline), Units())}, None, None, Units(), "agent"), other
+        )
 
 
 def test_pre_training_draws_critics_with_replacement() -> None:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from segue.core import replay
-from segue.core.replay import Data, Replay, Rows, Units, View
+from segue.core.experience import Experience, Step
+from segue.core.replay import Data, Rows, Units, View, gather
 from segue.core.types import Door, Spec
 
 SPEC = Spec((2,), 1)
@@ -41,27 +42,14 @@ def own(
 ) -> View:
     """Own experience of which `count` rows were written: a ring that holds the newest, the same in all worlds."""
     data = rows(count, True, reward, ended)
-    newest = np.arange(max(count - capacity, 0), count)
+    ring = Experience(worlds, capacity, SPEC)
 
-    def put(values: np.ndarray) -> np.ndarray:
-        ring = np.zeros((capacity, *values.shape[1:]), values.dtype)
-        ring[newest % capacity] = values[newest]
-        return np.broadcast_to(ring, (worlds, *ring.shape))
-
-    # In numpy, because every other number of rows would be another program.
-    full = lambda value: np.full(worlds, value, np.int32)  # noqa: E731
-    ring = Replay(
-        observation=put(data.observation),
-        action=put(data.action),
-        reward=put(data.reward),
-        terminated=put(data.terminated.astype(np.float32)),
-        ended=put(data.truncated),
-        next_observation=put(data.next_observation),
-        mc_return=put(np.zeros(count, np.float32)),
-        written=full(count),
-        closed=full(max((e + 1 for e in ended), default=0)),
-    )
-    return View(jax.tree.map(jnp.asarray, ring), jnp.int32(0), 1.0)
+    wide = lambda values: np.repeat(values[:, None], worlds, axis=1)  # noqa: E731
+    columns = data.observation, data.action, data.reward, data.terminated, data.truncated, data.next_observation
+    ring.extend(Step(*map(wide, columns)))
+    ring.reopen()
+    ring.rewrite(Units())
+    return View(ring.replay, jnp.int32(0), 1.0)
 
 
 def door(offline: View, online: View) -> Door:
@@ -77,8 +65,9 @@ def start(sampler: Any, key: jax.Array, offline: View, online: View) -> Any:
 
 @partial(jax.jit, static_argnums=0)
 def sample(sampler: Any, state: Any, key: jax.Array, offline: View, online: View) -> Any:
-    """What the sampler's `sample` returns: state, rows, metrics."""
-    return sampler.sample(state, key, offline, online)
+    """What the sampler's `sample` returns, with the rows at its indices: state, rows, metrics."""
+    state, indices, metrics = sampler.sample(state, key, offline, online)
+    return state, gather(indices), metrics
 
 
 def numbers(batch: Rows, of_own: bool) -> np.ndarray:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from segue.core import replay
 from segue.core.replay import View
+from segue.samplers import Mix, Retain, Union
 from segue.samplers.oversample import Favours, Oversample
 from segue.samplers.sum_tree import CHUNK
-from segue.samplers.uniform import Mix, Retain, Union
 from tests.replay.made import logged, numbers, own, sample, start
 
 REWARD = [0, 0, 1, 0, 0, 0, 0, 1, 1, 0]  # three episodes: success at its end, none, success in the middle

@@ -14,13 +14,13 @@ import pytest
 
 import segue
 from segue.core.optim import descend
-from segue.core.replay import View
+from segue.core.replay import View, gather
 from segue.core.scaling import Units
 from segue.core.types import SegueError, Spec
 from segue.runs import checkpoint
-from segue.samplers import sum_tree
+from segue.samplers import Retain, sum_tree
 from segue.samplers.prioritised import Balanced
-from segue.samplers.uniform import Retain, rows_at, uniform
+from segue.samplers.uniform import at_leaves, uniform
 from tests.replay.made import door, logged, numbers, own, sample, start
 from tests.toys import SPEC as TOY
 from tests.toys import UNITS, Corridor, CorridorTask, corridor_data
@@ -46,7 +46,7 @@ def test_one_step_by_hand() -> None:
     offline, online = logged(6), own(5, 8)
     state = start(SMALL, KEY, offline, online)
     k_offline, k_online, k_rows = jax.random.split(jax.random.key(7), 3)
-    rows = jax.jit(uniform, static_argnums=(2, 3))
+    rows = jax.jit(lambda *of: gather(uniform(*of)), static_argnums=(2, 3))
     past, recent = rows(k_offline, offline, 8, False), rows(k_online, online, 8, False)
 
     def loss(network: Any) -> Any:
@@ -144,7 +144,7 @@ def test_new_rows_enter_at_the_highest_priority(visible: Any) -> None:
         state = enter(sampler, state._replace(highest=jnp.float32(highest)), 3, online)
         np.testing.assert_array_equal(state.tree[0][:7], [1, 1, 1, *want])
         if written == 6:
-            batch = rows_at(offline, online, jnp.arange(7))
+            batch = gather(at_leaves(offline, online, jnp.arange(7)))
             assert list(numbers(batch, True)) == [4, 5, 2, 3]
             np.testing.assert_allclose(batch.next_action[3:5, 0], [np.nan, np.nan])  # an end, and the newest row
             np.testing.assert_allclose(batch.next_action[5:, 0], [0.003, 0.004], rtol=1e-6)
@@ -205,15 +205,15 @@ def test_it_serves_a_run(tmp_path: Path) -> None:
     phases = (segue.Phase("online", Idle(), 20, collect=1, batch=batch, log_every=10),)
     for record in segue.run(phases, CorridorTask(data), (0, 1), UNITS, keep_rows=True):
         if record.tick == 10 and record.logs:
-            checkpoint.save(tmp_path, record.carry)
-    state = record.slot.batch_state
+            checkpoint.save(tmp_path, record.state)
+    state = record.slot.learned.sampler
     for name in ("density_loss", "density_ratio", "priority"):
         assert np.isfinite(record.metrics[name]).all()
     assert np.all((record.metrics["offline_share"] < 1) & (record.metrics["offline_share"] > 0))
     assert list(state.inner.written) == [20, 20]
-    np.testing.assert_array_equal(state.inner.entered, record.carry.online.closed)
+    np.testing.assert_array_equal(state.inner.entered, record.state.experience.replay.closed)
 
     carry, _ = checkpoint.load(tmp_path, phases, TOY, len(data), Corridor)
-    *_, last = segue.run(phases, CorridorTask(data), (0, 1), UNITS, carry=carry)
-    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(last.slot.batch_state), strict=True):
+    *_, last = segue.run(phases, CorridorTask(data), (0, 1), UNITS, state=carry)
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(last.slot.learned.sampler), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -1,6 +1,9 @@
-"""Replay against a list, samplers against counting, returns against hand-computed numbers (spec 3.2)."""
+"""Replay against a list, samplers against counting, returns against hand-computed numbers."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.core import replay
+from segue.core.experience import Experience, Step
 from segue.core.replay import Data, Units, View, returns_to_go
-from segue.core.types import SegueError
-from segue.samplers.uniform import Mix, Union
+from segue.core.types import SegueError, Spec
+from segue.samplers import Mix, Union
+from tests.replay.made import sample
 
 ANTMAZE = Units(scale=10, shift=-5, failure=0.0)
 ADROIT = Units(scale=10, shift=5, failure=-1.0)
@@ -42,36 +47,42 @@ def test_returns(raw: tuple, terminated: tuple, units: Units, want: tuple) -> No
     st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40),
 )
 def test_ring_is_a_list_of_the_newest_rows(capacity: int, ends: list[tuple[bool, bool]]) -> None:
-    """Two worlds whose episodes end at their own times, any capacity."""
-    ring = replay.empty(2, capacity, (1,), 1, "float32")
-    rows: list[list[list[float]]] = [[], []]  # [row number, return or NaN] per world
-    ledger, start = replay.Ledger(2), [0, 0]
-    for t, ended in enumerate(ends):
-        seen = np.full((2, 1), t, np.float32)
+    """Two worlds whose episodes end at their own times, any capacity; every observation and what follows it."""
+    ring, flags = Experience(2, capacity, Spec((1,), 1)), np.asarray(ends)
+    rows: list[list[list[float]]] = [[], []]  # [row number, return or NaN, what follows] per world
+    now, no, start, log = np.zeros((2, 1), np.float32), np.zeros(2, bool), [0, 0], []
+    for t, ended in enumerate(flags):
+        following = np.asarray([[t + 0.5], [-t - 0.5]], np.float32)
         reward = np.asarray([t, -t], np.float32)
-        ring = replay.append(ring, seen, seen, reward, np.zeros(2, np.bool_), np.zeros(2, np.bool_), seen)
-        ledger.add(reward, np.zeros(2, bool), np.asarray(ended))
+        log.append(Step(now, np.full((2, 1), t, np.float32), reward, no, ended, following))
+        ring.append(log[-1], ())
         for w in range(2):
-            rows[w].append([float(t), np.nan])
+            rows[w].append([float(now[w, 0]), np.nan, float(following[w, 0])])
             if ended[w]:
-                raw = ledger.columns()[0][start[w] :, w]
+                raw = ring.ledger.columns()[0][start[w] :, w]
                 returns = returns_to_go(raw, np.zeros(len(raw), bool), Units())
-                padded = np.zeros(40, np.float32)
-                padded[: len(raw)] = returns
-                ring = replay.close(ring, jnp.int32(w), padded, jnp.int32(len(raw)))
+                ring.close(w, returns, ())
                 for i, value in enumerate(returns):
                     rows[w][start[w] + i][1] = float(value)
                 start[w] = t + 1
-    again = replay.with_returns(ring, ledger, Units())
-    np.testing.assert_array_equal(np.asarray(ring.mc_return), np.asarray(again.mc_return))
+        now = np.where(ended[:, None], 100.0 + t, following).astype(np.float32)
+    again = Experience(2, capacity, Spec((1,), 1))
+    again.extend(Step(*map(np.stack, zip(*log))))
+    again.reopen()
+    again.rewrite(Units())
+    for name in ("ended", "mc_return", "written", "closed"):
+        np.testing.assert_array_equal(getattr(ring.replay, name), getattr(again.replay, name))
     for w in range(2):
-        view = View(ring, jnp.int32(w), 1.0)
+        view = View(ring.replay, jnp.int32(w), 1.0)
         oldest, size = view.span(False)
         got = view.take(oldest + jnp.arange(capacity))
-        newest = rows[w][-capacity:]
+        same = View(again.replay, jnp.int32(w), 1.0).take(oldest + jnp.arange(capacity))
+        jax.tree.map(lambda a, b, n=size: np.testing.assert_array_equal(a[:n], b[:n]), got, same)
+        newest = np.asarray(rows[w][-capacity:], np.float32)
         assert int(size) == len(newest)
-        np.testing.assert_array_equal(got.observation[:size, 0], [r[0] for r in newest])
-        np.testing.assert_array_equal(got.mc_return[:size], np.asarray([r[1] for r in newest], np.float32))
+        np.testing.assert_array_equal(got.observation[:size, 0], newest[:, 0])
+        np.testing.assert_array_equal(got.mc_return[:size], newest[:, 1])
+        np.testing.assert_array_equal(got.next_observation[:size, 0], newest[:, 2])
         _, closed = view.span(True)
         assert int(closed) == max(min(capacity, len(ends)) - (len(ends) - start[w]), 0)
 
@@ -85,7 +96,7 @@ def data(n: int) -> Data:
 def views(n_offline: int, n_online: int, closed: int) -> tuple[View, View]:
     own = replay.empty(1, 30, (1,), 1, "float32")
     own = own._replace(written=jnp.full(1, n_online, jnp.int32), closed=jnp.full(1, closed, jnp.int32))
-    own = own._replace(observation=-1.0 - jnp.arange(30)[None, :, None])
+    own = own._replace(observation=-1.0 - jnp.arange(31)[None, :, None])
     return View(replay.from_data(data(n_offline), Units()), jnp.int32(0), 0.0), View(own, jnp.int32(0), 1.0)
 
 
@@ -95,7 +106,7 @@ def test_mix_is_exact(n_offline: int, n_online: int, written: int, draw: st.Data
     closed = draw.draw(st.integers(0, written))
     offline, online = views(5, written, closed)
     mix = Mix(n_offline, n_online, "closed") if n_online else Mix(n_offline)
-    _, rows, _ = mix.sample((), jax.random.key(written), offline, online)
+    _, rows, _ = sample(mix, (), jax.random.key(written), offline, online)
     own = n_online if closed else 0
     assert float(rows.online.sum()) == own
     assert rows.online.shape == (n_offline + n_online,)
@@ -106,7 +117,7 @@ def test_mix_is_exact(n_offline: int, n_online: int, written: int, draw: st.Data
 
 def test_union_is_uniform() -> None:
     offline, online = views(30, 10, 10)
-    _, rows, metrics = Union(20_000).sample((), jax.random.key(0), offline, online)
+    _, rows, metrics = sample(Union(20_000), (), jax.random.key(0), offline, online)
     counts = np.unique(np.asarray(rows.observation[:, 0]), return_counts=True)[1]
     assert len(counts) == 40
     np.testing.assert_allclose(counts / 20_000, 1 / 40, atol=0.006)
@@ -114,12 +125,24 @@ def test_union_is_uniform() -> None:
 
 
 def test_images_stay_bytes() -> None:
-    ring = replay.empty(1, 3, (4, 4, 3), 1, "uint8")
-    image = np.full((1, 4, 4, 3), 200, np.uint8)
-    zero = np.zeros((1,), np.float32)
-    ring = replay.append(ring, image, np.zeros((1, 1), np.float32), zero, zero > 0, zero > 0, image)
-    assert ring.observation.dtype == jnp.uint8
-    assert int(View(ring, jnp.int32(0), 1.0).take(jnp.zeros(1, jnp.int32)).observation[0, 0, 0, 0]) == 200
+    ring = Experience(1, 3, Spec((4, 4, 3), 1, "uint8"))
+    image, no = np.full((1, 4, 4, 3), 200, np.uint8), np.zeros(1, bool)
+    ring.append(Step(image, np.zeros((1, 1), np.float32), np.zeros(1, np.float32), no, no, image), ())
+    assert ring.replay.observation.dtype == jnp.uint8
+    assert int(View(ring.replay, jnp.int32(0), 1.0).take(jnp.zeros(1, jnp.int32)).observation[0, 0, 0, 0]) == 200
+
+
+def test_memory_is_taken_when_rows_come() -> None:
+    """Eight worlds of a million rows of 17 numbers would be 800 MB."""
+    pages = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")  # noqa: E731
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("only Linux says how much memory a process has")
+    before = pages()
+    ring = Experience(8, 1_000_000, Spec((17,), 6))
+    now, no = np.ones((100, 8, 17), np.float32), np.zeros((100, 8), bool)
+    ring.extend(Step(now, now[..., :6], now[..., 0], no, no, now))
+    assert pages() - before < 20 * 2**20
+    assert int(jnp.sum(ring.replay.observation[:, :101] == 1.0)) == 8 * 101 * 17
 
 
 def test_units_refuse_a_discount_of_one() -> None:

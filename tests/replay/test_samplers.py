@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from segue.core.types import SegueError
+from segue.samplers import Blend, Mix, Retain, Union
 from segue.samplers.oversample import Oversample
 from segue.samplers.prioritised import Balanced
-from segue.samplers.uniform import Blend, Mix, Retain, Union
 from tests.replay.made import door, logged, numbers, own, sample, start
 
 
@@ -92,7 +92,7 @@ def test_seeds_in_turn_and_at_once(sampler: Any) -> None:
 
     def seed(world: Any, key: Any) -> Any:
         view = online._replace(world=world)
-        update = lambda u, carry: sampler.sample(carry[0], jax.random.fold_in(key, u), offline, view)  # noqa: E731
+        update = lambda u, carry: sample(sampler, carry[0], jax.random.fold_in(key, u), offline, view)  # noqa: E731
         state = sampler.init(key, door(offline, view))
         first = jax.tree.map(jnp.zeros_like, jax.eval_shape(update, 0, (state,)))
         return jax.lax.fori_loop(0, 3, update, (state, *first[1:]))

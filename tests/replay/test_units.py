@@ -53,14 +53,14 @@ def test_a_run_learns_and_acts_in_them_and_remembers_them() -> None:
     phases = (Phase("online", small_cql(), 30, collect=1, batch=Mix(8, 8)),)
     carry = None
     for record in loop.run(phases, task, (0,), Units(standardise=True)):
-        carry = record.carry
+        carry = record.state
         assert record.slot.units == settled(Units(standardise=True), task.failure, DATA)
     assert carry is not None
-    np.testing.assert_allclose(carry.online.observation[0, 0, 1], 0.0)  # replay is raw: time starts at 0
+    np.testing.assert_allclose(carry.experience.replay.observation[0, 0, 1], 0.0)  # replay is raw: time starts at 0
     other = loop.run(phases, task, (0,), Units())
     for record in other:
-        plain = record.carry
-    assert not np.array_equal(plain.online.action, carry.online.action)
+        plain = record.state
+    assert not np.array_equal(plain.experience.replay.action, carry.experience.replay.action)
     assert units_of(asdict(carry.slots["agent"].units)) == carry.slots["agent"].units
 
 

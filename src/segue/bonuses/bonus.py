@@ -63,7 +63,7 @@ def begun(augment: Augmentation, key: Key, door: Door) -> State:
     What a bonus has seen is no part of the learner, so that it goes on whatever comes through the door.
     """
     before = door.slots.get(door.slot)
-    known = [] if before is None or before.augment is None else _learned(before.augment, before.augment_state)
+    known = [] if before is None or before.augment is None else _learned(before.augment, before.learned.augment)
     going_on = [state for one, state in known if alike(one, augment)]
     return going_on[0] if going_on else augment.init(key, door)
 

@@ -8,13 +8,15 @@ own experience.  Each world writes its rows in the order of time, so the rows of
 
       oldest                 closed              written
         |-- closed episodes ----|-- open episode ---|        (absolute counts; row = count mod capacity)
+
+A sampler says which rows it wants as `Indices`; `gather` is the one function that reads rows.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -163,7 +165,7 @@ class Outside:
 
 
 class Rows(NamedTuple):
-    """Rows of experience in raw units, as a sampler takes them out of replay (shapes as in `Transition`)."""
+    """Rows of experience in raw units (shapes as in `Transition`)."""
 
     observation: Array
     action: Array
@@ -189,14 +191,20 @@ class Rows(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """Device-side experience; every array has leading axes (worlds, capacity), counts are (worlds,) int32."""
+    """Device-side experience; arrays have leading axes (worlds, capacity), counts are (worlds,) int32.
+
+    Each observation is there once.  What follows a row is the observation at the next place; where that is another
+    one, as at an episode's end, `final_at` is above 0 and `final[final_at - 1]` holds it.  `observation` has a ring of
+    its own length, at least one place longer than the others where rows are still written.
+    """
 
     observation: Array
     action: Array
     reward: Array
     terminated: Array
     ended: Array  # bool: the last row of its episode
-    next_observation: Array
+    final: Array
+    final_at: Array  # int32
     mc_return: Array
     written: Array
     closed: Array
@@ -221,27 +229,147 @@ class View(NamedTuple):
     world: Array
     online: float
 
+    @property
+    def room(self) -> int:
+        """Most rows that it can ever show (a plain number: shapes are made with it)."""
+        return self.replay.capacity
+
     def span(self, closed_only: bool) -> tuple[Array, Array]:
         """Absolute count of the oldest row and how many rows may be sampled (never negative)."""
         newest = (self.replay.closed if closed_only else self.replay.written)[self.world]
         oldest = jnp.maximum(self.replay.written[self.world] - self.replay.capacity, 0)
         return oldest, jnp.maximum(newest - oldest, 0)
 
+    def followed(self, count: Array) -> Array:
+        """Whether the row after each count (B,) is there and belongs to the same episode."""
+        ended = self.replay.ended[self.world, count % self.replay.capacity]
+        return ~ended & (count + 1 < self.replay.written[self.world])
+
     def take(self, count: Array) -> Rows:
         """Rows (B, ...) at absolute counts (B,) int32."""
         r, at = self.replay, (self.world, count % self.replay.capacity)
-        followed = ~r.ended[at] & (count + 1 < r.written[self.world])
         following = r.action[self.world, (count + 1) % r.capacity]
         return Rows(
-            r.observation[at],
+            self._observed(count),
             r.action[at],
             r.reward[at],
             r.terminated[at],
-            r.next_observation[at],
+            self._next(count),
             r.mc_return[at],
             jnp.full(count.shape, self.online, r.reward.dtype),
-            jnp.where(followed[:, None], following, jnp.nan),
+            jnp.where(self.followed(count)[:, None], following, jnp.nan),
         )
+
+    def _observed(self, count: Array) -> Array:
+        return self.replay.observation[self.world, count % self.replay.observation.shape[1]]
+
+    def _next(self, count: Array) -> Array:
+        final, at = self.replay.final, self.replay.final_at[self.world, count % self.replay.capacity]
+        apart = final[self.world, jnp.maximum(at - 1, 0)]
+        if isinstance(final, Outside):  # which keeps them all
+            return apart
+        return jnp.where((at > 0).reshape(-1, *(1,) * (apart.ndim - 1)), apart, self._observed(count + 1))
+
+
+class Segment(NamedTuple):
+    """Rows that one view of the experience shows."""
+
+    view: Any  # View, or what else shows rows as it does
+    at: Array  # (B,) int32 absolute counts
+
+    def online(self) -> Array:
+        """1 where a row is the run's own, (B,)."""
+        return jnp.full(self.at.shape, self.view.online, float)
+
+    def follow(self, length: int) -> tuple[list[Rows], Array]:
+        """The rows and those after them, as `window` has them."""
+        count, here = self.at, jnp.ones(self.at.shape, jnp.bool_)
+        rows, there = [self.view.take(count)], [here]
+        for _ in range(length - 1):
+            here = here & self.view.followed(count)
+            count = jnp.where(here, count + 1, count)
+            rows.append(self.view.take(count))
+            there.append(here)
+        return rows, jnp.stack(there)
+
+
+class Choice(NamedTuple):
+    """Of two equally long parts, the row of `yes` where `choose` (scalar or (B,)) holds, else that of `no`."""
+
+    choose: Array
+    yes: Segment | Choice
+    no: Segment | Choice
+
+    def online(self) -> Array:
+        """1 where a row is the run's own, (B,)."""
+        return _select(self.choose, self.yes.online(), self.no.online())
+
+    def follow(self, length: int) -> tuple[list[Rows], Array]:
+        """The rows and those after them, as `window` has them."""
+        (yes, there), (no, beside) = self.yes.follow(length), self.no.follow(length)
+        rows = [Rows(*(_select(self.choose, a, b) for a, b in zip(*both))) for both in zip(yes, no)]
+        return rows, jnp.where(self.choose, there, beside)
+
+
+Indices = tuple[Segment | Choice, ...]
+"""Which rows a batch is made of, in this order."""
+
+
+def either(choose: Array, yes: Indices, no: Indices) -> Indices:
+    """Take the row from `yes` where `choose` (scalar or (B,)) holds, else from `no`; a part each."""
+    ((one,), (other,)) = yes, no
+    return (Choice(choose, one, other),)
+
+
+def online_share(indices: Indices) -> Array:
+    """1 where a row is the run's own, (B,)."""
+    return jnp.concatenate([part.online() for part in indices])
+
+
+def _select(choose: Array, yes: Array, no: Array) -> Array:
+    return jnp.where(choose.reshape(choose.shape + (1,) * (yes.ndim - choose.ndim)), yes, no)
+
+
+def gather(indices: Indices) -> Rows:
+    """Rows (B, ...) in raw units."""
+    return window(indices, 1)[0][0]
+
+
+def window(indices: Indices, length: int) -> tuple[list[Rows], Array]:
+    """The rows at each index and those that follow them: `length` times Rows (B, ...), and which are there (length, B).
+
+    A row is there where it is the next one of the same episode and its view shows it; where none is, the last one that
+    was stands again.  What a view hides (rows after a moment, rows that were not chosen) ends a window.
+    """
+    parts = [part.follow(length) for part in indices]
+    rows = [_joined([found[n] for found, _ in parts]) for n in range(length)]
+    return rows, jnp.concatenate([there for _, there in parts], axis=1)
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    return parts[0] if len(parts) == 1 else Rows(*(jnp.concatenate(xs) for xs in zip(*parts)))
+
+
+def fold(rows: Sequence[Transition], there: Array) -> Transition:
+    """n-step returns: one transition (B, ...) over the rows of a window that are there, k of them.
+
+        r = sum_{l < k} gamma^l r_l,        continues = gamma^k (1 - terminated)
+
+    State, action and Monte-Carlo return are those of the first row, what follows is what follows the last one
+    (Sutton 1988; no correction for the policy that acted).
+    """
+    first = last = rows[0]
+    reward, weight = first.reward, first.continues
+    for row, here in zip(rows[1:], there[1:]):
+        last = Transition(*(_select(here, new, old) for new, old in zip(row, last)))
+        reward = reward + jnp.where(here, weight * row.reward, 0.0)
+        weight = jnp.where(here, weight * row.continues, weight)
+    return first._replace(
+        reward=reward,
+        continues=weight,
+        next_observation=last.next_observation,
+        next_action=last.next_action,
+    )
 
 
 def from_data(data: Data, units: Units) -> Replay:
@@ -252,119 +380,62 @@ def from_data(data: Data, units: Units) -> Replay:
     n = len(data)
     ended = np.zeros(n, np.bool_)
     ended[data.ends() - 1] = True
-    lead: Any = lambda x: jnp.asarray(x)[None] if isinstance(x, np.ndarray) else Outside(x)  # noqa: E731
+    lead: Any = lambda x: jnp.asarray(x)[None]  # noqa: E731
+    if isinstance(data.observation, np.ndarray) and isinstance(data.next_observation, np.ndarray):
+        apart = np.flatnonzero(np.append(~_same(data.next_observation[:-1], data.observation[1:]), True))
+        observation, final = lead(data.observation), lead(data.next_observation[apart])
+    else:
+        apart = np.arange(n)
+        observation, final = Outside(data.observation), Outside(data.next_observation)
+    final_at = np.zeros(n, np.int32)
+    final_at[apart] = np.arange(1, len(apart) + 1)
     count = jnp.full((1,), n, jnp.int32)
     return Replay(
-        lead(data.observation),
+        observation,
         lead(np.asarray(data.action, np.float32)),
         lead(np.asarray(data.reward, np.float32)),
         lead(np.asarray(data.terminated, np.float32)),
         lead(ended),
-        lead(data.next_observation),
+        final,
+        lead(final_at),
         lead(data.mc_returns(units)),
         count,
         count,
     )
 
 
+def _same(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Which rows (N,) are equal byte for byte."""
+    same = np.zeros(len(one), np.bool_)
+    if one.dtype != other.dtype:
+        return same
+    for start in range(0, len(one), BLOCK):
+        here = slice(start, start + BLOCK)
+        a, b = (np.ascontiguousarray(x[here]).reshape(len(x[here]), -1).view(np.uint8) for x in (one, other))
+        same[here] = (a == b).all(axis=1)
+    return same
+
+
 def empty(worlds: int, capacity: int, observation: tuple[int, ...], action: int, dtype: str) -> Replay:
     """Make a replay without rows; float32 except for observations, which keep `dtype` (uint8 images stay uint8)."""
-    capacity = max(capacity, 1)
-    flat = partial(jnp.zeros, (worlds, capacity), jnp.float32)
-    seen = partial(jnp.zeros, (worlds, capacity, *observation), dtype)
-    count = partial(jnp.zeros, (worlds,), jnp.int32)
-    acted = jnp.zeros((worlds, capacity, action), jnp.float32)
-    ended = jnp.zeros((worlds, capacity), jnp.bool_)
-    return Replay(seen(), acted, flat(), flat(), ended, seen(), flat(), count(), count())
+    return Replay(*(jnp.zeros(shape, kind) for shape, kind in columns(worlds, capacity, observation, action, dtype)))
 
 
-@partial(jax.jit, donate_argnums=0)
-def append(
-    replay: Replay,
-    observation: Array,
-    action: Array,
-    reward: Array,
-    terminated: Array,
-    truncated: Array,
-    next_observation: Array,
-) -> Replay:
-    """Write one row for each world (arrays have a leading axis of worlds); its return is NaN until `close`."""
-    at = (jnp.arange(replay.reward.shape[0]), replay.written % replay.capacity)
-    return replay._replace(
-        observation=replay.observation.at[at].set(observation),
-        action=replay.action.at[at].set(action),
-        reward=replay.reward.at[at].set(reward),
-        terminated=replay.terminated.at[at].set(terminated.astype(jnp.float32)),
-        ended=replay.ended.at[at].set(terminated | truncated),
-        next_observation=replay.next_observation.at[at].set(next_observation),
-        mc_return=replay.mc_return.at[at].set(jnp.nan),
-        written=replay.written + 1,
-    )
-
-
-@partial(jax.jit, donate_argnums=0)
-def close(replay: Replay, world: Array, mc_return: Array, length: Array) -> Replay:
-    """Close the world's open episode of `length` rows: write its returns, padded to (horizon,), and count it."""
-    written = replay.written[world]
-    t = jnp.arange(mc_return.shape[0])
-    count = written - length + t
-    kept = (t < length) & (count >= written - replay.capacity)
-    row = jnp.where(kept, count % replay.capacity, replay.capacity)
-    return replay._replace(
-        mc_return=replay.mc_return.at[world, row].set(mc_return, mode="drop"),
-        closed=replay.closed.at[world].set(written),
-    )
-
-
-class Ledger:
-    """Reward, `terminated` and `ended` of every row ever written: what returns are computed from in other units.
-
-    Grows by doubling; 6 bytes a row and world.
-    """
-
-    def __init__(self, worlds: int) -> None:
-        self.count = 0
-        self._reward = np.zeros((1024, worlds), np.float32)
-        self._terminated = np.zeros((1024, worlds), np.bool_)
-        self._ended = np.zeros((1024, worlds), np.bool_)
-
-    def add(self, reward: np.ndarray, terminated: np.ndarray, ended: np.ndarray) -> None:
-        """Append rows (worlds,), or several at once (rows, worlds)."""
-        reward, terminated, ended = (np.atleast_2d(x) for x in (reward, terminated, ended))
-        end = self.count + len(reward)
-        while end > len(self._reward):
-            self._reward, self._terminated, self._ended = (
-                np.concatenate([x, np.zeros_like(x)]) for x in (self._reward, self._terminated, self._ended)
-            )
-        at = slice(self.count, end)
-        self._reward[at], self._terminated[at], self._ended[at] = reward, terminated, ended
-        self.count = end
-
-    def first_returns(self, episodes: int) -> np.ndarray:
-        """Mean raw return (worlds,) of each world's first finished episodes; 0 where none is finished."""
-        out = np.zeros(self._reward.shape[1])
-        for w in range(len(out)):
-            ends = np.flatnonzero(self._ended[: self.count, w])[:episodes]
-            if len(ends):
-                out[w] = self._reward[: ends[-1] + 1, w].sum(dtype=np.float64) / len(ends)
-        return out
-
-    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Reward, terminated and ended, each (rows, worlds)."""
-        return self._reward[: self.count], self._terminated[: self.count], self._ended[: self.count]
-
-
-def with_returns(replay: Replay, ledger: Ledger, units: Units) -> Replay:
-    """Rewrite the returns of own experience in other units; `ledger` holds every row ever written."""
-    reward, terminated, ended = ledger.columns()
-    n, worlds = reward.shape
-    column = np.array(replay.mc_return)
-    rows = np.arange(max(n - replay.capacity, 0), n)
-    for w in range(worlds):
-        returns = np.full(n, np.nan, np.float32)
-        start = 0
-        for end in np.flatnonzero(ended[:, w]) + 1:
-            returns[start:end] = returns_to_go(reward[start:end, w], terminated[start:end, w], units)
-            start = int(end)
-        column[w, rows % replay.capacity] = returns[rows]
-    return replay._replace(mc_return=jnp.asarray(column))
+def columns(
+    worlds: int, capacity: int, observation: tuple[int, ...], action: int, dtype: str
+) -> list[tuple[tuple[int, ...], str]]:
+    """Shape and type of each array of a `Replay`."""
+    n = max(capacity, 1)
+    flat = ((worlds, n), "float32")
+    return [
+        ((worlds, n + 1, *observation), dtype),
+        ((worlds, n, action), "float32"),
+        flat,
+        flat,
+        ((worlds, n), "bool"),
+        ((worlds, n, *observation), dtype),
+        ((worlds, n), "int32"),
+        flat,
+        ((worlds,), "int32"),
+        ((worlds,), "int32"),
+    ]

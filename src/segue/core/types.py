@@ -88,8 +88,16 @@ def flat(spec: Spec, who: str) -> int:
     return spec.observation[0]
 
 
+class Learned(NamedTuple):
+    """What updates carry (pytrees; leading axis = seeds): states of a learner, of its sampler and of its bonus."""
+
+    learner: State
+    sampler: State = ()
+    augment: State = ()
+
+
 class Slot(NamedTuple):
-    """A named place in a run: an agent and what it has learned so far (pytrees; leading axis = seeds), in which units.
+    """A named place in a run: a learner, what it has learned so far, and in which units.
 
     The sampler and the augmentation that serve the slot learn too; a later phase that trains the slot with ones alike
     (`options.alike`: a weight may differ, a network's width may not) goes on with what they have learned, over phases
@@ -98,12 +106,19 @@ class Slot(NamedTuple):
     """
 
     learner: Learner
-    state: State
-    units: Any  # units.Units
+    learned: Learned
+    units: Any  # scaling.Units
     batch: Sampler | None = None
-    batch_state: State = ()
     augment: Augmentation | None = None
-    augment_state: State = ()
+
+    @property
+    def state(self) -> State:
+        """The learner's state."""
+        return self.learned.learner
+
+    def moved(self, state: State) -> Slot:
+        """The slot with another state of its learner."""
+        return self._replace(learned=self.learned._replace(learner=state))
 
 
 class Door(NamedTuple):
@@ -117,6 +132,7 @@ class Door(NamedTuple):
     slot: str  # the one that the phase trains
     validated: Mapping[str, Array] = MappingProxyType({})  # raw return of what validation has kept, by slot
     batch: Any = None  # the phase's sampler
+    n_steps: int = 1  # rows in a row that the phase looks at
 
 
 @runtime_checkable
@@ -165,7 +181,7 @@ class Sampler(Protocol):
         ...
 
     def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Any, Metrics]:
-        """Return (state, `replay.Rows` in raw units, metrics)."""
+        """Return (state, `replay.Indices` of the rows, metrics)."""
         ...
 
     def refuse(self, offline: int, written: int, closed: int) -> str | None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from segue.core.experience import Step
 from segue.core.types import SegueError, World, WorldError
 
 TRAINING, EVALUATION, VALIDATION, BEHAVIOUR, COLLECTION = range(5)
@@ -37,17 +38,6 @@ class Episode(NamedTuple):
     """Whether the phase's own policy acted, where another one shares the episodes; None elsewhere."""
 
 
-class Step(NamedTuple):
-    """One environment step of all worlds; arrays have a leading axis of worlds (W)."""
-
-    observation: np.ndarray
-    action: np.ndarray
-    reward: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    next_observation: np.ndarray
-
-
 @dataclass
 class Open:
     """The episode that a world is in."""
@@ -57,7 +47,7 @@ class Open:
     success: float = math.nan
 
 
-class Fleet:
+class Envs:
     """Worlds in the middle of their episodes; they are made here and move for the first time when `begin` is called.
 
     `episodes` (W,) numbers the first ones; 0 unless given.

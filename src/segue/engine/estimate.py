@@ -16,9 +16,9 @@ import numpy as np
 
 from segue.core import replay
 from segue.core.scaling import Units
-from segue.core.types import Slot, Spec
+from segue.core.types import Learned, Slot, Spec
 from segue.engine.phase import Phase
-from segue.engine.steps import DOOR, entering, keys_of, learning_of, one_update, slot_of
+from segue.engine.steps import DOOR, entering, keys_of, one_update, trained
 
 CHECKPOINTS = 3  # on the disk at once: two that are kept, and one that is being written
 # Defaults of ours, with room around the updates that docs/results/speed.md measured.
@@ -77,22 +77,24 @@ def estimate(phases: Sequence[Phase], spec: Spec, units: Units, seeds: int, rows
     for index, phase in enumerate(phases):
         here = phase.units or units
         door = entering(phase, index, spec, Units(), dict(slots))
-        learning = jax.eval_shape(door, keys, {n: learning_of(s) for n, s in slots.items()}, tried, offline, online)
-        slots[phase.slot] = slot_of(phase, here, learning, slots.get(phase.slot))
+        learned = jax.eval_shape(door, keys, {n: s.learned for n, s in slots.items()}, tried, offline, online)
+        slots[phase.slot] = trained(phase, here, learned, slots.get(phase.slot))
         if phase.validation.steps:
-            slots[phase.validation.keep] = Slot(phase.learner, learning.learner, here)
+            slots[phase.validation.keep] = Slot(phase.learner, Learned(learned.learner), here)
             tried[phase.validation.keep] = jax.ShapeDtypeStruct((seeds,), jnp.float32)
-        states = max(states, _bytes([learning_of(s) for s in slots.values()]))
+        states = max(states, _bytes([s.learned for s in slots.values()]))
         if timed and phase.learns:
-            one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
-            body = partial(one_update, phase.learner, phase.batch, phase.augment, Units())
+            one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learned)
+            body = partial(one_update, phase.learner, phase.batch, phase.augment, Units(), phase.n_steps)
             zero, key = jnp.int32(0), jax.ShapeDtypeStruct((), keys.dtype)
             lowered = jax.jit(body).lower(one, offline, online, zero, key, zero, zero)
             cost: Any = lowered.cost_analysis()
             updates = phase.ticks * phase.updates * seeds
             operations += float((cost or {}).get("flops", np.nan)) * updates
             parts += lowered.as_text().count(" = stablehlo.") * updates
-    memory = _bytes(offline) * 2 + _bytes(online) + 2 * states  # the dataset is on the host too
+    # The dataset is on the host too, with s and s' apart; elsewhere each observation is there once.
+    once = [_bytes(x._replace(final=())) for x in (offline, online)]
+    memory = _bytes(offline) + sum(once) + 2 * states
     seconds = None
     if timed and np.isfinite(operations):
         ideal = operations / rate()

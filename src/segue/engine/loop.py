@@ -18,14 +18,14 @@ import numpy as np
 from segue.core import replay
 from segue.core.replay import Data, Replay
 from segue.core.scaling import Units, returns_to_go, settled
-from segue.core.types import Array, Slot, Spec, Task, WorldError
+from segue.core.types import Array, Learned, Slot, Spec, Task, WorldError
 from segue.engine import steps
-from segue.engine.envs import VALIDATION, Episode, Fleet
+from segue.engine.envs import VALIDATION, Envs, Episode
 from segue.engine.evaluate import Evaluator
 from segue.engine.phase import RANDOM, Phase, check_doors
 from segue.engine.sharing import Standing
-from segue.engine.state import Carry, Record, check_finite, check_phase, new_carry, take_metrics, validated
-from segue.engine.steps import ACT, DOOR, UPDATE, keys_of, learning_of, slot_of
+from segue.engine.state import Record, RunState, check_finite, check_phase, new_state, take_metrics, validated
+from segue.engine.steps import ACT, DOOR, UPDATE, keys_of, trained
 
 PULSE = 0.4  # seconds between records when nothing else is due
 LEAST = 8  # updates of all seeds together in a dispatch: its scratch memory is mapped anew each time
@@ -40,7 +40,7 @@ def run(
     units: Units,
     *,
     capacity: int | None = None,
-    carry: Carry | None = None,
+    state: RunState | None = None,
     keep_rows: bool = False,
 ) -> Generator[Record, None, None]:
     """Run phases on a task with all seeds side by side and yield where they stand.
@@ -49,27 +49,27 @@ def run(
     The task's dataset is shared by all seeds; each seed gets a world of its own when a phase first collects.  Where
     `units.failure` is "task", the task's own failure reward stands; what units leave to the dataset is read off it.
     `capacity` bounds own experience per seed (oldest out first); by default all that the phases collect is kept, and
-    the last million rows for a function, which does not say beforehand.  `carry` continues a run.  With `keep_rows`,
-    environment steps are kept in `carry.unsaved` until the caller takes them.
+    the last million rows for a function, which does not say beforehand.  `state` continues a run.  With `keep_rows`,
+    environment steps are kept in `state.unsaved` until the caller takes them.
 
     Raises `SegueError` before anything compiles when the parts do not fit, `Diverged` when a number stops being finite,
-    and `WorldError` when an environment fails: `carry` then holds every completed step, and may be saved.
+    and `WorldError` when an environment fails: `state` then holds every completed step, and may be saved.
     """
     following, spec = as_plan(plan), task.spec
-    if carry is None:
+    if state is None:
         if not callable(plan):
             check_doors(plan, units)
         most = sum(p.ticks * p.collect for p in plan) if not callable(plan) else LAST if capacity is None else capacity
-        carry = new_carry(seeds, spec, most if capacity is None else min(capacity, most))
+        state = new_state(seeds, spec, most if capacity is None else min(capacity, most))
     source = _Offline(task.dataset(), spec)
     try:
-        while (phase := following(carry.history)) is not None:
+        while (phase := following(state.history)) is not None:
             here = settled(phase.units or units, task.failure, source.data)
-            yield from _Running(phase, carry, task, here, source, keep_rows).records()
-            carry.entered = False
+            yield from _Running(phase, state, task, here, source, keep_rows).records()
+            state.entered = False
     finally:
-        if carry.fleet is not None:
-            carry.fleet.close()
+        if state.envs is not None:
+            state.envs.close()
 
 
 def as_plan(plan: Plan | Sequence[Phase]) -> Plan:
@@ -97,18 +97,18 @@ class _Offline:
         return self.replay
 
 
-def enter(carry: Carry, phase: Phase, index: int, spec: Spec, units: Units, offline: Replay) -> None:
+def enter(state: RunState, phase: Phase, index: int, spec: Spec, units: Units, offline: Replay) -> None:
     """Take all seeds through a phase's door."""
-    states = {name: learning_of(slot) for name, slot in carry.slots.items()}
-    program = jax.jit(steps.entering(phase, index, spec, units, carry.slots))
-    learning = program(keys_of(carry.seeds, DOOR), states, validated(carry.history), offline, carry.online)
-    old = carry.slots.get(phase.slot)
-    carry.slots = carry.slots | {phase.slot: slot_of(phase, units, learning, old)}
-    carry.entered, carry.tick, carry.sums = True, 0, {}
-    carry.facts = {"phase": phase.name, "ticks": phase.ticks}
+    there = {name: slot.learned for name, slot in state.slots.items()}
+    program = jax.jit(steps.entering(phase, index, spec, units, state.slots))
+    keys, tried = keys_of(state.seeds, DOOR), validated(state.history)
+    learned = program(keys, there, tried, offline, state.experience.replay)
+    state.slots = state.slots | {phase.slot: trained(phase, units, learned, state.slots.get(phase.slot))}
+    state.entered, state.tick, state.sums = True, 0, {}
+    state.facts = {"phase": phase.name, "ticks": phase.ticks}
     if phase.validation.steps:
-        before = [len(f.get("validations", ())) * f.get("validation_episodes", 0) for f in carry.history]
-        carry.facts |= {
+        before = [len(f.get("validations", ())) * f.get("validation_episodes", 0) for f in state.history]
+        state.facts |= {
             "validation_steps": phase.validation.steps,
             "validation_episodes": phase.validation.episodes,
             "validation_keep": phase.validation.keep,
@@ -117,37 +117,40 @@ def enter(carry: Carry, phase: Phase, index: int, spec: Spec, units: Units, offl
 
 
 class _Running:
-    """One phase while it runs; everything that must outlive a kill is in `carry`."""
+    """One phase while it runs; everything that must outlive a kill is in `state`."""
 
-    def __init__(self, phase: Phase, carry: Carry, task: Task, units: Units, source: _Offline, keep_rows: bool) -> None:
-        self.phase, self.carry, self.task, self.units, self.keep_rows = phase, carry, task, units, keep_rows
-        self.index = len(carry.history)
+    def __init__(
+        self, phase: Phase, state: RunState, task: Task, units: Units, source: _Offline, keep_rows: bool
+    ) -> None:
+        self.phase, self.state, self.task, self.units, self.keep_rows = phase, state, task, units, keep_rows
+        self.index = len(state.history)
         self.offline = source.within(units)
-        if units != carry.units and carry.ledger.count:
-            carry.online = replay.with_returns(carry.online, carry.ledger, units)
-        carry.units = units
-        check_phase(phase, carry, task.spec, 0 if source.data is None else len(source.data), task.horizon)
-        if phase.collect and phase.ticks and carry.fleet is None:
-            carry.fleet = Fleet(task.world, carry.seeds, carry.begun)
-        self.resumed = carry.entered
+        if units != state.units and state.experience.ledger.count:
+            jax.block_until_ready([slot.learned for slot in state.slots.values()])
+            state.experience.rewrite(units)
+        state.units = units
+        check_phase(phase, state, task.spec, 0 if source.data is None else len(source.data), task.horizon)
+        if phase.collect and phase.ticks and state.envs is None:
+            state.envs = Envs(task.world, state.seeds, state.begun)
+        self.resumed = state.entered
         if not self.resumed:
-            enter(carry, phase, self.index, task.spec, units, self.offline)
-        self.updates_before = carry.updates - (carry.tick + carry.learned) * phase.updates
-        self.update_keys, self.act_keys = keys_of(carry.seeds, UPDATE), keys_of(carry.seeds, ACT)
+            enter(state, phase, self.index, task.spec, units, self.offline)
+        self.updates_before = state.updates - (state.tick + state.learned) * phase.updates
+        self.update_keys, self.act_keys = keys_of(state.seeds, UPDATE), keys_of(state.seeds, ACT)
         self.finished: list[Episode] = []
         self.validates = phase.validation.ticks(task.horizon, phase.ticks)
         self.shared = len(phase.actors) > 1
         if self.shared and phase.collect and phase.ticks and not self.resumed:
-            carry.facts["turns"] = [self.turn(w) for w in range(len(carry.seeds))]
+            state.facts["turns"] = [self.turn(w) for w in range(len(state.seeds))]
 
     def records(self) -> Iterator[Record]:
         """Go on to the end of the phase and say where it stands whenever something is due."""
-        phase, carry = self.phase, self.carry
+        phase, state = self.phase, self.state
         if not self.resumed:
             nothing = phase.ticks == 0
             yield self.record(begins=True, ends=nothing, evaluates=self.index == 0 or nothing)
         pace, spoke = 1, time.monotonic()
-        while carry.tick < phase.ticks:
+        while state.tick < phase.ticks:
             if phase.collect:
                 try:
                     self.tick()
@@ -155,52 +158,52 @@ class _Running:
                     yield self.record()  # of the episodes that were finished before
                     raise
             else:
-                stop = min(next_stop(phase, carry.tick), *(t for t in self.validates if t > carry.tick), phase.ticks)
-                pace = self.ticks(min(pace, stop - carry.tick), pace)
-            if carry.tick in self.validates:
+                stop = min(next_stop(phase, state.tick), *(t for t in self.validates if t > state.tick), phase.ticks)
+                pace = self.ticks(min(pace, stop - state.tick), pace)
+            if state.tick in self.validates:
                 self.validate()
-            ends = carry.tick == phase.ticks
-            logs = ends or carry.tick % phase.log_every == 0
+            ends = state.tick == phase.ticks
+            logs = ends or state.tick % phase.log_every == 0
             # A phase that only collects leaves its policy as it was evaluated before.
-            due = ends or (bool(phase.evaluate_every) and carry.tick % phase.evaluate_every == 0)
+            due = ends or (bool(phase.evaluate_every) and state.tick % phase.evaluate_every == 0)
             evaluates = due and phase.updates > 0
             if logs or evaluates or time.monotonic() - spoke > PULSE:
-                metrics = take_metrics(carry) if logs else {}
+                metrics = take_metrics(state) if logs else {}
                 yield self.record(metrics=metrics, logs=logs, evaluates=evaluates, ends=ends)
                 spoke = time.monotonic()
-        carry.history = (*carry.history, carry.facts)
+        state.history = (*state.history, state.facts)
 
     def validate(self) -> None:
         """Try the policy on the task; each seed keeps it where it is the best of the phase so far."""
-        carry, wanted = self.carry, self.phase.validation
-        slot, known = carry.slots[self.phase.slot], carry.facts.setdefault("validations", [])
-        evaluator = Evaluator(self.task, carry.seeds, wanted.episodes, VALIDATION)
-        first = carry.facts["validated_before"] + len(known) * wanted.episodes
+        state, wanted = self.state, self.phase.validation
+        slot, known = state.slots[self.phase.slot], state.facts.setdefault("validations", [])
+        evaluator = Evaluator(self.task, state.seeds, wanted.episodes, VALIDATION)
+        first = state.facts["validated_before"] + len(known) * wanted.episodes
         found = evaluator(slot, first)
         evaluator.close()
         value = found.raw_return.mean(axis=1)
         best = np.max([v["return"] for v in known], axis=0) if known else np.full(len(value), -np.inf)
         known.append(
-            {"tick": carry.tick, "return": value.tolist(), "steps": found.length.sum(axis=1).astype(int).tolist()}
+            {"tick": state.tick, "return": value.tolist(), "steps": found.length.sum(axis=1).astype(int).tolist()}
         )
         better = jnp.asarray(value > best)
-        kept = carry.slots[wanted.keep].state if len(known) > 1 else slot.state
+        kept = state.slots[wanted.keep].state if len(known) > 1 else slot.state
         pick = lambda new, old: jnp.where(better.reshape(-1, *(1,) * (new.ndim - 1)), new, old)  # noqa: E731
         # A copy: the phase's own state is given away at its next update.
-        carry.slots[wanted.keep] = Slot(slot.learner, jax.tree.map(pick, slot.state, kept), slot.units)
+        state.slots[wanted.keep] = Slot(slot.learner, Learned(jax.tree.map(pick, slot.state, kept)), slot.units)
 
     def record(self, **events: Any) -> Record:
         """Return where the run stands, after a look at whether its numbers are finite."""
-        carry = self.carry
-        check_finite(carry, self.phase)
+        state = self.state
+        check_finite(state, self.phase)
         episodes, self.finished = tuple(self.finished), []
         return Record(
             self.phase,
             self.index,
-            carry.tick,
-            carry.environment_steps,
-            carry.updates,
-            carry,
+            state.tick,
+            state.environment_steps,
+            state.updates,
+            state,
             episodes=episodes,
             **events,
         )
@@ -209,119 +212,111 @@ class _Running:
         """Do `count` ticks that only learn, in one dispatch; return how many fit into the time between two records."""
         began = time.monotonic()
         self.learn(count * self.phase.updates)
-        jax.block_until_ready(self.carry.sums)
-        self.carry.tick += count
+        jax.block_until_ready(self.state.sums)
+        self.state.tick += count
         seconds = time.monotonic() - began
-        least = -(-LEAST // (max(self.phase.updates, 1) * len(self.carry.seeds)))
+        least = -(-LEAST // (max(self.phase.updates, 1) * len(self.state.seeds)))
         return max(least, min(4 * pace, int(count * PULSE / max(seconds, 1e-4))))
 
     def tick(self) -> None:
         """Take a tick's environment steps and do its updates."""
-        phase, carry = self.phase, self.carry
-        slot = carry.acting(phase)
-        if phase.overlap and phase.updates and not carry.learned:
+        phase, state = self.phase, self.state
+        slot = state.acting(phase)
+        if phase.overlap and phase.updates and not state.learned:
             # The first action is computed before the update is launched; the simulator steps while it runs.
             frozen = jax.tree.map(jnp.copy, slot.state) if phase.collect > 1 else slot.state
-            slot = slot._replace(state=frozen)
+            slot = slot.moved(frozen)
             self.ready()
             action = self.act(slot)
             self.learn(phase.updates)
-            carry.learned = True
+            state.learned = True
             self.move(action)
-        while carry.moved < phase.collect:
+        while state.moved < phase.collect:
             self.ready()
             self.move(self.act(slot))
-        if phase.updates and not carry.learned:
+        if phase.updates and not state.learned:
             self.learn(phase.updates)
-        carry.moved, carry.learned = 0, False
-        carry.tick += 1
+        state.moved, state.learned = 0, False
+        state.tick += 1
 
     def ready(self) -> None:
         """Begin the episodes of worlds whose last one is over."""
-        assert self.carry.fleet is not None
-        self.carry.fleet.begin()
+        assert self.state.envs is not None
+        self.state.envs.begin()
 
     def turn(self, w: int) -> int:
         """Which of the phase's actors has a world's next episode."""
-        carry, sharing = self.carry, self.phase.actor
-        assert carry.fleet is not None
+        state, sharing = self.state, self.phase.actor
+        assert state.envs is not None
         assert sharing is not None
         assert not isinstance(sharing, str)
         standing = Standing(
-            [v["return"][w] for v in carry.facts.get("validations", ())],
-            {name: float(value[w]) for name, value in validated(carry.history).items()},
-            lambda count: float(carry.ledger.first_returns(count)[w]),
+            [v["return"][w] for v in state.facts.get("validations", ())],
+            {name: float(value[w]) for name, value in validated(state.history).items()},
+            lambda count: float(state.experience.ledger.first_returns(count)[w]),
         )
-        return sharing.turn(carry.seeds[w], carry.fleet.episodes[w], standing)
+        return sharing.turn(state.seeds[w], state.envs.episodes[w], standing)
 
     def learn(self, count: int) -> None:
         """Launch `count` updates of the phase's slot."""
-        phase, carry = self.phase, self.carry
-        slot = carry.slots[phase.slot]
-        learning = learning_of(slot)
-        if not carry.sums:
-            carry.sums = steps.no_sums(phase, self.units, learning, self.offline, carry.online, self.update_keys)
-        learning, carry.sums = steps.advance(
+        phase, state = self.phase, self.state
+        slot = state.slots[phase.slot]
+        online = state.experience.replay
+        if not state.sums:
+            state.sums = steps.no_sums(phase, self.units, slot.learned, self.offline, online, self.update_keys)
+        learned, state.sums = steps.advance(
             phase.learner,
             phase.batch,
             phase.augment,
             self.units,
-            learning,
-            carry.sums,
+            phase.n_steps,
+            slot.learned,
+            state.sums,
             self.offline,
-            carry.online,
+            online,
             self.update_keys,
-            jnp.int32(carry.updates),
-            jnp.int32(carry.updates - self.updates_before),
+            jnp.int32(state.updates),
+            jnp.int32(state.updates - self.updates_before),
             jnp.int32(count),
         )
-        carry.slots[phase.slot] = slot_of(phase, self.units, learning, slot)
-        carry.updates += count
+        state.slots[phase.slot] = trained(phase, self.units, learned, slot)
+        state.updates += count
 
     def act(self, slot: Slot) -> Array:
         """Actions (S, A) of a slot's policy where the worlds stand."""
-        assert self.carry.fleet is not None
-        observation, step = jnp.asarray(self.carry.fleet.observation), jnp.int32(self.carry.environment_steps)
+        assert self.state.envs is not None
+        observation, step = jnp.asarray(self.state.envs.observation), jnp.int32(self.state.environment_steps)
         if self.phase.actors == (RANDOM,):
             return steps.act_at_random(self.task.spec.action, self.act_keys, step)
         policy = lambda of: steps.act(of.learner, of.units, True, of.state, observation, self.act_keys, step)  # noqa: E731
-        actions = [policy(slot), *(policy(self.carry.slots[name]) for name in self.phase.actors[1:])]
+        actions = [policy(slot), *(policy(self.state.slots[name]) for name in self.phase.actors[1:])]
         if not self.shared:
             return actions[0]
-        turns = jnp.asarray(self.carry.facts["turns"])
+        turns = jnp.asarray(self.state.facts["turns"])
         return jnp.take_along_axis(jnp.stack(actions), turns[None, :, None], axis=0)[0]
 
     def move(self, action: Array) -> None:
         """Step all worlds and write what happened; returns are written when an episode closes."""
-        carry = self.carry
-        assert carry.fleet is not None
-        step, ended = carry.fleet.step(np.asarray(action))
-        carry.environment_steps += 1
-        carry.moved += 1
-        carry.online = replay.append(
-            carry.online,
-            step.observation,
-            step.action,
-            step.reward,
-            step.terminated,
-            step.truncated,
-            step.next_observation,
-        )
-        carry.ledger.add(step.reward, step.terminated, step.terminated | step.truncated)
+        state = self.state
+        assert state.envs is not None
+        step, ended = state.envs.step(np.asarray(action))
+        state.environment_steps += 1
+        state.moved += 1
+        readers = state.slots[self.phase.slot].learned
+        state.experience.append(step, readers)
         if self.keep_rows:
-            carry.unsaved.append(step)
+            state.unsaved.append(step)
         for w, episode in ended.items():
             length = len(episode.rewards)
-            padded = np.zeros(max(self.task.horizon, length), np.float32)
             terminated = np.zeros(length, np.bool_)
             terminated[-1] = step.terminated[w]
-            padded[:length] = returns_to_go(np.asarray(episode.rewards, np.float32), terminated, self.units)
-            carry.online = replay.close(carry.online, jnp.int32(w), padded, jnp.int32(length))
+            value = returns_to_go(np.asarray(episode.rewards, np.float32), terminated, self.units)
+            state.experience.close(w, value, readers)
             own = None
             if self.shared:
-                own, carry.facts["turns"][w] = carry.facts["turns"][w] == 0, self.turn(w)
-            done = float(episode.success), carry.environment_steps, own
-            self.finished.append(Episode(carry.seeds[w], sum(episode.rewards), length, *done))
+                own, state.facts["turns"][w] = state.facts["turns"][w] == 0, self.turn(w)
+            done = float(episode.success), state.environment_steps, own
+            self.finished.append(Episode(state.seeds[w], sum(episode.rewards), length, *done))
 
 
 def next_stop(phase: Phase, tick: int) -> int:

@@ -57,6 +57,9 @@ class Phase:
     actor: str | Sharing | None = None
     """Slot whose policy collects; the phase's own unless named.  "random" draws actions uniformly from [-1, 1], and
     `behaviour.Either` lets two policies share the episodes."""
+    n_steps: int = option(1, when=lambda p: p.updates > 0, why="a phase that updates")
+    """Rows whose rewards are summed before a value stands for the rest (n-step returns; no correction for the policy
+    that acted)."""
     enter: Enter | None = None
     """(door, fresh state) -> starting state.  None carries the slot on, or starts it fresh if it is new."""
     units: Units | None = None

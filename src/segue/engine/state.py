@@ -1,4 +1,4 @@
-"""Where a run stands, and what must hold there."""
+"""What a run is made of while it runs: one object owns it, and everything else is a function of it."""
 
 from __future__ import annotations
 
@@ -10,22 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segue.core import replay
+from segue.core.experience import Experience, Step
 from segue.core.optim import first_not_finite
-from segue.core.replay import Ledger, Replay
 from segue.core.scaling import Units
 from segue.core.types import Agent, Array, SegueError, Slot, Spec
-from segue.engine.envs import Episode, Fleet, Step
+from segue.engine.envs import Envs, Episode
 from segue.engine.phase import RANDOM, Phase
 
 
 @dataclass
-class Carry:
+class RunState:
     """Everything that a run needs to go on from where it stands."""
 
     seeds: tuple[int, ...]
-    online: Replay
-    ledger: Ledger
+    experience: Experience
     slots: dict[str, Slot] = field(default_factory=dict)
     history: tuple[dict[str, Any], ...] = ()
     """Facts of the finished phases, in order (JSON); a plan decides from them, so a resumed run decides alike."""
@@ -38,7 +36,7 @@ class Carry:
     updates: int = 0
     sums: dict[str, tuple[Array, Array]] = field(default_factory=dict)
     """Sums and counts (S,) of each metric since the last log."""
-    fleet: Fleet | None = None
+    envs: Envs | None = None
     begun: tuple[int, ...] | None = None
     """Episodes (S,) that have begun in worlds that were left behind: a real world's, after loading."""
     moved: int = 0
@@ -48,7 +46,7 @@ class Carry:
     cuts: tuple[int, ...] = ()
     """Rows of own experience, counted from the first, after which a resumed run left an open episode behind."""
     units: Units | None = None
-    """Units that the returns in `online` are written in; None when they are not written (after loading)."""
+    """Units that the returns in `experience` are written in; None when they are not written (after loading)."""
     unsaved: list[Step] = field(default_factory=list)
     saved: tuple[dict[str, Any], ...] = ()
     """Parts of the log of experience that are on the disk, in order, with their checksums."""
@@ -61,14 +59,14 @@ class Carry:
 
 @dataclass(frozen=True)
 class Record:
-    """Where a run stands.  `carry` is complete and may be saved; it must not be kept beyond the next record."""
+    """Where a run stands.  `state` is complete and may be saved; it must not be kept beyond the next record."""
 
     phase: Phase
     index: int
     tick: int
     environment_step: int
     update: int
-    carry: Carry
+    state: RunState
     begins: bool = False
     logs: bool = False
     evaluates: bool = False
@@ -80,37 +78,36 @@ class Record:
     @property
     def facts(self) -> dict[str, Any]:
         """JSON about the phase, which the caller may add to: a plan sees it in its history once the phase is over."""
-        return self.carry.facts
+        return self.state.facts
 
     @property
     def units(self) -> Units:
         """The phase's reward units, with the task's failure reward filled in."""
-        assert self.carry.units is not None
-        return self.carry.units
+        assert self.state.units is not None
+        return self.state.units
 
     @property
     def slot(self) -> Slot:
         """The slot that the phase trains."""
-        return self.carry.slots[self.phase.slot]
+        return self.state.slots[self.phase.slot]
 
     @property
     def acting(self) -> Slot:
         """The slot whose policy the phase acts with; the one that it trains where actions are random."""
-        return self.carry.acting(self.phase)
+        return self.state.acting(self.phase)
 
 
-def new_carry(seeds: Sequence[int], spec: Spec, capacity: int) -> Carry:
-    """Return a carry before its first phase."""
+def new_state(seeds: Sequence[int], spec: Spec, capacity: int) -> RunState:
+    """Return the state of a run before its first phase."""
     if len(set(seeds)) != len(seeds) or not seeds:
         raise SegueError(f"seeds {list(seeds)}: give at least one seed, none twice")
-    own = replay.empty(len(seeds), capacity, spec.observation, spec.action, spec.dtype)
-    return Carry(tuple(seeds), own, Ledger(len(seeds)))
+    return RunState(tuple(seeds), Experience(len(seeds), capacity, spec))
 
 
-def take_metrics(carry: Carry) -> dict[str, np.ndarray]:
+def take_metrics(state: RunState) -> dict[str, np.ndarray]:
     """Means since the last call, (S,), NaN where a metric was never computed."""
-    sums = jax.device_get(carry.sums)
-    carry.sums = jax.tree.map(jnp.zeros_like, carry.sums)
+    sums = jax.device_get(state.sums)
+    state.sums = jax.tree.map(jnp.zeros_like, state.sums)
     return {k: np.where(count > 0, total / np.maximum(count, 1), np.nan) for k, (total, count) in sums.items()}
 
 
@@ -120,11 +117,13 @@ def validated(history: Sequence[dict[str, Any]]) -> dict[str, Array]:
     return {f["validation_keep"]: jnp.max(jnp.asarray([v["return"] for v in f["validations"]]), axis=0) for f in tried}
 
 
-def check_phase(phase: Phase, carry: Carry, spec: Spec, n_offline: int, horizon: int) -> None:
+def check_phase(phase: Phase, state: RunState, spec: Spec, n_offline: int, horizon: int) -> None:
     """Fail at the door: refuse a phase whose parts do not fit, naming both sides."""
     where = f"phase '{phase.name}'"
     if phase.ticks < 0 or phase.collect < 0 or phase.updates < 0 or phase.log_every < 1 or phase.evaluate_every < 0:
         raise SegueError(f"{where}: ticks, collect, updates and intervals must not be negative (log_every at least 1)")
+    if phase.n_steps < 1:
+        raise SegueError(f"{where}: n_steps={phase.n_steps} is out of range; 1 looks at single rows")
     if phase.validation.steps and (phase.validation.steps < 0 or phase.validation.episodes < 1):
         raise SegueError(f"{where}: validation.steps must not be negative, validation.episodes must be at least 1")
     if phase.validation.steps and not isinstance(phase.learner, Agent):
@@ -135,16 +134,18 @@ def check_phase(phase: Phase, carry: Carry, spec: Spec, n_offline: int, horizon:
     if phase.validation.steps and phase.validation.keep == phase.slot:
         raise SegueError(f"{where}: it trains slot '{phase.slot}' and cannot keep its best there; name another one")
     for name in phase.actors:
-        if name not in (RANDOM, phase.slot, *carry.slots):
-            known = ", ".join(sorted(carry.slots)) or "none yet"
+        if name not in (RANDOM, phase.slot, *state.slots):
+            known = ", ".join(sorted(state.slots)) or "none yet"
             raise SegueError(f"{where} acts with slot '{name}', which no phase has trained before it (slots: {known})")
     sharing = None if isinstance(phase.actor, str) else phase.actor
     if phase.collect and sharing is not None and (refusal := sharing.refuse(phase)):
         raise SegueError(f"{where} {refusal}")
     if phase.learns:
         ready = 0 if phase.overlap else phase.collect
-        refusal = phase.batch.refuse(n_offline, int(carry.online.written.min()) + ready, int(carry.online.closed.min()))
-        refusal = refusal or phase.augment.refuse(phase, carry.slots, spec, n_offline)
+        refusal = phase.batch.refuse(
+            n_offline, int(state.experience.written.min()) + ready, int(state.experience.closed.min())
+        )
+        refusal = refusal or phase.augment.refuse(phase, state.slots, spec, n_offline)
         if refusal:
             raise SegueError(f"{where}: {refusal}")
 
@@ -160,18 +161,18 @@ class Diverged(SegueError):
 _probe = jax.jit(first_not_finite)
 
 
-def check_finite(carry: Carry, phase: Phase) -> None:
+def check_finite(state: RunState, phase: Phase) -> None:
     """Raise `Diverged` with the name of the first array of the phase's slot that is not finite."""
-    slot = carry.slots[phase.slot]
-    state = {"learner": slot.state, "sampler": slot.batch_state, "augmentation": slot.augment_state}
-    bad = int(_probe(state))
+    learned = state.slots[phase.slot].learned
+    parts = {"learner": learned.learner, "sampler": learned.sampler, "augmentation": learned.augment}
+    bad = int(_probe(parts))
     if bad >= 0:
-        (part, *path), leaf = jax.tree_util.tree_leaves_with_path(state)[bad]
+        (part, *path), leaf = jax.tree_util.tree_leaves_with_path(parts)[bad]
         whose = phase.slot if part.key == "learner" else f"{part.key} of {phase.slot}, "
-        rows = np.flatnonzero(~np.isfinite(np.asarray(leaf)).reshape(len(carry.seeds), -1).all(axis=1))
-        who = ", ".join(str(carry.seeds[r]) for r in rows)
+        rows = np.flatnonzero(~np.isfinite(np.asarray(leaf)).reshape(len(state.seeds), -1).all(axis=1))
+        who = ", ".join(str(state.seeds[r]) for r in rows)
         raise Diverged(
-            f"phase '{phase.name}', update {carry.updates}: {whose}{jax.tree_util.keystr(tuple(path))} is not finite "
+            f"phase '{phase.name}', update {state.updates}: {whose}{jax.tree_util.keystr(tuple(path))} is not finite "
             f"(seeds {who}); check the rewards' scale, or lower a learning rate",
             phase.name,
         )

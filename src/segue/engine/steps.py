@@ -4,41 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from segue.bonuses.bonus import begun
 from segue.core.options import alike
-from segue.core.replay import Replay, View
+from segue.core.replay import Replay, View, fold, window
 from segue.core.scaling import Units
-from segue.core.types import Agent, Array, Augmentation, Door, Learner, Sampler, Slot, Spec, State
+from segue.core.types import (
+    Agent,
+    Array,
+    Augmentation,
+    Door,
+    Key,
+    Learned,
+    Learner,
+    Metrics,
+    Sampler,
+    Slot,
+    Spec,
+    State,
+    Transition,
+)
 from segue.engine.phase import Phase
 
 UPDATE, ACT, DOOR = 1, 2, 3  # streams of random numbers of a seed
 
 
-class Learning(NamedTuple):
-    """What the updates of a phase carry; every leaf has a leading axis of seeds."""
-
-    learner: State
-    sampler: State
-    augment: State
-
-
-def learning_of(slot: Slot) -> Learning:
-    """What a slot has learned."""
-    return Learning(slot.state, slot.batch_state, slot.augment_state)
-
-
-def slot_of(phase: Phase, units: Units, learning: Learning, before: Slot | None) -> Slot:
+def trained(phase: Phase, units: Units, learned: Learned, before: Slot | None) -> Slot:
     """Return the slot that a phase trains, with what it has learned; `before` is what the slot held at its door."""
     batch: Sampler | None = phase.batch
     augment: Augmentation | None = phase.augment
     if not phase.learns:
         batch, augment = (None, None) if before is None else (before.batch, before.augment)
-    return Slot(phase.learner, learning.learner, units, batch, learning.sampler, augment, learning.augment)
+    return Slot(phase.learner, learned, units, batch, augment)
 
 
 def for_seeds(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -58,8 +59,8 @@ def keys_of(seeds: Sequence[int], stream: int) -> Array:
 
 
 ADVANCE: Any = {
-    "static_argnames": ("learner", "sampler", "augment", "units"),
-    "donate_argnames": ("learning", "sums"),
+    "static_argnames": ("learner", "sampler", "augment", "units", "n_steps"),
+    "donate_argnames": ("learned", "sums"),
 }
 
 
@@ -69,7 +70,8 @@ def advance(
     sampler: Sampler,
     augment: Augmentation,
     units: Units,
-    learning: Learning,
+    n_steps: int,
+    learned: Learned,
     sums: dict[str, tuple[Array, Array]],
     offline: Replay,
     online: Replay,
@@ -77,20 +79,20 @@ def advance(
     total: Array,
     step: Array,
     count: Array,
-) -> tuple[Learning, dict[str, tuple[Array, Array]]]:
+) -> tuple[Learned, dict[str, tuple[Array, Array]]]:
     """Do `count` updates of every seed; `total` and `step` count updates before them in the run and in the phase."""
 
-    def seed(world: Array, key: Array, learning: Learning, sums: dict[str, tuple[Array, Array]]) -> Any:
-        def update(u: Array, carry: tuple[Learning, dict[str, tuple[Array, Array]]]) -> Any:
-            learning, sums = carry
-            learning, metrics = one_update(
-                learner, sampler, augment, units, learning, offline, online, world, key, total + u, step + u
+    def seed(world: Array, key: Array, learned: Learned, sums: dict[str, tuple[Array, Array]]) -> Any:
+        def update(u: Array, carry: tuple[Learned, dict[str, tuple[Array, Array]]]) -> Any:
+            learned, sums = carry
+            learned, metrics = one_update(
+                learner, sampler, augment, units, n_steps, learned, offline, online, world, key, total + u, step + u
             )
-            return learning, {k: _add(*sums[k], value) for k, value in metrics.items()}
+            return learned, {k: _add(*sums[k], value) for k, value in metrics.items()}
 
-        return jax.lax.fori_loop(0, count, update, (learning, sums))
+        return jax.lax.fori_loop(0, count, update, (learned, sums))
 
-    return for_seeds(seed, jnp.arange(keys.shape[0]), keys, learning, sums)
+    return for_seeds(seed, jnp.arange(keys.shape[0]), keys, learned, sums)
 
 
 def _add(total: Array, count: Array, value: Array) -> tuple[Array, Array]:
@@ -103,24 +105,39 @@ def one_update(
     sampler: Sampler,
     augment: Augmentation,
     units: Units,
-    learning: Learning,
+    n_steps: int,
+    learned: Learned,
     offline: Replay,
     online: Replay,
     world: Array,
     key: Array,
     total: Array,
     step: Array,
-) -> tuple[Learning, dict[str, Array]]:
-    """One update of one seed: sample, put into the learner's units, augment, learn."""
+) -> tuple[Learned, dict[str, Array]]:
+    """One update of one seed: sample, gather, put into the learner's units, add the bonus, learn."""
     k_sample, k_augment, k_update = jax.random.split(jax.random.fold_in(key, total), 3)
-    sampler_state, rows, sampled = sampler.sample(
-        learning.sampler, k_sample, View(offline, jnp.int32(0), 0.0), View(online, world, 1.0)
+    sampler_state, indices, sampled = sampler.sample(
+        learned.sampler, k_sample, View(offline, jnp.int32(0), 0.0), View(online, world, 1.0)
     )
-    augment_state, batch, augmented = augment.relabel(
-        learning.augment, rows.transition(units), k_augment, Slot(learner, learning.learner, units)
-    )
-    state, learned = learner.update(learning.learner, batch, k_update, step)
-    return Learning(state, sampler_state, augment_state), sampled | augmented | learned
+    slot = Slot(learner, learned, units)
+    rows, there = window(indices, n_steps)
+    augment_state, batch, augmented = returns(augment, [row.transition(units) for row in rows], there, k_augment, slot)
+    state, reported = learner.update(learned.learner, batch, k_update, step)
+    return Learned(state, sampler_state, augment_state), sampled | augmented | reported
+
+
+def returns(
+    augment: Augmentation, rows: list[Transition], there: Array, key: Key, slot: Slot
+) -> tuple[State, Transition, Metrics]:
+    """Add the bonus to every row of a window, and fold the rows into one.
+
+    A bonus learns from the first rows, as it does where there are no others.  Each of the others is paid what it would
+    be as a first row: with those that stand at the same place in their windows, from the state before this update.
+    """
+    before = slot.learned.augment
+    state, first, metrics = augment.relabel(before, rows[0], key, slot)
+    others = [augment.relabel(before, row, jax.random.fold_in(key, n), slot)[1] for n, row in enumerate(rows[1:], 1)]
+    return state, fold([first, *others], there), metrics
 
 
 @partial(jax.jit, static_argnames=("agent", "units", "explore"))
@@ -140,31 +157,28 @@ def act_at_random(size: int, keys: Array, step: Array) -> Array:
     return jax.vmap(draw)(keys)
 
 
-def entering(phase: Phase, index: int, spec: Spec, units: Units, slots: dict[str, Slot]) -> Callable[..., Learning]:
+def entering(phase: Phase, index: int, spec: Spec, units: Units, slots: dict[str, Slot]) -> Callable[..., Learned]:
     """Return the program of a phase's door: (keys, slots' states and kept returns, rows) -> what its slot holds."""
 
     def doors(
-        keys: Array, states: dict[str, Learning], validated: dict[str, Array], offline: Replay, online: Replay
-    ) -> Learning:
-        def seed(world: Array, key: Array, states: dict[str, Learning], validated: dict[str, Array]) -> Learning:
+        keys: Array, states: dict[str, Learned], validated: dict[str, Array], offline: Replay, online: Replay
+    ) -> Learned:
+        def seed(world: Array, key: Array, states: dict[str, Learned], validated: dict[str, Array]) -> Learned:
             k_learner, k_sampler, k_augment = jax.random.split(jax.random.fold_in(key, index), 3)
-            here = {
-                name: slots[name]._replace(state=s.learner, batch_state=s.sampler, augment_state=s.augment)
-                for name, s in states.items()
-            }
+            here = {name: slots[name]._replace(learned=learned) for name, learned in states.items()}
             rows = View(offline, jnp.int32(0), 0.0), View(online, world, 1.0)
-            door = Door(spec, here, *rows, units, phase.slot, validated, phase.batch)
+            door = Door(spec, here, *rows, units, phase.slot, validated, phase.batch, phase.n_steps)
             old = here.get(phase.slot)
             if phase.enter is not None:
                 state = phase.enter(door, phase.learner.init(k_learner, spec))
             else:
                 state = phase.learner.init(k_learner, spec) if old is None else old.state
             if not phase.learns:
-                return Learning(state, *((), ()) if old is None else (old.batch_state, old.augment_state))
+                return Learned(state) if old is None else old.learned._replace(learner=state)
             goes_on = old is not None and phase.enter is None and alike(old.batch, phase.batch)
-            return Learning(
+            return Learned(
                 state,
-                old.batch_state if old is not None and goes_on else phase.batch.init(k_sampler, door),
+                old.learned.sampler if old is not None and goes_on else phase.batch.init(k_sampler, door),
                 begun(phase.augment, k_augment, door),
             )
 
@@ -174,11 +188,11 @@ def entering(phase: Phase, index: int, spec: Spec, units: Units, slots: dict[str
 
 
 def no_sums(
-    phase: Phase, units: Units, learning: Learning, offline: Replay, online: Replay, keys: Array
+    phase: Phase, units: Units, learned: Learned, offline: Replay, online: Replay, keys: Array
 ) -> dict[str, tuple[Array, Array]]:
     """Zero sums of the metrics that the phase's updates report."""
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
-    body = partial(one_update, phase.learner, phase.batch, phase.augment, units)
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learned)
+    body = partial(one_update, phase.learner, phase.batch, phase.augment, units, phase.n_steps)
     zero = jnp.int32(0)
     _, metrics = jax.eval_shape(body, one, offline, online, zero, keys[0], zero, zero)
     # Two buffers for each metric: donated arguments must not share one.

@@ -19,8 +19,8 @@ from segue.core.options import parse, require, unknown
 from segue.core.scaling import Units
 from segue.core.types import Sampler, SegueError
 from segue.engine.phase import RANDOM, Phase, at_switch, charged, refresh, renew
+from segue.samplers import Mix, Retain, Union
 from segue.samplers.subset import Last
-from segue.samplers.uniform import Mix, Retain, Union
 
 Phases = tuple[Phase, ...]
 Rule = Callable[[Phases, Units], Phases]

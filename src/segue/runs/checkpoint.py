@@ -1,4 +1,4 @@
-"""Save and load a run's carry, so that a killed run goes on with the same numbers.
+"""Save and load a run's state, so that a killed run goes on with the same numbers.
 
     RUN/checkpoints/000007/manifest.json        clocks, facts, and a checksum of every file that it needs
     RUN/checkpoints/000007/state.safetensors    slots, sampler, augmentation, metric sums, open episodes
@@ -28,24 +28,26 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from segue.core import files, replay
-from segue.engine.state import Carry, validated
-from segue.engine.loop import Plan, as_plan
-from segue.engine.envs import Fleet, Step
-from segue.engine.phase import Phase
-from segue.engine.steps import DOOR, entering, keys_of, learning_of, slot_of
-from segue.core.types import SegueError, Slot, Spec, State, World, WorldError
+from segue.core.experience import Experience, Step
 from segue.core.scaling import Units, units_of
+from segue.core.types import Learned, SegueError, Slot, Spec, State, World, WorldError
+from segue.engine.envs import Envs
+from segue.engine.loop import Plan, as_plan
+from segue.engine.phase import Phase
+from segue.engine.state import RunState, validated
+from segue.engine.steps import DOOR, entering, keys_of, trained
 
-FORMAT = 3
-READS = (2, 3)  # format 2 had no seal on its manifests
+FORMAT = 4
 KEEP = 2
+KINDS = ("slots", "samplers", "augmentations")
+"""What arrays of a slot are called: those of its learner, its sampler and its bonus."""
 Fits = Callable[[Mapping[str, Any]], str | None]
 
 
-def save(folder: Path, carry: Carry, extra: dict[str, Any] | None = None) -> Path:
-    """Write a checkpoint of `carry` under the run's folder and return its folder; older ones but one are removed.
+def save(folder: Path, state: RunState, extra: dict[str, Any] | None = None) -> Path:
+    """Write a checkpoint of `state` under the run's folder and return its folder; older ones but one are removed.
 
-    `extra` (JSON) comes back from `load`.  Takes the rows in `carry.unsaved`.  Raises `SegueError` when the disk is
+    `extra` (JSON) comes back from `load`.  Takes the rows in `state.unsaved`.  Raises `SegueError` when the disk is
     full; the checkpoint before stays valid.
     """
     root = folder / "checkpoints"
@@ -55,30 +57,30 @@ def save(folder: Path, carry: Carry, extra: dict[str, Any] | None = None) -> Pat
         temporary = root / f".{number:06d}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        parts = carry.saved
+        parts = state.saved
         try:
-            if carry.unsaved:
-                parts = (*parts, _append_rows(folder, len(parts) + 1, carry.unsaved))
-            arrays = {k: np.ascontiguousarray(v) for k, v in jax.device_get(_arrays(carry)).items()}
-            state = temporary / "state.safetensors"
-            files.write(state, lambda path: _save_file(arrays, path))
+            if state.unsaved:
+                parts = (*parts, _append_rows(folder, len(parts) + 1, state.unsaved))
+            arrays = {k: np.ascontiguousarray(v) for k, v in jax.device_get(_arrays(state)).items()}
+            weights = temporary / "state.safetensors"
+            files.write(weights, lambda path: _save_file(arrays, path))
             manifest = {
                 "format": FORMAT,
-                "seeds": list(carry.seeds),
-                "history": list(carry.history),
-                "entered": carry.entered,
-                "facts": carry.facts,
-                "tick": carry.tick,
-                "environment_steps": carry.environment_steps,
-                "updates": carry.updates,
-                "capacity": carry.online.capacity,
-                "fleet": carry.fleet is not None,
-                "moved": carry.moved,
-                "learned": carry.learned,
-                "cuts": list(carry.cuts),
-                "units": {name: asdict(slot.units) for name, slot in carry.slots.items()},
+                "seeds": list(state.seeds),
+                "history": list(state.history),
+                "entered": state.entered,
+                "facts": state.facts,
+                "tick": state.tick,
+                "environment_steps": state.environment_steps,
+                "updates": state.updates,
+                "capacity": state.experience.capacity,
+                "envs": state.envs is not None,
+                "moved": state.moved,
+                "learned": state.learned,
+                "cuts": list(state.cuts),
+                "units": {name: asdict(slot.units) for name, slot in state.slots.items()},
                 "replay": list(parts),
-                "state": files.sha256(state),
+                "state": files.sha256(weights),
                 "extra": extra or {},
             }
             files.write(temporary / "manifest.json", json.dumps(files.sealed(manifest), indent=1))
@@ -87,8 +89,8 @@ def save(folder: Path, carry: Carry, extra: dict[str, Any] | None = None) -> Pat
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-    carry.unsaved.clear()
-    carry.saved = parts
+    state.unsaved.clear()
+    state.saved = parts
     _remove_old(folder, number, parts)
     return root / f"{number:06d}"
 
@@ -119,10 +121,10 @@ def _manifest(path: Path) -> dict[str, Any] | str:
     place = path / "manifest.json"
     try:
         manifest = json.loads(place.read_text("utf-8"))
-        if not files.is_whole(manifest) or (manifest["format"] > 2 and files.SEAL not in manifest):
+        if not files.is_whole(manifest) or files.SEAL not in manifest:
             return f"{place} is damaged"
-        if manifest["format"] not in READS:
-            return f"{place} has format {manifest['format']}, and this version reads {READS[-1]}"
+        if manifest["format"] != FORMAT:
+            return f"{place} has format {manifest['format']}, and this version reads {FORMAT}"
         return dict(manifest)
     except FileNotFoundError:
         return f"{place} is missing"
@@ -175,8 +177,8 @@ def load(
     world: Callable[[], World] | None,
     fits: Fits = lambda manifest: None,
     real: bool = False,
-) -> tuple[Carry, dict[str, Any]]:
-    """Return the carry of the newest whole checkpoint and its `extra`; `fits` as for `latest`.
+) -> tuple[RunState, dict[str, Any]]:
+    """Return the state of the newest whole checkpoint and its `extra`; `fits` as for `latest`.
 
     Open episodes are replayed from their seeds and actions.  A `real` world is neither made nor moved here: its open
     episode counts as cut after its last row, and the run goes on with a new one.
@@ -190,16 +192,14 @@ def load(
     path, manifest, _ = found
     arrays = load_file(path / "state.safetensors")
     seeds = tuple(manifest["seeds"])
-    snapshot = {k.removeprefix("fleet/"): v for k, v in arrays.items() if k.startswith("fleet/")}
+    snapshot = {k.removeprefix("envs/"): v for k, v in arrays.items() if k.startswith("envs/")}
     waiting = [f"actions.{w}" in snapshot for w in range(len(seeds))]
-    cuts = tuple(manifest.get("cuts", ()))
+    cuts = tuple(manifest["cuts"])
     if real and any(waiting):
         cuts = (*cuts, manifest["environment_steps"])
-    online, ledger = _replay(folder, manifest, spec, len(seeds), cuts)
-    carry = Carry(
+    state = RunState(
         seeds,
-        online,
-        ledger,
+        _experience(folder, manifest, spec, len(seeds), cuts),
         history=tuple(manifest["history"]),
         entered=manifest["entered"],
         facts=manifest["facts"],
@@ -207,31 +207,29 @@ def load(
         environment_steps=manifest["environment_steps"],
         updates=manifest["updates"],
         saved=tuple(manifest["replay"]),
-        moved=manifest.get("moved", 0),
-        learned=manifest.get("learned", False),
+        moved=manifest["moved"],
+        learned=manifest["learned"],
         cuts=cuts,
     )
-    for name, slot in _shapes(carry, as_plan(plan), spec, n_offline).items():
-        carry.slots[name] = slot._replace(
+    for name, slot in _shapes(state, as_plan(plan), spec, n_offline).items():
+        state.slots[name] = slot._replace(
             units=units_of(manifest["units"][name]),
-            state=_restore(arrays, f"slots.{name}", slot.state),
-            batch_state=_restore(arrays, f"samplers.{name}", slot.batch_state),
-            augment_state=_restore(arrays, f"augmentations.{name}", slot.augment_state),
+            learned=Learned(*(_restore(arrays, f"{kind}.{name}", tree) for kind, tree in zip(KINDS, slot.learned))),
         )
     names = sorted({k.split("/")[1] for k in arrays if k.startswith("sums/")})
-    carry.sums = {n: (jnp.asarray(arrays[f"sums/{n}/total"]), jnp.asarray(arrays[f"sums/{n}/count"])) for n in names}
-    if manifest["fleet"] and real:
-        carry.begun = tuple(int(n) + left for n, left in zip(snapshot["episodes"], waiting))
-    elif manifest["fleet"] and world is not None:
-        carry.fleet = Fleet(world, seeds)
+    state.sums = {n: (jnp.asarray(arrays[f"sums/{n}/total"]), jnp.asarray(arrays[f"sums/{n}/count"])) for n in names}
+    if manifest["envs"] and real:
+        state.begun = tuple(int(n) + left for n, left in zip(snapshot["episodes"], waiting))
+    elif manifest["envs"] and world is not None:
+        state.envs = Envs(world, seeds)
         try:
-            carry.fleet.restore(snapshot)
+            state.envs.restore(snapshot)
         except BaseException as error:
-            carry.fleet.close()
+            state.envs.close()
             if isinstance(error, WorldError):
                 raise WorldError(f"{error}; mend it, then `segue resume {files.word(folder)}`") from error
             raise
-    return carry, manifest["extra"]
+    return state, manifest["extra"]
 
 
 def named_leaves(prefix: str, tree: State) -> dict[str, Any]:
@@ -239,38 +237,36 @@ def named_leaves(prefix: str, tree: State) -> dict[str, Any]:
     return {prefix + jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def _arrays(carry: Carry) -> dict[str, Any]:
+def _arrays(state: RunState) -> dict[str, Any]:
     out: dict[str, Any] = {}
-    for name, slot in carry.slots.items():
-        out |= named_leaves(f"slots.{name}", slot.state)
-        out |= named_leaves(f"samplers.{name}", slot.batch_state)
-        out |= named_leaves(f"augmentations.{name}", slot.augment_state)
-    for name, (total, count) in carry.sums.items():
+    for name, slot in state.slots.items():
+        for kind, tree in zip(KINDS, slot.learned):
+            out |= named_leaves(f"{kind}.{name}", tree)
+    for name, (total, count) in state.sums.items():
         out |= {f"sums/{name}/total": total, f"sums/{name}/count": count}
-    if carry.fleet is not None:
-        out |= {f"fleet/{k}": v for k, v in carry.fleet.snapshot().items()}
+    if state.envs is not None:
+        out |= {f"envs/{k}": v for k, v in state.envs.snapshot().items()}
     return out
 
 
-def _shapes(carry: Carry, plan: Plan, spec: Spec, n_offline: int) -> dict[str, Slot]:
+def _shapes(state: RunState, plan: Plan, spec: Spec, n_offline: int) -> dict[str, Slot]:
     """Structures of all slots, found by walking the run's doors without computing anything."""
     make = lambda: replay.empty(1, n_offline, spec.observation, spec.action, spec.dtype)  # noqa: E731
-    offline, online = jax.eval_shape(make), jax.eval_shape(lambda: carry.online)
-    keys = jax.eval_shape(lambda: keys_of(carry.seeds, DOOR))
+    offline, online = jax.eval_shape(make), jax.eval_shape(lambda: state.experience.replay)
+    keys = jax.eval_shape(lambda: keys_of(state.seeds, DOOR))
     slots: dict[str, Slot] = {}
-    for index in range(len(carry.history) + carry.entered):
-        phase = plan(carry.history[:index])
+    for index in range(len(state.history) + state.entered):
+        phase = plan(state.history[:index])
         assert phase is not None
-        states = {name: learning_of(slot) for name, slot in slots.items()}
-        tried = validated(carry.history[:index])
-        learning = jax.eval_shape(
-            entering(phase, index, spec, Units(), dict(slots)), keys, states, tried, offline, online
-        )
+        there = {name: slot.learned for name, slot in slots.items()}
+        tried = validated(state.history[:index])
+        program = entering(phase, index, spec, Units(), dict(slots))
+        learned = jax.eval_shape(program, keys, there, tried, offline, online)
         # The units are read from the checkpoint.
-        slots[phase.slot] = slot_of(phase, Units(), learning, slots.get(phase.slot))
-        facts = (*carry.history, carry.facts)[index]
+        slots[phase.slot] = trained(phase, Units(), learned, slots.get(phase.slot))
+        facts = (*state.history, state.facts)[index]
         if facts.get("validations"):
-            slots[phase.validation.keep] = Slot(phase.learner, learning.learner, Units())
+            slots[phase.validation.keep] = Slot(phase.learner, Learned(learned.learner), Units())
     return slots
 
 
@@ -305,45 +301,23 @@ def _make(folder: Path) -> None:
         files.sync(folder.parent)
 
 
-def _replay(
-    folder: Path, manifest: dict[str, Any], spec: Spec, worlds: int, cuts: Sequence[int]
-) -> tuple[Any, replay.Ledger]:
-    """Own experience and all its rewards, from the log; episodes end at `cuts` too.
-
-    Returns are written at the phase's door.
-    """
-    capacity, ledger = manifest["capacity"], replay.Ledger(worlds)
-    host = {
-        "observation": np.zeros((worlds, capacity, *spec.observation), spec.dtype),
-        "action": np.zeros((worlds, capacity, spec.action), np.float32),
-        "reward": np.zeros((worlds, capacity), np.float32),
-        "terminated": np.zeros((worlds, capacity), np.float32),
-        "ended": np.zeros((worlds, capacity), np.bool_),
-        "next_observation": np.zeros((worlds, capacity, *spec.observation), spec.dtype),
-    }
-    written = 0
-    closed = np.zeros(worlds, np.int32)
+def _experience(folder: Path, manifest: dict[str, Any], spec: Spec, worlds: int, cuts: Sequence[int]) -> Experience:
+    """Own experience, from the log; episodes end at `cuts` too.  Returns are written at the phase's door."""
+    experience = Experience(worlds, manifest["capacity"], spec)
     for part in manifest["replay"]:
         path = folder / "replay" / part["file"]
         try:
-            arrays = load_file(path)
+            steps = Step(**load_file(path))
         except (OSError, SafetensorError) as error:
             raise SegueError(
                 f"{path}: cannot read the log of experience ({error}); restore it from a backup"
             ) from error
-        at = (written + np.arange(part["rows"])) % capacity
-        ended = arrays["terminated"] | arrays["truncated"]
-        ended[[cut - 1 - written for cut in cuts if written < cut <= written + part["rows"]]] = True
-        for name, target in host.items():
-            target[:, at] = np.swapaxes(ended if name == "ended" else arrays[name], 0, 1)
-        ledger.add(arrays["reward"], arrays["terminated"], ended)
-        last = part["rows"] - np.argmax(ended[::-1], axis=0)  # the row after each world's last end, if it has one
-        closed = np.where(ended.any(axis=0), written + last, closed).astype(np.int32)
-        written += part["rows"]
-    count = jnp.full((worlds,), written, jnp.int32)
-    columns = {k: jnp.asarray(v) for k, v in host.items()}
-    unknown = jnp.full((worlds, capacity), jnp.nan, jnp.float32)
-    return replay.Replay(**columns, mc_return=unknown, written=count, closed=jnp.asarray(closed)), ledger
+        written = int(experience.written[0])
+        inside = [cut - 1 - written for cut in cuts if written < cut <= written + part["rows"]]
+        steps.truncated[inside] = True
+        experience.extend(steps)
+    experience.reopen()
+    return experience
 
 
 def _save_file(arrays: dict[str, np.ndarray], path: Path) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
-from segue.runs.request import Request
-from segue.engine.state import check_phase, new_carry
-from segue.runs.drive import ready
+from segue.core.types import Learned, SegueError, Slot, Task
 from segue.engine.phase import RANDOM, Phase, check_doors, fresh, take
+from segue.engine.state import check_phase, new_state
 from segue.recipes import Recipe, Resolved
-from segue.core.types import SegueError, Slot, Task
+from segue.runs.drive import ready
+from segue.runs.request import Request
 
 
 def check(decided: Resolved, task: Task, request: Request) -> None:
@@ -30,17 +30,17 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
     if not any(p.ticks * (p.updates + p.collect) for p in recipe.phases):
         raise SegueError("no phase has anything to do: all their ticks are 0")
     check_doors(recipe.phases, recipe.units)
-    carry = new_carry(request.seeds, task.spec, 1)
+    state = new_state(request.seeds, task.spec, 1)
     steps = 0
     for phase in recipe.phases:
-        check_phase(phase, carry, task.spec, 0 if data is None else len(data), task.horizon)
+        check_phase(phase, state, task.spec, 0 if data is None else len(data), task.horizon)
         _check_learner(phase, task)
-        carry.slots[phase.slot] = Slot(phase.learner, (), phase.units or recipe.units)
+        state.slots[phase.slot] = Slot(phase.learner, Learned(()), phase.units or recipe.units)
         if phase.validation.steps:
-            carry.slots[phase.validation.keep] = carry.slots[phase.slot]
+            state.slots[phase.validation.keep] = state.slots[phase.slot]
         steps += phase.ticks * phase.collect
-        most = jnp.full(len(request.seeds), min(steps, 2**31 - 1), jnp.int32)
-        carry.online = carry.online._replace(written=most, closed=most)
+        most = np.full(len(request.seeds), min(steps, 2**31 - 1), np.int32)
+        state.experience.written = state.experience.closed = most
 
 
 def check_absent(recipe: Recipe, request: Request) -> None:

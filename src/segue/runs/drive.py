@@ -14,21 +14,21 @@ from typing import Any, TextIO
 import numpy as np
 
 from segue.core import files
-from segue.engine import loop
-from segue.runs import checkpoint, manifest
-from segue.engine.state import Carry, Diverged, Record
+from segue.core.types import Agent, SegueError, Task, WorldError
 from segue.data.extras import need
+from segue.engine import loop
 from segue.engine.diagnostics import handover
-from segue.engine.evaluate import Evaluator
 from segue.engine.envs import Episode
-from segue.runs.lock import Interrupted, full_disk, signals
+from segue.engine.evaluate import Evaluator
+from segue.engine.state import Diverged, Record, RunState
+from segue.recipes import Resolved
+from segue.report import write_report
+from segue.runs import checkpoint, manifest
 from segue.runs.live import view
+from segue.runs.lock import Interrupted, full_disk, signals
 from segue.runs.policy import save_policy
 from segue.runs.progress import duration
-from segue.recipes import Resolved
 from segue.runs.sinks import Fan, Jsonl, Sink, TensorBoard, WandB, to_stderr
-from segue.report import write_report
-from segue.core.types import Agent, SegueError, Task, WorldError
 
 SAVE_EVERY = 60.0  # seconds between checkpoints; overridden by SEGUE_SAVE_EVERY
 
@@ -39,7 +39,7 @@ def drive(
     task: Task,
     seeds: tuple[int, ...],
     trackers: Sequence[str] = (),
-    resumed: tuple[Carry, dict[str, Any]] | None = None,
+    resumed: tuple[RunState, dict[str, Any]] | None = None,
     notes: Sequence[str] = (),
     stream: TextIO | None = None,
 ) -> Path:
@@ -73,22 +73,22 @@ def _run(
     task: Task,
     seeds: tuple[int, ...],
     trackers: Sequence[str],
-    resumed: tuple[Carry, dict[str, Any]] | None,
+    resumed: tuple[RunState, dict[str, Any]] | None,
     notes: Sequence[str],
     stream: TextIO | None,
     interval: float,
     stack: ExitStack,
 ) -> None:
-    carry, extra = resumed or (None, {"position": 0, "wall_s": 0.0})
-    if carry is not None and carry.fleet is not None:
-        stack.callback(carry.fleet.close)  # the engine closes them too, once it has begun
+    state, extra = resumed or (None, {"position": 0, "wall_s": 0.0})
+    if state is not None and state.envs is not None:
+        stack.callback(state.envs.close)  # the engine closes them too, once it has begun
     described = manifest.read(folder)
     stopping = stack.enter_context(signals())
     show = stack.enter_context(view(described["phases"], seeds, stream))
     for note in notes:
         show.message(note)
     log = Jsonl(folder / "metrics.jsonl", extra["position"])
-    sinks = Fan([log, *(TRACKERS[t](folder, described, carry) for t in trackers)], tell=show.message)
+    sinks = Fan([log, *(TRACKERS[t](folder, described, state) for t in trackers)], tell=show.message)
     stack.callback(sinks.close)
     episodes = decided.recipe.evaluation.episodes
     evaluator = Evaluator(task, seeds, episodes) if episodes else None
@@ -102,14 +102,14 @@ def _run(
         task,
         seeds,
         decided.recipe.units,
-        carry=carry,
+        state=state,
         keep_rows=True,
     )
     stack.callback(records.close)  # and with them the simulators, whatever stops the run
 
     def save() -> None:
         stands = {"position": log.position(), "rows": log.digest(), "wall_s": book.wall()}
-        checkpoint.save(folder, record.carry, stands)
+        checkpoint.save(folder, record.state, stands)
 
     try:
         for record in records:
@@ -126,7 +126,7 @@ def _run(
         raise Diverged(f"{error}{_lower(folder, decided, error.phase)}", error.phase) from error
     except WorldError as error:
         save()
-        steps = record.carry.environment_steps
+        steps = record.state.environment_steps
         raise SegueError(
             f"{error}; everything up to environment step {steps:,} is saved: mend it, then "
             f"`segue resume {files.word(folder)}`"
@@ -227,7 +227,7 @@ class _Book:
 
 def ended(record: Record, episode: Episode) -> dict[str, int]:
     """Clocks of the tick in which an episode ended: when a record comes depends on the machine, and rows must not."""
-    whole = record.environment_step - record.carry.moved  # a tick that an environment has broken off comes next
+    whole = record.environment_step - record.state.moved  # a tick that an environment has broken off comes next
     ago = (whole - episode.environment_step) // record.phase.collect
     return earlier(record, ago) | {"environment_step": episode.environment_step}
 
@@ -241,11 +241,11 @@ def earlier(record: Record, ticks: int) -> dict[str, int]:
     }
 
 
-def _tensorboard(folder: Path, described: dict[str, Any], carry: Carry | None) -> Sink:
-    return TensorBoard(folder / "tensorboard", 0 if carry is None else carry.updates)
+def _tensorboard(folder: Path, described: dict[str, Any], state: RunState | None) -> Sink:
+    return TensorBoard(folder / "tensorboard", 0 if state is None else state.updates)
 
 
-def _wandb(folder: Path, described: dict[str, Any], carry: Carry | None) -> Sink:
+def _wandb(folder: Path, described: dict[str, Any], state: RunState | None) -> Sink:
     config = {k: v["value"] for k, v in described["config"].items()}
     return WandB(folder, "segue", folder.name, config | {"recipe": described["recipe"], "task": described["task"]})
 

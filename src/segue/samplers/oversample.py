@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from segue.core.options import option, require, tunable
-from segue.core.replay import Rows, View
+from segue.core.replay import Indices, View, either, online_share
 from segue.core.types import Array, Door, Key, Metrics, Sampler, SegueError, State
 from segue.samplers import sum_tree
+from segue.samplers.subset import Retained
 from segue.samplers.sum_tree import CHUNK, Tree
-from segue.samplers.uniform import Mix, Retained, Union, Visible, join, room, rows_at, where
+from segue.samplers.uniform import Mix, Union, Visible, at_leaves
 
 
 class Favours(NamedTuple):
@@ -89,7 +90,7 @@ class Oversample:
             origin = least(reward) if self.threshold is None else jnp.float32(self.threshold)
         none = jnp.zeros(len(reward))
         weights = none if self.own_only else jnp.where(logged, self.weight(value, origin, width), 0.0)
-        tree = sum_tree.make(jnp.concatenate([weights, jnp.zeros(room(door.online))]))
+        tree = sum_tree.make(jnp.concatenate([weights, jnp.zeros(door.online.room)]))
         beside = () if self.beside is None else self.beside.init(key, door)
         return Favours(beside, tree, origin, width, jnp.int32(0), jnp.int32(0))
 
@@ -114,23 +115,24 @@ class Oversample:
             return jnp.exp(jnp.minimum((value - origin) / (self.temperature * width), 60.0))
         return jnp.where(value > origin if self.threshold is None else value >= origin, 1.0, 0.0)
 
-    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Rows, Metrics]:
+    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
         """Rows: those of `beside` first, then (rows, ...); `rows=0` leaves those of `beside` alone."""
         if not self.rows and self.beside is not None:
             beside, first, said = self.beside.sample(state.beside, key, offline, online)
             return state._replace(beside=beside), first, said
         k_beside, k_rows, k_instead = jax.random.split(key, 3)
-        state = self.follow(state, room(offline), online)
+        state = self.follow(state, offline.room, online)
         leaves = sum_tree.draw(state.tree, k_rows, self.rows, stratified=False)
         _, instead, _ = self.union().sample((), k_instead, offline, online)
         weighed = sum_tree.total(state.tree) > 0
-        rows = where(weighed, rows_at(offline, online, leaves), instead)
+        rows = either(weighed, at_leaves(offline, online, leaves), instead)
         metrics: Metrics = {}
         if self.beside is not None:
             beside, first, metrics = self.beside.sample(state.beside, k_beside, offline, online)
-            state, rows = state._replace(beside=beside), join(first, rows)
-        share = jnp.mean(1.0 - rows.online)
-        return state, rows, metrics | {"offline_share": share, "oversampled": weighed * self.rows / len(rows.online)}
+            state, rows = state._replace(beside=beside), (*first, *rows)
+        online_rows = online_share(rows)
+        share = jnp.mean(1.0 - online_rows)
+        return state, rows, metrics | {"offline_share": share, "oversampled": weighed * self.rows / len(online_rows)}
 
     def follow(self, state: Favours, first: int, online: View) -> Favours:
         """Weigh what was written, or has ended, since the last call; a row that was overwritten loses its weight."""

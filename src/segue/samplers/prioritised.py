@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from segue.core.nets import MLP
 from segue.core.optim import Trained, descend, trained
 from segue.core.options import require, tunable
-from segue.core.replay import Rows, View
+from segue.core.replay import Indices, Rows, View, gather, online_share
 from segue.core.types import Array, Door, Key, Metrics, State, flat
 from segue.samplers import sum_tree
 from segue.samplers.sum_tree import Tree
-from segue.samplers.uniform import Visible, join, room, rows_at, uniform
+from segue.samplers.uniform import Visible, at_leaves, uniform
 
 
 class Priorities(NamedTuple):
@@ -80,7 +80,7 @@ class Balanced:
             network = eqx.tree_at(lambda n: n.layers[-1].bias, network, jnp.full(1, self.last_bias))
         _, logged = door.offline.span(False)
         _, own = door.online.span(self.visible == "closed")
-        leaves = room(door.offline) + room(door.online)
+        leaves = door.offline.room + door.online.room
         highest = jnp.asarray(1.0, float)
         if self.start_share is not None:
             share = self.start_share / (1.0 - self.start_share)
@@ -90,19 +90,19 @@ class Balanced:
         std = jnp.asarray(units.observation_std or (1.0,) * size, float)
         return Priorities(trained(network, self.learning_rate), tree, highest, jnp.int32(0), jnp.int32(0), mean, std)
 
-    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Rows, Metrics]:
+    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
         """Rows (batch, ...) in the order of the tree; while no own row is visible, uniform rows of the dataset."""
         k_offline, k_online, k_rows = jax.random.split(key, 3)
         closed = self.visible == "closed"
-        state = self.enter(state, room(offline), online)
+        state = self.enter(state, offline.room, online)
         see = lambda rows: rows._replace(observation=(rows.observation - state.mean) / state.std)  # noqa: E731
-        logged = see(uniform(k_offline, offline, self.density_batch, False))
-        own = see(uniform(k_online, online, self.density_batch, closed))
+        logged = see(gather(uniform(k_offline, offline, self.density_batch, False)))
+        own = see(gather(uniform(k_online, online, self.density_batch, closed)))
         density, loss, scale = self.learn(state.density, logged, own)
 
         leaves = sum_tree.draw(state.tree, k_rows, self.batch)
-        rows = rows_at(offline, online, leaves)
-        ratio = self.ratio(density.params, see(rows))
+        indices = at_leaves(offline, online, leaves)
+        ratio = self.ratio(density.params, see(gather(indices)))
         priority = self.priority(ratio, scale)
 
         _, size = online.span(closed)
@@ -113,12 +113,12 @@ class Balanced:
             highest=learned(jnp.maximum(state.highest, jnp.max(priority)), state.highest),
         )
         metrics = {
-            "offline_share": jnp.mean(1.0 - rows.online),
+            "offline_share": jnp.mean(1.0 - online_share(indices)),
             "density_loss": learned(loss, jnp.nan),
             "density_ratio": learned(jnp.mean(ratio), jnp.nan),
             "priority": learned(jnp.mean(priority), jnp.nan),
         }
-        return state, rows, metrics
+        return state, indices, metrics
 
     def enter(self, state: Priorities, first: int, online: View) -> Priorities:
         """Give the own rows written since the last call their first priority; a row that was overwritten loses its."""
@@ -147,7 +147,7 @@ class Balanced:
 
     def loss(self, network: MLP, logged: Rows, own: Rows) -> tuple[Array, Array]:
         """Return a bound on the Jensen-Shannon divergence, least at the true ratio, and mean w^(1/T) of logged rows."""
-        offline, online = jnp.split(self.ratio(network, join(logged, own)), 2)
+        offline, online = jnp.split(self.ratio(network, jax.tree.map(lambda *x: jnp.concatenate(x), logged, own)), 2)
         loss = -jnp.mean(jnp.log(2.0 / (offline + 1.0) + 1e-10))
         loss -= jnp.mean(jnp.log(2.0 * online / (online + 1.0) + 1e-10))
         return loss, jnp.mean(jax.lax.stop_gradient(offline) ** (1.0 / self.temperature))

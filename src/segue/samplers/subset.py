@@ -1,15 +1,99 @@
-"""A part of own experience: as it stood at an earlier time, or what came last."""
+"""A part of the experience: a random share of a dataset, own experience as it stood earlier, or what came last."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from segue.core.options import option, require
-from segue.core.replay import Rows, View
-from segue.core.types import Array, Door, Key, Metrics, Sampler, State
+from segue.core.replay import Indices, Rows, View
+from segue.core.types import Array, Door, Key, Metrics, Sampler, SegueError, State
+
+
+class Retained(NamedTuple):
+    """What is left of a dataset: some rows of a view, as a view."""
+
+    view: View
+    rows: Array  # (K,) int32 absolute counts
+
+    def span(self, closed_only: bool) -> tuple[Array, Array]:
+        """Count of the first row and how many rows may be sampled."""
+        _, size = self.view.span(closed_only)
+        return jnp.int32(0), jnp.minimum(size, len(self.rows))
+
+    @property
+    def room(self) -> int:
+        """Most rows that it can ever show."""
+        return len(self.rows)
+
+    @property
+    def online(self) -> float:
+        """Whose rows they are."""
+        return self.view.online
+
+    def followed(self, count: Array) -> Array:
+        """Whether the next row of the same episode is there too, (B,)."""
+        following = self.rows[jnp.minimum(count + 1, len(self.rows) - 1)]
+        return self.view.followed(self.rows[count]) & (following == self.rows[count] + 1)
+
+    def take(self, count: Array) -> Rows:
+        """Rows (B, ...) as they are in the whole dataset, the action that followed included."""
+        return self.view.take(self.rows[count])
+
+
+class Keeping(NamedTuple):
+    """State of `Retain`: the rows that are kept (K,) int32, ascending, and the inner sampler's state."""
+
+    rows: Array
+    inner: State
+
+
+@dataclass(frozen=True)
+class Retain:
+    """Let another sampler see only a random `share` of the dataset's rows: how much of it must be kept?
+
+    round(share * N) rows, drawn once without replacement by the door's key, so that each seed keeps its own.  Where the
+    phase looks at several rows in a row (`n_steps`), whole episodes are drawn, the last of them cut to fit.  A share of
+    1 is all, and 0 is an error.
+    """
+
+    share: float
+    inner: Sampler
+
+    def __post_init__(self) -> None:
+        if self.share == 0.0:
+            raise SegueError("Retain: share=0 keeps nothing of the dataset; use Mix(0, n) instead")
+        require(self, share=0.0 < self.share <= 1.0)
+
+    def init(self, key: Key, door: Door) -> State:
+        """Choose the rows."""
+        k_rows, k_inner = jax.random.split(key)
+        everything = door.offline.room
+        if door.n_steps == 1:
+            order = jax.random.permutation(k_rows, everything)
+        else:
+            ended = door.offline.replay.ended[door.offline.world]
+            turn = jax.random.uniform(k_rows, (everything,))[jnp.cumsum(ended) - ended]
+            order = jnp.argsort(turn, stable=True)
+        chosen = order[: round(self.share * everything)]
+        rows = jnp.sort(chosen).astype(jnp.int32)
+        return Keeping(rows, self.inner.init(k_inner, door._replace(offline=Retained(door.offline, rows))))
+
+    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
+        """Rows as the inner sampler takes them."""
+        inner, rows, metrics = self.inner.sample(state.inner, key, Retained(offline, state.rows), online)
+        return state._replace(inner=inner), rows, metrics
+
+    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+        """Return why the first update could not be served, or None."""
+        if not offline:
+            return f"it retains {self.share:g} of a dataset, but the task has none; take the inner sampler by itself"
+        if not round(self.share * offline):
+            return f"{self.share:g} of {offline} rows is less than one row; raise share or use Mix(0, n)"
+        return self.inner.refuse(round(self.share * offline), written, closed)
 
 
 class Part(NamedTuple):
@@ -30,12 +114,26 @@ class Part(NamedTuple):
         """Its world."""
         return self.view.world
 
+    @property
+    def room(self) -> int:
+        """Most rows that it can ever show."""
+        return self.view.room
+
+    @property
+    def online(self) -> float:
+        """Whose rows they are."""
+        return self.view.online
+
     def span(self, closed_only: bool) -> tuple[Array, Array]:
         """Absolute count of the oldest row and how many rows may be sampled (never negative)."""
         oldest, size = self.view.span(closed_only)
         first = jnp.maximum(oldest, self.start)
         last = jnp.minimum(oldest + size, self.closed if closed_only else self.stop)
         return first, jnp.maximum(last - first, 0)
+
+    def followed(self, count: Array) -> Array:
+        """Whether the row after each count (B,) shows and belongs to the same episode."""
+        return self.view.followed(count) & (count + 1 < self.stop)
 
     def take(self, count: Array) -> Rows:
         """Rows (B, ...); what came after `stop`, the rest of an episode that was open then, is not known."""
@@ -79,7 +177,7 @@ class First:
         inner = self.inner.init(key, door._replace(online=Part(door.online, jnp.int32(0), shown, closed)))
         return FirstState(shown, closed, inner)
 
-    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Rows, Metrics]:
+    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
         """Rows as the inner sampler takes them."""
         early = Part(online, jnp.int32(0), state.rows, state.closed)
         inner, rows, metrics = self.inner.sample(state.inner, key, offline, early)
@@ -107,7 +205,7 @@ class Last:
         """The inner sampler's state."""
         return self.inner.init(key, door._replace(online=self.part(door.online)))
 
-    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Rows, Metrics]:
+    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
         """Rows as the inner sampler takes them."""
         return self.inner.sample(state, key, offline, self.part(online))
 

@@ -1,0 +1,188 @@
+"""A run's own experience while it is written: the host's side of a `Replay`.
+
+On a CPU the device's arrays are the host's own memory: a row is written in place, no program is called for it, and
+memory is taken from the system when a row first needs it.  Elsewhere rows go to the device as they come.
+"""
+
+from __future__ import annotations
+
+import mmap
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from segue.core.replay import Replay, columns
+from segue.core.scaling import Units, returns_to_go
+from segue.core.types import Spec
+
+_COUNTS = ("written", "closed")
+
+
+class Step(NamedTuple):
+    """One environment step of all worlds; arrays have a leading axis of worlds (W), or of steps and worlds."""
+
+    observation: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    next_observation: np.ndarray
+
+
+class Ledger:
+    """Reward, `terminated` and `ended` of every row ever written: what returns are computed from in other units.
+
+    Grows by doubling; 6 bytes a row and world.
+    """
+
+    def __init__(self, worlds: int) -> None:
+        self.count = 0
+        self._reward = np.zeros((1024, worlds), np.float32)
+        self._terminated = np.zeros((1024, worlds), np.bool_)
+        self._ended = np.zeros((1024, worlds), np.bool_)
+
+    def add(self, reward: np.ndarray, terminated: np.ndarray, ended: np.ndarray) -> None:
+        """Append rows (worlds,), or several at once (rows, worlds)."""
+        reward, terminated, ended = (np.atleast_2d(x) for x in (reward, terminated, ended))
+        end = self.count + len(reward)
+        while end > len(self._reward):
+            self._reward, self._terminated, self._ended = (
+                np.concatenate([x, np.zeros_like(x)]) for x in (self._reward, self._terminated, self._ended)
+            )
+        at = slice(self.count, end)
+        self._reward[at], self._terminated[at], self._ended[at] = reward, terminated, ended
+        self.count = end
+
+    def first_returns(self, episodes: int) -> np.ndarray:
+        """Mean raw return (worlds,) of each world's first finished episodes; 0 where none is finished."""
+        out = np.zeros(self._reward.shape[1])
+        for w in range(len(out)):
+            ends = np.flatnonzero(self._ended[: self.count, w])[:episodes]
+            if len(ends):
+                out[w] = self._reward[: ends[-1] + 1, w].sum(dtype=np.float64) / len(ends)
+        return out
+
+    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Reward, terminated and ended, each (rows, worlds)."""
+        return self._reward[: self.count], self._terminated[: self.count], self._ended[: self.count]
+
+
+class Experience:
+    """Rows of all worlds in the order of time, the newest `capacity` of each.
+
+    `replay` is what programs read.
+    """
+
+    def __init__(self, worlds: int, capacity: int, spec: Spec) -> None:
+        self.worlds, self.capacity, self.ledger = worlds, max(capacity, 1), Ledger(worlds)
+        self.written, self.closed = np.zeros(worlds, np.int32), np.zeros(worlds, np.int32)
+        self._ends = np.zeros(worlds, np.int64)  # episodes that have ended: each has its place in `final`
+        shapes = columns(worlds, capacity, spec.observation, spec.action, spec.dtype)[: -len(_COUNTS)]
+        self._host: dict[str, np.ndarray] = {}
+        if jax.default_backend() == "cpu":
+            self._host = {name: _lazy(*shape) for name, shape in zip(Replay._fields, shapes)}
+            self._device = {name: jax.device_put(x) for name, x in self._host.items()}
+            if not all(_same_memory(x, self._device[name]) for name, x in self._host.items()):
+                self._host = {}
+        if not self._host:
+            self._device = {name: jnp.zeros(*shape) for name, shape in zip(Replay._fields, shapes)}
+
+    @property
+    def replay(self) -> Replay:
+        """What programs read."""
+        return Replay(**self._device, written=jnp.asarray(self.written), closed=jnp.asarray(self.closed))
+
+    def append(self, step: Step, readers: Any) -> None:
+        """Write one row for each world; its return is NaN until `close`.
+
+        `readers` are the latest arrays that were computed from `replay`: a row that they may read is not touched before
+        they are there.
+        """
+        self.extend(Step(*(x[None] for x in step)), readers)
+
+    def extend(self, steps: Step, readers: Any = ()) -> None:
+        """As `append`, for several steps (T, W, ...), of which the newest `capacity` are kept."""
+        ended = steps.terminated | steps.truncated
+        if not len(ended):
+            return
+        self.ledger.add(steps.reward, steps.terminated, ended)
+        begin = int(self.written[0])
+        self.written = self.written + np.int32(len(ended))
+        stop = int(self.written[0])
+        if stop > self.capacity:
+            jax.block_until_ready(readers)
+        count = np.arange(max(begin, stop - self.capacity), stop)
+        kept = Step(*(np.swapaxes(x[count - begin], 0, 1) for x in steps))
+        ends, place, ring = np.swapaxes(ended[count - begin], 0, 1), count % self.capacity, self.capacity + 1
+        every = np.arange(self.worlds)[:, None]
+        # What follows an open episode's row stands at the next place, where its next row will find it.
+        self._set("observation", every, (count + 1) % ring, kept.next_observation)
+        self._set("observation", every, count % ring, kept.observation)
+        self._set("action", every, place, kept.action)
+        self._set("reward", every, place, kept.reward)
+        self._set("terminated", every, place, kept.terminated)
+        self._set("ended", every, place, ends)
+        number = self._ends[:, None] + np.cumsum(ended, axis=0).T
+        self._ends, final = number[:, -1], (number[:, count - begin] - 1) % self.capacity
+        self._set("final_at", every, place, np.where(ends, final + 1, 0))
+        self._set("mc_return", every, place, np.full(ends.shape, np.nan))
+        for w in np.flatnonzero(ends.any(axis=1)):
+            self._set("final", w, final[w, ends[w]], kept.next_observation[w, ends[w]])
+
+    def close(self, world: int, returns: np.ndarray, readers: Any) -> None:
+        """Close a world's open episode, whose returns (T,) are known now."""
+        stop = int(self.written[world])
+        count = np.arange(max(stop - len(returns), stop - self.capacity, 0), stop)
+        jax.block_until_ready(readers)
+        self._set("mc_return", world, count % self.capacity, returns[len(returns) - len(count) :])
+        self.closed = self.closed.copy()
+        self.closed[world] = stop
+
+    def reopen(self) -> None:
+        """Count as closed what ended among the rows that `extend` took from a log."""
+        _, _, ended = self.ledger.columns()
+        if not len(ended):
+            return
+        last = len(ended) - np.argmax(ended[::-1], axis=0)  # the row after each world's last end, if it has one
+        self.closed = np.where(ended.any(axis=0), last, 0).astype(np.int32)
+
+    def rewrite(self, units: Units) -> None:
+        """Write the returns of all closed episodes anew, in other units.  No program may be reading."""
+        reward, terminated, ended = self.ledger.columns()
+        kept = np.arange(max(len(reward) - self.capacity, 0), len(reward))
+        for w in range(self.worlds):
+            returns, start = np.full(len(reward), np.nan, np.float32), 0
+            for end in (np.flatnonzero(ended[:, w]) + 1).tolist():
+                returns[start:end] = returns_to_go(reward[start:end, w], terminated[start:end, w], units)
+                start = end
+            self._set("mc_return", w, kept % self.capacity, returns[kept])
+
+    def _set(self, column: str, worlds: Any, places: np.ndarray, values: np.ndarray) -> None:
+        """Write values (W, T, ...), or (T, ...) of one world, at places (T,) of a column."""
+        if self._host:
+            self._host[column][worlds, places] = values
+            return
+        # Few sizes, so that few programs are compiled: what is too much lies outside and is dropped.
+        target, more = self._device[column], (1 << (len(places) - 1).bit_length()) - len(places)
+        axis = np.ndim(worlds) // 2
+        places = np.pad(places, (0, more), constant_values=target.shape[1])
+        wide = [(0, more if n == axis else 0) for n in range(np.ndim(values))]
+        self._device[column] = _put(target, worlds, places, np.pad(values, wide))
+
+
+@partial(jax.jit, donate_argnums=0)
+def _put(column: jax.Array, worlds: Any, places: jax.Array, values: jax.Array) -> jax.Array:
+    return column.at[worlds, places].set(values.astype(column.dtype), mode="drop")
+
+
+def _lazy(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Zeros that take up memory, page by page, when they are first written."""
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    return np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape)
+
+
+def _same_memory(host: np.ndarray, device: jax.Array) -> bool:
+    return bool(device.unsafe_buffer_pointer() == host.ctypes.data)
