@@ -75,7 +75,7 @@ def test_four_meta_steps_and_two_updates() -> None:
     for t in range(1, 5):
         offline, online = (rows(fixture, f"meta.in.{side}{t}", gamma) for side in ("off", "on"))
         following = [
-            base.next_action(state.base, side, jnp.asarray(fixture[f"meta.in.noise{t}.{name}"]))
+            base.smoothed(state.base, side, jnp.asarray(fixture[f"meta.in.noise{t}.{name}"]))
             for side, name in ((offline, "off"), (online, "on"))
         ]
         before = state
@@ -100,7 +100,7 @@ def test_four_meta_steps_and_two_updates() -> None:
         agent = OPT(base, kappa, kappa, new_learning_rate=rate, new_target_rate=tau)
         batch = rows(fixture, f"online.in.batch{t}", gamma)
         noise = under(fixture, f"online.in.noise{t}.")
-        following = base.next_action(state.base, batch, jnp.asarray(noise["on_pair"]))
+        following = base.smoothed(state.base, batch, jnp.asarray(noise["on_pair"]))
         state, metrics = agent.learn(state, batch, following, jnp.int32(t - 1))
         judge = Blend(state.base.critic.params, state.new.params, state.kappa)
 

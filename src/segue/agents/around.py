@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters.partial_eval import dce_jaxpr
 
+from segue.core.nets import Maximise, own_critics
 from segue.core.options import assign, reachable, require, unknown
 from segue.core.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition, valued
 
@@ -65,20 +66,19 @@ class Decay:
             _refuse_idle(agent, name, spec)
         return self.agent.init(key, spec)
 
-    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+    def update(
+        self, state: State, batch: Transition, key: Key, step: Array, maximise: Maximise = own_critics
+    ) -> tuple[State, Metrics]:
         """Do one update of the agent as it is now."""
-        state, metrics = self.at(step).update(state, batch, key, step)
+        agent = self.at(step)
+        more = {} if maximise is own_critics else {"maximise": maximise}
+        state, metrics = agent.update(state, batch, key, step, **more)
         return state, metrics | {"decay": self.share(step)}
 
-    def update_with(self, state: State, batch: Transition, key: Key, step: Array, judge: Any) -> tuple[State, Metrics]:
-        """Do one update of the agent as it is now, its actor climbing what `judge` makes of the critics."""
-        state, metrics = self.at(step).update_with(state, batch, key, step, judge)
-        return state, metrics | {"decay": self.share(step)}
-
-    def following(self, state: State, batch: Transition, key: Key) -> Array:
+    def next_action(self, state: State, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that the agent's bootstrap takes at s'."""
         agent: Any = self.agent
-        return agent.following(state, batch, key)
+        return agent.next_action(state, batch, key)
 
     def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
         """Act as the agent does."""

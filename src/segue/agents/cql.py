@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from segue.agents.sac import SAC, choose
-from segue.core.nets import Critics, Judge, itself, squash
+from segue.core.nets import Critics, Maximise, own_critics, squash
 from segue.core.optim import Trained, descend, mean_over_blocks, polyak, trained
 from segue.core.options import option, require, usual
 from segue.core.types import Array, Key, Metrics, Spec, Transition
@@ -102,17 +102,13 @@ class CQL:
         multiplier = trained(jnp.asarray(self.log_multiplier, float), self.base.critic_learning_rate)
         return State(*self.base.init(key, spec), multiplier)
 
-    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
-        """Do one update of all parts; all losses are taken at the same old parameters (spec 0.3)."""
-        return self.update_with(state, batch, key, step, itself)
-
-    def update_with(
-        self, state: State, batch: Transition, key: Key, step: Array, judge: Judge
+    def update(
+        self, state: State, batch: Transition, key: Key, step: Array, maximise: Maximise = own_critics
     ) -> tuple[State, Metrics]:
-        """Do one update whose actor climbs what `judge` makes of the critics."""
-        return self.learn(state, batch, self.draw(key, batch.action), judge)
+        """Do one update of all parts; all losses are taken at the same old parameters (spec 0.3)."""
+        return self.learn(state, batch, self.draw(key, batch.action), maximise)
 
-    def following(self, state: State, batch: Transition, key: Key) -> Array:
+    def next_action(self, state: State, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that a bootstrap takes at s'."""
         return self.act(state, batch.next_observation, key, True)
 
@@ -130,7 +126,9 @@ class CQL:
             choose(key, 1, self.base.critics, self.penalised, self.base.subset_replacement),
         )
 
-    def learn(self, state: State, batch: Transition, noise: Noise, judge: Judge = itself) -> tuple[State, Metrics]:
+    def learn(
+        self, state: State, batch: Transition, noise: Noise, maximise: Maximise = own_critics
+    ) -> tuple[State, Metrics]:
         """Do one update with the noise given (a deterministic function)."""
         base: Any = state
         target = self.base.bellman_target(base, batch, noise.target, noise.subset)
@@ -144,7 +142,7 @@ class CQL:
             blocks(batch.action.shape[0]),
         )
         critic = descend(state.critic, self.base.critic_learning_rate, gradient)
-        actor, temperature, actor_metrics = self.base.improve(base, batch, noise.actor, judge)
+        actor, temperature, actor_metrics = self.base.improve(base, batch, noise.actor, maximise)
         learned = state.multiplier
         if self.lagrange:
             slope = jax.grad(self.multiplier_loss)(learned.params, gap)

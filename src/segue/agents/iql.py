@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.core.nets import MLP, Critics, Gaussian, Initialiser, Judge, itself, normal_log_density
+from segue.core.nets import MLP, Critics, Gaussian, Initialiser, Maximise, normal_log_density, own_critics
 from segue.core.optim import Trained, descend, polyak, trained
 from segue.core.options import follows, option, require, usual
 from segue.core.types import Array, Key, Metrics, Spec, Transition
@@ -94,19 +94,15 @@ class IQL:
             trained(value, self.value_learning_rate),
         )
 
-    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
-        """Do one update of V, the actor, Q and the target."""
-        return self.update_with(state, batch, key, step, itself)
-
-    def following(self, state: State, batch: Transition, key: Key) -> Array:
+    def next_action(self, state: State, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that a bootstrap with Q in the place of V would take at s'."""
         return self.act(state, batch.next_observation, key, True)
 
-    def update_with(
-        self, state: State, batch: Transition, key: Key, step: Array, judge: Judge
+    def update(
+        self, state: State, batch: Transition, key: Key, step: Array, maximise: Maximise = own_critics
     ) -> tuple[State, Metrics]:
-        """Do one update whose V and advantages are of what `judge` makes of the target critics."""
-        q = jnp.min(judge(state.target)(batch.observation, batch.action), axis=0)
+        """Do one update of V, the actor, Q and the target."""
+        q = jnp.min(maximise(state.target)(batch.observation, batch.action), axis=0)
         old = state.value
         (value_loss, v), gradient = jax.value_and_grad(self.value_loss, has_aux=True)(old.params, batch, self.bound(q))
         value = descend(old, self.value_learning_rate, gradient)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from segue.agents.around import option_of
 from segue.agents.td3 import TD3
-from segue.core.nets import Critics, Judge
+from segue.core.nets import Critics, Maximise
 from segue.core.optim import Trained, descend, every, polyak, renewed
 from segue.core.options import Pace, follows, option, require
 from segue.core.types import Agent, Array, Door, Key, Metrics, Spec, Transition
@@ -23,13 +23,9 @@ from segue.core.types import Agent, Array, Door, Key, Metrics, Spec, Transition
 
 @runtime_checkable
 class Climber(Agent, Protocol):
-    """An agent with twin critics under `critic` in its state, whose actor can climb something else than them."""
+    """An agent with twin critics under `critic` in its state, whose `update` takes what its actor maximises instead."""
 
-    def update_with(self, state: Any, batch: Transition, key: Key, step: Array, judge: Judge) -> Any:
-        """Do one update whose actor climbs what `judge` makes of the critics."""
-        ...
-
-    def following(self, state: Any, batch: Transition, key: Key) -> Array:
+    def next_action(self, state: Any, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that a bootstrap takes at s'."""
         ...
 
@@ -147,7 +143,10 @@ class OnlinePretraining:
         k_offline, k_online = jax.random.split(key)
         half = batch.reward.shape[0] // 2
         offline, online = (jax.tree.map(lambda x, a=a: x[a : a + half], batch) for a in (0, half))
-        noisy = self.base.following(state.base, offline, k_offline), self.base.following(state.base, online, k_online)
+        noisy = (
+            self.base.next_action(state.base, offline, k_offline),
+            self.base.next_action(state.base, online, k_online),
+        )
         return self.learn(state, offline, online, *noisy, step)
 
     def learn(
@@ -253,10 +252,10 @@ class OPT:
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
         """Do one update of the new critics, then one of the base agent, whose actor climbs the blend."""
         k_following, k_base = jax.random.split(key)
-        following = self.base.following(state.base, batch, k_following)
+        following = self.base.next_action(state.base, batch, k_following)
         state, metrics = self.learn(state, batch, following, step)
-        judge: Judge = lambda critic: Blend(critic, state.new.params, state.kappa)  # noqa: E731
-        base, learned = self.base.update_with(state.base, batch, k_base, step, judge)
+        maximise: Maximise = lambda critic: Blend(critic, state.new.params, state.kappa)  # noqa: E731
+        base, learned = self.base.update(state.base, batch, k_base, step, maximise)
         return state._replace(base=base), learned | metrics
 
     def learn(self, state: State, batch: Transition, following: Array, step: Array) -> tuple[State, Metrics]:

@@ -85,7 +85,7 @@ class ReBRAC:
 
     def bellman_target(self, state: State, batch: Transition, noise: Array) -> Array:
         """y = r + gamma (1 - d) [min_j Q'_j(s', a') - weight |a' - logged a'|^2], at least the return if calibrated."""
-        action = self.base.next_action(state, batch, noise)
+        action = self.base.smoothed(state, batch, noise)
         value = jnp.min(state.target_critic(batch.next_observation, action), axis=0)
         away = jnp.sum(jnp.square(action - batch.next_action), axis=-1)
         penalty = jnp.where(jnp.isnan(away), 0.0, self.critic_cloning * away)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.core.nets import Critics, Initialiser, Judge, TanhGaussian, itself, squash
+from segue.core.nets import Critics, Initialiser, Maximise, TanhGaussian, own_critics, squash
 from segue.core.optim import APART, Trained, descend, polyak, trained
 from segue.core.options import option, require, usual
 from segue.core.types import Array, Key, Metrics, Spec, Transition
@@ -98,17 +98,13 @@ class SAC:
             trained(jnp.log(jnp.asarray(self.temperature, float)), self.temperature_learning_rate),
         )
 
-    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
-        """Do one update of critics, actor and temperature; all losses are taken at the same old parameters."""
-        return self.update_with(state, batch, key, step, itself)
-
-    def update_with(
-        self, state: State, batch: Transition, key: Key, step: Array, judge: Judge
+    def update(
+        self, state: State, batch: Transition, key: Key, step: Array, maximise: Maximise = own_critics
     ) -> tuple[State, Metrics]:
-        """Do one update whose actor climbs what `judge` makes of the critics."""
-        return self.learn(state, batch, self.draw(key, batch.action), judge)
+        """Do one update of critics, actor and temperature; all losses are taken at the same old parameters."""
+        return self.learn(state, batch, self.draw(key, batch.action), maximise)
 
-    def following(self, state: State, batch: Transition, key: Key) -> Array:
+    def next_action(self, state: State, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that a bootstrap takes at s'."""
         return self.act(state, batch.next_observation, key, True)
 
@@ -124,13 +120,15 @@ class SAC:
         (rows, size), n = action.shape, self.target_samples
         return jax.random.normal(key, (rows, size) if n == 1 else (rows, n, size))
 
-    def learn(self, state: State, batch: Transition, noise: Noise, judge: Judge = itself) -> tuple[State, Metrics]:
+    def learn(
+        self, state: State, batch: Transition, noise: Noise, maximise: Maximise = own_critics
+    ) -> tuple[State, Metrics]:
         """Do one update with the noise given (a deterministic function)."""
         target = self.bellman_target(state, batch, noise.target, noise.subset)
         loss = jax.value_and_grad(self.critic_loss, has_aux=True)
         (bellman, q), gradient = loss(state.critic.params, batch, target)
         critic = descend(state.critic, self.critic_learning_rate, gradient)
-        actor, temperature, metrics = self.improve(state, batch, noise.actor, judge)
+        actor, temperature, metrics = self.improve(state, batch, noise.actor, maximise)
         state = state._replace(
             actor=actor,
             critic=critic,
@@ -167,14 +165,14 @@ class SAC:
         return jnp.sum(jnp.mean(jnp.square(q - target), axis=-1)), q
 
     def improve(
-        self, state: State, batch: Transition, noise: Array, judge: Judge = itself
+        self, state: State, batch: Transition, noise: Array, maximise: Maximise = own_critics
     ) -> tuple[Trained, Trained, Metrics]:
         """One step of the actor and of the temperature, from the old state; critics receive no gradient."""
         alpha = self.alpha(state)
 
         def actor_loss(actor: TanhGaussian) -> tuple[Array, Array]:  # mean(alpha log pi(a|s) - min_j Q_j(s, a))
             action, log_density = squash(*actor(batch.observation), noise)
-            q = jnp.min(judge(state.critic.params)(batch.observation, action), axis=0)
+            q = jnp.min(maximise(state.critic.params)(batch.observation, action), axis=0)
             return policy_loss(alpha, log_density, q), log_density
 
         (loss, log_density), gradient = jax.value_and_grad(actor_loss, has_aux=True)(state.actor.params)

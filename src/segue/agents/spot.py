@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from segue.agents.td3 import NOTHING, TD3
-from segue.core.nets import MLP, Critics, Judge, itself, log_normal
+from segue.core.nets import MLP, Critics, Maximise, log_normal, own_critics
 from segue.core.optim import APART, Trained, descend, trained
 from segue.core.options import option, require, usual
 from segue.core.types import Array, Door, Key, Metrics, Spec, Transition, flat
@@ -160,33 +160,29 @@ class SPOT:
         k_agent, k_density = jax.random.split(key)
         return State(*self.base.init(k_agent, spec), self.density.init(k_density, spec).model.params)
 
-    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
-        """Do one update as TD3 does, with this actor's loss."""
-        return self.update_with(state, batch, key, step, itself)
-
-    def update_with(
-        self, state: State, batch: Transition, key: Key, step: Array, judge: Judge
+    def update(
+        self, state: State, batch: Transition, key: Key, step: Array, maximise: Maximise = own_critics
     ) -> tuple[State, Metrics]:
-        """Do one update whose actor climbs what `judge` makes of the critics."""
+        """Do one update as TD3 does, with this actor's loss."""
         k_target, k_latent, k_dropout = jax.random.split(key, 3)
         latent = state.density.encoder.layers[-1].bias.shape[-1] // 2
         shape = (batch.action.shape[0], self.samples, latent)
         noise = Noise(jax.random.normal(k_target, batch.action.shape), jax.random.normal(k_latent, shape), k_dropout)
-        return self.learn(state, batch, noise, step, judge)
+        return self.learn(state, batch, noise, step, maximise)
 
-    def following(self, state: State, batch: Transition, key: Key) -> Array:
+    def next_action(self, state: State, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that a bootstrap takes at s'."""
         base: Any = state
-        return self.base.following(base, batch, key)
+        return self.base.next_action(base, batch, key)
 
     def learn(
-        self, state: State, batch: Transition, noise: Noise, step: Array, judge: Judge = itself
+        self, state: State, batch: Transition, noise: Noise, step: Array, maximise: Maximise = own_critics
     ) -> tuple[State, Metrics]:
         """Do one update with the noise given (a deterministic function)."""
 
         def actor_loss(actor: MLP, critic: Critics, batch: Transition) -> tuple[Array, Metrics]:
             action = jnp.tanh(actor(batch.observation, self.dropout, noise.dropout))
-            q = judge(critic).first(batch.observation, action)
+            q = maximise(critic).first(batch.observation, action)
             scale = jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
             penalty = self.penalty(state.density, batch.observation, action, noise.latent)
             loss = -jnp.mean(q) / scale + self.weight * jnp.mean(penalty)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.core.nets import MLP, Critics, Initialiser, Judge, itself
+from segue.core.nets import MLP, Critics, Initialiser, Maximise, own_critics
 from segue.core.optim import Trained, descend, every, polyak, trained
 from segue.core.options import require, usual
 from segue.core.types import Array, Key, Metrics, Spec, Transition
@@ -102,15 +102,11 @@ class TD3:
             jax.tree.map(jnp.copy, critic),
         )
 
-    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
-        """Do one update of the critics, and in every `policy_delay`-th one of the actor and the targets."""
-        return self.update_with(state, batch, key, step, itself)
-
-    def update_with(
-        self, state: State, batch: Transition, key: Key, step: Array, judge: Judge
+    def update(
+        self, state: State, batch: Transition, key: Key, step: Array, maximise: Maximise = own_critics
     ) -> tuple[State, Metrics]:
-        """Do one update whose actor climbs what `judge` makes of the critics."""
-        loss: ActorLoss = lambda actor, critic, rows: self.actor_loss(actor, judge(critic), rows)  # noqa: E731
+        """Do one update of the critics, and in every `policy_delay`-th one of the actor and the targets."""
+        loss: ActorLoss = lambda actor, critic, rows: self.actor_loss(actor, maximise(critic), rows)  # noqa: E731
         return self.learn(state, batch, jax.random.normal(key, batch.action.shape), step, loss)
 
     def learn(
@@ -152,18 +148,18 @@ class TD3:
 
     # -- losses ------------------------------------------------------------------------------------------------
 
-    def next_action(self, state: State, batch: Transition, noise: Array, dropped: Dropped = NOTHING) -> Array:
+    def smoothed(self, state: State, batch: Transition, noise: Array, dropped: Dropped = NOTHING) -> Array:
         """clip(target actor(s') + clip(policy_noise * noise, +-noise_clip), -1, 1), (B, A)."""
         smoothing = jnp.clip(self.policy_noise * noise, -self.noise_clip, self.noise_clip)
         return jnp.clip(jnp.tanh(state.target_actor(batch.next_observation, *dropped)) + smoothing, -1.0, 1.0)
 
-    def following(self, state: State, batch: Transition, key: Key) -> Array:
+    def next_action(self, state: State, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that a bootstrap takes at s'."""
-        return self.next_action(state, batch, jax.random.normal(key, batch.action.shape))
+        return self.smoothed(state, batch, jax.random.normal(key, batch.action.shape))
 
     def bellman_target(self, state: State, batch: Transition, noise: Array, dropped: Dropped = NOTHING) -> Array:
         """y = r + gamma (1 - d) min_j Q'_j(s', a'), (B,)."""
-        action = self.next_action(state, batch, noise, dropped)
+        action = self.smoothed(state, batch, noise, dropped)
         value = jnp.min(state.target_critic(batch.next_observation, action), axis=0)
         return jax.lax.stop_gradient(batch.reward + batch.continues * value)
 
@@ -203,20 +199,16 @@ class TD3BC:
         """Return a fresh state, which TD3 can take over as it is."""
         return self.base.init(key, spec)
 
-    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
-        """Do one update as TD3 does, with this actor's loss."""
-        return self.update_with(state, batch, key, step, itself)
-
-    def update_with(
-        self, state: State, batch: Transition, key: Key, step: Array, judge: Judge
+    def update(
+        self, state: State, batch: Transition, key: Key, step: Array, maximise: Maximise = own_critics
     ) -> tuple[State, Metrics]:
-        """Do one update whose actor climbs what `judge` makes of the critics."""
-        loss: ActorLoss = lambda actor, critic, rows: self.actor_loss(actor, judge(critic), rows)  # noqa: E731
+        """Do one update as TD3 does, with this actor's loss."""
+        loss: ActorLoss = lambda actor, critic, rows: self.actor_loss(actor, maximise(critic), rows)  # noqa: E731
         return self.base.learn(state, batch, jax.random.normal(key, batch.action.shape), step, loss)
 
-    def following(self, state: State, batch: Transition, key: Key) -> Array:
+    def next_action(self, state: State, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that a bootstrap takes at s'."""
-        return self.base.following(state, batch, key)
+        return self.base.next_action(state, batch, key)
 
     def actor_loss(self, actor: MLP, critic: Critics, batch: Transition) -> tuple[Array, Metrics]:
         """-alpha mean Q_1 / mean |Q_1| + mean (pi(s) - a)^2 over batch and dimensions."""

@@ -254,12 +254,12 @@ class Gaussian(eqx.Module):
         return jnp.tanh(self.network(observation, dropout, key))
 
 
-Judge = Callable[[Any], Any]
-"""What an actor climbs, given its critics: the critics themselves, or something that is called as they are."""
+Maximise = Callable[[Any], Any]
+"""What an actor maximises, given its critics: the critics themselves, or something that is called as they are."""
 
 
-def itself(critics: Any) -> Any:
-    """Let the actor climb its own critics."""
+def own_critics(critics: Any) -> Any:
+    """Let the actor maximise its own critics."""
     return critics
 
 
