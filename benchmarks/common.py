@@ -6,7 +6,6 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import jax
@@ -47,21 +46,19 @@ def dataset(observation: int, action: int, units: Units, rows: int, episode: int
 
 def updates(phase: Phase, units: Units, spec: Spec, offline: Replay, seeds: int) -> tuple[Run, float]:
     """A function that dispatches so many updates of all seeds, and GFLOP of one update's matrix products."""
-    carry = new_state(range(seeds), spec, 1)
+    update, carry = steps.update_of(phase, units), new_state(range(seeds), spec, 1)
     loop.enter(carry, phase, 0, spec, units, offline)
     keys, done = steps.keys_of(range(seeds), steps.UPDATE), 0
     learning = carry.slots[phase.slot].learned
-    sums = steps.no_sums(phase, units, learning, offline, carry.experience.replay, keys)
+    sums = steps.no_sums(update, learning, offline, carry.experience.replay, keys)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
-    body = partial(steps.one_update, phase.learner, phase.batch, phase.augment, units, phase.n_steps)
-    gflop = products(body, one, offline, carry.experience.replay, jnp.int32(0), keys[0], jnp.int32(0), jnp.int32(0))
+    gflop = products(update, one, offline, carry.experience.replay, jnp.int32(0), keys[0], jnp.int32(0), jnp.int32(0))
 
     def run(count: int) -> Any:
         nonlocal learning, sums, done
         now = jnp.int32(done)
         learning, sums = steps.advance(
-            phase.learner, phase.batch, phase.augment, units, phase.n_steps, learning, sums, offline,
-            carry.experience.replay, keys, now, now, jnp.int32(count),
+            update, learning, sums, offline, carry.experience.replay, keys, now, now, jnp.int32(count),
         )  # fmt: skip
         done += count
         return learning

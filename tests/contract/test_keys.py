@@ -65,7 +65,7 @@ def used_twice(phase: Phase, spec: Spec = SPEC, seeds: int = 1, goes_on: bool = 
     audit.walk(door, keys, states, offline=offline, online=online)
     learning = jax.eval_shape(door, keys, states, offline=offline, online=online)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
-    update = lambda *xs: steps.one_update(phase.learner, phase.batch, phase.augment, UNITS, *xs)  # noqa: E731
+    update = steps.update_of(phase, UNITS)
     audit.walk(update, one, offline, online, jnp.int32(0), keys[0], jnp.int32(1_000), jnp.int32(3))
     if isinstance(phase.learner, Agent):
         seen, act = jax.ShapeDtypeStruct((2, *spec.observation), spec.dtype), phase.learner.act

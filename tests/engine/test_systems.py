@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -69,7 +68,7 @@ def traced(recipe: Recipe, task: Any = TASK) -> dict[str, set[str]]:
         learning = jax.eval_shape(door, keys, states, {}, empty, online)
         if phase.updates:
             one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
-            update = partial(steps.one_update, phase.learner, phase.batch, phase.augment, UNITS)
+            update = steps.update_of(phase, UNITS)
             key, zero = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((), jnp.int32)
             after, said = jax.eval_shape(update, one, empty, online, zero, key, zero, zero)
             assert jax.tree.structure(after) == jax.tree.structure(one)

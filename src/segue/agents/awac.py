@@ -7,7 +7,7 @@ squashes; what it executes is clipped, and so is what the critics are asked abou
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ class Noise(NamedTuple):
 class AWAC:
     """Hyper-parameters of AWAC; the defaults are CORL's."""
 
+    policy: ClassVar[tuple[str, ...]] = ("actor",)
     actor_hidden: tuple[int, ...] = (256, 256, 256)
     critic_hidden: tuple[int, ...] = (256, 256, 256)
     critics: int = 2

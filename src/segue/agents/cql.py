@@ -5,7 +5,7 @@ arXiv 2303.05479), which differs from it in one line; as in the release of Cal-Q
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +58,7 @@ class Candidates(NamedTuple):
 class CQL:
     """Hyper-parameters of CQL and Cal-QL; the defaults are the release's AntMaze settings (spec 2.2)."""
 
+    policy: ClassVar[tuple[str, ...]] = ("actor",)
     base: SAC = field(
         default_factory=lambda: SAC(
             critic_hidden=(256, 256, 256, 256),

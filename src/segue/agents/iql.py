@@ -7,7 +7,7 @@ uses the target critics.  `stale_value` is CORL's order: both see V as it was be
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ class State(NamedTuple):
 class IQL:
     """Hyper-parameters of IQL; the defaults are the official AntMaze settings (spec 4.2)."""
 
+    policy: ClassVar[tuple[str, ...]] = ("actor",)
     actor_hidden: tuple[int, ...] = (256, 256)
     critic_hidden: tuple[int, ...] = (256, 256)
     """Widths of Q and of V."""

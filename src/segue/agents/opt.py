@@ -235,6 +235,11 @@ class OPT:
         """Of the new targets."""
         return number_of(self, "new_target_rate", "target_rate")
 
+    @property
+    def policy(self) -> tuple[str, ...]:
+        """The base agent's."""
+        return tuple(f"base.{path}" for path in self.base.policy)
+
     def rise(self, pace: Pace) -> int:
         """Updates until kappa stands at its end, at least one."""
         return max(round((self.kappa_steps - pace.before) * pace.per_step), 1)

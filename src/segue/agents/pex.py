@@ -17,7 +17,7 @@ The authors execute, store and value draws as they are and leave the bounds to t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,7 @@ class State(NamedTuple):
 class PEX:
     """Hyper-parameters of PEX; the defaults are those of the authors' program."""
 
+    policy: ClassVar[tuple[str, ...]] = ("actor",)
     base: IQL = field(default_factory=authors)
     choice_inverse_temperature: float = 10.0
     """Of the choice between the two proposals: 0 takes either one alike, infinity always the better.

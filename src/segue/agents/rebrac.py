@@ -5,6 +5,7 @@ target; in the form of CORL's fine-tuning code (numbers in tests/parity), which 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ class ReBRAC:
     CORL's biases start at 0.1 in hidden layers, these as PyTorch's do.
     """
 
+    policy: ClassVar[tuple[str, ...]] = ("actor",)
     base: TD3 = field(
         default_factory=lambda: TD3(
             actor_hidden=(256, 256, 256),

@@ -7,7 +7,7 @@ The density learns first, in a slot of its own; SPOT takes a copy of it through 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -140,6 +140,7 @@ class Noise(NamedTuple):
 class SPOT:
     """Hyper-parameters of SPOT; the defaults are those of AntMaze umaze (spec B.2)."""
 
+    policy: ClassVar[tuple[str, ...]] = ("actor",)
     base: TD3 = field(default_factory=lambda: TD3(actor_learning_rate=1e-4))
     density: VAE = field(default_factory=VAE)
     weight: float = 0.25

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ NOTHING: Dropped = (0.0, None)
 class TD3:
     """Hyper-parameters of TD3; the defaults are the authors' (spec A.6, A.7)."""
 
+    policy: ClassVar[tuple[str, ...]] = ("actor",)
     actor_hidden: tuple[int, ...] = (256, 256)
     critic_hidden: tuple[int, ...] = (256, 256)
     critics: int = 2
@@ -191,6 +192,7 @@ class TD3:
 class TD3BC:
     """TD3 with a behaviour-cloning term: the actor's loss is -lambda mean Q_1 + mean (pi(s) - a)^2."""
 
+    policy: ClassVar[tuple[str, ...]] = ("actor",)
     base: TD3 = field(default_factory=TD3)
     q_weight: float = 2.5
     """alpha; lambda = alpha / mean |Q_1(s, pi(s))|, without a gradient."""

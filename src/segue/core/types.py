@@ -173,6 +173,16 @@ class Drawing(Protocol):
         ...
 
 
+@runtime_checkable
+class Freezable(Protocol):
+    """A learner that says which parts of its state are its policy."""
+
+    @property
+    def policy(self) -> tuple[str, ...]:
+        """Their paths in the state: ("actor",)."""
+        ...
+
+
 class Sampler(Protocol):
     """Where a batch's rows come from; may have its own learned state (`()` when it has none)."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +17,7 @@ from segue.core import replay
 from segue.core.scaling import Units
 from segue.core.types import Learned, Slot, Spec
 from segue.engine.phase import Phase
-from segue.engine.steps import DOOR, entering, keys_of, one_update, trained
+from segue.engine.steps import DOOR, entering, keys_of, trained, update_of
 
 CHECKPOINTS = 3  # on the disk at once: two that are kept, and one that is being written
 # Defaults of ours, with room around the updates that docs/results/speed.md measured.
@@ -85,9 +84,8 @@ def estimate(phases: Sequence[Phase], spec: Spec, units: Units, seeds: int, rows
         states = max(states, _bytes([s.learned for s in slots.values()]))
         if timed and phase.learns:
             one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learned)
-            body = partial(one_update, phase.learner, phase.batch, phase.augment, Units(), phase.n_steps)
             zero, key = jnp.int32(0), jax.ShapeDtypeStruct((), keys.dtype)
-            lowered = jax.jit(body).lower(one, offline, online, zero, key, zero, zero)
+            lowered = jax.jit(update_of(phase, Units())).lower(one, offline, online, zero, key, zero, zero)
             cost: Any = lowered.cost_analysis()
             updates = phase.ticks * phase.updates * seeds
             operations += float((cost or {}).get("flops", np.nan)) * updates

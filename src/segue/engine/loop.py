@@ -25,7 +25,7 @@ from segue.engine.evaluate import Evaluator
 from segue.engine.phase import RANDOM, Phase, check_doors
 from segue.engine.sharing import Standing
 from segue.engine.state import Record, RunState, check_finite, check_phase, new_state, take_metrics, validated
-from segue.engine.steps import ACT, DOOR, UPDATE, keys_of, trained
+from segue.engine.steps import ACT, DOOR, UPDATE, Explore, keys_of, trained, update_of
 
 PULSE = 0.4  # seconds between records when nothing else is due
 LEAST = 8  # updates of all seeds together in a dispatch: its scratch memory is mapped anew each time
@@ -124,6 +124,7 @@ class _Running:
     ) -> None:
         self.phase, self.state, self.task, self.units, self.keep_rows = phase, state, task, units, keep_rows
         self.index = len(state.history)
+        self.update = update_of(phase, units)
         self.offline = source.within(units)
         if units != state.units and state.experience.ledger.count:
             jax.block_until_ready([slot.learned for slot in state.slots.values()])
@@ -263,13 +264,9 @@ class _Running:
         slot = state.slots[phase.slot]
         online = state.experience.replay
         if not state.sums:
-            state.sums = steps.no_sums(phase, self.units, slot.learned, self.offline, online, self.update_keys)
+            state.sums = steps.no_sums(self.update, slot.learned, self.offline, online, self.update_keys)
         learned, state.sums = steps.advance(
-            phase.learner,
-            phase.batch,
-            phase.augment,
-            self.units,
-            phase.n_steps,
+            self.update,
             slot.learned,
             state.sums,
             self.offline,
@@ -288,8 +285,9 @@ class _Running:
         observation, step = jnp.asarray(self.state.envs.observation), jnp.int32(self.state.environment_steps)
         if self.phase.actors == (RANDOM,):
             return steps.act_at_random(self.task.spec.action, self.act_keys, step)
-        policy = lambda of: steps.act(of.learner, of.units, True, of.state, observation, self.act_keys, step)  # noqa: E731
-        actions = [policy(slot), *(policy(self.state.slots[name]) for name in self.phase.actors[1:])]
+        explore = Explore(self.phase.greedy, self.phase.epsilon)
+        slots = [slot, *(self.state.slots[name] for name in self.phase.actors[1:])]
+        actions = [steps.act(s.learner, s.units, explore, s.state, observation, self.act_keys, step) for s in slots]
         if not self.shared:
             return actions[0]
         turns = jnp.asarray(self.state.facts["turns"])

@@ -57,6 +57,12 @@ class Phase:
     actor: str | Sharing | None = None
     """Slot whose policy collects; the phase's own unless named.  "random" draws actions uniformly from [-1, 1], and
     `behaviour.Either` lets two policies share the episodes."""
+    greedy: bool = option(False, when=lambda p: p.collect > 0, why="a phase that collects")
+    """Collect without exploration noise."""
+    epsilon: float = option(0.0, when=lambda p: p.greedy, why="greedy=true")
+    """Share of uniform actions among the greedy ones (default of ours: none)."""
+    freeze_actor: int = option(0, when=lambda p: p.updates > 0, why="a phase that updates")
+    """Updates at the beginning in which everything but the policy learns (default of ours: none)."""
     n_steps: int = option(1, when=lambda p: p.updates > 0, why="a phase that updates")
     """Rows whose rewards are summed before a value stands for the rest (n-step returns; no correction for the policy
     that acted)."""

@@ -16,6 +16,7 @@ from segue.core.scaling import Units
 from segue.core.types import Agent, Array, SegueError, Slot, Spec
 from segue.engine.envs import Envs, Episode
 from segue.engine.phase import RANDOM, Phase
+from segue.engine.steps import policy_of
 
 
 @dataclass
@@ -122,6 +123,10 @@ def check_phase(phase: Phase, state: RunState, spec: Spec, n_offline: int, horiz
     where = f"phase '{phase.name}'"
     if phase.ticks < 0 or phase.collect < 0 or phase.updates < 0 or phase.log_every < 1 or phase.evaluate_every < 0:
         raise SegueError(f"{where}: ticks, collect, updates and intervals must not be negative (log_every at least 1)")
+    if phase.freeze_actor < 0 or not 0 <= phase.epsilon <= 1:
+        raise SegueError(f"{where}: freeze_actor must not be negative, and epsilon must lie between 0 and 1")
+    if phase.freeze_actor and not policy_of(phase.learner):
+        raise SegueError(f"{where}: {type(phase.learner).__name__} has no policy that could be frozen; leave it out")
     if phase.n_steps < 1:
         raise SegueError(f"{where}: n_steps={phase.n_steps} is out of range; 1 looks at single rows")
     if phase.validation.steps and (phase.validation.steps < 0 or phase.validation.episodes < 1):

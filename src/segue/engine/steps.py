@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from segue.core.types import (
     Array,
     Augmentation,
     Door,
+    Freezable,
     Key,
     Learned,
     Learner,
@@ -42,6 +44,11 @@ def trained(phase: Phase, units: Units, learned: Learned, before: Slot | None) -
     return Slot(phase.learner, learned, units, batch, augment)
 
 
+def update_of(phase: Phase, units: Units) -> Update:
+    """A phase's update."""
+    return Update(phase.learner, phase.batch, phase.augment, units, phase.n_steps, phase.freeze_actor)
+
+
 def for_seeds(function: Callable[..., Any], *arguments: Any) -> Any:
     """Apply a function of one seed along the leading axis of `arguments`.
 
@@ -58,19 +65,64 @@ def keys_of(seeds: Sequence[int], stream: int) -> Array:
     return jnp.stack([jax.random.fold_in(jax.random.key(s), stream) for s in seeds])
 
 
-ADVANCE: Any = {
-    "static_argnames": ("learner", "sampler", "augment", "units", "n_steps"),
-    "donate_argnames": ("learned", "sums"),
-}
+@dataclass(frozen=True)
+class Update:
+    """What one update of one seed is made of: all that its program is compiled for."""
+
+    learner: Learner
+    sampler: Sampler
+    augment: Augmentation
+    units: Units
+    n_steps: int = 1
+    freeze_actor: int = 0
+
+    def __call__(
+        self, learned: Learned, offline: Replay, online: Replay, world: Array, key: Key, total: Array, step: Array
+    ) -> tuple[Learned, Metrics]:
+        """Sample, gather, put into the learner's units, add the bonus, learn.
+
+        `total` and `step` count the updates before this one, in the run and in the phase.
+        """
+        k_sample, k_augment, k_update = jax.random.split(jax.random.fold_in(key, total), 3)
+        views = View(offline, jnp.int32(0), 0.0), View(online, world, 1.0)
+        sampler, indices, metrics = self.sampler.sample(learned.sampler, k_sample, *views)
+        rows, there = window(indices, self.n_steps)
+        seen, slot = [row.transition(self.units) for row in rows], Slot(self.learner, learned, self.units)
+        augment, batch, more = returns(self.augment, seen, there, k_augment, slot)
+        state, reported = self.learner.update(learned.learner, batch, k_update, step)
+        metrics = metrics | more | reported
+        if self.freeze_actor:
+            frozen = step < self.freeze_actor
+            state = held(policy_of(self.learner), learned.learner, state, frozen)
+            metrics = metrics | {"actor_frozen": frozen.astype(jnp.float32)}
+        return Learned(state, sampler, augment), metrics
+
+
+def policy_of(learner: Learner) -> tuple[str, ...]:
+    """Parts of a learner's state that are its policy, by their paths; none for what does not act."""
+    return learner.policy if isinstance(learner, Freezable) else ()
+
+
+def held(paths: Sequence[str], before: State, after: State, frozen: Array) -> State:
+    """The state after an update, with the parts at `paths` as they were before it where `frozen` holds."""
+    for path in paths:
+        after = _hold(path.split("."), before, after, frozen)
+    return after
+
+
+def _hold(path: list[str], before: Any, after: Any, frozen: Array) -> Any:
+    if not path:
+        return jax.tree.map(lambda old, new: jnp.where(frozen, old, new), before, after)
+    name, *rest = path
+    return after._replace(**{name: _hold(rest, getattr(before, name), getattr(after, name), frozen)})
+
+
+ADVANCE: Any = {"static_argnames": "update", "donate_argnames": ("learned", "sums")}
 
 
 @partial(jax.jit, **ADVANCE)
 def advance(
-    learner: Learner,
-    sampler: Sampler,
-    augment: Augmentation,
-    units: Units,
-    n_steps: int,
+    update: Update,
     learned: Learned,
     sums: dict[str, tuple[Array, Array]],
     offline: Replay,
@@ -83,14 +135,12 @@ def advance(
     """Do `count` updates of every seed; `total` and `step` count updates before them in the run and in the phase."""
 
     def seed(world: Array, key: Array, learned: Learned, sums: dict[str, tuple[Array, Array]]) -> Any:
-        def update(u: Array, carry: tuple[Learned, dict[str, tuple[Array, Array]]]) -> Any:
-            learned, sums = carry
-            learned, metrics = one_update(
-                learner, sampler, augment, units, n_steps, learned, offline, online, world, key, total + u, step + u
-            )
+        def one(u: Array, moving: tuple[Learned, dict[str, tuple[Array, Array]]]) -> Any:
+            learned, sums = moving
+            learned, metrics = update(learned, offline, online, world, key, total + u, step + u)
             return learned, {k: _add(*sums[k], value) for k, value in metrics.items()}
 
-        return jax.lax.fori_loop(0, count, update, (learned, sums))
+        return jax.lax.fori_loop(0, count, one, (learned, sums))
 
     return for_seeds(seed, jnp.arange(keys.shape[0]), keys, learned, sums)
 
@@ -98,32 +148,6 @@ def advance(
 def _add(total: Array, count: Array, value: Array) -> tuple[Array, Array]:
     seen = ~jnp.isnan(value)
     return total + jnp.where(seen, value, 0.0), count + seen
-
-
-def one_update(
-    learner: Learner,
-    sampler: Sampler,
-    augment: Augmentation,
-    units: Units,
-    n_steps: int,
-    learned: Learned,
-    offline: Replay,
-    online: Replay,
-    world: Array,
-    key: Array,
-    total: Array,
-    step: Array,
-) -> tuple[Learned, dict[str, Array]]:
-    """One update of one seed: sample, gather, put into the learner's units, add the bonus, learn."""
-    k_sample, k_augment, k_update = jax.random.split(jax.random.fold_in(key, total), 3)
-    sampler_state, indices, sampled = sampler.sample(
-        learned.sampler, k_sample, View(offline, jnp.int32(0), 0.0), View(online, world, 1.0)
-    )
-    slot = Slot(learner, learned, units)
-    rows, there = window(indices, n_steps)
-    augment_state, batch, augmented = returns(augment, [row.transition(units) for row in rows], there, k_augment, slot)
-    state, reported = learner.update(learned.learner, batch, k_update, step)
-    return Learned(state, sampler_state, augment_state), sampled | augmented | reported
 
 
 def returns(
@@ -140,12 +164,31 @@ def returns(
     return state, fold([first, *others], there), metrics
 
 
+@dataclass(frozen=True)
+class Explore:
+    """How an agent acts: with its exploration noise, or greedily but for a share `epsilon` of uniform actions."""
+
+    greedy: bool = False
+    epsilon: float = 0.0
+
+    def __call__(self, agent: Agent, state: State, observation: Array, key: Key) -> Array:
+        """Actions (B, A) for observations (B, *observation) in the learner's units."""
+        action = agent.act(state, observation, key, not self.greedy)
+        if not (self.greedy and self.epsilon):
+            return action
+        k_whether, k_action = jax.random.split(key)
+        uniform = jax.random.uniform(k_action, action.shape, minval=-1.0, maxval=1.0)
+        return jnp.where(jax.random.bernoulli(k_whether, self.epsilon, action.shape[:1])[:, None], uniform, action)
+
+
 @partial(jax.jit, static_argnames=("agent", "units", "explore"))
-def act(agent: Agent, units: Units, explore: bool, state: State, observation: Array, keys: Array, step: Array) -> Array:
+def act(
+    agent: Agent, units: Units, explore: Explore, state: State, observation: Array, keys: Array, step: Array
+) -> Array:
     """One action per seed (S, A) for raw observations (S, *observation); `step` is the seeds' environment step."""
 
     def seed(state: State, observation: Array, key: Array) -> Array:
-        return agent.act(state, units.see(observation[None]), jax.random.fold_in(key, step), explore)[0]
+        return explore(agent, state, units.see(observation[None]), jax.random.fold_in(key, step))[0]
 
     return for_seeds(seed, state, observation, keys)
 
@@ -188,12 +231,11 @@ def entering(phase: Phase, index: int, spec: Spec, units: Units, slots: dict[str
 
 
 def no_sums(
-    phase: Phase, units: Units, learned: Learned, offline: Replay, online: Replay, keys: Array
+    update: Update, learned: Learned, offline: Replay, online: Replay, keys: Array
 ) -> dict[str, tuple[Array, Array]]:
-    """Zero sums of the metrics that the phase's updates report."""
+    """Zero sums of the metrics that updates report."""
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learned)
-    body = partial(one_update, phase.learner, phase.batch, phase.augment, units, phase.n_steps)
     zero = jnp.int32(0)
-    _, metrics = jax.eval_shape(body, one, offline, online, zero, keys[0], zero, zero)
+    _, metrics = jax.eval_shape(update, one, offline, online, zero, keys[0], zero, zero)
     # Two buffers for each metric: donated arguments must not share one.
     return {k: (jnp.zeros(len(keys)), jnp.zeros(len(keys), jnp.int32)) for k in metrics}
