@@ -59,7 +59,7 @@ def with_settings(
         phase, _, option = path.partition(".")
         if path in was and path in now and (was[path]["value"] == now[path]["value"] or phase in finished):
             continue
-        if path not in was or path not in now or phase == "units" or option.startswith("units."):
+        if path not in was or path not in now or phase == "units" or option.startswith("units.") or option.endswith(".type"):
             raise SegueError(f"{path}: cannot change in a run that has begun; start a new run")
         if option in ("ticks", "collect", "validation.steps"):
             raise SegueError(f"{path}: a run's length cannot change once it has begun; start a new run")

@@ -7,6 +7,8 @@ import os
 import jax
 import jax.numpy as jnp
 
+from segue.agents import describe
+from segue.core.named import is_named
 from segue.runs.request import Request
 from segue.engine.state import check_phase, new_carry
 from segue.runs.drive import ready
@@ -48,7 +50,7 @@ def check_absent(recipe: Recipe, request: Request) -> None:
     moving = [f"{p.name}.ticks=0" for p in recipe.phases if p.collect and p.ticks]
     moving += [f"{p.name}.validation.steps=0" for p in recipe.phases if p.validation.steps]
     if moving or recipe.evaluation.episodes:
-        named = f"{request.task}?env=ID" if ":" in request.task else "env= of GymTask.custom"
+        named = f"{request.task}?env=ID" if ":" in request.task and not is_named(request.task) else "env= of GymTask.custom"
         raise SegueError(
             f"{request.task} is a log without an environment: name one ({named}), or learn offline only with --set "
             f"{' '.join(moving)} evaluation=none"
@@ -104,8 +106,9 @@ def device() -> None:
 
 
 def _check_learner(phase: Phase, task: Task) -> None:
-    """Refuse a learner that cannot begin with this task; its state's shapes alone are computed."""
+    """Refuse a learner that could not be loaded again, or cannot begin with this task (only shapes are computed)."""
     try:
+        describe(phase.learner)
         jax.eval_shape(lambda: phase.learner.init(jax.random.key(0), task.spec))
     except SegueError as error:
         raise SegueError(f"phase '{phase.name}': {error}") from error
