@@ -93,4 +93,9 @@ def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any], rules: Seq
     if refused(task.spec, "") is not None:
         facts["units.standardise"] = False
         recipe = replace(recipe, phases=tuple(replace(p, learner=seeing(p.learner, task.spec)) for p in recipe.phases))
-    return resolve(recipe, names, parts_first(settings), facts, named)
+    decided = resolve(recipe, names, parts_first(settings), facts, named)
+    # What presets gave a part went with it when a setting put another in its place.
+    set_whole = [path for path, source in decided.sources.items() if path.endswith(".type") and source == "settings"]
+    inside = tuple(path.removesuffix("type") for path in set_whole)
+    lost = lambda path, source: path.startswith(inside) and source.startswith(("preset", "rule", "task"))  # noqa: E731
+    return replace(decided, sources={path: s for path, s in decided.sources.items() if not lost(path, s)})
