@@ -54,6 +54,9 @@ class Soft:
     rows: int = 1
     init = refuse = sample = None
 
+class Bare(segue.Mix):
+    more: int = 1
+
 class Lab:
     few = segue.Mix(0, 8)
 
@@ -67,6 +70,7 @@ MISTAKES = (
     ("online.batch=my_lost:Recent", "importing my_lost failed: ModuleNotFoundError: No module named 'nowhere'"),
     ("online.batch=my_bonus:Movement", "my_bonus:Movement is not a sampler: it has no sample"),
     ("online.batch=my_odd:Soft", "my_odd:Soft is no frozen dataclass; write @dataclass(frozen=True)"),
+    ("online.batch=my_odd:Bare", "my_odd:Bare is no frozen dataclass; write @dataclass(frozen=True)"),
     ("online.batch=my_odd:Needs", "my_odd:Needs cannot be made without arguments (missing a required"),
     ("online.batch=my_odd:Holds", "my_odd:Holds: 'table' holds a ndarray"),
     ("online.batch=Unoin", "segue has no 'Unoin'; did you mean Union?"),

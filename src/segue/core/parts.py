@@ -25,14 +25,15 @@ def name_of(kind: type) -> str:
 
 
 def is_part(value: Any) -> bool:
-    """Whether something is a part. Its class is not one."""
+    """Whether something is a part.  Its class is not one."""
     return is_dataclass(value) and not isinstance(value, type)
 
 
 def describe(part: Any) -> dict[str, Any]:
     """A part as JSON, {"type": name, field: value, ...}; `SegueError` where `build` could not make it again."""
     kind = type(part)
-    if not is_dataclass(kind) or not kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    bare = "__dataclass_fields__" not in vars(kind) and inspect.get_annotations(kind)  # its fields are not options
+    if not is_dataclass(kind) or not kind.__dataclass_params__.frozen or bare:  # type: ignore[attr-defined]
         raise SegueError(f"{name_of(kind)} is no frozen dataclass; write @dataclass(frozen=True) above it")
     _refuse_lost(kind)
     return {"type": name_of(kind)} | {f.name: _plain(getattr(part, f.name), kind, f.name) for f in fields(part)}

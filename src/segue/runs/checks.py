@@ -9,12 +9,12 @@ import jax.numpy as jnp
 
 from segue.agents import describe
 from segue.core.named import is_named
-from segue.runs.request import Request
-from segue.engine.state import check_phase, new_carry
-from segue.runs.drive import ready
-from segue.engine.phase import RANDOM, Phase, check_doors, fresh, take
-from segue.recipes import Recipe, Resolved
 from segue.core.types import SegueError, Slot, Task
+from segue.engine.phase import RANDOM, Phase, check_doors, fresh, take
+from segue.engine.state import check_phase, new_carry
+from segue.recipes import Recipe, Resolved
+from segue.runs.drive import ready
+from segue.runs.request import Request
 
 
 def check(decided: Resolved, task: Task, request: Request) -> None:
@@ -50,7 +50,9 @@ def check_absent(recipe: Recipe, request: Request) -> None:
     moving = [f"{p.name}.ticks=0" for p in recipe.phases if p.collect and p.ticks]
     moving += [f"{p.name}.validation.steps=0" for p in recipe.phases if p.validation.steps]
     if moving or recipe.evaluation.episodes:
-        named = f"{request.task}?env=ID" if ":" in request.task and not is_named(request.task) else "env= of GymTask.custom"
+        named = (
+            f"{request.task}?env=ID" if ":" in request.task and not is_named(request.task) else "env= of GymTask.custom"
+        )
         raise SegueError(
             f"{request.task} is a log without an environment: name one ({named}), or learn offline only with --set "
             f"{' '.join(moving)} evaluation=none"

@@ -12,10 +12,10 @@ import numpy as np
 from segue.agents import seeing
 from segue.core.options import parts_first
 from segue.core.parts import describe, is_part, name_of
+from segue.core.types import SegueError, Task, refused
 from segue.recipes import Recipe, Resolved, extended, resolve
 from segue.recipes.rules import rule_of
 from segue.tasks.table import PREFIX
-from segue.core.types import SegueError, Task, refused
 
 
 @dataclass(frozen=True)
