@@ -116,7 +116,12 @@ def test_killed_resumed_loaded_and_reported(lab: Path, capsys: pytest.CaptureFix
 
     assert command(["resume", "run", "--set", "online.batch=Union"]) == 1
     assert "online.batch: of a part that has begun only options can change" in capsys.readouterr().err
-    (lab / "my_sampler.py").write_text((lab / "my_sampler.py").read_text() + "\n# changed\n")
+    sampler = (lab / "my_sampler.py").read_text()
+    (lab / "my_sampler.py").write_text(sampler.replace("newest: int = 1_000", "newest: int = 500"))
+    del sys.modules["my_sampler"]
+    assert command(["resume", "run"]) == 1
+    assert "differs from the run's in online.batch.newest" in capsys.readouterr().err
+    (lab / "my_sampler.py").write_text(f"{sampler}\n# changed\n")
     process = start("resume", "run")
     said = process.communicate()[0]
     assert process.returncode == 0, said

@@ -134,6 +134,7 @@ def _refuse_unhashable(part: Any, word: str) -> None:
 
 
 def _exported(name: str, what: str = "a part") -> Any:
+    # The face of the package, which stands above this room: looked up by a name that the user has given.
     return named(f"segue:{name}", what)
 
 
