@@ -249,9 +249,8 @@ def check_effect(owner: Any, path: str, shown: str) -> None:
     *way, name = path.split(".")
     for step in way:
         owner = getattr(owner, step)
-    meta: Mapping[str, Any] = next(
-        (f.metadata for f in fields(owner) if f.name == name), {}
-    )  # the class of a part is no field
+    # The class of a part, PATH.type, is no field and has its effect everywhere.
+    meta: Mapping[str, Any] = next((f.metadata for f in fields(owner) if f.name == name), {})
     if "when" in meta and not meta["when"](owner):
         raise SegueError(f"{shown}: has no effect here; it needs {meta['why']}")
 

@@ -50,9 +50,8 @@ def check_absent(recipe: Recipe, request: Request) -> None:
     moving = [f"{p.name}.ticks=0" for p in recipe.phases if p.collect and p.ticks]
     moving += [f"{p.name}.validation.steps=0" for p in recipe.phases if p.validation.steps]
     if moving or recipe.evaluation.episodes:
-        named = (
-            f"{request.task}?env=ID" if ":" in request.task and not is_named(request.task) else "env= of GymTask.custom"
-        )
+        by_name = ":" in request.task and not is_named(request.task)
+        named = f"{request.task}?env=ID" if by_name else "env= of GymTask.custom"
         raise SegueError(
             f"{request.task} is a log without an environment: name one ({named}), or learn offline only with --set "
             f"{' '.join(moving)} evaluation=none"

@@ -113,8 +113,7 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
     """Load the policy of a run's folder (or of a bundle's), for one of its seeds; the first seed unless named.
 
     An agent of one's own is imported from the module that the bundle names; nothing is unpickled.  Never picks the best
-    seed silently.  Raises `SegueError` when there is no bundle, the seed is not in it, or the
-    files do not fit.
+    seed silently.  Raises `SegueError` when there is no bundle, the seed is not in it, or the files do not fit.
     """
     folder = Path(run)
     files.restore(folder / "policy")
