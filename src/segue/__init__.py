@@ -11,7 +11,8 @@ Below that stands one generator, `segue.run`, which goes through any list of `Ph
 
 from __future__ import annotations
 
-from segue.agents import CQL, SAC
+from segue.agents import AWAC, CQL, IQL, OPT, PEX, RLPD, SAC, SPOT, TD3, TD3BC, ReBRAC
+from segue.bonuses import RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
 from segue.core.replay import Data
 from segue.core.scaling import Units
 from segue.core.types import SegueError, Slot, Spec, Transition
@@ -25,35 +26,50 @@ from segue.report import write_report
 from segue.runs.policy import Policy, load, save_policy
 from segue.runs.request import Request
 from segue.runs.train import resume, train
-from segue.samplers import Blend, Mix, Retain, Union
-from segue.samplers.oversample import Oversample
-from segue.samplers.prioritised import Balanced
-from segue.samplers.subset import First
+from segue.samplers import Balanced, Blend, First, Halves, Last, Mix, Oversample, Retain, Union
 from segue.tasks import GymTask, find_task
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AWAC",
     "CQL",
+    "IQL",
+    "OPT",
+    "PEX",
+    "RLPD",
+    "RND",
     "SAC",
+    "SERA",
+    "SPOT",
+    "TD3",
+    "TD3BC",
+    "VCSE",
     "Balanced",
     "Blend",
+    "Both",
     "Data",
     "Evaluator",
     "First",
     "GymTask",
+    "Halves",
+    "Last",
     "Mix",
+    "Nothing",
     "Oversample",
     "Phase",
     "Policy",
+    "ReBRAC",
     "Recipe",
     "Record",
     "Request",
     "Retain",
+    "Returns",
     "RunState",
     "SegueError",
     "Slot",
     "Spec",
+    "StateEntropy",
     "Transition",
     "Union",
     "Units",

@@ -44,6 +44,8 @@ COMMANDS = (  # command, a part of what is said
     ("segue run cal-ql pointmaze-umaze --set units.discount=1", "at least 0 and below 1"),
     ("segue run cal-ql pointmaze-umaze --set evaluation.episodes=-1", "out of range"),
     ("segue run cal-ql pointmaze-umaze --set offline.batch.offline=0", "its batch is empty"),
+    ("segue run cal-ql pointmaze-umaze --set online.batch=Unoin", "did you mean Union?"),
+    ("segue run cal-ql pointmaze-umaze --set online.learner=SERA", "is not a learner"),
     ("segue run cal-ql pointmaze-umaze --set", "at least one name=value"),
     ("segue run cal-ql pointmaze-umaze --seeds -1", "none negative"),
     ("segue run cal-ql pointmaze-umaze --seeds 1,1", "none twice"),

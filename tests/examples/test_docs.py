@@ -63,6 +63,21 @@ def test_commands_parse(line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert main.command(shlex.split(line)[1:]) == 0
 
 
+def own_commands() -> list[str]:
+    """Commands of docs/combining.md that name a module of one's own."""
+    lines = [line for body in fences(ROOT / "docs" / "combining.md", "bash") for line in body.splitlines()]
+    return [line for line in lines if " my_" in line or "=my_" in line]
+
+
+@pytest.mark.parametrize("line", own_commands())
+def test_commands_with_own_parts_are_checked(line: str, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each finds its parts in the files that the page shows, and an update of each phase can be traced."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(lab / "xla"))
+    monkeypatch.setattr(segue.GymTask, "dataset", lambda self: None)
+    monkeypatch.setattr(main, "check", lambda *arguments: None)
+    assert main.command([*shlex.split(line)[1:], "--dry-run"]) == 0
+
+
 def test_there_are_commands() -> None:
     assert {line.split()[1] for line in commands()} == {"run", "resume", "report", "list", "explain"}
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from segue.agents.around import Bounded, Decay, FreezeActor, Greedy, OneOf
@@ -18,7 +17,9 @@ from segue.agents.sac import SAC
 from segue.agents.seeing import Seeing, seeing
 from segue.agents.spot import SPOT, VAE
 from segue.agents.td3 import TD3, TD3BC
+from segue.core import parts
 from segue.core.encoders import Encoder
+from segue.core.parts import describe
 from segue.core.types import Agent, SegueError
 
 
@@ -119,17 +120,6 @@ __all__ = [
 ]
 
 
-def describe(agent: Any) -> dict[str, Any]:
-    """Hyper-parameters as JSON: {"type": name, field: value, ...}."""
-    out: dict[str, Any] = {"type": type(agent).__name__}
-    for f in fields(agent):
-        value = getattr(agent, f.name)
-        # Strict JSON has no infinities; `build` turns the word back into the number.
-        infinite = isinstance(value, float) and math.isinf(value)
-        out[f.name] = describe(value) if is_dataclass(value) else str(value) if infinite else value
-    return out
-
-
 def title(learner: Any) -> str:
     """What to call a learner: its class, and what is around it, "IQL (FreezeActor)"."""
     around = []
@@ -144,24 +134,17 @@ def title(learner: Any) -> str:
     return f"{name} ({', '.join(around)})" if around else name
 
 
-def build(description: dict[str, Any]) -> Agent:
-    """Return the agent that `describe` described; `SegueError` when this version does not know it."""
-    values = dict(description)
-    name = values.pop("type")
+def build(description: Mapping[str, Any]) -> Agent:
+    """Return the agent that `describe` described; a class outside Segue is imported, as module:name says.
+
+    Raises `SegueError` where there is no such class, or it has other fields than it had.
+    """
+    agent: Agent = parts.build(description, _of_tables, "an agent")
+    return agent
+
+
+def _of_tables(name: str) -> Any:
     classes = {n: entry.agent for n, entry in AGENTS.items()} | PARTS
     if name not in classes:
         raise SegueError(f"no agent '{name}' in this version of Segue; known: {', '.join(AGENTS)}")
-    known = {f.name for f in fields(classes[name])}
-    if strange := sorted(set(values) - known):
-        raise SegueError(
-            f"agent {name} has no {', '.join(strange)} in this version of Segue; use the version that wrote it"
-        )
-    for key, value in values.items():
-        if isinstance(value, dict):
-            values[key] = build(value)
-        elif isinstance(value, list):
-            values[key] = tuple(value)
-        elif value in ("inf", "-inf"):
-            values[key] = float(value)
-    agent: Agent = classes[name](**values)
-    return agent
+    return classes[name]

@@ -12,9 +12,24 @@ from segue.bonuses.returns import Returns
 from segue.bonuses.rnd import RND, textbook
 from segue.bonuses.sera import SERA
 from segue.bonuses.vcse import VCSE, StateEntropy
+from segue.core.named import is_named, named
+from segue.core.options import unknown
+from segue.core.parts import part_of
 from segue.core.types import Augmentation
 
-__all__ = ["AUGMENTATIONS", "RND", "SERA", "VCSE", "Both", "Nothing", "Returns", "StateEntropy", "parts", "textbook"]
+__all__ = [
+    "AUGMENTATIONS",
+    "RND",
+    "SERA",
+    "VCSE",
+    "Both",
+    "Nothing",
+    "Returns",
+    "StateEntropy",
+    "bonus_of",
+    "parts",
+    "textbook",
+]
 
 
 class Entry(NamedTuple):
@@ -73,3 +88,16 @@ def parts(augment: Augmentation) -> list[Augmentation]:
     if isinstance(augment, Both):
         return [*parts(augment.first), *parts(augment.second)]
     return [augment, *parts(augment.inner)] if isinstance(augment, Returns) else [augment]
+
+
+def bonus_of(word: str) -> Entry:
+    """Return the bonus of that name: of the table, or module:name of one's own.
+
+    What module:name finds is an `Entry`, or an augmentation (or what makes one, see `part_of`), which acts online.
+    """
+    if word in AUGMENTATIONS:
+        return AUGMENTATIONS[word]
+    if not is_named(word):
+        unknown("bonus", word, AUGMENTATIONS)
+    found = named(word, "a bonus")
+    return found if isinstance(found, Entry) else Entry(part_of(word, Augmentation, "bonus"), "online", word, "nothing")

@@ -27,7 +27,7 @@ from segue.data.stored import Stored, datasets_folder, find_stored, stored_names
 from segue.data.storing import place, save
 from segue.data.summary import numbers, summarise
 from segue.report.card import card_page
-from segue.tasks import find_task, sources_of, task_names
+from segue.tasks import find_gym_task, find_task, sources_of, task_names
 from segue.tasks.layouts import LAYOUTS
 
 app = tyro.extras.SubcommandApp()
@@ -70,7 +70,7 @@ def import_command(source: SourceText, name: Name = "", /, env: str = "", replac
     opened = first_of(published, source) if published is not None else opened_here(source)
     facts = {**opened.facts, "versions": versions(), "imported": now()}
     if published is not None:
-        facts["environment"] = environment_of(find_task(f"gym:{source}"))
+        facts["environment"] = environment_of(find_gym_task(f"gym:{source}"))
     elif env:
         known = facts.get("environment") or {}
         facts["environment"] = known if known.get("env_id") == env else {"env_id": env}
@@ -113,7 +113,7 @@ def collect_command(
         seed: Of starts, noise and choices.
         replace: Replace a dataset of that name.
     """
-    folder, found = place(name), find_task(task)
+    folder, found = place(name), find_gym_task(task)
     if folder.exists() and not replace:
         raise SegueError(f"dataset {name} exists; choose another name, or give --replace")
     if found.real:

@@ -22,6 +22,7 @@ from segue.agents import AGENTS, title
 from segue.bonuses import AUGMENTATIONS, Nothing, parts
 from segue.cli import data
 from segue.core import options
+from segue.core.named import IMPORTED, file_of
 from segue.core.options import gather, split_settings, unknown
 from segue.core.types import SegueError
 from segue.data import cache_folder
@@ -277,7 +278,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 def command(arguments: Sequence[str]) -> int:
     """Run the command line; return its exit code.
 
-    0, 1 for a mistake, 2 for wrong words, 70 for a bug of Segue's, 130 and 143 when SIGINT and SIGTERM stopped it.
+    0, 1 for a mistake or an error in a part of one's own, 2 for wrong words, 70 for a bug of Segue's, 130 and 143 when
+    SIGINT and SIGTERM stopped it.
     """
     use_compilation_cache()
     words = list(arguments)
@@ -310,8 +312,17 @@ def command(arguments: Sequence[str]) -> int:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             return _fail("out of memory; use fewer seeds or a smaller batch, then `segue resume FOLDER`", 1)
         traceback.print_exc()
+        if (own := own_place(error)) is not None:
+            return _fail(f"{own}: a part of your own raised this; the lines above say where", 1)
         return _fail("this is a bug in Segue; the lines above say where", 70)
     return 0
+
+
+def own_place(error: BaseException) -> str | None:
+    """File and line of one's own modules that an error came out of, if it did."""
+    files = {str(file_of(module)) for module in IMPORTED}
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    return f"{places[-1].filename}, line {places[-1].lineno}" if places else None
 
 
 def _fail(line: str, code: int) -> int:

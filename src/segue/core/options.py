@@ -2,7 +2,8 @@
 
 A path is `PHASE.FIELD...`, `units.FIELD`, `evaluation.FIELD`, or `SLOT.FIELD...`, which reaches the learner of every
 phase that trains the slot.  A field inside a field may be named without its way there when the name is unique
-(`agent.target_rate` for `agent.base.target_rate`).
+(`agent.target_rate` for `agent.base.target_rate`).  A field that holds a part of its own (a sampler, a learner) may be
+set as a whole: to a word, `module:name` or a class of Segue's, or in Python to the part itself.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, field, fields, is_dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+from segue.core.named import is_named
+from segue.core.parts import is_part, name_of, names_part, part_of
 from segue.core.types import SegueError
 
 
@@ -60,7 +63,7 @@ def settled(value: Any, pace: Pace, prefix: str = "") -> tuple[Any, dict[str, st
     out, paths = value, dict[str, str]()
     for f in fields(value):
         inner, path = getattr(value, f.name), f"{prefix}{f.name}"
-        if is_dataclass(inner) and not isinstance(inner, type):
+        if is_part(inner):
             inner, found = settled(inner, pace, f"{path}.")
             paths |= found
         elif inner is None and "follows" in f.metadata:
@@ -104,8 +107,8 @@ def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
     out: dict[str, Any] = {}
     for f in fields(value):
         path, inner = f"{prefix}{f.name}", getattr(value, f.name)
-        if is_dataclass(inner) and not isinstance(inner, type):
-            out[f"{path}.type"] = type(inner).__name__
+        if is_part(inner):
+            out[f"{path}.type"] = name_of(type(inner))
             out |= leaves(inner, f"{path}.")
         elif callable(inner):
             out[path] = getattr(inner, "__name__", str(inner))
@@ -116,7 +119,7 @@ def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
 
 def brief(value: Any) -> str:
     """A dataclass with the fields alone that are not at their defaults: First(Mix(128, 128), share=0.25)."""
-    if not is_dataclass(value) or isinstance(value, type):
+    if not is_part(value):
         return repr(value)
     words, named = [], False
     for f in fields(value):
@@ -201,20 +204,42 @@ def assign(target: Any, path: list[str], value: Any, shown: str) -> tuple[Any, s
             unknown(shown, head, [*names, *(x for n in names for x in reachable(getattr(target, n)))])
         head, rest = inside[0], path
     current = getattr(target, head)
-    if rest:
-        if not is_dataclass(current):
+    if rest and (rest != ["type"] or not is_part(current)):  # `leaves` calls the class of a part so
+        if not is_part(current):
             raise SegueError(f"{shown}: '{head}' is a single value; there is no '{'.'.join(rest)}' in it")
         inner, full = assign(current, rest, value, shown)
         return replace(target, **{head: inner}), f"{head}.{full}"
-    if is_dataclass(current):
-        raise SegueError(f"{shown}: '{head}' has parts; set one of {', '.join(f.name for f in fields(current))}")
-    hint = get_type_hints(type(target))[head]
+    hint = _hints(type(target))[head]
+    kinds = [h for h in (hint, *get_args(hint)) if h is Any or (isinstance(h, type) and h not in _SINGLE)]
+    if names_part(value) and (is_part(current) or (kinds and (not isinstance(value, str) or is_named(value)))):
+        return replace(target, **{head: part_of(value, kinds[0] if kinds else Any, shown)}), f"{head}.type"
+    if is_part(current):
+        options = ", ".join(f.name for f in fields(current))
+        raise SegueError(f"{shown}: '{head}' has parts; set one of {options}, or name a whole one (module:name)")
     return replace(target, **{head: parse(head, value, hint, shown)}), head
+
+
+_SINGLE = (int, float, str, bool, tuple, type(None))
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    try:
+        return get_type_hints(kind)
+    except NameError as error:
+        raise SegueError(
+            f"{name_of(kind)}: the types of its fields cannot be read ({error}); import them outside TYPE_CHECKING"
+        ) from error
+
+
+def parts_first(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in an order that can be applied: whole parts before their options, the outer before the inner."""
+    order = lambda path: (0, path.count(".")) if names_part(settings[path]) else (1, 0)  # noqa: E731
+    return {path: settings[path] for path in sorted(settings, key=order)}
 
 
 def reachable(value: Any) -> list[str]:
     """Names of all fields at any depth below a dataclass (nothing for other values)."""
-    if not is_dataclass(value) or isinstance(value, type):
+    if not is_part(value):
         return []
     return [x for f in fields(value) for x in (f.name, *reachable(getattr(value, f.name)))]
 
@@ -224,7 +249,8 @@ def check_effect(owner: Any, path: str, shown: str) -> None:
     *way, name = path.split(".")
     for step in way:
         owner = getattr(owner, step)
-    meta = next(f.metadata for f in fields(owner) if f.name == name)
+    # The class of a part, PATH.type, is no field and has its effect everywhere.
+    meta: Mapping[str, Any] = next((f.metadata for f in fields(owner) if f.name == name), {})
     if "when" in meta and not meta["when"](owner):
         raise SegueError(f"{shown}: has no effect here; it needs {meta['why']}")
 

@@ -49,8 +49,11 @@ def with_settings(
     the units that returns are written in.
     """
     again = lambda chosen: resolved(recipe_of(request.recipe), task, chosen, request.rules)  # noqa: E731
+    was = described["config"]
+    if whole := [path for path in settings if f"{path.removesuffix('.type')}.type" in was]:
+        raise SegueError(f"{whole[0]}: of a part that has begun only options can change; start a new run")
     tried = again({**request.settings, **settings})
-    was, now = described["config"], json.loads(json.dumps(manifest.plain(tried.table())))
+    now = json.loads(json.dumps(manifest.plain(tried.table())))
     phases, behind = tried.recipe.phases, len(stands.get("history", ()))
     behind += behind < len(phases) and stands.get("entered", False) and stands["tick"] == phases[behind].ticks
     finished = [p.name for p in phases[:behind]]

@@ -7,6 +7,8 @@ import os
 import jax
 import numpy as np
 
+from segue.agents import describe
+from segue.core.named import is_named
 from segue.core.types import Learned, SegueError, Slot, Task
 from segue.engine.phase import RANDOM, Phase, check_doors, fresh, take
 from segue.engine.state import check_phase, new_state
@@ -48,7 +50,8 @@ def check_absent(recipe: Recipe, request: Request) -> None:
     moving = [f"{p.name}.ticks=0" for p in recipe.phases if p.collect and p.ticks]
     moving += [f"{p.name}.validation.steps=0" for p in recipe.phases if p.validation.steps]
     if moving or recipe.evaluation.episodes:
-        named = f"{request.task}?env=ID" if ":" in request.task else "env= of GymTask.custom"
+        by_name = ":" in request.task and not is_named(request.task)
+        named = f"{request.task}?env=ID" if by_name else "env= of GymTask.custom"
         raise SegueError(
             f"{request.task} is a log without an environment: name one ({named}), or learn offline only with --set "
             f"{' '.join(moving)} evaluation=none"
@@ -104,8 +107,9 @@ def device() -> None:
 
 
 def _check_learner(phase: Phase, task: Task) -> None:
-    """Refuse a learner that cannot begin with this task; its state's shapes alone are computed."""
+    """Refuse a learner that could not be loaded again, or cannot begin with this task (only shapes are computed)."""
     try:
+        describe(phase.learner)
         jax.eval_shape(lambda: phase.learner.init(jax.random.key(0), task.spec))
     except SegueError as error:
         raise SegueError(f"phase '{phase.name}': {error}") from error

@@ -18,6 +18,7 @@ import numpy as np
 from segue.agents import title
 from segue.core import files
 from segue.core.files import is_whole, sealed
+from segue.core.named import FORM, file_of
 from segue.core.types import SegueError, Task
 from segue.recipes import Resolved
 
@@ -40,7 +41,7 @@ NEEDED = {"segue", "status", "request", "config", "phases", "provenance"}  # wha
 
 def describe(decided: Resolved, task: Task, request: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that a reader must know to trust or repeat the run: config with sources, versions, data hash."""
-    data = task.dataset()
+    data, asked, config = task.dataset(), plain(request), plain(decided.table())
     ends = None if data is None else len(data.ends())
     return {
         "segue": metadata.version("segue"),
@@ -51,8 +52,8 @@ def describe(decided: Resolved, task: Task, request: Mapping[str, Any]) -> dict[
         "seeds": list(request["seeds"]),
         "command": sys.argv[:1] and [Path(sys.argv[0]).name, *sys.argv[1:]],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "request": plain(request),
-        "config": plain(decided.table()),
+        "request": asked,
+        "config": config,
         "phases": [
             {
                 "name": p.name,
@@ -68,6 +69,7 @@ def describe(decided: Resolved, task: Task, request: Mapping[str, Any]) -> dict[
         "task_card": plain(task.card()),
         "provenance": {
             "versions": versions(),
+            "own": own_modules(asked, config),
             "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
             "backend": jax.default_backend(),
             "dataset": None
@@ -88,10 +90,17 @@ def versions() -> dict[str, str]:
     return out
 
 
+def own_modules(request: Any, config: Any) -> dict[str, str]:
+    """First digits of the SHA-256 of the file of each module of one's own that a run names, as module:name."""
+    modules = sorted({word.partition(":")[0] for word in FORM.findall(json.dumps([request, config]))})
+    return {module: files.sha256(file)[:12] for module in modules if (file := file_of(module)) is not None}
+
+
 def moved(described: Mapping[str, Any]) -> list[str]:
     """What a resumed run finds changed ("jax 0.7.0 -> 0.7.1"): its numbers may differ in their last digits."""
-    was = {"backend": described["provenance"].get("backend"), **described["provenance"].get("versions", {})}
-    now = {"backend": jax.default_backend(), **versions()}
+    before = described["provenance"]
+    was = {"backend": before.get("backend"), **before.get("versions", {}), **before.get("own", {})}
+    now = {"backend": jax.default_backend(), **versions(), **own_modules(described["request"], described["config"])}
     return [f"{name} {was[name]} -> {now.get(name)}" for name in was if was[name] != now.get(name)]
 
 

@@ -112,8 +112,8 @@ def save_policy(folder: Path, slot: Slot, spec: Spec, seeds: tuple[int, ...], fa
 def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
     """Load the policy of a run's folder (or of a bundle's), for one of its seeds; the first seed unless named.
 
-    Never picks the best seed silently.  Raises `SegueError` when there is no bundle, the seed is not in it, or the
-    files do not fit.
+    An agent of one's own is imported from the module that the bundle names; nothing is unpickled.  Never picks the best
+    seed silently.  Raises `SegueError` when there is no bundle, the seed is not in it, or the files do not fit.
     """
     folder = Path(run)
     files.restore(folder / "policy")
@@ -143,7 +143,10 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
     said = bundle["spec"]
     parts = parts_of(said.get("parts", ()), f"{run}: the policy's description")
     spec = Spec(tuple(said["observation"]), said["action"], said["dtype"], parts)
-    agent = build(bundle["agent"])
+    try:
+        agent = build(bundle["agent"])
+    except SegueError as error:
+        raise SegueError(f"{run}: {error}") from error
     template = jax.eval_shape(lambda: agent.init(jax.random.key(0), spec))
     leaves = []
     for name, leaf in named_leaves("state", template).items():

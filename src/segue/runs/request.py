@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from segue.agents import seeing
+from segue.core.options import parts_first
+from segue.core.parts import describe, is_part, name_of
 from segue.core.types import SegueError, Task, refused
 from segue.recipes import Recipe, Resolved, extended, resolve
 from segue.recipes.rules import rule_of
@@ -57,10 +59,16 @@ def listed(given: Any) -> tuple[Any, ...]:
 
 
 def settings_of(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Options by path; `SegueError` for what is no mapping."""
+    """Options by path, as run.json can hold them: whole parts are described.  `SegueError` for what is no mapping."""
     if given is not None and not isinstance(given, Mapping):
         raise SegueError(f"settings={given!r}: give a mapping, for example {{'online.utd_ratio': 2}}")
-    return dict(given or {})
+    return {path: _written(value) for path, value in (given or {}).items()}
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, type):
+        return name_of(value)
+    return describe(value) if is_part(value) else value
 
 
 def lasting(task: str) -> str:
@@ -85,4 +93,9 @@ def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any], rules: Seq
     if refused(task.spec, "") is not None:
         facts["units.standardise"] = False
         recipe = replace(recipe, phases=tuple(replace(p, learner=seeing(p.learner, task.spec)) for p in recipe.phases))
-    return resolve(recipe, names, settings, facts, named)
+    decided = resolve(recipe, names, parts_first(settings), facts, named)
+    # What presets gave a part went with it when a setting put another in its place.
+    set_whole = [path for path, source in decided.sources.items() if path.endswith(".type") and source == "settings"]
+    inside = tuple(path.removesuffix("type") for path in set_whole)
+    lost = lambda path, source: path.startswith(inside) and source.startswith(("preset", "rule", "task"))  # noqa: E731
+    return replace(decided, sources={path: s for path, s in decided.sources.items() if not lost(path, s)})

@@ -3,7 +3,7 @@
 from segue.tasks.catalogue import sources_of
 from segue.tasks.records import Group, Record
 from segue.tasks.scores import reference_score, reference_scores
-from segue.tasks.table import find_task, task_from_file, task_names
+from segue.tasks.table import find_gym_task, find_task, task_from_file, task_names
 from segue.tasks.task import GymTask
 from segue.tasks.worlds import GymWorld, make_env
 
@@ -12,6 +12,7 @@ __all__ = [
     "GymTask",
     "GymWorld",
     "Record",
+    "find_gym_task",
     "find_task",
     "make_env",
     "reference_score",

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import gymnasium
 
-from segue.core.types import SegueError
+from segue.core.named import is_named, named
+from segue.core.parts import made, missing
+from segue.core.types import SegueError, Task
 from segue.data.d4rl import attributes, read_d4rl
 from segue.data.minari import read_environment
 from segue.data.stored import find_stored, stored_names
@@ -55,7 +57,7 @@ def task_names() -> tuple[str, ...]:
     return tuple(records())
 
 
-def find_task(name: str) -> GymTask:
+def find_task(name: str) -> Task:
     """Return the task of that name, or of a name that says where its parts are.
 
     "data:NAME" (an imported dataset), "hdf5:PATH" and "minari:DATASET" are a log and the environment that it names,
@@ -63,6 +65,8 @@ def find_task(name: str) -> GymTask:
     stand `env=ID`, the environment of a log that names none or another one; `keys=a,b`, the parts of a dictionary
     observation to concatenate; `real=true` for a world that exists once, as a robot does; and, for files,
     `reward=binary`.
+
+    "module:name" is a task of one's own: a `Task`, or a class or function that makes one without arguments.
     Raises `SegueError` with the closest names if there is none.  The log of a named task need not be here until its
     `dataset` is asked for.
     """
@@ -77,12 +81,39 @@ def find_task(name: str) -> GymTask:
             return replace(task, real=True) if asked.real else task
     if name in records():
         return task_of(records()[name])
+    if is_named(name):
+        return _own(name)
     if (full := _meant(name)) is not None:
         raise SegueError(f"no task {name!r}; did you mean {full}?")
     close = difflib.get_close_matches(name, task_names(), n=3, cutoff=0.4)
     own = [record.name for group in OWN for record in group.records]
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join((*own, *MORE, *FORMS))}"
     raise SegueError(f"no task {name!r}; {hint}")
+
+
+def find_gym_task(name: str) -> GymTask:
+    """Return the task of that name where a Gymnasium environment must be at its bottom, to write or read a log."""
+    task = find_task(name)
+    if not isinstance(task, GymTask):
+        raise SegueError(
+            f"{name}: is no task around a Gymnasium environment; make it one with segue.GymTask.custom(ENV)"
+        )
+    return task
+
+
+def _own(word: str) -> Task:
+    found = named(word, "a task")
+    if isinstance(found, gymnasium.Env) or (isinstance(found, type) and issubclass(found, gymnasium.Env)):
+        raise SegueError(
+            f"{word} is an environment; name a task around it: task = segue.GymTask.custom(ENV, horizon=9)"
+        )
+    task: Task = made(found, word)
+    if lacks := missing(task, Task):
+        raise SegueError(
+            f"{word} is not a task: it has no {', '.join(lacks)}; make one with segue.GymTask.custom(ENV), or write "
+            "what segue.core.types.Task lists"
+        )
+    return task
 
 
 def _meant(name: str) -> str | None:
