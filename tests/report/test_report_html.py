@@ -12,7 +12,8 @@ import pytest
 
 from segue.core.types import SegueError
 from segue.report import write_report
-from segue.report.markup import MISSING, Markup, count, element, number, percent, short
+from segue.report.card import card_page
+from segue.report.notation import MISSING, count, number, percent, short
 from segue.report.svg import Scale, line, nice_ticks
 
 REFERENCES = {"src", "href", "xlink:href", "srcset", "data", "poster", "action"}
@@ -26,6 +27,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.rows: list[list[str]] = []
         self.words: list[str] = []
+        self.within: list[tuple[str, str]] = []
         self.identities: list[str] = []
         self.named: list[str] = []
         self.outside: list[str] = []
@@ -36,7 +38,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs) -> None:
         self.tags.append(tag)
-        if tag not in ("meta", "br"):
+        if tag not in ("meta", "img"):
             self.open.append(tag)
         if tag == "tr":
             self.rows.append([])
@@ -56,12 +58,17 @@ class Page(HTMLParser):
     def handle_data(self, data) -> None:
         if "style" not in self.open:
             self.words.append(data)
+            self.within.append((self.open[-1] if self.open else "", data))
         if self.open and {"td", "th"} & set(self.open):
             self.rows[-1][-1] += data
 
     @property
     def text(self) -> str:
         return " ".join(" ".join(self.words).split())
+
+    def holds(self, text: str) -> set[str]:
+        """The elements that show a text."""
+        return {tag for tag, data in self.within if text in data}
 
     def row(self, name: str) -> list[str]:
         return next(row for row in self.rows if row and row[0].startswith(name))
@@ -76,7 +83,7 @@ def test_the_page_stands_alone(dipping: Path, tmp_path: Path) -> None:
     written, page = page_of([dipping], tmp_path / "deep" / "report.html")
     assert page.outside == []
     assert not re.search(r"https?://|@import|url\(|<script|<link", written)
-    assert "&lt;script&gt;alert('x')&lt;/script&gt;" in written
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in written
     assert str(tmp_path) not in written
     assert len(set(page.identities)) == len(page.identities)
     assert set(page.named) <= set(page.identities)
@@ -225,9 +232,61 @@ def test_a_place_that_cannot_be_written(dipping: Path, tmp_path: Path) -> None:
         write_report([dipping], tmp_path / "file" / "report.html")
 
 
-def test_text_is_escaped_by_construction() -> None:
-    made = element("p", "<b>", Markup("<i></i>"), ["&"], class_='a"b', hidden=True, lang=None)
-    assert made == '<p class="a&quot;b" hidden>&lt;b&gt;<i></i>&amp;</p>'
+HOSTILE = """"><i onload='x'>&amp;{{ 1 }}"""
+
+
+def hostile(value):
+    """The value with HOSTILE as every text in it, and in every name of a metric, setting or fact."""
+    if isinstance(value, dict):
+        named = {"values", "config", "provenance", "versions", "environment", "notes", "left_out"}
+        return {
+            key: {name + HOSTILE: hostile(v) for name, v in entry.items()} | entry if key in named else hostile(entry)
+            for key, entry in value.items()
+        }
+    if isinstance(value, list):
+        return [hostile(entry) for entry in value]
+    return HOSTILE if isinstance(value, str) else value
+
+
+def test_text_of_a_run_is_escaped_wherever_it_is_shown(dipping: Path, tmp_path: Path) -> None:
+    about, metrics = dipping / "run.json", dipping / "metrics.jsonl"
+    about.write_text(json.dumps(hostile(json.loads(about.read_text()))))
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    metrics.write_text("".join(json.dumps(hostile(row) | {"kind": row["kind"]}) + "\n" for row in rows))
+    everywhere = {"title", "th", "td", "code", "figcaption", "desc"}
+    for folders, more in (([dipping], {"h1", "dd"}), ([dipping, dipping], {"p", "h3", "summary", "caption"})):
+        _, page = page_of(folders, tmp_path / "report.html")
+        assert "i" not in page.tags
+        assert page.outside == []
+        assert everywhere | more <= page.holds(HOSTILE)
+
+
+def test_text_of_a_card_is_escaped_wherever_it_is_shown() -> None:
+    bars, size = {"edges": [0.0, 1.0], "counts": [3]}, {"mean": 1.0, "min": 0.0, "max": 2.0}
+    finding = {"severity": "error", "code": "a", "title": "b", "why": "c", "cure": "d", "of": "rows", "count": 2}
+    card = {
+        "name": "log",
+        "sha256": "0" * 64,
+        "columns": {"observation": {"row": [2], "dtype": "<f4"}, "action": {"row": [1]}},
+        "observation_parts": [["camera", [5, 4], "uint8"]],
+        "environment": {"env_id": "maze"},
+        "notes": {"by": "me"},
+        "findings": [finding | {"rows": [[0, 1]]}],
+        "left_out": {"reward": "why"},
+        **dict.fromkeys(("transitions", "episodes", "sampled_rows"), 3),
+        **dict.fromkeys(("returns", "lengths", "rewards"), bars),
+        **dict.fromkeys(("episode_return", "episode_length"), size),
+        **dict.fromkeys(("terminated_fraction", "success_fraction"), 0.5),
+        "actions": [bars | {"at_bounds": 0.0}],
+        "observations": [bars | size],
+    }
+    clean = Page(card_page(card, {"front": [b"png"]}))
+    assert clean.row("error") == ["errora", "b2 rows: episode 0 step 1", "c", "d"]
+    assert "camera 5 × 4 uint8" in clean.text
+    page = Page(card_page({**hostile(card), "columns": card["columns"]}, {HOSTILE: [b"png"]}))
+    assert "i" not in page.tags
+    assert [place.split(",")[0] for place in clean.outside + page.outside] == ["src=data:image/png;base64"] * 2
+    assert {"title", "h1", "p", "td", "th", "dd", "strong", "small", "figcaption"} <= page.holds(HOSTILE)
 
 
 def test_numbers_as_people_write_them() -> None:

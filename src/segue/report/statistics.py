@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 Generator = np.random.Generator
 
+RESAMPLING_SEED = 0  # the same folders give the same report, to the letter
 CELLS = 2_000_000  # numbers held at once by a bootstrap; bounds its memory, not its result
 
 
@@ -34,6 +34,11 @@ class Dip(NamedTuple):
     value: float  # at the switch
     depth: float  # value minus the minimum before recovery; 0 where the curve does not fall
     length: float | None  # environment steps from the switch until back at `value`; None: never within the run
+
+
+def resampling() -> Generator:
+    """Return a new generator, for each interval of a report: equal data then show equal intervals."""
+    return np.random.default_rng(RESAMPLING_SEED)
 
 
 def interquartile_mean(values: ArrayLike, axis: int = 0) -> Floats:
@@ -183,6 +188,8 @@ def fall(curves: ArrayLike) -> Interval:
     falls = np.array([row[0] - row[_lowest_before_recovery(other)] for row, other in zip(table, others)])
     if seeds < 3:
         return Interval(float(falls.mean()), np.nan, np.nan)
+    from scipy.special import stdtrit  # here, since it would be a tenth of the time of `import segue`
+
     point, reach = float(falls.mean()), float(stdtrit(seeds - 1, 0.975) * falls.std(ddof=1) / np.sqrt(seeds))
     return Interval(point, point - reach, point + reach)
 

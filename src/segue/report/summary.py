@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segue.report.markup import count, number, percent
+from segue.report.notation import count, number, percent
 from segue.report.run import Handover, Run
 from segue.report.statistics import (
     Dip,
@@ -17,6 +17,7 @@ from segue.report.statistics import (
     evaluation_regret,
     fall,
     interquartile_mean,
+    resampling,
     training_failure_rate,
     value_error,
 )
@@ -186,7 +187,7 @@ def judgement(end: Handover | None, when: str) -> str:
     if end.bonus:
         return f"Q counts a bonus beside the rewards, so that returns of true rewards do not judge it {when}."
     came = mean_of(end, "return_fresh")
-    error = value_error(end.episodes["error"], end.episodes["weight"], np.random.default_rng(0))
+    error = value_error(end.episodes["error"], end.episodes["weight"], resampling())
     numbers = f"(Q {number(came + error.point)}, what came {number(came)}, to the same end)"
     chance = "" if np.isnan(error.low) else f" [{number(error.low)}, {number(error.high)}]"
     high = np.isnan(error.low) or error.point > 0
