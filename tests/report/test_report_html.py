@@ -24,6 +24,7 @@ class Page(HTMLParser):
 
     def __init__(self, page: str) -> None:
         super().__init__()
+        self.written = page
         self.open: list[str] = []
         self.rows: list[list[str]] = []
         self.words: list[str] = []
@@ -277,12 +278,15 @@ def test_text_of_a_card_is_escaped_wherever_it_is_shown() -> None:
         **dict.fromkeys(("returns", "lengths", "rewards"), bars),
         **dict.fromkeys(("episode_return", "episode_length"), size),
         **dict.fromkeys(("terminated_fraction", "success_fraction"), 0.5),
+        "positions": {"x": [0.0, 1.0, 2.0], "y": [0.0, 1.0], "counts": [[3], [0]]}
+        | {"starts": [[0.5, 0.5]], "ends": [[1.5, 0.5]], "succeeded": [True]},
         "actions": [bars | {"at_bounds": 0.0}],
         "observations": [bars | size],
     }
     clean = Page(card_page(card, {"front": [b"png"]}))
     assert clean.row("error") == ["errora", "b2 rows: episode 0 step 1", "c", "d"]
     assert "camera 5 × 4 uint8" in clean.text
+    assert clean.written.count("figure wide") == clean.written.count("figure narrow")  # one of them is always hidden
     page = Page(card_page({**hostile(card), "columns": card["columns"]}, {HOSTILE: [b"png"]}))
     assert "i" not in page.tags
     assert [place.split(",")[0] for place in clean.outside + page.outside] == ["src=data:image/png;base64"] * 2

@@ -89,7 +89,7 @@ def _map(found: Mapping[str, Any], sampled: str) -> Figure:
     said = f"{len(visited)} of {counts.size} cells were visited by {sampled} sampled rows"
     title = "Where the log has been"
     body = [vertical_axis(frame, up), horizontal_axis(frame, across), *cells, *marks]
-    return Figure(said, picture(frame, title, said, body, "wide map"), "")
+    return Figure(said, picture(frame, title, said, body, "map"), "")
 
 
 def _facts(card: Mapping[str, Any]) -> dict[str, Any]:
