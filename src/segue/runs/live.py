@@ -46,10 +46,6 @@ class LiveView:
         self.well = True
         self._last = -math.inf
 
-    def start(self) -> None:
-        """Begin to show."""
-        self._try(self.face.start)
-
     def row(self, row: Row) -> None:
         """Show a row that the run emitted."""
         self._try(lambda: self.progress.row(row))
@@ -67,16 +63,12 @@ class LiveView:
         """Show a line of text."""
         self._try(lambda: self.face.say(text))
 
-    def stop(self) -> None:
-        """Show the last state and let go of the terminal."""
-        self._try(self.face.stop)
-
     def __enter__(self) -> Self:
-        self.start()
+        self._try(self.face.start)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.stop()
+        self._try(self.face.stop)
 
     def _try(self, action: Callable[[], Any]) -> None:
         if not self.well:
@@ -178,7 +170,9 @@ class RichView:
         p, inner = self._progress, self._console.width - 4
         parts: list[RenderableType] = [self._phases(), self._text(p.clocks(), "dim"), self._text(p.speed(), "dim")]
         if any(p.history):
-            parts += ["", self._text(f"{p.measure} at {len(p.latest()[0][1])} evaluations", "bold"), self._seeds(inner)]
+            count = max(map(len, p.history))
+            head = f"{p.measure} at {count} evaluation{'s' * (count > 1)}"
+            parts += ["", self._text(head, "bold"), self._seeds(inner)]
         if p.training:
             numbers = [(name, number(value), "") for name, value in p.metrics()]
             parts += ["", self._side_by_side(numbers, max(1, inner // 26))]
