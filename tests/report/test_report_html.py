@@ -95,12 +95,15 @@ def test_the_page_stands_alone(dipping: Path, tmp_path: Path) -> None:
 def test_the_numbers_are_those_of_the_data(dipping: Path, tmp_path: Path) -> None:
     _, page = page_of([dipping], tmp_path / "report.html")
     headline = (
-        "success went from 80 % to 25 % and was back after 30 environment steps, which with 2 seeds cannot be told "
-        "from noise; it ended at 95 %"
+        "success went from 80 % to 25 % and was back after 30 environment steps. With 2 seeds this cannot be told from "
+        "noise. Success ended at 95 %."
     )
     assert headline in page.text
     assert "2 of 2 seeds fell below" in page.text
-    assert "underestimated by 6.00 [6.00, 6.00] at the switch (Q 2.00, what came 8.00, to the same end)" in page.text
+    assert (
+        "underestimated by 6.00 [6.00, 6.00] at the switch (mean Q 2.00, mean return 8.00, both up to the same cut)"
+        in page.text
+    )
     cells = ["seed 3", "80 %", "20 %", "90 %", "900", "0.412", "0.500", "60 points", "30 steps"]
     assert page.row("seed 3") == cells
     assert page.row("seed 5")[1:4] == ["80 %", "30 %", "100 %"]
@@ -113,7 +116,7 @@ def test_the_numbers_are_those_of_the_data(dipping: Path, tmp_path: Path) -> Non
     ("low", "said"),
     [
         ([0.2, 0.3, 0.25], "success dropped by 55 points, from 80 % to 25 %, and was back after 30 environment steps"),
-        ([0.7, 0.9, 0.75], "No drop at the hand-over that could be told from noise: success went from 80 % to 7"),
+        ([0.7, 0.9, 0.75], "No drop at the hand-over beyond noise: success went from 80 % to 7"),
     ],
 )
 def test_a_drop_is_said_where_it_is_more_than_noise(make_run, tmp_path: Path, low: list[float], said: str) -> None:
@@ -149,7 +152,7 @@ def test_a_collapse_after_an_improvement_is_told(make_run, tmp_path: Path) -> No
 def test_never_back_in_score_of_one_seed(make_run, tmp_path: Path) -> None:
     folder = make_run(seeds=(4,), success=False, offline={100: [0.5]}, online={10: [0.2], 20: [0.3]}, handover={})
     _, page = page_of([folder], tmp_path / "report.html")
-    assert "the score went from 50.0 to 20.0 and did not come back, which with one seed cannot be told" in page.text
+    assert "the score went from 50.0 to 20.0 and did not come back. With one seed this cannot be told" in page.text
     assert "Q was not compared with fresh episodes" in page.text
     assert page.row("seed 4")[-1] == "not within the run"
     assert "95 % interval" not in page.text
@@ -159,11 +162,11 @@ def test_runs_without_one_of_the_parts(make_run, tmp_path: Path) -> None:
     offline = make_run("offline", offline={10: [0.5, 0.7]})
     scratch = make_run("scratch", online={10: [0.1, 0.1], 20: [0.4, 0.4]})
     assert (
-        "No online part: nothing was handed over; success ended offline at 60 %."
+        "The run has no online part, so nothing was handed over; success ended offline at 60 %."
         in page_of([offline], tmp_path / "offline.html")[1].text
     )
     assert (
-        "No offline part: nothing was handed over; success ended at 40 %."
+        "The run has no offline part, so nothing was handed over; success ended at 40 %."
         in page_of([scratch], tmp_path / "scratch.html")[1].text
     )
 
@@ -209,7 +212,7 @@ def test_a_run_that_blew_up_still_has_a_report(dipping: Path, tmp_path: Path) ->
         .replace("[-60.0, -60.0, -60.0]]", "[NaN, 1e31, 1e31]]")
     )
     written, page = page_of([dipping], tmp_path / "report.html")
-    assert "it last stood at 95 %" in page.text
+    assert "Success last stood at 95 %" in page.text
     assert "underestimated by 6.00" in page.text  # of the seed that is finite
     assert not re.search(r'="[^"]*(nan|inf)\b', written.split("</style>")[1])
 
@@ -350,7 +353,7 @@ def test_a_bonus_has_a_section_of_its_own(dipping: Path, tmp_path: Path) -> None
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
     page = write_report([dipping], tmp_path / "after.html").read_text("utf-8")
     assert "Reward augmentation" in page
-    assert "counts the bonus" in page
+    assert "includes the bonus" in page
     training = page[page.index("<h2>Training") :]
     assert "Sera bonus" in page
     assert "Sera bonus" not in training[: training.index("<h2>Configuration")]

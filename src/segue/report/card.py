@@ -1,4 +1,4 @@
-"""The data card: what a dataset is, on one page that needs nothing else."""
+"""The data card: one self-contained page about a dataset."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def card_page(card: Mapping[str, Any], pictures: Mapping[str, Sequence[bytes]] |
         card=card,
         environment=(card.get("environment") or {}).get("env_id", "not named"),
         observation=", ".join(f"{n} {' × '.join(map(str, of)) or '1'} {kind}".strip() for n, of, kind in parts),
-        findings=card.get("findings"),  # None: not examined yet
+        findings=card.get("findings"),  # None: not checked yet
         left_out=card.get("left_out") or {},
         episodes=[
             _bars(card["returns"], "Episode returns, raw", 0),
@@ -70,7 +70,7 @@ def _bars(found: Mapping[str, Any], title: str, index: int, small: bool = False)
 
 
 def _map(found: Mapping[str, Any], sampled: str) -> Figure:
-    """Where the log has been: cells by how often, rings where episodes began, dots where they ended."""
+    """Visited positions: cells shaded by visits, rings where episodes began, dots where they ended."""
     x, y, counts = (np.asarray(found[k], float) for k in ("x", "y", "counts"))
     frame = Frame(640.0, 0, left=50, top=12, bottom=40, right=12)
     height = (frame.x1 - frame.x0) * (y[-1] - y[0]) / (x[-1] - x[0])
@@ -86,14 +86,14 @@ def _map(found: Mapping[str, Any], sampled: str) -> Figure:
     marks = [points(across(starts[:, 0]), up(starts[:, 1]), "start", 3.4)]
     for style, chosen in (("end lost", ~won), ("end won", won)):
         marks.append(points(across(ends[chosen, 0]), up(ends[chosen, 1]), style, 2.0))
-    said = f"{len(visited)} of {counts.size} cells were visited by {sampled} sampled rows"
-    title = "Where the log has been"
+    said = f"{sampled} sampled rows visited {len(visited)} of {counts.size} cells"
+    title = "Visited positions"
     body = [vertical_axis(frame, up), horizontal_axis(frame, across), *cells, *marks]
     return Figure(said, picture(frame, title, said, body, "map"), "")
 
 
 def _facts(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a dataset is from; some of it may be empty."""
+    """The provenance of a dataset; some entries may be empty."""
     return {
         "source": card.get("source"),
         "imported": card.get("imported"),

@@ -45,12 +45,12 @@ NAMES = {
 
 
 def name_of(quantity: str) -> str:
-    """A quantity in words."""
+    """A quantity's name for readers."""
     return NAMES.get(quantity) or quantity.replace("_", " ").capitalize()
 
 
 def is_fraction(quantity: str) -> bool:
-    """Whether a quantity is a share, to be read in per cent."""
+    """Whether a quantity is a fraction, shown in per cent."""
     shares = quantity.startswith("bound_rate") or quantity.endswith(("_bonus_share", "_saturation"))
     return quantity in FRACTIONS or shares
 
@@ -116,7 +116,7 @@ def _when(item: Series, index: int) -> str:
 
 
 def calibration(q: Floats, mc_return: Floats, run: str, colour: str, title: str) -> Figure:
-    """Q (P,) against Monte-Carlo return (P,) of fresh episodes; above the identity line Q is too high."""
+    """Q (P,) over Monte-Carlo return (P,) of fresh episodes; above the identity line Q is too high."""
     frame = Frame(320, 320, left=50, top=28, bottom=46)
     both = np.concatenate([q, mc_return])
     reach = fitted(both, 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""What the sections of a report show, as plain values: of each run, of the runs of one task, of all of them."""
+"""The sections of a report as plain values: of each run, and of the runs of one task."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True)
 class Member:
-    """A run in the report: its name there, the class of its colour, and what is known of it."""
+    """A run in the report: its label, the class of its colour, its numbers and its sentences."""
 
     label: str
     colour: str
@@ -133,7 +133,7 @@ def group(members: Sequence[Member]) -> Group:
 
 
 def _others(members: Sequence[Member], main: str) -> Iterator[Figure]:
-    """Evaluations of what is not the main quantity and does not repeat it."""
+    """Evaluations of the other quantities, without those that repeat the main one."""
     for name in ("success", "score", "return"):
         if name != main and not all(repeats(member.run, name, main) for member in members):
             lines = _drawn(members, name)
@@ -185,19 +185,19 @@ def _tiles(item: Summary) -> list[Fact]:
     name = name_of(item.quantity).lower()
     return [
         Fact(f"{name} at the switch", show(item.quantity, item.dip.value), "last offline evaluation"),
-        Fact("lowest before recovery", low, "interquartile mean, a minimum of noisy evaluations"),
+        Fact("lowest before recovery", low, "of the interquartile mean; noise makes a minimum too low"),
         Fact("dip depth", show_difference(item.quantity, item.dip.depth), _chance(item)),
-        Fact("dip length", show_length(item.dip), "environment steps until back"),
+        Fact("dip length", show_length(item.dip), "environment steps until recovery"),
         Fact(f"{name} at the end", show(item.quantity, float(interquartile_mean(item.final))), "last evaluation"),
     ]
 
 
 def _chance(item: Summary) -> str:
-    """What of a dip is no noise, in small print."""
+    """The fall without the bias of a minimum, in small print."""
     if np.isnan(item.fall.low):
-        return "below the switch; too few seeds for an interval"
+        return "below the value at the switch; too few seeds for an interval"
     low, high = (show_difference(item.quantity, end).removesuffix(" points") for end in item.fall[1:])
-    return f"below the switch; without a minimum's bias [{low}, {high}]"
+    return f"below the value at the switch; [{low}, {high}] without the bias of a minimum"
 
 
 def flattened(facts: Any, prefix: str = "") -> dict[str, Any]:

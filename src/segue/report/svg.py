@@ -175,7 +175,7 @@ def points(x: Floats, y: Floats, style: str, radius: float = 2.4) -> str:
 
 
 def picture(frame: Frame, title: str, description: str, body: Sequence[str], style: str = "") -> Svg:
-    """Return a whole SVG with its name and description for those who cannot see it."""
+    """Return a whole SVG, with a name and a description for screen readers."""
     inside, kind = "".join(body), f"figure {style}".strip()
     mark = "f" + hashlib.sha1(f"{title}{description}{style}{inside}".encode(), usedforsecurity=False).hexdigest()[:10]
     return Svg(

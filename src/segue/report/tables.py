@@ -23,20 +23,16 @@ from segue.report.statistics import (
 from segue.report.summary import Summary, mean_of, repeats, show, show_difference, show_length
 
 DIAGNOSTICS = (
-    ("q_data", "Q on the data", "mean Q of the dataset's own actions", number),
-    (
-        "mc_return_data",
-        "Return on the data",
-        "what its own makers earned, as Cal-QL is told it; judges no critic",
-        number,
-    ),
-    ("q_policy_data", "Q of the policy's actions", "in the dataset's states; far above Q on the data: wishful", number),
-    ("q_fresh", "Q on fresh episodes", "what the critic promises where the policy really goes, up to the cut", number),
-    ("return_fresh", "Return on fresh episodes", "what came there, up to the same cut and scaled alike", number),
-    ("fresh_share", "Seen share", "of the value, before a time limit cuts fresh episodes", percent),
-    ("bound_rate", "Bound rate", "share of policy values below the return of the data, which Cal-QL holds up", percent),
-    ("action_distance", "Action distance", "of the policy's actions from the dataset's, same states", number),
+    ("q_data", "Q on the data", "mean Q of the dataset's own actions"),
+    ("mc_return_data", "Return on the data", "mean Monte-Carlo return of logged rows, as Cal-QL uses it; no test of Q"),
+    ("q_policy_data", "Q of the policy's actions", "in the same states; likely too high if far above Q on the data"),
+    ("q_fresh", "Q on fresh episodes", "mean Q along the policy's own episodes, up to the cut"),
+    ("return_fresh", "Return on fresh episodes", "mean return of these episodes, to the same cut, on the same scale"),
+    ("fresh_share", "Share before the cut", "share of the value that comes before a time limit cuts fresh episodes"),
+    ("bound_rate", "Bound rate", "share of logged rows with the policy's Q below their return: Cal-QL's bound acts"),
+    ("action_distance", "Action distance", "mean distance between the policy's actions and the dataset's"),
 )
+FRACTIONS = ("fresh_share", "bound_rate")
 
 
 class Cell(NamedTuple):
@@ -116,14 +112,14 @@ def per_seed(summary: Summary) -> Table:
         return Table("One seed: no interval can be given.", head, rows)
     totals = [measured(kind, values) for _, values, kind in columns] + _dip(quantity, summary.dip)
     rows.append(Row(Cell("IQM", "95 % interval"), totals, "total"))
-    return Table("One row per seed. The dip in the last row is that of the interquartile mean curve.", head, rows)
+    return Table("One row per seed. The last row shows the dip of the interquartile mean curve.", head, rows)
 
 
 def retrained(summary: Summary) -> Table:
-    """Policies that were trained anew beside the one that explored: last evaluation, and mean of the last five."""
+    """Policies that were trained from scratch beside the exploring one: last evaluation, and mean of the last five."""
     run, quantity = summary.run, summary.quantity
     explored = [Cell(MISSING), measured(quantity, summary.final), Cell(MISSING)]
-    rows = [Row(Cell("the policy that explored"), explored)]
+    rows = [Row(Cell("the exploring policy"), explored)]
     for index, curve in run.retrained.items():
         values = curve.values.get(quantity, np.full((len(run.seeds), len(curve.x)), np.nan))
         last, late = measured(quantity, values[:, -1]), measured(quantity, values[:, -5:].mean(axis=1))
@@ -188,7 +184,8 @@ def handover(summaries: Sequence[Summary], labels: Sequence[str]) -> Table:
     """Diagnostics at the switch and at the end of each run, with what they mean; no rows where none was recorded."""
     several = len(summaries) > 1
     rows = []
-    for name, words, meaning, written in DIAGNOSTICS:
+    for name, words, meaning in DIAGNOSTICS:
+        written = percent if name in FRACTIONS else number
         ends = [(mean_of(summary.before, name), mean_of(summary.after, name)) for summary in summaries]
         if np.isfinite(ends).any():
             pairs = [(written(before), written(after)) for before, after in ends]

@@ -31,7 +31,7 @@ class Series:
 
     @property
     def extent(self) -> Floats:
-        """All numbers that the drawing must hold."""
+        """All numbers that must fit into the drawing."""
         return self.seeds.ravel()
 
 
@@ -96,7 +96,7 @@ def timeline(frame: Frame, drawn: Sequence[Series]) -> Timeline:
 
 
 def draw_timeline(frame: Frame, axis: Timeline, names: bool = True) -> str:
-    """Ticks of both halves, the tint of the offline one, the rule at the switch, and which unit is which."""
+    """Ticks and units of both halves, the tint of the offline one, and the rule at the switch."""
     parts: list[str] = []
     if axis.offline is not None:
         parts.append(box(frame.x0, frame.y1, axis.offline.end - frame.x0, frame.y0 - frame.y1, "offline"))

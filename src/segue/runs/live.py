@@ -1,4 +1,4 @@
-"""The live view of a run: a panel on a terminal, plain lines in a log.  A display never stops a run."""
+"""The live view of a run: a panel on a terminal, plain lines in a log.  Its errors never stop the run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SHOWN = 6  # phases in the panel: cycles have dozens
 
 
 class LiveView:
-    """What a run talks to.  The face's first error ends the show, in one line on stderr, and not the run."""
+    """The view that a run writes to.  Its first error is told in one line on stderr; the run goes on without a view."""
 
     def __init__(self, progress: Progress, face: PlainView | RichView):
         self.progress, self.face = progress, face
@@ -52,7 +52,7 @@ class LiveView:
         self._try(lambda: self.face.show(row))
 
     def pulse(self, phase_index: int, tick: int, environment_step: int, update: int) -> None:
-        """Show how far the run is; cheap: it may be called every tick."""
+        """Show how far the run is.  Cheap enough to be called at every tick."""
         now = self.progress.clock()
         if now - self._last >= PAUSE:
             self._last = now
@@ -90,10 +90,10 @@ class PlainView:
         self._last = -math.inf
 
     def start(self) -> None:
-        """Say nothing yet."""
+        """Write nothing yet."""
 
     def show(self, row: Row | None = None) -> None:
-        """Say what is new, and where the run stands."""
+        """Write where the run stands, with the row's numbers."""
         p = self._progress
         match (row or {}).get("kind"):
             case "evaluation":
@@ -113,7 +113,7 @@ class PlainView:
         self._stream.flush()
 
     def stop(self) -> None:
-        """Say nothing: the last line has said where the run stands."""
+        """Write nothing: the last line says where the run stands."""
 
     def _state(self, more: str) -> None:
         p = self._progress
@@ -126,7 +126,7 @@ class PlainView:
 class RichView:
     """A panel that is redrawn in place.
 
-    It draws when it is told something and has no thread: simulators may fork, and a thread's locks would not survive.
+    It draws only when it is called and has no thread: simulators may fork, and a thread's locks would not survive.
     """
 
     def __init__(self, progress: Progress, console: Console):
@@ -146,7 +146,7 @@ class RichView:
         self._live.start(refresh=True)
 
     def show(self, row: Row | None = None) -> None:
-        """Redraw, unless that was just done; a hand-over is printed above the panel."""
+        """Redraw, at most once per PAUSE; a hand-over is printed above the panel."""
         if row and row["kind"] == "handover":
             self.say(handover(row))
         now = self._progress.clock()
@@ -159,7 +159,7 @@ class RichView:
         self._console.print(self._text(text))
 
     def stop(self) -> None:
-        """Draw the last state, leave it, and give the terminal back."""
+        """Draw the last state, leave it on the screen, and release the terminal."""
         self._live.stop()  # draws once more
 
     def _text(self, text: str, style: str = "") -> Text:

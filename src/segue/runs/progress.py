@@ -1,4 +1,4 @@
-"""How far a run is and how fast it goes: what every view of a run knows.  Rates and bars are rich's.
+"""How far a run is and how fast it goes, for every view of it.  Rates and bars are those of `rich.progress`.
 
 `tick` counts from 0 in each phase; of `environment_step` and `update`, only differences within a phase are used.
 """
@@ -125,7 +125,7 @@ class Progress:
         return (collect and collect * step) + (updates and updates * update)
 
     def metrics(self) -> list[tuple[str, float]]:
-        """Return the six training metrics that tell most."""
+        """Return the six most informative training metrics."""
         rank = {name: next((k for k, t in enumerate(TELLING) if name.startswith(t)), 99) for name in self.training}
         return [(name, self.training[name]) for name in sorted(rank, key=lambda name: rank[name])][:6]
 
@@ -177,6 +177,6 @@ def printable(text: str, encoding: str | None) -> str:
 
 
 def handover(row: Row) -> str:
-    """Say a hand-over in a line."""
+    """Return a hand-over's first numbers as one line."""
     numbers = [f"{name} {number(mean(values))}" for name, values in row.get("values", {}).items() if finite(values)]
     return f"handover, {row['phase']}: " + ", ".join(numbers[:4])
