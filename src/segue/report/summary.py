@@ -122,7 +122,7 @@ def show_length(measured: Dip) -> str:
 
 def verdict(summary: Summary) -> tuple[str, str]:
     """(headline, detail): whether and how far the quantity dropped, and whether the critic's values are right."""
-    return _drop(summary), _calibration(summary)
+    return _drop(summary), _fall(summary) + _calibration(summary)
 
 
 def _drop(summary: Summary) -> str:
@@ -148,25 +148,22 @@ def _drop(summary: Summary) -> str:
         return f"No drop at the hand-over: {name} stood at {stood}{later} and {ended} at {final}."
     back = f"was back after {count(length)} environment steps" if length is not None else "did not come back"
     path = f"from {show(summary.quantity, value)} to {show(summary.quantity, low)}"
+    end = f"{name.capitalize()} {ended} at {final}."
     if np.isnan(summary.fall.low):
         few = f"{len(summary.run.seeds)} seeds" if len(summary.run.seeds) > 1 else "one seed"
-        return (
-            f"At the hand-over {name} went {path} and {back}. With {few} this cannot be told from noise. "
-            f"{name.capitalize()} {ended} at {final}."
-        )
-    point = show_difference(summary.quantity, summary.fall.point)
-    low_end, high_end = (show_difference(summary.quantity, x).removesuffix(" points") for x in summary.fall[1:])
-    fell_by = f"The mean fall over seeds is {point} [{low_end}, {high_end}], without the bias of a minimum."
+        return f"At the hand-over {name} went {path} and {back}. With {few} this cannot be told from noise. {end}"
     if summary.fall.low <= 0:
-        return (
-            f"No drop at the hand-over beyond noise: {name} went {path} and {back}. {fell_by} "
-            f"{name.capitalize()} {ended} at {final}."
-        )
+        return f"No drop at the hand-over beyond noise: {name} went {path} and {back}. {end}"
     word = "dipped slightly" if depth <= SLIGHT * full else "dropped"
-    return (
-        f"At the hand-over {name} {word} by {show_difference(summary.quantity, depth)}, {path}, and {back}. {fell_by} "
-        f"{name.capitalize()} {ended} at {final}."
-    )
+    return f"At the hand-over {name} {word} by {show_difference(summary.quantity, depth)}, {path}, and {back}. {end}"
+
+
+def _fall(summary: Summary) -> str:
+    if summary.dip is None or not summary.dip.depth > 0 or np.isnan(summary.fall.low):
+        return ""
+    point = show_difference(summary.quantity, summary.fall.point)
+    low, high = (show_difference(summary.quantity, x).removesuffix(" points") for x in summary.fall[1:])
+    return f"The mean fall over seeds is {point} [{low}, {high}], without the bias of a minimum. "
 
 
 def _calibration(summary: Summary) -> str:

@@ -219,7 +219,7 @@ class RichView:
 
 
 def view(plan: Plan, seeds: Sequence[int], stream: TextIO | None = None) -> LiveView:
-    """Return the view that fits the stream (standard output unless given): a panel on a terminal, else lines, also in CI."""
+    """Return the view that fits the stream (standard output by default): a panel on a terminal, else lines (CI too)."""
     progress = Progress(plan, seeds, time.monotonic)
     stream = stream or sys.stdout or io.StringIO()
     with contextlib.suppress(Exception):  # a closed stream, an odd terminal

@@ -129,7 +129,7 @@ class Jsonl:
 
 
 def unchanged(path: Path, position: int, digest: str | None) -> bool:
-    """Whether the first `position` bytes of a log are as at the checkpoint; without a digest only their number counts."""
+    """Whether the first `position` bytes of a log are as at the checkpoint; without a digest, whether they exist."""
     try:
         with path.open("rb") as file:
             seen = file.read(position)
