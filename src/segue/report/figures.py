@@ -83,7 +83,7 @@ def small_curve(drawn: Sequence[Series], quantity: str) -> Figure:
 def _over_time(
     frame: Frame, drawn: Sequence[Series], quantity: str, title: str, style: str = "", names: bool = True
 ) -> Svg:
-    extent = np.concatenate([item.extent for item in drawn])
+    extent = np.concatenate([item.seeds.ravel() for item in drawn])
     fraction = is_fraction(quantity)
     scale = Scale(-0.02, 1.02, frame.y0, frame.y1) if fraction else fitted(extent, frame.y0, frame.y1)
     axis = timeline(frame, drawn)

@@ -11,9 +11,11 @@ from segue.report import tables
 from segue.report.figures import colour
 from segue.report.read import read_run
 from segue.report.run import Run
-from segue.report.sections import FEW_SEEDS, group, member
+from segue.report.sections import Member, of_run, of_task
 from segue.report.summary import quantity_of, summarise
 from segue.report.templates import fill
+
+FEW_SEEDS = 5  # with fewer, the report warns of its intervals
 
 
 def write_report(folders: Sequence[Path], out: Path) -> Path:
@@ -39,16 +41,19 @@ def render(runs: Sequence[Run]) -> str:
     labels = labels_of(runs)
     colours = {label: colour(place) for place, label in enumerate(dict.fromkeys(labels))}  # a recipe keeps its own
     tasks = {task: [run for run in runs if run.task == task] for task in dict.fromkeys(run.task for run in runs)}
-    quantities = {task: quantity_of(of_task) for task, of_task in tasks.items()}
-    members = [member(label, colours[label], summarise(run, quantities[run.task])) for run, label in zip(runs, labels)]
-    groups = [group([item for item in members if item.run.task == task]) for task in tasks]
+    quantities = {task: quantity_of(chosen) for task, chosen in tasks.items()}
+    members = [Member(label, colours[label], summarise(run, quantities[run.task])) for run, label in zip(runs, labels)]
+    groups = [[member for member in members if member.run.task == task] for task in tasks]
+    shown = [of_run(member) for member in members]
+    summaries = [member.summary for group in groups for member in group]
     return fill(
         "report.html",
-        members=members,
-        groups=groups,
-        together=tables.all_tasks([item.summary for of_task in groups for item in of_task.members])
-        if len(groups) > 1
-        else None,
+        members=shown,
+        groups=[
+            of_task(group) | {"members": [one for one in shown if one["run"].task == task]}
+            for task, group in zip(tasks, groups)
+        ],
+        together=tables.all_tasks(summaries) if len(groups) > 1 else None,
         few_seeds=FEW_SEEDS,
     )
 

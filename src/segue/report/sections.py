@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,121 +14,63 @@ from segue.report.run import Run, is_bonus
 from segue.report.statistics import interquartile_mean
 from segue.report.summary import Summary, repeats, show, show_difference, show_length, verdict
 from segue.report.svg import Figure
-from segue.report.tables import Table
 from segue.report.timeline import Series, episode_series, series
 
-FEW_SEEDS = 5
 
-
-class Fact(NamedTuple):
-    """A number of the verdict, large, with its name above and small print below."""
-
-    name: str
-    value: str
-    small: str
-
-
-@dataclass(frozen=True)
-class Member:
-    """A run in the report: its label, the class of its colour, its numbers and its sentences."""
+class Member(NamedTuple):
+    """A run in the report: its label, the class of its colour, and its numbers."""
 
     label: str
     colour: str
     summary: Summary
-    headline: str
-    detail: str
-    tiles: Sequence[Fact]  # none where nothing was handed over
-    evaluations: Table
-    per_seed: Table
-    retrained: Table | None
-    phases: Table
-    settings: Sequence[tuple[str, str, str]]  # key, value, source
-    provenance: Sequence[tuple[str, str]]
 
     @property
     def run(self) -> Run:
         """The run itself."""
         return self.summary.run
 
-    @property
-    def chosen(self) -> int:
-        """How many settings are not at their default."""
-        return sum(source != "default" for _, _, source in self.settings)
 
-
-def member(label: str, colour: str, summary: Summary) -> Member:
-    """Prepare one run."""
-    run = summary.run
-    provenance = {"command": " ".join(run.command), **flattened(run.provenance)}
+def of_run(member: Member) -> dict[str, Any]:
+    """Return the values of one run that the template shows."""
+    summary, run = member.summary, member.run
     headline, detail = verdict(summary)
-    return Member(
-        label=label,
-        colour=colour,
-        summary=summary,
-        headline=headline,
-        detail=detail,
-        tiles=_tiles(summary),
-        evaluations=tables.evaluations(summary),
-        per_seed=tables.per_seed(summary),
-        retrained=tables.retrained(summary) if run.retrained else None,
-        phases=tables.phases(run),
-        settings=[(key, written(setting.value), setting.source) for key, setting in sorted(run.config.items())],
-        provenance=[(key, written(value)) for key, value in provenance.items()],
-    )
+    provenance = {"command": " ".join(run.command), **flattened(run.provenance)}
+    return {
+        "label": member.label,
+        "colour": member.colour,
+        "run": run,
+        "headline": headline,
+        "detail": detail,
+        "tiles": _tiles(summary),  # (name, value, small print); none where nothing was handed over
+        "evaluations": tables.evaluations(summary),
+        "per_seed": tables.per_seed(summary),
+        "retrained": tables.retrained(summary) if run.retrained else None,
+        "phases": tables.phases(run),
+        "settings": [(key, written(setting.value), setting.source) for key, setting in sorted(run.config.items())],
+        "changed": sum(setting.source != "default" for setting in run.config.values()),
+        "provenance": [(key, written(value)) for key, value in provenance.items()],
+    }
 
 
-@dataclass(frozen=True)
-class Group:
-    """The runs of one task, drawn together."""
-
-    members: Sequence[Member]
-    curve: Figure | None  # evaluations of the main quantity over the whole run
-    halves: Sequence[Figure]  # evaluations of the others, and training episodes
-    diagnostics: Table
-    clouds: Sequence[Figure]  # Q against returns
-    bound_rates: Sequence[Figure]
-    bonuses: Sequence[Figure]
-    training: Sequence[Figure]  # every other training metric that was logged
-    comparison: Table | None
-
-    @property
-    def task(self) -> str:
-        """The task's name."""
-        return self.members[0].run.task
-
-    @property
-    def seeds(self) -> Sequence[int]:
-        """How many seeds each run has."""
-        return [len(member.run.seeds) for member in self.members]
-
-    @property
-    def two_scales(self) -> bool:
-        """Whether there are evaluations on both sides of the switch."""
-        return len({bool(side) for member in self.members for side in member.run.evaluation.online}) == 2
-
-    @property
-    def judged(self) -> str:
-        """What the regret is counted in."""
-        known = all(member.run.evaluation.known("success") for member in self.members)
-        return "success" if known else "score / 100"
-
-
-def group(members: Sequence[Member]) -> Group:
-    """Draw the runs of one task."""
-    main = members[0].summary.quantity
+def of_task(members: Sequence[Member]) -> dict[str, Any]:
+    """Return the values that the template shows of the runs of one task, drawn together."""
+    main, runs = members[0].summary.quantity, [member.run for member in members]
     summaries, labels = [member.summary for member in members], [member.label for member in members]
     evaluated = _drawn(members, main)
-    return Group(
-        members=members,
-        curve=learning_curve(evaluated, main) if evaluated else None,
-        halves=[*_others(members, main), *_episodes(members)],
-        diagnostics=tables.handover(summaries, labels),
-        clouds=list(_clouds(members)),
-        bound_rates=_small(members, _is_bound_rate),
-        bonuses=_small(members, is_bonus),
-        training=_small(members, lambda name: not (_is_bound_rate(name) or is_bonus(name))),
-        comparison=tables.comparison(summaries, labels) if len(members) > 1 else None,
-    )
+    return {
+        "task": runs[0].task,
+        "seeds": [len(run.seeds) for run in runs],
+        "two_scales": len({bool(side) for run in runs for side in run.evaluation.online}) == 2,
+        "curve": learning_curve(evaluated, main) if evaluated else None,
+        "halves": [*_others(members, main), *_episodes(members)],
+        "diagnostics": tables.handover(summaries, labels),
+        "clouds": list(_clouds(members)),
+        "bound_rates": _small(members, _is_bound_rate),
+        "bonuses": _small(members, is_bonus),
+        "training": _small(members, lambda name: not (_is_bound_rate(name) or is_bonus(name))),
+        "comparison": tables.comparison(summaries, labels) if len(members) > 1 else None,
+        "judged": "success" if all(run.evaluation.known("success") for run in runs) else "score / 100",
+    }
 
 
 def _others(members: Sequence[Member], main: str) -> Iterator[Figure]:
@@ -178,17 +119,17 @@ def _known(found: Iterator[Series | None]) -> list[Series]:
     return [line for line in found if line is not None]
 
 
-def _tiles(item: Summary) -> list[Fact]:
+def _tiles(item: Summary) -> list[tuple[str, str, str]]:
     if item.dip is None:
         return []
     low = show(item.quantity, item.dip.value - item.dip.depth)
     name = name_of(item.quantity).lower()
     return [
-        Fact(f"{name} at the switch", show(item.quantity, item.dip.value), "last offline evaluation"),
-        Fact("lowest before recovery", low, "of the interquartile mean; noise makes a minimum too low"),
-        Fact("dip depth", show_difference(item.quantity, item.dip.depth), _chance(item)),
-        Fact("dip length", show_length(item.dip), "environment steps until recovery"),
-        Fact(f"{name} at the end", show(item.quantity, float(interquartile_mean(item.final))), "last evaluation"),
+        (f"{name} at the switch", show(item.quantity, item.dip.value), "last offline evaluation"),
+        ("lowest before recovery", low, "of the interquartile mean; noise makes a minimum too low"),
+        ("dip depth", show_difference(item.quantity, item.dip.depth), _chance(item)),
+        ("dip length", show_length(item.dip), "environment steps until recovery"),
+        (f"{name} at the end", show(item.quantity, float(interquartile_mean(item.final))), "last evaluation"),
     ]
 
 

@@ -29,11 +29,6 @@ class Series:
     low: Floats  # (T,)
     high: Floats  # (T,)
 
-    @property
-    def extent(self) -> Floats:
-        """All numbers that must fit into the drawing."""
-        return self.seeds.ravel()
-
 
 def series(curve: Curve, name: str, label: str, colour: str) -> Series | None:
     """Quantity `name` of a run's curve, or None where it has no finite number."""
