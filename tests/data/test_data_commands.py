@@ -60,7 +60,7 @@ def test_a_file_from_the_doctor_to_a_copy_and_out(folder: Path, capsys: pytest.C
         find_task("data:mine").dataset()
     assert command(["data", "card", "mine"]) == 0
     page = (folder / "store" / "mine" / "card.html").read_text()
-    assert "What the doctor says" in page
+    assert "<h2>Findings</h2>" in page
     assert "NaN" in page
     out = folder / "out.npz"
     assert command(["data", "export", "mended", str(out)]) == 0

@@ -18,6 +18,7 @@ PLAN = [
 @pytest.fixture(autouse=True)
 def an_able_terminal(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("CI", raising=False)
 
 
 class Clock:
@@ -188,6 +189,7 @@ def test_many_phases_fit():
     picture = picture_of(run, 80)
     assert "21/40 cycle 20" in picture
     assert picture.count("cycle") == 6
+    assert re.search(r"✓ 20/40 cycle 19 .* 100 %", picture)  # also where an earlier process has done it
 
 
 class Torn(io.StringIO):
@@ -219,6 +221,9 @@ def test_the_view_fits_the_stream(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as CI does: a pipe stays a pipe
     assert isinstance(view(PLAN, [0], io.StringIO()).face, PlainView)
     assert isinstance(view(PLAN, [0], Terminal()).face, RichView)
+    monkeypatch.setenv("CI", "true")
+    assert isinstance(view(PLAN, [0], Terminal()).face, PlainView)
+    monkeypatch.delenv("CI")
     monkeypatch.setenv("TERM", "dumb")
     assert isinstance(view(PLAN, [0], Terminal()).face, PlainView)
     closed = io.StringIO()

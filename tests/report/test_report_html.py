@@ -12,7 +12,8 @@ import pytest
 
 from segue.core.types import SegueError
 from segue.report import write_report
-from segue.report.markup import MISSING, Markup, count, element, number, percent, short
+from segue.report.card import card_page
+from segue.report.notation import MISSING, count, number, percent, short
 from segue.report.svg import Scale, line, nice_ticks
 
 REFERENCES = {"src", "href", "xlink:href", "srcset", "data", "poster", "action"}
@@ -23,9 +24,11 @@ class Page(HTMLParser):
 
     def __init__(self, page: str) -> None:
         super().__init__()
+        self.written = page
         self.open: list[str] = []
         self.rows: list[list[str]] = []
         self.words: list[str] = []
+        self.within: list[tuple[str, str]] = []
         self.identities: list[str] = []
         self.named: list[str] = []
         self.outside: list[str] = []
@@ -36,7 +39,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs) -> None:
         self.tags.append(tag)
-        if tag not in ("meta", "br"):
+        if tag not in ("meta", "img"):
             self.open.append(tag)
         if tag == "tr":
             self.rows.append([])
@@ -56,12 +59,17 @@ class Page(HTMLParser):
     def handle_data(self, data) -> None:
         if "style" not in self.open:
             self.words.append(data)
+            self.within.append((self.open[-1] if self.open else "", data))
         if self.open and {"td", "th"} & set(self.open):
             self.rows[-1][-1] += data
 
     @property
     def text(self) -> str:
         return " ".join(" ".join(self.words).split())
+
+    def holds(self, text: str) -> set[str]:
+        """The elements that show a text."""
+        return {tag for tag, data in self.within if text in data}
 
     def row(self, name: str) -> list[str]:
         return next(row for row in self.rows if row and row[0].startswith(name))
@@ -76,7 +84,7 @@ def test_the_page_stands_alone(dipping: Path, tmp_path: Path) -> None:
     written, page = page_of([dipping], tmp_path / "deep" / "report.html")
     assert page.outside == []
     assert not re.search(r"https?://|@import|url\(|<script|<link", written)
-    assert "&lt;script&gt;alert('x')&lt;/script&gt;" in written
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in written
     assert str(tmp_path) not in written
     assert len(set(page.identities)) == len(page.identities)
     assert set(page.named) <= set(page.identities)
@@ -87,12 +95,15 @@ def test_the_page_stands_alone(dipping: Path, tmp_path: Path) -> None:
 def test_the_numbers_are_those_of_the_data(dipping: Path, tmp_path: Path) -> None:
     _, page = page_of([dipping], tmp_path / "report.html")
     headline = (
-        "success went from 80 % to 25 % and was back after 30 environment steps, which with 2 seeds cannot be told "
-        "from noise; it ended at 95 %"
+        "success went from 80 % to 25 % and was back after 30 environment steps. With 2 seeds this cannot be told from "
+        "noise. Success ended at 95 %."
     )
     assert headline in page.text
     assert "2 of 2 seeds fell below" in page.text
-    assert "underestimated by 6.00 [6.00, 6.00] at the switch (Q 2.00, what came 8.00, to the same end)" in page.text
+    assert (
+        "underestimated by 6.00 [6.00, 6.00] at the switch (mean Q 2.00, mean return 8.00, both up to the same cut)"
+        in page.text
+    )
     cells = ["seed 3", "80 %", "20 %", "90 %", "900", "0.412", "0.500", "60 points", "30 steps"]
     assert page.row("seed 3") == cells
     assert page.row("seed 5")[1:4] == ["80 %", "30 %", "100 %"]
@@ -105,7 +116,7 @@ def test_the_numbers_are_those_of_the_data(dipping: Path, tmp_path: Path) -> Non
     ("low", "said"),
     [
         ([0.2, 0.3, 0.25], "success dropped by 55 points, from 80 % to 25 %, and was back after 30 environment steps"),
-        ([0.7, 0.9, 0.75], "No drop at the hand-over that could be told from noise: success went from 80 % to 7"),
+        ([0.7, 0.9, 0.75], "No drop at the hand-over beyond noise: success went from 80 % to 7"),
     ],
 )
 def test_a_drop_is_said_where_it_is_more_than_noise(make_run, tmp_path: Path, low: list[float], said: str) -> None:
@@ -141,7 +152,7 @@ def test_a_collapse_after_an_improvement_is_told(make_run, tmp_path: Path) -> No
 def test_never_back_in_score_of_one_seed(make_run, tmp_path: Path) -> None:
     folder = make_run(seeds=(4,), success=False, offline={100: [0.5]}, online={10: [0.2], 20: [0.3]}, handover={})
     _, page = page_of([folder], tmp_path / "report.html")
-    assert "the score went from 50.0 to 20.0 and did not come back, which with one seed cannot be told" in page.text
+    assert "the score went from 50.0 to 20.0 and did not come back. With one seed this cannot be told" in page.text
     assert "Q was not compared with fresh episodes" in page.text
     assert page.row("seed 4")[-1] == "not within the run"
     assert "95 % interval" not in page.text
@@ -151,11 +162,11 @@ def test_runs_without_one_of_the_parts(make_run, tmp_path: Path) -> None:
     offline = make_run("offline", offline={10: [0.5, 0.7]})
     scratch = make_run("scratch", online={10: [0.1, 0.1], 20: [0.4, 0.4]})
     assert (
-        "No online part: nothing was handed over; success ended offline at 60 %."
+        "The run has no online part, so nothing was handed over; success ended offline at 60 %."
         in page_of([offline], tmp_path / "offline.html")[1].text
     )
     assert (
-        "No offline part: nothing was handed over; success ended at 40 %."
+        "The run has no offline part, so nothing was handed over; success ended at 40 %."
         in page_of([scratch], tmp_path / "scratch.html")[1].text
     )
 
@@ -201,7 +212,7 @@ def test_a_run_that_blew_up_still_has_a_report(dipping: Path, tmp_path: Path) ->
         .replace("[-60.0, -60.0, -60.0]]", "[NaN, 1e31, 1e31]]")
     )
     written, page = page_of([dipping], tmp_path / "report.html")
-    assert "it last stood at 95 %" in page.text
+    assert "Success last stood at 95 %" in page.text
     assert "underestimated by 6.00" in page.text  # of the seed that is finite
     assert not re.search(r'="[^"]*(nan|inf)\b', written.split("</style>")[1])
 
@@ -225,9 +236,64 @@ def test_a_place_that_cannot_be_written(dipping: Path, tmp_path: Path) -> None:
         write_report([dipping], tmp_path / "file" / "report.html")
 
 
-def test_text_is_escaped_by_construction() -> None:
-    made = element("p", "<b>", Markup("<i></i>"), ["&"], class_='a"b', hidden=True, lang=None)
-    assert made == '<p class="a&quot;b" hidden>&lt;b&gt;<i></i>&amp;</p>'
+HOSTILE = """"><i onload='x'>&amp;{{ 1 }}"""
+
+
+def hostile(value):
+    """The value with HOSTILE as every text in it, and in every name of a metric, setting or fact."""
+    if isinstance(value, dict):
+        named = {"values", "config", "provenance", "versions", "environment", "notes", "left_out"}
+        return {
+            key: {name + HOSTILE: hostile(v) for name, v in entry.items()} | entry if key in named else hostile(entry)
+            for key, entry in value.items()
+        }
+    if isinstance(value, list):
+        return [hostile(entry) for entry in value]
+    return HOSTILE if isinstance(value, str) else value
+
+
+def test_text_of_a_run_is_escaped_wherever_it_is_shown(dipping: Path, tmp_path: Path) -> None:
+    about, metrics = dipping / "run.json", dipping / "metrics.jsonl"
+    about.write_text(json.dumps(hostile(json.loads(about.read_text()))))
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    metrics.write_text("".join(json.dumps(hostile(row) | {"kind": row["kind"]}) + "\n" for row in rows))
+    everywhere = {"title", "th", "td", "code", "figcaption", "desc"}
+    for folders, more in (([dipping], {"h1", "dd"}), ([dipping, dipping], {"p", "h3", "summary", "caption"})):
+        _, page = page_of(folders, tmp_path / "report.html")
+        assert "i" not in page.tags
+        assert page.outside == []
+        assert everywhere | more <= page.holds(HOSTILE)
+
+
+def test_text_of_a_card_is_escaped_wherever_it_is_shown() -> None:
+    bars, size = {"edges": [0.0, 1.0], "counts": [3]}, {"mean": 1.0, "min": 0.0, "max": 2.0}
+    finding = {"severity": "error", "code": "a", "title": "b", "why": "c", "cure": "d", "of": "rows", "count": 2}
+    card = {
+        "name": "log",
+        "sha256": "0" * 64,
+        "columns": {"observation": {"row": [2], "dtype": "<f4"}, "action": {"row": [1]}},
+        "observation_parts": [["camera", [5, 4], "uint8"]],
+        "environment": {"env_id": "maze"},
+        "notes": {"by": "me"},
+        "findings": [finding | {"rows": [[0, 1]]}],
+        "left_out": {"reward": "why"},
+        **dict.fromkeys(("transitions", "episodes", "sampled_rows"), 3),
+        **dict.fromkeys(("returns", "lengths", "rewards"), bars),
+        **dict.fromkeys(("episode_return", "episode_length"), size),
+        **dict.fromkeys(("terminated_fraction", "success_fraction"), 0.5),
+        "positions": {"x": [0.0, 1.0, 2.0], "y": [0.0, 1.0], "counts": [[3], [0]]}
+        | {"starts": [[0.5, 0.5]], "ends": [[1.5, 0.5]], "succeeded": [True]},
+        "actions": [bars | {"at_bounds": 0.0}],
+        "observations": [bars | size],
+    }
+    clean = Page(card_page(card, {"front": [b"png"]}))
+    assert clean.row("error") == ["errora", "b2 rows: episode 0 step 1", "c", "d"]
+    assert "camera 5 × 4 uint8" in clean.text
+    assert clean.written.count("figure wide") == clean.written.count("figure narrow")  # one of them is always hidden
+    page = Page(card_page({**hostile(card), "columns": card["columns"]}, {HOSTILE: [b"png"]}))
+    assert "i" not in page.tags
+    assert [place.split(",")[0] for place in clean.outside + page.outside] == ["src=data:image/png;base64"] * 2
+    assert {"title", "h1", "p", "td", "th", "dd", "strong", "small", "figcaption"} <= page.holds(HOSTILE)
 
 
 def test_numbers_as_people_write_them() -> None:
@@ -287,7 +353,7 @@ def test_a_bonus_has_a_section_of_its_own(dipping: Path, tmp_path: Path) -> None
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
     page = write_report([dipping], tmp_path / "after.html").read_text("utf-8")
     assert "Reward augmentation" in page
-    assert "counts the bonus" in page
+    assert "includes the bonus" in page
     training = page[page.index("<h2>Training") :]
     assert "Sera bonus" in page
     assert "Sera bonus" not in training[: training.index("<h2>Configuration")]

@@ -1,6 +1,6 @@
 """Reports on runs: statistics over seeds, and one HTML file that opens anywhere."""
 
-from segue.report.html import write_report
+from segue.report.pages import write_report
 from segue.report.read import read_run
 from segue.report.run import Run
 from segue.report.statistics import (

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from segue.report.markup import Markup, element, join, percent, short
+from segue.report.notation import percent, short
 from segue.report.statistics import Floats
 from segue.report.svg import (
+    Figure,
     Frame,
     Scale,
+    Svg,
     band,
     fitted,
     horizontal_axis,
@@ -23,7 +25,7 @@ from segue.report.svg import (
 )
 from segue.report.timeline import Series, draw_timeline, timeline
 
-COLOURS = 8
+COLOURS = 8  # that the style sheet has
 FRACTIONS = {"success"}  # drawn as percentages from 0 to 100
 
 NAMES = {
@@ -43,12 +45,12 @@ NAMES = {
 
 
 def name_of(quantity: str) -> str:
-    """A quantity in words."""
+    """A quantity's name for readers."""
     return NAMES.get(quantity) or quantity.replace("_", " ").capitalize()
 
 
 def is_fraction(quantity: str) -> bool:
-    """Whether a quantity is a share, to be read in per cent."""
+    """Whether a quantity is a fraction, shown in per cent."""
     shares = quantity.startswith("bound_rate") or quantity.endswith(("_bonus_share", "_saturation"))
     return quantity in FRACTIONS or shares
 
@@ -58,33 +60,30 @@ def colour(index: int) -> str:
     return f"run{index % COLOURS}"
 
 
-def learning_curve(drawn: Sequence[Series], quantity: str) -> Markup:
+def learning_curve(drawn: Sequence[Series], quantity: str) -> Figure:
     """Evaluations over a whole run, twice: for wide and for narrow windows (the style sheet shows one of them)."""
     title = f"{name_of(quantity)} in evaluation episodes"
-    return join(
-        [
-            _over_time(Frame(940, 380, left=56, top=28, bottom=46), drawn, quantity, title, "wide"),
-            _over_time(Frame(400, 300, left=46, top=28, bottom=46), drawn, quantity, title, "narrow"),
-        ]
-    )
+    wide = _over_time(Frame(940, 380, left=56, top=28, bottom=46), drawn, quantity, title, "wide")
+    narrow = _over_time(Frame(400, 300, left=46, top=28, bottom=46), drawn, quantity, title, "narrow")
+    return Figure(name_of(quantity), Svg(wide + narrow), "big")
 
 
-def middle_curve(drawn: Sequence[Series], quantity: str, title: str) -> Markup:
-    """Return one of a few pictures of half the page's width with its title above it."""
-    picture_of_it = _over_time(Frame(460, 250, left=50, top=24, bottom=44, right=14), drawn, quantity, title, "")
-    return element("figure", element("figcaption", title), picture_of_it, class_="middle")
+def middle_curve(drawn: Sequence[Series], quantity: str, title: str) -> Figure:
+    """Return one of a few pictures of half the page's width."""
+    frame = Frame(460, 250, left=50, top=24, bottom=44, right=14)
+    return Figure(title, _over_time(frame, drawn, quantity, title), "middle")
 
 
-def small_curve(drawn: Sequence[Series], quantity: str, title: str) -> Markup:
-    """Return one of many small pictures with its title above it."""
-    small = _over_time(Frame(320, 178, left=46, top=12, bottom=24, right=14), drawn, quantity, title, "", names=False)
-    return element("figure", element("figcaption", title), small, class_="small")
+def small_curve(drawn: Sequence[Series], quantity: str) -> Figure:
+    """Return one of many small pictures."""
+    frame, title = Frame(320, 178, left=46, top=12, bottom=24, right=14), name_of(quantity)
+    return Figure(title, _over_time(frame, drawn, quantity, title, names=False), "small")
 
 
 def _over_time(
-    frame: Frame, drawn: Sequence[Series], quantity: str, title: str, style: str, names: bool = True
-) -> Markup:
-    extent = np.concatenate([item.extent for item in drawn])
+    frame: Frame, drawn: Sequence[Series], quantity: str, title: str, style: str = "", names: bool = True
+) -> Svg:
+    extent = np.concatenate([item.seeds.ravel() for item in drawn])
     fraction = is_fraction(quantity)
     scale = Scale(-0.02, 1.02, frame.y0, frame.y1) if fraction else fitted(extent, frame.y0, frame.y1)
     axis = timeline(frame, drawn)
@@ -93,11 +92,11 @@ def _over_time(
     pixels = [axis(item.x, item.online) for item in drawn]
     for item, x in zip(drawn, pixels):
         if len(item.seeds) > 1:
-            body.append(band(x, scale(item.low), scale(item.high), f"band {colour(item.colour)}"))
-            body += [line(x, scale(seed), f"seed {colour(item.colour)}") for seed in item.seeds]
-    body += [line(x, scale(item.centre), f"centre {colour(item.colour)}") for item, x in zip(drawn, pixels)]
+            body.append(band(x, scale(item.low), scale(item.high), f"band {item.colour}"))
+            body += [line(x, scale(seed), f"seed {item.colour}") for seed in item.seeds]
+    body += [line(x, scale(item.centre), f"centre {item.colour}") for item, x in zip(drawn, pixels)]
     if names and len(drawn) == 1 and len(pixels[0]) <= 60:
-        body.append(points(pixels[0], scale(drawn[0].centre), f"dot {colour(drawn[0].colour)}"))
+        body.append(points(pixels[0], scale(drawn[0].centre), f"dot {drawn[0].colour}"))
     return picture(frame, title, _in_words(drawn, fraction), body, style)
 
 
@@ -116,8 +115,8 @@ def _when(item: Series, index: int) -> str:
     return f"environment step {at:,.0f}" if item.online[index] else f"{-at:,.0f} updates before the switch"
 
 
-def calibration(q: Floats, mc_return: Floats, run: str, index: int, title: str) -> Markup:
-    """Q (P,) against Monte-Carlo return (P,) of fresh episodes; above the identity line Q is too high."""
+def calibration(q: Floats, mc_return: Floats, run: str, colour: str, title: str) -> Figure:
+    """Q (P,) over Monte-Carlo return (P,) of fresh episodes; above the identity line Q is too high."""
     frame = Frame(320, 320, left=50, top=28, bottom=46)
     both = np.concatenate([q, mc_return])
     reach = fitted(both, 0.0, 1.0)
@@ -129,22 +128,10 @@ def calibration(q: Floats, mc_return: Floats, run: str, index: int, title: str) 
         rule(frame.x0, frame.y0, frame.x1, frame.y1, "identity"),
         words(frame.x0 + 8, frame.y1 + 14, "Q too high", "note"),
         words(frame.x1 - 6, frame.y0 - 8, "Q too low", "note end"),
-        points(across(mc_return), up(q), f"cloud {colour(index)}", 2.6),
+        points(across(mc_return), up(q), f"cloud {colour}", 2.6),
         words((frame.x0 + frame.x1) / 2, frame.y0 + 36, "Monte-Carlo return", "axis-name mid"),
         words(frame.x0 - 8, frame.y1 - 14, "Q", "axis-name end"),
     ]
     above = float(np.mean(q > mc_return))
     description = f"{run}: {len(q)} pairs, {percent(above)} of them above the identity line."
-    return element(
-        "figure", element("figcaption", title), picture(frame, title, description, body), class_="small square"
-    )
-
-
-def legend(entries: Sequence[tuple[str, int]]) -> Markup:
-    """Names of runs beside a sample of their line."""
-    items = []
-    for label, index in entries:
-        sample = line(np.array([1.0, 33.0]), np.array([6.0, 6.0]), f"centre {colour(index)}")
-        swatch = element("svg", sample, viewBox="0 0 34 12", class_="swatch", aria_hidden="true")
-        items.append(element("li", swatch, element("span", label)))
-    return element("ul", items, class_="legend")
+    return Figure(title, picture(frame, title, description, body), "small square")

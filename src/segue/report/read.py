@@ -66,7 +66,7 @@ def read_run(folder: Path) -> Run:
 
 
 def _scored(about: Row, curve: Curve) -> Curve:
-    """The curve without scores where the task has no reference for them: they are its raw returns."""
+    """The curve, without its scores where the task has no reference scores: they would repeat the raw returns."""
     if isinstance((about.get("task_card") or {}).get("score"), str):
         return replace(curve, values={name: table for name, table in curve.values.items() if name != "score"})
     return curve
@@ -120,14 +120,14 @@ def _read_rows(path: Path) -> list[Row]:
 
 
 def _switch(phases: Sequence[PhaseLine], rows: Sequence[Row]) -> int | None:
-    """First phase that collects, by plan or by deed (phases that a decision added are not in the plan)."""
+    """First phase that collects, as planned or as logged (the plan lacks phases that a decision has added)."""
     planned = [index for index, phase in enumerate(phases) if phase.collect > 0]
     seen = [row["phase_index"] for row in rows if row["environment_step"] > 0]
     return min(planned[:1] + seen, default=None)
 
 
 def _offline_updates(phases: Sequence[PhaseLine], rows: Sequence[Row], switch: int | None) -> int:
-    """Updates before the switch: those done once the switch has been reached (a phase may stop early), else planned."""
+    """Updates before the switch: as logged once the switch is reached (a phase may stop early), else as planned."""
     end = len(phases) if switch is None else switch
     done = max((row["update"] for row in rows if switch is None or row["phase_index"] < switch), default=0)
     if switch is not None and any(row["phase_index"] >= switch for row in rows):

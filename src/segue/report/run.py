@@ -1,7 +1,7 @@
-"""What a run folder says, as plain arrays.
+"""The contents of a run folder as plain arrays.
 
 Time has one axis in a report.  Left of zero are the offline phases, counted in gradient updates still to come;
-right of zero is everything from the first phase that moves the world on, counted in environment steps per seed:
+right of zero is everything from the first phase that steps the environments, counted in environment steps per seed:
 
     x = update - offline_updates          x = environment_step
     |-------- offline phases -------------|------ online phases ------>
@@ -85,7 +85,7 @@ class Handover:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder.  `switch` is the index of the first phase that moves the world, None while there is none."""
+    """A run folder.  `switch` is the index of the first phase that steps the environments, None without one."""
 
     name: str
     recipe: str
@@ -103,7 +103,7 @@ class Run:
     wall_s: Mapping[int, float]  # seconds spent in each phase that has rows
     training: Curve
     evaluation: Curve
-    """Of the policy that the run is about: the one that acts and learns online."""
+    """Of the main policy: the one that acts and learns online."""
     episodes: Episodes
     handovers: tuple[Handover, ...]
     retrained: Mapping[int, Curve]

@@ -1,29 +1,27 @@
-"""The sections of a report on runs of one task: curves, hand-over, results, training; and of one run: its settings."""
+"""The sections of a report as plain values: of each run, and of the runs of one task."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from segue.report import tables
-from segue.report.figures import calibration, learning_curve, legend, middle_curve, name_of, small_curve
-from segue.report.markup import Markup, count, element, join
+from segue.report.figures import calibration, learning_curve, middle_curve, name_of, small_curve
 from segue.report.run import Run, is_bonus
 from segue.report.statistics import interquartile_mean
-from segue.report.summary import Summary, repeats, show, show_difference, show_length
+from segue.report.summary import Summary, repeats, show, show_difference, show_length, verdict
+from segue.report.svg import Figure
 from segue.report.timeline import Series, episode_series, series
-
-RESAMPLING_SEED = 0  # the same folders give the same report, to the letter
-FEW_SEEDS = 5
 
 
 class Member(NamedTuple):
-    """A run in the report: the index of its colour, its name there, and what is known of it."""
+    """A run in the report: its label, the class of its colour, and its numbers."""
 
-    colour: int
     label: str
+    colour: str
     summary: Summary
 
     @property
@@ -32,211 +30,127 @@ class Member(NamedTuple):
         return self.summary.run
 
 
-def curves(group: Sequence[Member], suffix: str) -> Markup:
-    """Evaluations over the whole run: the main quantity large, the others at half width."""
-    main = group[0].summary.quantity
-    parts: list[object] = [_explanation(group), _legend(group)]
-    if evaluated := _drawn(group, main):
-        large = learning_curve(evaluated, main)
-        parts.append(element("figure", element("figcaption", name_of(main)), large, class_="big"))
-    others = [
-        name
-        for name in ("success", "score", "return")
-        if name != main and not all(repeats(member.run, name, main) for member in group)
-    ]
-    drawn = {name: _drawn(group, name) for name in others}
-    halves = [middle_curve(lines, name, name_of(name)) for name, lines in drawn.items() if lines]
+def of_run(member: Member) -> dict[str, Any]:
+    """Return the values of one run that the template shows."""
+    summary, run = member.summary, member.run
+    headline, detail = verdict(summary)
+    provenance = {"command": " ".join(run.command), **flattened(run.provenance)}
+    return {
+        "label": member.label,
+        "colour": member.colour,
+        "run": run,
+        "headline": headline,
+        "detail": detail,
+        "tiles": _tiles(summary),  # (name, value, small print); none where nothing was handed over
+        "evaluations": tables.evaluations(summary),
+        "per_seed": tables.per_seed(summary),
+        "retrained": tables.retrained(summary) if run.retrained else None,
+        "phases": tables.phases(run),
+        "settings": [(key, written(setting.value), setting.source) for key, setting in sorted(run.config.items())],
+        "changed": sum(setting.source != "default" for setting in run.config.values()),
+        "provenance": [(key, written(value)) for key, value in provenance.items()],
+    }
+
+
+def of_task(members: Sequence[Member]) -> dict[str, Any]:
+    """Return the values that the template shows of the runs of one task, drawn together."""
+    main, runs = members[0].summary.quantity, [member.run for member in members]
+    summaries, labels = [member.summary for member in members], [member.label for member in members]
+    evaluated = _drawn(members, main)
+    return {
+        "task": runs[0].task,
+        "seeds": [len(run.seeds) for run in runs],
+        "two_scales": len({bool(side) for run in runs for side in run.evaluation.online}) == 2,
+        "curve": learning_curve(evaluated, main) if evaluated else None,
+        "halves": [*_others(members, main), *_episodes(members)],
+        "diagnostics": tables.handover(summaries, labels),
+        "clouds": list(_clouds(members)),
+        "bound_rates": _small(members, _is_bound_rate),
+        "bonuses": _small(members, is_bonus),
+        "training": _small(members, lambda name: not (_is_bound_rate(name) or is_bonus(name))),
+        "comparison": tables.comparison(summaries, labels) if len(members) > 1 else None,
+        "judged": "success" if all(run.evaluation.known("success") for run in runs) else "score / 100",
+    }
+
+
+def _others(members: Sequence[Member], main: str) -> Iterator[Figure]:
+    """Evaluations of the other quantities, without those that repeat the main one."""
+    for name in ("success", "score", "return"):
+        if name != main and not all(repeats(member.run, name, main) for member in members):
+            lines = _drawn(members, name)
+            if lines:
+                yield middle_curve(lines, name, name_of(name))
+
+
+def _episodes(members: Sequence[Member]) -> Sequence[Figure]:
+    """Training episodes, by success where it is known."""
     for name in ("success", "return"):
-        lines = [episode_series(member.run, name, member.label, member.colour, generator()) for member in group]
-        known = [line for line in lines if line is not None]
-        if known:
-            halves.append(middle_curve(known, name, f"{name_of(name)} of training episodes, with exploration"))
-            break
-    parts.append(element("div", halves, class_="halves"))
-    numbers = [
-        [element("h3", member.label) if len(group) > 1 else "", _curve_numbers(member.summary)] for member in group
-    ]
-    parts.append(element("details", element("summary", "The numbers of this curve"), numbers, class_="long"))
-    return section(f"Learning curve{suffix}", parts)
+        lines = _known(episode_series(member.run, name, member.label, member.colour) for member in members)
+        if lines:
+            return [middle_curve(lines, name, f"{name_of(name)} of training episodes, with exploration")]
+    return []
 
 
-def _explanation(group: Sequence[Member]) -> Markup:
-    seeds = "Thick: interquartile mean over seeds; thin: each seed; shaded: 95 % bootstrap band. "
-    split = "Left of the switch time counts gradient updates, right of it environment steps per seed: two scales."
-    many = any(len(member.run.seeds) > 1 for member in group)
-    sides = {bool(side) for member in group for side in member.run.evaluation.online}
-    return element("p", (seeds if many else "One seed. ") + (split if len(sides) == 2 else ""), class_="note-text")
-
-
-def _curve_numbers(summary: Summary) -> Markup:
-    """The learning curve as a table: every evaluation, every seed."""
-    curve, quantity = summary.run.evaluation, summary.quantity
-    values = curve.values.get(quantity, np.zeros((len(summary.run.seeds), 0)))
-    rows = [
-        tables.row(
-            f"step {count(curve.environment_step[column])}"
-            if curve.online[column]
-            else f"update {count(curve.update[column])} (offline)",
-            [
-                show(quantity, float(interquartile_mean(values[:, column]))),
-                *(show(quantity, v) for v in values[:, column]),
-            ],
-        )
-        for column in range(values.shape[1])
-    ]
-    head = ["", "IQM", *(f"seed {seed}" for seed in summary.run.seeds)]
-    return tables.table(f"{name_of(quantity)} of every evaluation.", head, rows)
-
-
-def handover(group: Sequence[Member], suffix: str) -> Markup:
-    """What was measured at the switch and at the end, Q against returns, the bound rate."""
-    several = len(group) > 1
-    clouds = []
-    for member in group:
+def _clouds(members: Sequence[Member]) -> Iterator[Figure]:
+    for member in members:
         for end, when in ((member.summary.before, "at the switch"), (member.summary.after, "at the end")):
             if end is not None and len(end.q) and end.episodes:
-                title = f"{member.label}, {when}" if several else when.capitalize()
-                clouds.append(calibration(end.q, end.mc_return, member.label, member.colour, title))
-    parts: list[object] = [] if several else [_tiles(group[0].summary)]
-    parts.append(tables.handover([member.summary for member in group], [member.label for member in group]))
-    if any(is_bonus(name) for member in group for name in member.run.training.values):
-        parts.append(
-            _note("Q learned from rewards with a bonus counts the bonus; the returns here are of true rewards.")
-        )
-    if clouds:
-        parts.append(element("h3", "Q against Monte-Carlo return of fresh episodes"))
-        parts.append(
-            _note(
-                "Both up to the episode's end: where a time limit cuts it, the critic's own discounted value "
-                "beyond the cut is taken off Q. Rows right before a cut lie near 0 and say little."
-            )
-        )
-        parts.append(element("div", clouds, class_="grid-of-figures"))
-    rates = _multiples(group, lambda name: name.startswith("bound_rate"))
-    if rates:
-        parts += [element("h3", "Bound rate over time"), element("div", rates, class_="grid-of-figures")]
-    return section(f"Hand-over diagnostics{suffix}", parts)
+                title = f"{member.label}, {when}" if len(members) > 1 else when.capitalize()
+                yield calibration(end.q, end.mc_return, member.label, member.colour, title)
 
 
-def _tiles(item: Summary) -> Markup:
-    """The numbers of the verdict, large."""
+def _is_bound_rate(name: str) -> bool:
+    return name.startswith("bound_rate")
+
+
+def _small(members: Sequence[Member], wanted: Callable[[str], bool]) -> list[Figure]:
+    """Logged training metrics, one small picture each."""
+    names = dict.fromkeys(name for member in members for name in member.run.training.values if wanted(name))
+    drawn = {name: _drawn(members, name, training=True) for name in names}
+    return [small_curve(lines, name) for name, lines in drawn.items() if lines]
+
+
+def _drawn(members: Sequence[Member], name: str, training: bool = False) -> list[Series]:
+    curves = [member.run.training if training else member.run.evaluation for member in members]
+    return _known(series(curve, name, member.label, member.colour) for curve, member in zip(curves, members))
+
+
+def _known(found: Iterator[Series | None]) -> list[Series]:
+    return [line for line in found if line is not None]
+
+
+def _tiles(item: Summary) -> list[tuple[str, str, str]]:
     if item.dip is None:
-        return Markup("")
+        return []
     low = show(item.quantity, item.dip.value - item.dip.depth)
     name = name_of(item.quantity).lower()
-    facts = [
+    return [
         (f"{name} at the switch", show(item.quantity, item.dip.value), "last offline evaluation"),
-        ("lowest before recovery", low, "interquartile mean, a minimum of noisy evaluations"),
+        ("lowest before recovery", low, "of the interquartile mean; noise makes a minimum too low"),
         ("dip depth", show_difference(item.quantity, item.dip.depth), _chance(item)),
-        ("dip length", show_length(item.dip), "environment steps until back"),
+        ("dip length", show_length(item.dip), "environment steps until recovery"),
         (f"{name} at the end", show(item.quantity, float(interquartile_mean(item.final))), "last evaluation"),
     ]
-    cells = [element("div", element("dt", k), element("dd", v, element("small", s))) for k, v, s in facts]
-    return element("dl", cells, class_="tiles")
 
 
 def _chance(item: Summary) -> str:
-    """What of a dip is no noise, in small print."""
+    """The fall without the bias of a minimum, in small print."""
     if np.isnan(item.fall.low):
-        return "below the switch; too few seeds for an interval"
+        return "below the value at the switch; too few seeds for an interval"
     low, high = (show_difference(item.quantity, end).removesuffix(" points") for end in item.fall[1:])
-    return f"below the switch; without a minimum's bias [{low}, {high}]"
+    return f"below the value at the switch; [{low}, {high}] without the bias of a minimum"
 
 
-def results(group: Sequence[Member], suffix: str) -> Markup:
-    """Run against run where there are several, then seed by seed."""
-    parts: list[object] = []
-    if len(group) > 1:
-        summaries, labels = [member.summary for member in group], [member.label for member in group]
-        parts.append(tables.comparison(summaries, labels, generator))
-    for member in group:
-        shown = tables.per_seed(member.summary, generator)
-        name = element("summary", f"{member.label}, seed by seed")
-        parts.append(element("details", name, shown) if len(group) > 1 else shown)
-    for member in group:
-        if member.run.retrained:
-            parts.append(element("h3", f"{member.label}: policies trained anew on what it had seen"))
-            parts.append(tables.retrained(member.summary, generator))
-    judged = "success" if all(member.run.evaluation.known("success") for member in group) else "score / 100"
-    parts.append(
-        _note(
-            f"Evaluation regret: one minus the mean evaluation {judged} over the online environment steps. "
-            "Training failure rate: one minus the share of finished training episodes that succeeded. "
-            "Both: lower is better."
-        )
-    )
-    if min(len(member.run.seeds) for member in group) < FEW_SEEDS:
-        parts.append(
-            _note(f"With fewer than {FEW_SEEDS} seeds bootstrap intervals are too narrow: doubt more than they do.")
-        )
-    return section(f"Results{suffix}", parts)
+def flattened(facts: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted keys."""
+    if not isinstance(facts, dict) or not facts:
+        return {prefix: facts}
+    flat: dict[str, Any] = {}
+    for key, value in facts.items():
+        flat |= flattened(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
 
 
-def bonuses(group: Sequence[Member], suffix: str) -> Markup:
-    """What reward augmentations paid; nothing where there was none."""
-    pictures = _multiples(group, is_bonus)
-    if not pictures:
-        return Markup("")
-    said = _note(
-        "Bonuses as the learner saw them, in its units of reward: mean and standard deviation over a batch, and the "
-        "share |bonus| / (|bonus| + |reward|). A bonus without spread pays for time, not for novelty. "
-        "Evaluations, scores and returns in this report are of true rewards."
-    )
-    drawn = element("div", pictures, class_="grid-of-figures")
-    return section(f"Reward augmentation{suffix}", said, _legend(group), drawn)
-
-
-def training(group: Sequence[Member], suffix: str) -> Markup:
-    """Every logged training metric, small; nothing where nothing was logged."""
-    pictures = _multiples(group, lambda name: not (name.startswith("bound_rate") or is_bonus(name)))
-    if not pictures:
-        return Markup("")
-    return section(f"Training{suffix}", _legend(group), element("div", pictures, class_="grid-of-figures"))
-
-
-def settings(run: Run, label: str) -> Markup:
-    """Phases, every setting with its source, provenance."""
-    chosen = sum(setting.source != "default" for setting in run.config.values())
-    summary = f"All {len(run.config)} settings, {chosen} of them not at their default"
-    return join(
-        [
-            element("h3", label) if label else "",
-            tables.phases(run),
-            element("details", element("summary", summary), tables.config(run)),
-            element("details", element("summary", "Provenance"), tables.provenance(run)),
-        ]
-    )
-
-
-def section(title: str, *children: object) -> Markup:
-    """Return a titled section."""
-    return element("section", element("h2", title), children)
-
-
-def generator() -> np.random.Generator:
-    """Return the generator of every bootstrap of a report."""
-    return np.random.default_rng(RESAMPLING_SEED)
-
-
-def _note(text: str) -> Markup:
-    return element("p", text, class_="note-text")
-
-
-def _legend(group: Sequence[Member]) -> Markup:
-    return legend([(member.label, member.colour) for member in group]) if len(group) > 1 else Markup("")
-
-
-def _multiples(group: Sequence[Member], wanted: Callable[[str], bool]) -> list[Markup]:
-    names = dict.fromkeys(name for member in group for name in member.run.training.values if wanted(name))
-    drawn = {name: _drawn(group, name, training=True) for name in names}
-    return [small_curve(lines, name, name_of(name)) for name, lines in drawn.items() if lines]
-
-
-def _drawn(group: Sequence[Member], name: str, training: bool = False) -> list[Series]:
-    lines = [
-        series(
-            member.run.training if training else member.run.evaluation, name, member.label, member.colour, generator()
-        )
-        for member in group
-    ]
-    return [line for line in lines if line is not None]
+def written(value: Any) -> str:
+    """A value as a person would type it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 Generator = np.random.Generator
 
+RESAMPLING_SEED = 0  # the same folders give the same report, to the letter
 CELLS = 2_000_000  # numbers held at once by a bootstrap; bounds its memory, not its result
 
 
@@ -34,6 +34,11 @@ class Dip(NamedTuple):
     value: float  # at the switch
     depth: float  # value minus the minimum before recovery; 0 where the curve does not fall
     length: float | None  # environment steps from the switch until back at `value`; None: never within the run
+
+
+def resampling() -> Generator:
+    """Return a new generator, for each interval of a report: equal data then show equal intervals."""
+    return np.random.default_rng(RESAMPLING_SEED)
 
 
 def interquartile_mean(values: ArrayLike, axis: int = 0) -> Floats:
@@ -117,7 +122,7 @@ def probability_of_improvement(
 
 
 def evaluation_regret(environment_step: ArrayLike, success: ArrayLike) -> Floats:
-    """One minus the mean evaluation success over the online part: what the deployed policy would have missed.
+    """One minus the mean evaluation success over the online part.
 
     `environment_step` (T,) does not decrease, `success` (S, T) in 0..1; result (S,).  The mean is the trapezoidal
     integral over environment steps divided by their span, so that unevenly spaced evaluations are weighed rightly;
@@ -135,9 +140,9 @@ def evaluation_regret(environment_step: ArrayLike, success: ArrayLike) -> Floats
 
 
 def training_failure_rate(success: ArrayLike) -> float:
-    """One minus the mean success of completed training episodes `success` (E,): what learning really cost.
+    """One minus the mean success of completed training episodes `success` (E,).
 
-    Includes exploration noise, unlike `evaluation_regret`.  NaN where no episode was completed.
+    It includes exploration noise, unlike `evaluation_regret`.  NaN where no episode was completed.
     """
     finished = _finite(success)
     return float(1.0 - finished.mean()) if len(finished) else float("nan")
@@ -150,8 +155,8 @@ def dip(environment_step: ArrayLike, curve: ArrayLike) -> Dip:
                     \\      _      /
                       \\__/  \\__/      <- depth = value - minimum before recovery
 
-    The first evaluation after the switch decides whether there is a dip: a collapse that comes after an improvement
-    is not the hand-over's.  The length is as coarse as the evaluations are apart.  NaN points are skipped.
+    The first evaluation after the switch decides whether there is a dip: a collapse after an improvement does not
+    count.  The length is as coarse as the evaluations are apart.  NaN points are skipped.
     """
     x, y = np.asarray(environment_step, np.float64), np.asarray(curve, np.float64)
     x, y = x[~np.isnan(y)], y[~np.isnan(y)]
@@ -166,13 +171,13 @@ def dip(environment_step: ArrayLike, curve: ArrayLike) -> Dip:
 
 
 def fall(curves: ArrayLike) -> Interval:
-    """How far seeds fall from the switch on, without the bias of a minimum, with a 95 % interval over seeds.
+    """Mean fall of seeds after the switch, without the bias of a minimum, with a 95 % interval over seeds.
 
     `curves` (S, T): column 0 is the evaluation at the switch, the others follow it.  The lowest of several noisy
-    evaluations lies below the switch even where nothing has happened.  So each seed is looked at where the *others* are
-    lowest before they are back: the place is chosen without its own noise.  Point: mean of those falls, below 0 for a
-    rise.  Interval: Student's t over seeds; NaN with fewer than three, which cannot tell a fall from noise.  (Default
-    of ours; the choice by the others is cross-fitting, Chernozhukov et al. 2018.)
+    evaluations lies below the switch even where nothing has happened.  So each seed's fall is read at the evaluation
+    where the mean of the *other* seeds is lowest before it recovers: the seed's own noise does not choose it.  Point:
+    mean of these falls, below 0 for a rise.  Interval: Student's t over seeds; NaN with fewer than three, which cannot
+    tell a fall from noise.  (Default of ours; the choice by the others is cross-fitting, Chernozhukov et al. 2018.)
     """
     table = np.asarray(curves, np.float64)
     table = table[~np.isnan(table).any(axis=1)]
@@ -183,6 +188,8 @@ def fall(curves: ArrayLike) -> Interval:
     falls = np.array([row[0] - row[_lowest_before_recovery(other)] for row, other in zip(table, others)])
     if seeds < 3:
         return Interval(float(falls.mean()), np.nan, np.nan)
+    from scipy.special import stdtrit  # here, since it would be a tenth of the time of `import segue`
+
     point, reach = float(falls.mean()), float(stdtrit(seeds - 1, 0.975) * falls.std(ddof=1) / np.sqrt(seeds))
     return Interval(point, point - reach, point + reach)
 
@@ -197,7 +204,7 @@ def _lowest_before_recovery(curve: Floats) -> int:
 def value_error(
     error: Sequence[ArrayLike], weight: Sequence[ArrayLike], generator: Generator, resamples: int = 2000
 ) -> Interval:
-    """How far values lie above what came, with the 99 % interval that few episodes leave.
+    """Mean error of values, above 0 where they exceed the returns, with a 99 % interval over episodes.
 
     `error` and `weight`: for each seed its episodes' sums over rows (E,), see `segue.engine.diagnostics`.  Point: the
     total error over the total weight, of the seeds in the middle: a quarter of them is left out at each end, as in an

@@ -1,4 +1,4 @@
-"""What a report says of one run in numbers and in words: before, at and after the switch."""
+"""One run in numbers and in words: before the switch, at the switch, and after it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segue.report.markup import count, number, percent
+from segue.report.notation import count, number, percent
 from segue.report.run import Handover, Run
 from segue.report.statistics import (
     Dip,
@@ -17,13 +17,14 @@ from segue.report.statistics import (
     evaluation_regret,
     fall,
     interquartile_mean,
+    resampling,
     training_failure_rate,
     value_error,
 )
 
-SLIGHT = 0.05  # of the quantity's full scale: a dip no deeper is called slight
-AGREES = 0.10  # of the larger of |Q| and an episode's |return|: a gap no wider is called agreement
-TELLS = 0.25  # share of the value before the cut: with less, episodes say little about a critic
+SLIGHT = 0.05  # of the quantity's full scale: a dip of at most this depth is called slight
+AGREES = 0.10  # of the larger of |Q| and an episode's |return|: Q agrees with returns up to this error
+TELLS = 0.25  # of the value: with a smaller share before the cut, the report warns that episodes say little
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,15 @@ class Summary:
     """Numbers per seed (S,) of one run; NaN where the run cannot say."""
 
     run: Run
-    quantity: str  # what dip and verdict speak of: success, else score, else return
+    quantity: str  # of dip and verdict: success, else score, else return
     at_switch: Floats  # last evaluation of the offline part
     lowest: Floats  # worst evaluation after the switch, whenever it was
-    lowest_mean: float  # the same of the interquartile mean
+    lowest_mean: float  # lowest value of the interquartile mean after the switch
     final: Floats  # last evaluation of the run
     final_score: Floats
     final_return: Floats
     dip: Dip | None  # of the interquartile mean; None without both an offline and an online part
-    fall: Interval  # of the mean, where the other seeds are lowest: what of the dip is no noise
+    fall: Interval  # of the mean over seeds, without the bias of a minimum; see `statistics.fall`
     dips: tuple[Dip, ...]  # per seed
     regret: Floats  # evaluation_regret of success, else of score / 100
     failure_rate: Floats  # training_failure_rate of every seed's own episodes
@@ -56,7 +57,7 @@ def quantity_of(runs: Sequence[Run]) -> str:
 
 
 def summarise(run: Run, quantity: str) -> Summary:
-    """Reduce a run to what tables and sentences need."""
+    """Reduce a run to the numbers that tables and sentences show."""
     curve = run.evaluation
     nothing = np.full(len(run.seeds), np.nan)
     table = curve.values.get(quantity, np.full((len(run.seeds), len(curve.x)), np.nan))
@@ -89,7 +90,7 @@ def summarise(run: Run, quantity: str) -> Summary:
 
 
 def repeats(run: Run, name: str, main: str) -> bool:
-    """Whether `name` says what `main` says already: a score that is 100 times success, a return that is success."""
+    """Whether `name` only repeats `main`: a score that is 100 times success, or a return that equals success."""
     values, factor = run.evaluation.values, 100.0 if name == "score" else 1.0
     said = main == "success" and name in values
     return said and np.allclose(values[name], factor * values[main], equal_nan=True)
@@ -103,7 +104,7 @@ def show(quantity: str, value: float | None) -> str:
 
 
 def show_difference(quantity: str, value: float | None) -> str:
-    """A difference of two values of a quantity; of percentages and scores in points."""
+    """A difference of two values of a quantity; percentages and scores differ by points."""
     if value is None or np.isnan(value):
         return number(None)
     if quantity == "return":
@@ -120,8 +121,8 @@ def show_length(measured: Dip) -> str:
 
 
 def verdict(summary: Summary) -> tuple[str, str]:
-    """(headline, detail): did it drop, how deep, how long, and did the critic promise too much or too little."""
-    return _drop(summary), _calibration(summary)
+    """(headline, detail): whether and how far the quantity dropped, and whether the critic's values are right."""
+    return _drop(summary), _fall(summary) + _calibration(summary)
 
 
 def _drop(summary: Summary) -> str:
@@ -133,10 +134,10 @@ def _drop(summary: Summary) -> str:
     ended = "ended" if summary.run.status == "finished" else "last stood"
     if summary.dip is None or np.isnan(summary.dip.value):
         if summary.run.switch is None:
-            return f"No online part: nothing was handed over; {name} {ended} offline at {final}."
+            return f"The run has no online part, so nothing was handed over; {name} {ended} offline at {final}."
         if not summary.run.evaluation.online.any():
-            return f"The world has not been evaluated after the switch yet; {name} stood at {final}."
-        return f"No offline part: nothing was handed over; {name} {ended} at {final}."
+            return f"The policy has not been evaluated after the switch yet; {name} stood at {final}."
+        return f"The run has no offline part, so nothing was handed over; {name} {ended} at {final}."
     value, depth, length = summary.dip
     low = summary.lowest_mean if depth == 0 else value - depth
     full = {"success": 1.0, "score": 100.0, "return": max(abs(value), abs(low))}[summary.quantity]
@@ -147,25 +148,22 @@ def _drop(summary: Summary) -> str:
         return f"No drop at the hand-over: {name} stood at {stood}{later} and {ended} at {final}."
     back = f"was back after {count(length)} environment steps" if length is not None else "did not come back"
     path = f"from {show(summary.quantity, value)} to {show(summary.quantity, low)}"
+    end = f"{name.capitalize()} {ended} at {final}."
     if np.isnan(summary.fall.low):
         few = f"{len(summary.run.seeds)} seeds" if len(summary.run.seeds) > 1 else "one seed"
-        return (
-            f"At the hand-over {name} went {path} and {back}, which with {few} cannot be told from noise; "
-            f"it {ended} at {final}."
-        )
-    point = show_difference(summary.quantity, summary.fall.point)
-    low_end, high_end = (show_difference(summary.quantity, x).removesuffix(" points") for x in summary.fall[1:])
-    fell_by = f"{point} [{low_end}, {high_end}]"
+        return f"At the hand-over {name} went {path} and {back}. With {few} this cannot be told from noise. {end}"
     if summary.fall.low <= 0:
-        return (
-            f"No drop at the hand-over that could be told from noise: {name} went {path} and {back}; without the bias "
-            f"of a minimum the seeds' mean fall is {fell_by}; it {ended} at {final}."
-        )
+        return f"No drop at the hand-over beyond noise: {name} went {path} and {back}. {end}"
     word = "dipped slightly" if depth <= SLIGHT * full else "dropped"
-    return (
-        f"At the hand-over {name} {word} by {show_difference(summary.quantity, depth)}, {path}, and {back} (without "
-        f"the bias of a minimum the seeds' mean fall is {fell_by}); it {ended} at {final}."
-    )
+    return f"At the hand-over {name} {word} by {show_difference(summary.quantity, depth)}, {path}, and {back}. {end}"
+
+
+def _fall(summary: Summary) -> str:
+    if summary.dip is None or not summary.dip.depth > 0 or np.isnan(summary.fall.low):
+        return ""
+    point = show_difference(summary.quantity, summary.fall.point)
+    low, high = (show_difference(summary.quantity, x).removesuffix(" points") for x in summary.fall[1:])
+    return f"The mean fall over seeds is {point} [{low}, {high}], without the bias of a minimum. "
 
 
 def _calibration(summary: Summary) -> str:
@@ -178,30 +176,36 @@ def _calibration(summary: Summary) -> str:
 
 
 def judgement(end: Handover | None, when: str) -> str:
-    """What fresh episodes say of the critic: an accusation where it is wide of them and chance is not the reason."""
+    """Compare Q with the returns of fresh episodes.
+
+    "Overestimated" or "underestimated" needs an error above AGREES of the values and an interval without 0.
+    """
     if end is not None and np.isfinite(mean_of(end, "mc_return_fresh")):
-        return f"An earlier version of Segue measured Q {when}, against returns that stop at a time limit: no verdict."
+        return (
+            f"There is no verdict on Q {when}: an earlier version of Segue compared it with returns that stop at a "
+            "time limit."
+        )
     if end is None or not np.isfinite(mean_of(end, "q_fresh")):
         return f"Q was not compared with fresh episodes {when}."
     if end.bonus:
-        return f"Q counts a bonus beside the rewards, so that returns of true rewards do not judge it {when}."
+        return f"There is no verdict on Q {when}: Q includes a bonus, and the returns are of true rewards."
     came = mean_of(end, "return_fresh")
-    error = value_error(end.episodes["error"], end.episodes["weight"], np.random.default_rng(0))
-    numbers = f"(Q {number(came + error.point)}, what came {number(came)}, to the same end)"
+    error = value_error(end.episodes["error"], end.episodes["weight"], resampling())
+    numbers = f"(mean Q {number(came + error.point)}, mean return {number(came)}, both up to the same cut)"
     chance = "" if np.isnan(error.low) else f" [{number(error.low)}, {number(error.high)}]"
     high = np.isnan(error.low) or error.point > 0
     size = chance if high else f" [{number(-error.high)}, {number(-error.low)}]"
     share = mean_of(end, "fresh_share")
-    little = f"; only {percent(share)} of the value lies before the episodes' cut" if share < TELLS else ""
-    # Of episodes, since returns of both signs may add up to nothing.
+    little = f"; only {percent(share)} of the value comes before the cut" if share < TELLS else ""
+    # The mean of |return| over episodes, since returns of both signs may cancel.
     sizes = [np.sum(np.abs(c)) / np.sum(w) for c, w in zip(end.episodes["came"], end.episodes["weight"])]
     if abs(error.point) <= AGREES * max(abs(came + error.point), float(interquartile_mean(sizes))):
         within = f", to within{chance}" if chance else ""
-        return f"On fresh episodes the critic agreed with what really came{within} {when} {numbers}{little}."
+        return f"On fresh episodes the critic agreed with the returns{within} {when} {numbers}{little}."
     if np.isnan(error.low) or error.low <= 0 <= error.high:
         return (
-            f"On fresh episodes Q differed from what came by {number(error.point)}{chance} {when}, which so few "
-            f"episodes cannot tell from chance {numbers}{little}."
+            f"On fresh episodes Q differed from the returns by {number(error.point)}{chance} {when} {numbers}{little}. "
+            "So few episodes cannot tell this from chance."
         )
     word = "overestimated" if error.point > 0 else "underestimated"
     return f"On fresh episodes the critic {word} by {number(abs(error.point))}{size} {when} {numbers}{little}."
@@ -215,7 +219,7 @@ def mean_of(handover: Handover | None, name: str) -> float:
 
 
 def _frozen(run: Run, phase: int) -> bool:
-    """A phase without updates: its evaluations repeat the policy of the switch and say nothing of a drop."""
+    """A phase without updates: its evaluations repeat the policy at the switch, so they show no drop."""
     return phase < len(run.phases) and run.phases[phase].updates == 0
 
 

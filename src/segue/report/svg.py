@@ -1,20 +1,40 @@
 """Drawing by hand: scales with nice ticks, lines that break at gaps, bands, points, framed axes.
 
-Colours and strokes are classes of `style.py`, so that one drawing serves light, dark and paper.
+A chart is coordinates from end to end, so code writes it and no template does; a plotting library would bring colours
+of its own.  Here colours and strokes are classes of templates/style.css: one drawing serves light, dark and paper.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from segue.report.markup import Markup, element, join, short
+from segue.report.notation import short
 from segue.report.statistics import Floats
+
+
+class Svg(str):
+    """A drawing; its text has been escaped, so templates take it as it is."""
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        return self
+
+
+class Figure(NamedTuple):
+    """A drawing under its title; `style` is a class of the style sheet."""
+
+    title: str
+    drawing: Svg
+    style: str
 
 
 @dataclass(frozen=True)
@@ -93,72 +113,75 @@ class Frame:
         return self.top
 
 
-def vertical_axis(frame: Frame, scale: Scale, label: Callable[[float], str] = short, count: int = 5) -> Markup:
+def vertical_axis(frame: Frame, scale: Scale, label: Callable[[float], str] = short, count: int = 5) -> str:
     """Horizontal grid lines with their labels on the left."""
     parts = []
     for tick in scale.ticks(count):
         y = float(scale(tick))
-        parts.append(rule(frame.x0, y, frame.x1, y, "grid"))
-        parts.append(words(frame.x0 - 8, y + 4, label(tick), "tick end"))
-    return join(parts)
+        parts += [rule(frame.x0, y, frame.x1, y, "grid"), words(frame.x0 - 8, y + 4, label(tick), "tick end")]
+    return "".join(parts)
 
 
-def horizontal_axis(frame: Frame, scale: Scale, count: int = 5) -> Markup:
+def horizontal_axis(frame: Frame, scale: Scale, count: int = 5) -> str:
     """Tick marks with their labels below."""
     parts = [rule(frame.x0, frame.y0, frame.x1, frame.y0, "axis")]
     for tick in scale.ticks(count):
         x = float(scale(tick))
         parts += [rule(x, frame.y0, x, frame.y0 + 4, "axis"), words(x, frame.y0 + 17, short(tick), "tick mid")]
-    return join(parts)
+    return "".join(parts)
 
 
-def rule(x1: float, y1: float, x2: float, y2: float, style: str) -> Markup:
+def rule(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
     """Return a straight line."""
-    return element("line", x1=f"{x1:.1f}", y1=f"{y1:.1f}", x2=f"{x2:.1f}", y2=f"{y2:.1f}", class_=style)
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{style}"/>'
 
 
-def words(x: float, y: float, text: str, style: str) -> Markup:
+def box(x: float, y: float, width: float, height: float, style: str, opacity: float = 1.0) -> str:
+    """Return a filled rectangle with (x, y) as its upper left corner."""
+    clear = f' fill-opacity="{opacity:.2f}"' if opacity < 1 else ""
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"{clear} class="{style}"/>'
+
+
+def words(x: float, y: float, text: str, style: str) -> str:
     """Text with its base line at y; `style` names start, mid or end as anchor."""
-    return element("text", text, x=f"{x:.1f}", y=f"{y:.1f}", class_=style)
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{style}">{escape(text)}</text>'
 
 
-def line(x: Floats, y: Floats, style: str) -> Markup:
+def line(x: Floats, y: Floats, style: str) -> str:
     """Return a polyline (T,) in pixels that breaks where a value is not finite; a lone point becomes a short dash."""
     pieces = []
     for part in _unbroken(np.isfinite(x) & np.isfinite(y)):
         first, *rest = [f"{a:.1f} {b:.1f}" for a, b in zip(x[part], y[part])]
         pieces.append("M" + first + ("L" + "L".join(rest) if rest else "h0.1"))
-    return element("path", d="".join(pieces), class_=style)
+    return f'<path d="{"".join(pieces)}" class="{style}"/>'
 
 
-def band(x: Floats, low: Floats, high: Floats, style: str) -> Markup:
+def band(x: Floats, low: Floats, high: Floats, style: str) -> str:
     """Area between two curves (T,) in pixels."""
     pieces = []
     for part in _unbroken(np.isfinite(x) & np.isfinite(low) & np.isfinite(high)):
         there = [f"{a:.1f} {b:.1f}" for a, b in zip(x[part], low[part])]
         back = [f"{a:.1f} {b:.1f}" for a, b in zip(x[part][::-1], high[part][::-1])]
         pieces.append("M" + "L".join(there + back) + "Z")
-    return element("path", d="".join(pieces), class_=style)
+    return f'<path d="{"".join(pieces)}" class="{style}"/>'
 
 
-def points(x: Floats, y: Floats, style: str, radius: float = 2.4) -> Markup:
-    """Return a cloud of dots (P,) in pixels."""
-    return join([element("circle", cx=f"{a:.1f}", cy=f"{b:.1f}", r=radius, class_=style) for a, b in zip(x, y)])
+def points(x: Floats, y: Floats, style: str, radius: float = 2.4) -> str:
+    """Return a cloud of dots (P,) in pixels, without those that are not finite."""
+    known = np.isfinite(x) & np.isfinite(y)
+    return "".join(
+        f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{radius}" class="{style}"/>' for a, b in zip(x[known], y[known])
+    )
 
 
-def picture(frame: Frame, title: str, description: str, body: list[Markup], style: str = "") -> Markup:
-    """Return a whole SVG with its name and description for those who cannot see it."""
-    inside = join(body)
+def picture(frame: Frame, title: str, description: str, body: Sequence[str], style: str = "") -> Svg:
+    """Return a whole SVG, with a name and a description for screen readers."""
+    inside, kind = "".join(body), f"figure {style}".strip()
     mark = "f" + hashlib.sha1(f"{title}{description}{style}{inside}".encode(), usedforsecurity=False).hexdigest()[:10]
-    return element(
-        "svg",
-        element("title", title, id=f"{mark}-t"),
-        element("desc", description, id=f"{mark}-d"),
-        inside,
-        viewBox=f"0 0 {frame.width:g} {frame.height:g}",
-        role="img",
-        aria_labelledby=f"{mark}-t {mark}-d",
-        class_=f"figure {style}".strip(),
+    return Svg(
+        f'<svg viewBox="0 0 {frame.width:g} {frame.height:g}" role="img" aria-labelledby="{mark}-t {mark}-d" '
+        f'class="{kind}"><title id="{mark}-t">{escape(title)}</title><desc id="{mark}-d">{escape(description)}</desc>'
+        f"{inside}</svg>"
     )
 
 

@@ -1,153 +1,151 @@
-"""The tables of a report: per seed, run against run, hand-over diagnostics, phases, settings, provenance."""
+"""The tables of a report as plain values: per seed, run against run, hand-over diagnostics, phases."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from segue.report.figures import colour, name_of
-from segue.report.markup import Markup, count, element, number, percent
+from segue.report.figures import name_of
+from segue.report.notation import MISSING, count, number, percent
 from segue.report.run import Run
 from segue.report.statistics import (
-    Generator,
+    Dip,
+    Floats,
     Interval,
+    interquartile_mean,
     interval,
     probability_of_improvement,
+    resampling,
     stratified_bootstrap,
 )
 from segue.report.summary import Summary, mean_of, repeats, show, show_difference, show_length
 
-Source = Callable[[], Generator]  # a new generator for every interval, so that equal data show equal intervals
-
 DIAGNOSTICS = (
-    ("q_data", "Q on the data", "mean Q of the dataset's own actions", number),
-    (
-        "mc_return_data",
-        "Return on the data",
-        "what its own makers earned, as Cal-QL is told it; judges no critic",
-        number,
-    ),
-    ("q_policy_data", "Q of the policy's actions", "in the dataset's states; far above Q on the data: wishful", number),
-    ("q_fresh", "Q on fresh episodes", "what the critic promises where the policy really goes, up to the cut", number),
-    ("return_fresh", "Return on fresh episodes", "what came there, up to the same cut and scaled alike", number),
-    ("fresh_share", "Seen share", "of the value, before a time limit cuts fresh episodes", percent),
-    ("bound_rate", "Bound rate", "share of policy values below the return of the data, which Cal-QL holds up", percent),
-    ("action_distance", "Action distance", "of the policy's actions from the dataset's, same states", number),
+    ("q_data", "Q on the data", "mean Q of the dataset's own actions"),
+    ("mc_return_data", "Return on the data", "mean Monte-Carlo return of logged rows, as Cal-QL uses it; no test of Q"),
+    ("q_policy_data", "Q of the policy's actions", "in the same states; likely too high if far above Q on the data"),
+    ("q_fresh", "Q on fresh episodes", "mean Q along the policy's own episodes, up to the cut"),
+    ("return_fresh", "Return on fresh episodes", "mean return of these episodes, to the same cut, on the same scale"),
+    ("fresh_share", "Share before the cut", "share of the value that comes before a time limit cuts fresh episodes"),
+    ("bound_rate", "Bound rate", "share of logged rows with the policy's Q below their return: Cal-QL's bound acts"),
+    ("action_distance", "Action distance", "mean distance between the policy's actions and the dataset's"),
 )
+FRACTIONS = ("fresh_share", "bound_rate")
 
 
-def table(caption: str, head: Sequence[object], rows: Sequence[Markup]) -> Markup:
-    """Return a table that scrolls sideways on its own; the first column is text, the others numbers."""
-    cells = [element("th", cell, scope="col", class_="n" if place else None) for place, cell in enumerate(head)]
-    return element(
-        "div",
-        element(
-            "table",
-            element("caption", caption),
-            element("thead", element("tr", cells)),
-            element("tbody", list(rows)),
-        ),
-        class_="scroll",
-    )
+class Cell(NamedTuple):
+    """A text, and more in small print."""
+
+    text: str
+    small: str = ""
 
 
-def row(name: object, cells: Sequence[object], style: str | None = None) -> Markup:
-    """Return one row: a heading and numbers."""
-    return element(
-        "tr", element("th", name, scope="row"), [element("td", cell, class_="n") for cell in cells], class_=style
-    )
+class Row(NamedTuple):
+    """A heading and numbers; `style` is a class of the style sheet."""
+
+    name: Cell
+    cells: Sequence[Cell]
+    style: str = ""
 
 
-def with_range(point: str, low: str, high: str) -> Markup:
-    """Return an estimate with its interval in small print."""
-    return element("span", point, element("small", f"[{low}, {high}]"))
+class Table(NamedTuple):
+    """The first column is text, the others are numbers."""
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Row]
 
 
-def estimate(quantity: str, measured: Interval) -> object:
+def texts(values: Iterable[object]) -> list[Cell]:
+    """Cells without small print."""
+    return [Cell(str(value)) for value in values]
+
+
+def measured(quantity: str, values: Floats) -> Cell:
+    """Interquartile mean over seeds (S,) with its interval in small print."""
+    return estimate(quantity, interval(values, resampling()))
+
+
+def estimate(quantity: str, found: Interval) -> Cell:
     """An interval in the notation of its quantity."""
-    if np.isnan(measured.point):
-        return number(None)
-    if np.isnan(measured.low):
-        return show(quantity, measured.point)
-    _, low, high = (show(quantity, value).removesuffix(" %") for value in measured)
-    return with_range(show(quantity, measured.point), low, high)
+    if np.isnan(found.point):
+        return Cell(MISSING)
+    point, low, high = (show(quantity, value) for value in found)
+    return Cell(point, "" if np.isnan(found.low) else f"[{low.removesuffix(' %')}, {high.removesuffix(' %')}]")
 
 
-def per_seed(summary: Summary, generator: Source) -> Markup:
+def evaluations(summary: Summary) -> Table:
+    """The learning curve as a table: every evaluation, every seed."""
+    curve, quantity, seeds = summary.run.evaluation, summary.quantity, summary.run.seeds
+    rows = []
+    for column, values in enumerate(curve.values.get(quantity, np.zeros((len(seeds), 0))).T):
+        step, update = count(curve.environment_step[column]), count(curve.update[column])
+        name = f"step {step}" if curve.online[column] else f"update {update} (offline)"
+        rows.append(Row(Cell(name), texts(show(quantity, v) for v in [float(interquartile_mean(values)), *values])))
+    return Table(f"{name_of(quantity)} of every evaluation.", ["", "IQM", *(f"seed {seed}" for seed in seeds)], rows)
+
+
+def per_seed(summary: Summary) -> Table:
     """The final table of one run: every seed, then interquartile mean and interval of each column."""
     quantity, run = summary.quantity, summary.run
-    columns: list[tuple[str, Any, str]] = [
+    columns = [
         (f"{name_of(quantity).lower()} at the switch", summary.at_switch, quantity),
         ("lowest after", summary.lowest, quantity),
         ("at the end", summary.final, quantity),
-    ]
-    for name, values in (("score", summary.final_score), ("return", summary.final_return)):
-        if name != quantity and not repeats(run, name, quantity):
-            columns.append((f"{name}, end", values, name))
-    columns += [
+        *(
+            (f"{name}, end", values, name)
+            for name, values in (("score", summary.final_score), ("return", summary.final_return))
+            if name != quantity and not repeats(run, name, quantity)
+        ),
         ("evaluation regret", summary.regret, "regret"),
         ("training failure rate", summary.failure_rate, "rate"),
     ]
     columns = [column for column in columns if np.isfinite(column[1]).any()]
+    head = ["", *(name for name, _, _ in columns), "dip depth", "dip length"]
     rows = []
     for index, seed in enumerate(run.seeds):
-        measured = summary.dips[index] if summary.dips else None
-        cells: list[object] = [show(kind, values[index]) for _, values, kind in columns]
-        cells += [show_difference(quantity, measured.depth), show_length(measured)] if measured else ["–", "–"]
-        rows.append(row(f"seed {seed}", cells))
+        cells = texts(show(kind, values[index]) for _, values, kind in columns)
+        rows.append(Row(Cell(f"seed {seed}"), cells + _dip(quantity, summary.dips[index] if summary.dips else None)))
     if len(run.seeds) < 2:
-        return table("One seed: no interval can be given.", _head(columns), rows)
-    totals: list[object] = [estimate(kind, interval(values, generator())) for _, values, kind in columns]
-    if summary.dip:
-        totals += [show_difference(quantity, summary.dip.depth), show_length(summary.dip)]
-    else:
-        totals += ["–", "–"]
-    rows.append(row(element("span", "IQM", element("small", "95 % interval")), totals, "total"))
-    return table(
-        "One row per seed. The dip in the last row is that of the interquartile mean curve.", _head(columns), rows
-    )
+        return Table("One seed: no interval can be given.", head, rows)
+    totals = [measured(kind, values) for _, values, kind in columns] + _dip(quantity, summary.dip)
+    rows.append(Row(Cell("IQM", "95 % interval"), totals, "total"))
+    return Table("One row per seed. The last row shows the dip of the interquartile mean curve.", head, rows)
 
 
-def retrained(summary: Summary, generator: Source) -> Markup:
-    """Policies that were trained anew beside the one that explored: last evaluation, and mean of the last five."""
+def retrained(summary: Summary) -> Table:
+    """Policies that were trained from scratch beside the exploring one: last evaluation, and mean of the last five."""
     run, quantity = summary.run, summary.quantity
-    rows = [
-        row(
-            element("span", "the policy that explored"),
-            ["–", estimate(quantity, interval(summary.final, generator())), "–"],
-        )
-    ]
+    explored = [Cell(MISSING), measured(quantity, summary.final), Cell(MISSING)]
+    rows = [Row(Cell("the exploring policy"), explored)]
     for index, curve in run.retrained.items():
         values = curve.values.get(quantity, np.full((len(run.seeds), len(curve.x)), np.nan))
-        last, late = values[:, -1], values[:, -5:].mean(axis=1)
-        cells = [count(int(curve.x[-1])), *(estimate(quantity, interval(v, generator())) for v in (last, late))]
-        rows.append(row(run.phases[index].name, cells))
+        last, late = measured(quantity, values[:, -1]), measured(quantity, values[:, -5:].mean(axis=1))
+        rows.append(Row(Cell(run.phases[index].name), [Cell(count(int(curve.x[-1]))), last, late]))
     head = ["", "updates", f"{name_of(quantity).lower()}, last evaluation", "mean of the last five"]
-    return table("Interquartile means over seeds [95 % bootstrap interval].", head, rows)
+    return Table("Interquartile means over seeds [95 % bootstrap interval].", head, rows)
 
 
-def comparison(summaries: Sequence[Summary], labels: Sequence[str], generator: Source) -> Markup:
+def comparison(summaries: Sequence[Summary], labels: Sequence[str]) -> Table:
     """Runs of one task against each other; the first run is the baseline of P(improvement)."""
     quantity, first = summaries[0].quantity, summaries[0]
     scored = quantity != "score" and not all(repeats(summary.run, "score", quantity) for summary in summaries)
     rows = []
     for summary, label in zip(summaries, labels):
-        better = probability_of_improvement([summary.final], [first.final], generator())
+        better = probability_of_improvement([summary.final], [first.final], resampling())
         cells = [
-            len(summary.run.seeds),
-            estimate(quantity, interval(summary.at_switch, generator())),
-            estimate(quantity, interval(summary.final, generator())),
-            *([estimate("score", interval(summary.final_score, generator()))] if scored else []),
-            show_difference(quantity, summary.dip.depth) if summary.dip else number(None),
-            show_length(summary.dip) if summary.dip else number(None),
-            estimate("regret", interval(summary.regret, generator())),
-            estimate("rate", interval(summary.failure_rate, generator())),
-            "baseline" if summary is first else estimate("probability", better),
+            Cell(str(len(summary.run.seeds))),
+            measured(quantity, summary.at_switch),
+            measured(quantity, summary.final),
+            *([measured("score", summary.final_score)] if scored else []),
+            *_dip(quantity, summary.dip),
+            measured("regret", summary.regret),
+            measured("rate", summary.failure_rate),
+            Cell("baseline") if summary is first else estimate("probability", better),
         ]
-        rows.append(row(label, cells))
+        rows.append(Row(Cell(label), cells))
     head = [
         "",
         "seeds",
@@ -157,115 +155,61 @@ def comparison(summaries: Sequence[Summary], labels: Sequence[str], generator: S
     ]
     head += ["dip depth", "dip length", "evaluation regret", "training failure rate", "P(improvement)"]
     caption = f"Interquartile means over seeds [95 % bootstrap interval]. P(improvement): over {labels[0]}, at the end."
-    return table(caption, head, rows)
+    return Table(caption, head, rows)
 
 
-def all_tasks(groups: Sequence[Sequence[Summary]], generator: Source) -> Markup:
+def all_tasks(summaries: Sequence[Summary]) -> Table:
     """Recipes over several tasks: final scores pooled, seeds redrawn within each task."""
-    recipes = list(dict.fromkeys(summary.run.recipe for group in groups for summary in group))
+    tasks, recipes = (list(dict.fromkeys(names)) for names in zip(*((s.run.task, s.run.recipe) for s in summaries)))
 
-    def scores(recipe: str) -> list[np.ndarray]:
-        chosen = [[summary.final_score for summary in group if summary.run.recipe == recipe] for group in groups]
-        return [np.concatenate(parts) if parts else np.zeros(0) for parts in chosen]
+    def scores(recipe: str) -> list[Floats]:
+        found = [[s.final_score for s in summaries if (s.run.task, s.run.recipe) == (task, recipe)] for task in tasks]
+        return [np.concatenate([np.zeros(0), *parts]) for parts in found]
 
     rows = []
     for recipe in recipes:
         ours = scores(recipe)
-        better = probability_of_improvement(ours, scores(recipes[0]), generator())
+        better = probability_of_improvement(ours, scores(recipes[0]), resampling())
         cells = [
-            sum(len(part) > 0 for part in ours),
-            sum(len(part) for part in ours),
-            estimate("score", stratified_bootstrap(ours, generator())),
-            "baseline" if recipe == recipes[0] else estimate("probability", better),
+            *texts([sum(len(part) > 0 for part in ours), sum(len(part) for part in ours)]),
+            estimate("score", stratified_bootstrap(ours, resampling())),
+            Cell("baseline") if recipe == recipes[0] else estimate("probability", better),
         ]
-        rows.append(row(recipe, cells))
+        rows.append(Row(Cell(recipe), cells))
     caption = f"Final normalised scores of all tasks together. P(improvement): over {recipes[0]}, on shared tasks."
-    return table(caption, ["", "tasks", "runs", "score [95 % interval]", "P(improvement)"], rows)
+    return Table(caption, ["", "tasks", "runs", "score [95 % interval]", "P(improvement)"], rows)
 
 
-def handover(summaries: Sequence[Summary], labels: Sequence[str]) -> Markup:
-    """Diagnostics at the switch and at the end of each run, with what they mean."""
+def handover(summaries: Sequence[Summary], labels: Sequence[str]) -> Table:
+    """Diagnostics at the switch and at the end of each run, with what they mean; no rows where none was recorded."""
     several = len(summaries) > 1
     rows = []
-    for name, words, meaning, show_value in DIAGNOSTICS:
+    for name, words, meaning in DIAGNOSTICS:
+        written = percent if name in FRACTIONS else number
         ends = [(mean_of(summary.before, name), mean_of(summary.after, name)) for summary in summaries]
         if np.isfinite(ends).any():
-            pairs = [(show_value(before), show_value(after)) for before, after in ends]
+            pairs = [(written(before), written(after)) for before, after in ends]
             cells = [f"{before} → {after}" for before, after in pairs] if several else pairs[0]
-            rows.append(row(element("span", words, element("small", meaning)), cells, "named"))
-    if not rows:
-        return element("p", "This run recorded no diagnostics at the ends of its phases.", class_="soft")
+            rows.append(Row(Cell(words, meaning), texts(cells), "named"))
     if several:
-        return table("Interquartile means over seeds: at the switch → at the end.", ["", *labels], rows)
-    return table("Interquartile means over seeds.", ["", "at the switch", "at the end"], rows)
+        return Table("Interquartile means over seeds: at the switch → at the end.", ["", *labels], rows)
+    return Table("Interquartile means over seeds.", ["", "at the switch", "at the end"], rows)
 
 
-def phases(run: Run) -> Markup:
+def phases(run: Run) -> Table:
     """The plan of a run, with the time that each phase took."""
     rows = []
     for index, phase in enumerate(run.phases):
         wall = run.wall_s.get(index)
-        cells = [
-            phase.learner,
-            phase.slot,
-            count(phase.ticks * phase.collect)
-            + (f" + {count(phase.validation)} to choose among checkpoints" if phase.validation else ""),
-            count(phase.ticks * phase.updates),
-            "not begun" if wall is None else f"{wall / 60:,.1f} min",
-        ]
-        rows.append(row(element("span", phase.name, " ", _switch_mark(run, index)), cells))
+        chosen = f" + {count(phase.validation)} to choose among checkpoints" if phase.validation else ""
+        steps, updates = count(phase.ticks * phase.collect) + chosen, count(phase.ticks * phase.updates)
+        time = "not begun" if wall is None else f"{wall / 60:,.1f} min"
+        mark = "the switch" if index == run.switch and index > 0 else ""
+        rows.append(Row(Cell(phase.name, mark), texts([phase.learner, phase.slot, steps, updates, time])))
     head = ["", "learner", "slot", "environment steps", "updates", "time"]
-    return table("Phases, with steps and updates per seed as planned.", head, rows)
+    return Table("Phases, with steps and updates per seed as planned.", head, rows)
 
 
-def config(run: Run) -> Markup:
-    """Every setting with its source; those that are not defaults stand out."""
-    rows = [
-        element(
-            "tr",
-            element("th", element("code", key), scope="row"),
-            element("td", written(setting.value), class_="value code"),
-            element("td", setting.source),
-            class_=None if setting.source == "default" else "set",
-        )
-        for key, setting in sorted(run.config.items())
-    ]
-    head = [element("th", name, scope="col") for name in ("setting", "value", "source")]
-    return element(
-        "div",
-        element("table", element("thead", element("tr", head)), element("tbody", rows)),
-        class_="scroll",
-    )
-
-
-def provenance(run: Run) -> Markup:
-    """Everything that the run wrote down about its surroundings, nested entries flattened."""
-    facts = {"command": " ".join(run.command), **flattened(run.provenance)}
-    rows = [
-        element("tr", element("th", key, scope="row"), element("td", written(value), class_="value code"))
-        for key, value in facts.items()
-    ]
-    return element("div", element("table", element("tbody", rows)), class_="scroll")
-
-
-def flattened(facts: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, with dotted keys."""
-    if not isinstance(facts, dict) or not facts:
-        return {prefix: facts}
-    flat: dict[str, Any] = {}
-    for key, value in facts.items():
-        flat |= flattened(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
-
-
-def written(value: Any) -> str:
-    """A value as a person would type it."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _head(columns: Sequence[tuple[str, Any, str]]) -> list[str]:
-    return ["", *(name for name, _, _ in columns), "dip depth", "dip length"]
-
-
-def _switch_mark(run: Run, index: int) -> Markup:
-    return element("small", "the switch" if index == run.switch and index > 0 else "", class_=colour(0))
+def _dip(quantity: str, found: Dip | None) -> list[Cell]:
+    """Depth and length of a dip."""
+    return texts([MISSING] * 2 if found is None else [show_difference(quantity, found.depth), show_length(found)])

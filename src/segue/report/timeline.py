@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segue.report.markup import Markup, element, join, short
+from segue.report.notation import short
 from segue.report.run import Curve, Run
-from segue.report.statistics import Floats, Generator, bootstrap_band, interquartile_mean
-from segue.report.svg import Frame, Scale, rule, words
+from segue.report.statistics import Floats, bootstrap_band, interquartile_mean, resampling
+from segue.report.svg import Frame, Scale, box, rule, words
 
 MOST = 240  # moments drawn per curve; more are averaged in bins
 BINS = 20  # spans in which training episodes are averaged
@@ -21,7 +21,7 @@ class Series:
     """One quantity of one run, ready to draw: every seed, the interquartile mean, the bootstrap band."""
 
     label: str
-    colour: int
+    colour: str  # class of its colour in the style sheet
     x: Floats  # (T,)
     online: np.ndarray  # (T,) bool
     seeds: Floats  # (S, T)
@@ -29,24 +29,17 @@ class Series:
     low: Floats  # (T,)
     high: Floats  # (T,)
 
-    @property
-    def extent(self) -> Floats:
-        """All numbers that the drawing must hold."""
-        return self.seeds.ravel()
 
-
-def series(curve: Curve, name: str, label: str, colour: int, generator: Generator) -> Series | None:
+def series(curve: Curve, name: str, label: str, colour: str) -> Series | None:
     """Quantity `name` of a run's curve, or None where it has no finite number."""
     if not curve.known(name):
         return None
     table = np.where(np.isfinite(curve.values[name]), curve.values[name], np.nan)
     kept = np.isfinite(table).any(axis=0)
-    x, online, table = _thin(curve.x[kept], curve.online[kept], table[:, kept])
-    low, high = bootstrap_band(table, generator, resamples=1000)
-    return Series(label, colour, x, online, table, interquartile_mean(table), low, high)
+    return _series(label, colour, *_thin(curve.x[kept], curve.online[kept], table[:, kept]))
 
 
-def episode_series(run: Run, name: str, label: str, colour: int, generator: Generator) -> Series | None:
+def episode_series(run: Run, name: str, label: str, colour: str) -> Series | None:
     """Training episodes averaged in BINS equal spans of environment steps, or None where none is known."""
     episodes = run.episodes
     value = episodes.values.get(name, np.zeros(0))
@@ -54,14 +47,16 @@ def episode_series(run: Run, name: str, label: str, colour: int, generator: Gene
         return None
     edges = np.linspace(0.0, float(episodes.environment_step.max()) + 1.0, BINS + 1)
     place = np.digitize(episodes.environment_step, edges) - 1
-    table = np.full((len(run.seeds), BINS), np.nan)
-    for seed in range(len(run.seeds)):
-        for column in range(BINS):
-            table[seed, column] = _mean(value[(episodes.seed == seed) & (place == column)])
+    inside = [[value[(episodes.seed == seed) & (place == k)] for k in range(BINS)] for seed in range(len(run.seeds))]
+    table = np.array([[_mean(found) for found in of_seed] for of_seed in inside])
     kept = np.isfinite(table).any(axis=0)
-    x, table = ((edges[1:] + edges[:-1]) / 2)[kept], table[:, kept]
-    low, high = bootstrap_band(table, generator, resamples=1000)
-    return Series(label, colour, x, np.ones(len(x), bool), table, interquartile_mean(table), low, high)
+    middles = (edges[1:] + edges[:-1]) / 2
+    return _series(label, colour, middles[kept], np.ones(kept.sum(), bool), table[:, kept])
+
+
+def _series(label: str, colour: str, x: Floats, online: np.ndarray, table: Floats) -> Series:
+    low, high = bootstrap_band(table, resampling(), resamples=1000)
+    return Series(label, colour, x, online, table, interquartile_mean(table), low, high)
 
 
 @dataclass(frozen=True)
@@ -95,12 +90,11 @@ def timeline(frame: Frame, drawn: Sequence[Series]) -> Timeline:
     )
 
 
-def draw_timeline(frame: Frame, axis: Timeline, names: bool = True) -> Markup:
-    """Ticks of both halves, the tint of the offline one, the rule at the switch, and which unit is which."""
-    parts: list[Markup] = []
+def draw_timeline(frame: Frame, axis: Timeline, names: bool = True) -> str:
+    """Ticks and units of both halves, the tint of the offline one, and the rule at the switch."""
+    parts: list[str] = []
     if axis.offline is not None:
-        area = {"x": f"{frame.x0:.1f}", "y": f"{frame.y1:.1f}", "height": f"{frame.y0 - frame.y1:.1f}"}
-        parts.append(element("rect", **area, width=f"{axis.offline.end - frame.x0:.1f}", class_="offline"))
+        parts.append(box(frame.x0, frame.y1, axis.offline.end - frame.x0, frame.y0 - frame.y1, "offline"))
     for scale, name in ((axis.offline, "offline updates"), (axis.online, "environment steps")):
         if scale is None:
             continue
@@ -114,10 +108,10 @@ def draw_timeline(frame: Frame, axis: Timeline, names: bool = True) -> Markup:
         parts.append(rule(axis.online.start, frame.y1 - 4, axis.online.start, frame.y0, "switch"))
         if names:
             parts.append(words(axis.online.start, frame.y1 - 8, "switch", "switch-name mid"))
-    return join(parts)
+    return "".join(parts)
 
 
-def _ticks(frame: Frame, scale: Scale, width: float, shared: bool) -> list[Markup]:
+def _ticks(frame: Frame, scale: Scale, width: float, shared: bool) -> list[str]:
     parts = []
     ticks = scale.ticks(max(1, int(width / 64)))
     for tick in ticks or [scale.low]:

@@ -1,20 +1,23 @@
-"""The live view of a run: a panel on a terminal, plain lines in a log.  A display never stops a run."""
+"""The live view of a run: a panel on a terminal, plain lines in a log.  Its errors never stop the run."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, Self, TextIO
+from typing import Any, Literal, Self, TextIO
 
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.panel import Panel
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.table import Column, Table
 from rich.text import Text
 
 from segue.runs.progress import (
@@ -31,40 +34,17 @@ from segue.runs.progress import (
 )
 from segue.runs.sinks import Row, to_stderr
 
-Styled = tuple[str, str]
-Cell = tuple[Styled, Styled, Styled]
-
-
-class Face(Protocol):
-    """How progress is shown; may fail."""
-
-    def start(self) -> None:
-        """Begin to show."""
-        ...
-
-    def show(self, row: Row | None = None) -> None:
-        """Show the progress, which a row (None: a pulse) has just moved; or skip it, if the last time was just now."""
-        ...
-
-    def say(self, text: str) -> None:
-        """Show a line of text."""
-        ...
-
-    def stop(self) -> None:
-        """Show the last state and let go of the terminal."""
-        ...
+PAUSE = 0.25  # seconds between two looks at the clocks, and between two drawings
+SHOWN = 6  # phases in the panel: cycles have dozens
 
 
 class LiveView:
-    """What a run talks to.  The face's first error ends the show, in one line on stderr, and not the run."""
+    """The view that a run writes to.  Its first error is told in one line on stderr; the run goes on without a view."""
 
-    def __init__(self, progress: Progress, face: Face):
+    def __init__(self, progress: Progress, face: PlainView | RichView):
         self.progress, self.face = progress, face
         self.well = True
-
-    def start(self) -> None:
-        """Begin to show."""
-        self._try(self.face.start)
+        self._last = -math.inf
 
     def row(self, row: Row) -> None:
         """Show a row that the run emitted."""
@@ -72,24 +52,23 @@ class LiveView:
         self._try(lambda: self.face.show(row))
 
     def pulse(self, phase_index: int, tick: int, environment_step: int, update: int) -> None:
-        """Show how far the run is; cheap: it may be called every tick."""
-        self._try(lambda: self.progress.pulse(phase_index, tick, environment_step, update))
-        self._try(self.face.show)
+        """Show how far the run is.  Cheap enough to be called at every tick."""
+        now = self.progress.clock()
+        if now - self._last >= PAUSE:
+            self._last = now
+            self._try(lambda: self.progress.pulse(phase_index, tick, environment_step, update))
+            self._try(self.face.show)
 
     def message(self, text: str) -> None:
         """Show a line of text."""
         self._try(lambda: self.face.say(text))
 
-    def stop(self) -> None:
-        """Show the last state and let go of the terminal."""
-        self._try(self.face.stop)
-
     def __enter__(self) -> Self:
-        self.start()
+        self._try(self.face.start)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.stop()
+        self._try(self.face.stop)
 
     def _try(self, action: Callable[[], Any]) -> None:
         if not self.well:
@@ -111,10 +90,10 @@ class PlainView:
         self._last = -math.inf
 
     def start(self) -> None:
-        """Say nothing yet."""
+        """Write nothing yet."""
 
     def show(self, row: Row | None = None) -> None:
-        """Say what is new, and where the run stands."""
+        """Write where the run stands, with the row's numbers."""
         p = self._progress
         match (row or {}).get("kind"):
             case "evaluation":
@@ -134,7 +113,7 @@ class PlainView:
         self._stream.flush()
 
     def stop(self) -> None:
-        """Say nothing: the last line has said where the run stands."""
+        """Write nothing: the last line says where the run stands."""
 
     def _state(self, more: str) -> None:
         p = self._progress
@@ -145,27 +124,33 @@ class PlainView:
 
 
 class RichView:
-    """A panel that is redrawn in place, at most four times a second.
+    """A panel that is redrawn in place.
 
-    It draws when it is told something and has no thread: simulators may fork, and a thread's locks would not survive.
+    It draws only when it is called and has no thread: simulators may fork, and a thread's locks would not survive.
     """
 
     def __init__(self, progress: Progress, console: Console):
         self._progress, self._console = progress, console
         self._last = -math.inf
         self._unicode = console.encoding.lower().startswith("utf")
+        self._overflow: Literal["ellipsis", "crop"] = "ellipsis" if self._unicode else "crop"
         self._live = Live(console=console, auto_refresh=False, get_renderable=self.panel)
+        progress.bars.columns = (
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, max_width=28, overflow=self._overflow)),
+            BarColumn(bar_width=None, complete_style="cyan", finished_style="green"),
+            TextColumn("{task.percentage:.0f} %", justify="right"),
+        )
 
     def start(self) -> None:
         """Draw the panel."""
         self._live.start(refresh=True)
 
     def show(self, row: Row | None = None) -> None:
-        """Redraw; a hand-over is printed above the panel."""
+        """Redraw, at most once per PAUSE; a hand-over is printed above the panel."""
         if row and row["kind"] == "handover":
             self.say(handover(row))
         now = self._progress.clock()
-        if now - self._last >= 0.25:
+        if now - self._last >= PAUSE:
             self._last = now
             self._live.refresh()
 
@@ -174,82 +159,71 @@ class RichView:
         self._console.print(self._text(text))
 
     def stop(self) -> None:
-        """Draw the last state, leave it, and give the terminal back."""
+        """Draw the last state, leave it on the screen, and release the terminal."""
         self._live.stop()  # draws once more
 
     def _text(self, text: str, style: str = "") -> Text:
-        overflow: Literal["ellipsis", "crop"] = "ellipsis" if self._unicode else "crop"
-        return Text(printable(text, self._console.encoding), style, overflow=overflow)
+        return Text(printable(text, self._console.encoding), style, overflow=self._overflow)
 
     def panel(self) -> Panel:
         """Return the picture."""
         p, inner = self._progress, self._console.width - 4
-        state = Group(self._text(p.clocks(), "dim"), self._text(p.speed(), "dim"))
-        parts: list[RenderableType] = [self._phases(inner), state]
+        parts: list[RenderableType] = [self._phases(), self._text(p.clocks(), "dim"), self._text(p.speed(), "dim")]
         if any(p.history):
-            parts += ["", self._text(f"{p.measure} at {len(p.latest()[0][1])} evaluations", "bold"), self._seeds(inner)]
+            count = max(map(len, p.history))
+            head = f"{p.measure} at {count} evaluation{'s' * (count > 1)}"
+            parts += ["", self._text(head, "bold"), self._seeds(inner)]
         if p.training:
-            parts += [
-                "",
-                self._cells([((name, "dim"), (number(v), ""), ("", "")) for name, v in p.metrics()], inner // 26),
-            ]
+            numbers = [(name, number(value), "") for name, value in p.metrics()]
+            parts += ["", self._side_by_side(numbers, max(1, inner // 26))]
         foot = f"{duration(p.clock() - p.began)} elapsed, {p.left()}"
         return Panel(Group(*parts), title="segue", subtitle=foot, border_style="dim")
 
-    def _phases(self, inner: int) -> Table:
+    def _phases(self) -> Table:
+        """Bars of the phases around the current one."""
         p = self._progress
-        table = Table.grid(padding=(0, 1), expand=True)
-        table.add_column(width=1)
-        table.add_column(max_width=inner // 2, no_wrap=True)
-        table.add_column(ratio=1)
-        table.add_column(justify="right", no_wrap=True)
-        first = max(0, min(p.index - 2, len(p.plan) - 6))  # six fit: cycles have dozens
+        first = max(0, min(p.index - 2, len(p.plan) - SHOWN))
         marks = ("✓", "▸", " ") if self._unicode else ("x", ">", " ")
-        for k, phase in list(enumerate(p.plan))[first : first + 6]:
-            done = p.fraction(k)
+        shown = range(first, min(first + SHOWN, len(p.plan)))
+        for k in shown:
             kind = 0 if k < p.index or (k == p.index and p.ended) else 1 if k == p.index else 2
-            style = ("green", "bold", "dim")[kind]
-            bar = ProgressBar(total=1.0, completed=done, complete_style="cyan", finished_style="green")
-            name = f"{k + 1}/{len(p.plan)} {phase['name']}"
-            table.add_row(Text(marks[kind], style), self._text(name, style), bar, Text(f"{100 * done:.0f} %", style))
-        return table
+            name = printable(f"{marks[kind]} {k + 1}/{len(p.plan)} {p.plan[k]['name']}", self._console.encoding)
+            p.bars.update(TaskID(k), description=f"[{('green', 'bold', 'dim')[kind]}]{escape(name)}")
+        return p.bars.make_tasks_table(p.bars.tasks[first : first + SHOWN])
 
-    def _seeds(self, inner: int) -> Table:
+    def _seeds(self, inner: int) -> Columns:
         p = self._progress
-        lines = min(6, len(p.plan)) + 13  # of the panel, without the seeds
+        lines = min(SHOWN, len(p.plan)) + 13  # of the panel, without the seeds
         columns = 1 if len(p.seeds) + lines <= self._console.height else max(1, inner // 25)
         known = finite(value for past in p.history for value in past)
         low, high = (0.0, 1.0) if p.measure == "success" else (min(known), max(known))
         levels = LEVELS if self._unicode else ASCII_LEVELS
         room = max(0, min(40, inner // columns - 17))
         cells = [
-            (
-                (name, "dim"),
-                (p.show(past[-1] if past else math.nan), ""),
-                (sparkline(past, room, low, high, levels), "cyan"),
-            )
+            (name, p.show(past[-1] if past else math.nan), sparkline(past, room, low, high, levels))
             for name, past in p.latest()
         ]
-        return self._cells(cells, columns)
+        return self._side_by_side(cells, columns)
 
-    def _cells(self, cells: Sequence[Cell], columns: int) -> Table:
+    def _side_by_side(self, cells: Sequence[tuple[str, str, str]], columns: int) -> Columns:
         """Lay cells (name, value, picture) out in columns, row by row."""
-        table = Table.grid(padding=(0, 1))
-        for _ in range(columns):
-            table.add_column(no_wrap=True, max_width=max(8, (self._console.width - 4) // columns - 12))
-            table.add_column(no_wrap=True, justify="right")
-            table.add_column(no_wrap=True)
-        for start in range(0, len(cells), columns):
-            table.add_row(*(self._text(*part) for cell in cells[start : start + columns] for part in cell))
-        return table
+        width = (self._console.width - 4) // columns - 1
+        value = max(len(cell[1]) for cell in cells)
+        name = max(1, min(max(len(cell[0]) for cell in cells), width - value - 1))
+        texts = []
+        for called, shown, drawn in cells:
+            start = printable(called, self._console.encoding)[:name].ljust(name)
+            parts = ((start, "dim"), f" {shown:>{value}} ", (drawn, "cyan"))
+            texts.append(Text.assemble(*parts, no_wrap=True, overflow="crop"))
+        return Columns(texts, width=width, padding=(0, 1))
 
 
 def view(plan: Plan, seeds: Sequence[int], stream: TextIO | None = None) -> LiveView:
-    """Return the view that fits the stream (standard output unless given): a panel on a terminal, else lines."""
+    """Return the view that fits the stream (standard output by default): a panel on a terminal, else lines (CI too)."""
     progress = Progress(plan, seeds, time.monotonic)
     stream = stream or sys.stdout or io.StringIO()
     with contextlib.suppress(Exception):  # a closed stream, an odd terminal
         console = Console(file=stream)
-        if stream.isatty() and not console.is_dumb_terminal:
+        if stream.isatty() and not console.is_dumb_terminal and not os.environ.get("CI"):
             return LiveView(progress, RichView(progress, console))
     return LiveView(progress, PlainView(progress, stream))

@@ -1,4 +1,4 @@
-"""How far a run is and how fast it goes, and how numbers are written: what every view of a run knows.
+"""How far a run is and how fast it goes, for every view of it.  Rates and bars are those of `rich.progress`.
 
 `tick` counts from 0 in each phase; of `environment_step` and `update`, only differences within a phase are used.
 """
@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any
+
+from rich.progress import Progress as Bars
+from rich.progress import TaskID
 
 from segue.runs.sinks import Row
 
@@ -19,51 +22,51 @@ Values = Sequence[float | None]
 MEASURES = ("success", "score", "return")  # the first that an evaluation has is shown
 TELLING = ("critic_loss", "actor_loss", "q_data", "bound_rate", "temperature")
 LEVELS, ASCII_LEVELS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
-WINDOW = 60.0  # seconds that rates are averaged over
-
-
-class Sample(NamedTuple):
-    """The clocks of a phase at a time."""
-
-    time: float
-    tick: int
-    environment_step: int
-    update: int
+WINDOW = 300.0  # seconds that rates are averaged over
+STEPS, UPDATES = TaskID(0), TaskID(1)
 
 
 class Progress:
-    """What both views know: where the run is, how fast it goes, and the last numbers."""
+    """Where the run is, how fast it goes, and the last numbers."""
 
     def __init__(self, plan: Plan, seeds: Sequence[int], clock: Callable[[], float]):
-        self.plan, self.seeds, self.clock = [dict(phase) for phase in plan], list(seeds), clock
+        self.plan: list[dict[str, Any]] = []
+        self.seeds, self.clock = list(seeds), clock
         self.began = clock()
-        self.index, self._told = 0, False
-        self.ended = False  # the current phase
+        self.index, self.ended, self._told = 0, False, False  # `ended`: the current phase
         self.measure = ""
         self.history: list[list[float]] = [[] for _ in seeds]  # of the measure, by seed
         self.training: dict[str, float] = {}  # means over seeds
-        self._samples = deque([Sample(self.began, 0, 0, 0)])
-        self._cold = True  # the first sample of a phase has compilation behind it
+        self.bars = Bars(auto_refresh=False, expand=True, get_time=clock, speed_estimate_period=WINDOW)  # one per phase
+        self._clocks = Bars(auto_refresh=False, get_time=clock, speed_estimate_period=WINDOW)  # STEPS and UPDATES
+        for name in ("steps", "updates"):
+            self._clocks.add_task(name, total=None)
+        for phase in plan:
+            self._add(phase)
+        self._now = (0, 0, 0)  # tick, environment step, update
         self._pace: dict[tuple[int, int], float] = {}  # (collect, updates) -> seconds per tick
+
+    def _add(self, phase: Mapping[str, Any]) -> None:
+        self.plan.append(dict(phase))
+        self.bars.add_task("", total=phase["ticks"] or None)
 
     def pulse(self, index: int, tick: int, environment_step: int, update: int, begin: bool = False) -> None:
         """Move the clocks."""
         while index >= len(self.plan):  # a run that decides its phases as it goes
-            self.plan.append({"name": f"phase {len(self.plan) + 1}", "ticks": 0, "collect": 0, "updates": 0})
-        samples, now = self._samples, Sample(self.clock(), tick, environment_step, update)
-        if begin or not self._told or index != self.index or tick < samples[-1].tick:
-            self.index, self.ended, self._cold, self._told = index, False, True, True
-            samples.clear()
-        if len(samples) > 2 and now.time - samples[-2].time < 0.25:
-            samples.pop()
-        samples.append(now)
-        while len(samples) > 2 and (self._cold or now.time - samples[0].time > WINDOW):
-            samples.popleft()
-            self._cold = False
-        if tick > samples[0].tick:
-            phase = self.plan[index]
-            seconds = (now.time - samples[0].time) / (tick - samples[0].tick)
-            self._pace[phase["collect"], phase["updates"]] = seconds
+            self._add({"name": f"phase {len(self.plan) + 1}", "ticks": 0, "collect": 0, "updates": 0})
+        anew = begin or not self._told or index != self.index or tick < self._now[0]
+        if anew:
+            self.index, self.ended, self._told = index, False, True
+            for earlier in range(index):
+                self._finish(earlier)
+        self._now = now = tick, environment_step, update
+        for bars, task, count in zip((self.bars, self._clocks, self._clocks), (TaskID(index), STEPS, UPDATES), now):
+            if anew:
+                bars.reset(task, completed=count)
+            else:  # a rate starts with the first of these, which has compilation behind it
+                bars.update(task, completed=count)
+        if speed := self.bars.tasks[index].speed:
+            self._pace[self.plan[index]["collect"], self.plan[index]["updates"]] = 1 / speed
 
     def row(self, row: Row) -> None:
         """Take a row's clocks and numbers."""
@@ -71,8 +74,9 @@ class Progress:
         self.pulse(row["phase_index"], row["tick"], row["environment_step"], row["update"], begin)
         self.plan[self.index]["name"] = row["phase"]
         values: dict[str, Values] = row.get("values", {})
-        if row["kind"] == "phase":
-            self.ended = not begin
+        if row["kind"] == "phase" and not begin:
+            self.ended = True
+            self._finish(self.index)
         elif row["kind"] == "training":
             self.training |= {name: mean(numbers) for name, numbers in values.items() if finite(numbers)}
         elif row["kind"] == "evaluation":
@@ -82,34 +86,31 @@ class Progress:
             for seed, value in zip(row["seeds"], values.get(measure, ())):
                 self.history[self.seeds.index(seed)].append(math.nan if value is None else value)
 
+    def _finish(self, index: int) -> None:
+        """Fill a phase's bar, which may have stopped early or in an earlier process."""
+        done = max(1.0, self.bars.tasks[index].completed)
+        self.bars.update(TaskID(index), total=done, completed=done)
+
     def fraction(self, index: int) -> float:
         """Return the done part of a phase."""
-        if index != self.index or self.ended:
-            return float(index <= self.index)
-        return min(1.0, self._samples[-1].tick / max(1, self.plan[index]["ticks"]))
+        return self.bars.tasks[index].percentage / 100
 
     def clocks(self) -> str:
         """Return the three clocks in words."""
-        now = self._samples[-1]
-        return (
-            f"tick {now.tick:,}/{self.plan[self.index]['ticks']:,} step {now.environment_step:,} update {now.update:,}"
-        )
+        tick, step, update = self._now
+        return f"tick {tick:,}/{self.plan[self.index]['ticks']:,} step {step:,} update {update:,}"
 
     def speed(self) -> str:
-        """Return environment steps and updates per second, over the last minute of the phase; "" when not known."""
-        first, last = self._samples[0], self._samples[-1]
-        seconds = last.time - first.time
-        if not seconds or last.tick == first.tick:
-            return ""
-        steps, updates = last.environment_step - first.environment_step, last.update - first.update
-        return f"{number(steps / seconds)} steps/s {number(updates / seconds)} updates/s"
+        """Return environment steps and updates per second in this phase; "" when not known."""
+        steps, updates = (task.speed for task in self._clocks.tasks)
+        return f"{number(steps or 0)} steps/s {number(updates or 0)} updates/s" if steps or updates else ""
 
     def left(self) -> str:
         """Return the time left of the phase and of the run; `>` where the speed of a later phase is not known yet."""
-        ticks = [phase["ticks"] * (1 - self.fraction(k)) for k, phase in enumerate(self.plan)]
+        ticks = [math.nan if task.remaining is None else task.remaining for task in self.bars.tasks]
         paces = [self._seconds_per_tick(phase["collect"], phase["updates"]) for phase in self.plan]
         seconds = [count * pace if count else 0.0 for count, pace in zip(ticks, paces)]
-        known = [s for s in seconds if math.isfinite(s)]
+        known = finite(seconds)
         total, more = math.fsum(known), len(known) < len(seconds)
         run = ">" * more + duration(total) if self._pace and (total or not more) else "?"
         return f"ETA phase {duration(seconds[self.index])} run {run}"
@@ -124,7 +125,7 @@ class Progress:
         return (collect and collect * step) + (updates and updates * update)
 
     def metrics(self) -> list[tuple[str, float]]:
-        """Return the six training metrics that tell most."""
+        """Return the six most informative training metrics."""
         rank = {name: next((k for k, t in enumerate(TELLING) if name.startswith(t)), 99) for name in self.training}
         return [(name, self.training[name]) for name in sorted(rank, key=lambda name: rank[name])][:6]
 
@@ -158,10 +159,7 @@ def number(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """Format a time as h:mm:ss, with days before it."""
-    if not math.isfinite(seconds):
-        return "?"
-    days, rest = divmod(round(seconds), 86400)
-    return f"{days}d " * (days > 0) + f"{rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return str(timedelta(seconds=round(seconds))) if math.isfinite(seconds) else "?"
 
 
 def sparkline(values: Sequence[float], width: int, low: float, high: float, levels: str = LEVELS) -> str:
@@ -179,6 +177,6 @@ def printable(text: str, encoding: str | None) -> str:
 
 
 def handover(row: Row) -> str:
-    """Say a hand-over in a line."""
+    """Return a hand-over's first numbers as one line."""
     numbers = [f"{name} {number(mean(values))}" for name, values in row.get("values", {}).items() if finite(values)]
     return f"handover, {row['phase']}: " + ", ".join(numbers[:4])

@@ -1,7 +1,7 @@
 """Sinks: where the rows of a run go.  The JSONL file is the record; trackers are copies that may fail.
 
-    row -> Fan -> Jsonl        essential: its error stops the run, at a file that `segue resume` can take up
-               -> TensorBoard  an extra: its first error switches it off, in one line, and the run goes on
+    row -> Fan -> Jsonl        essential: its error stops the run; `segue resume` goes on from the file
+               -> TensorBoard  an extra: its first error is told in one line and switches it off; the run goes on
                -> WandB        an extra
 
 A row is a plain dict: `kind`, `phase`, `phase_index`, three clocks (`tick`, `environment_step`, `update`), `wall_s`,
@@ -49,7 +49,7 @@ class Sink(Protocol):
 
 
 def plain(value: Any) -> Any:
-    """Rewrite a value as strictly valid JSON: arrays become lists, NaN and infinities None, the unknown its `str`."""
+    """Rewrite a value as strictly valid JSON: arrays become lists, NaN and infinities None, all else its `str`."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, (float, np.floating)):
@@ -129,7 +129,7 @@ class Jsonl:
 
 
 def unchanged(path: Path, position: int, digest: str | None) -> bool:
-    """Whether the first bytes of a log are those that a checkpoint has seen; by their length where it noted no hash."""
+    """Whether the first `position` bytes of a log are as at the checkpoint; without a digest, whether they exist."""
     try:
         with path.open("rb") as file:
             seen = file.read(position)
@@ -139,7 +139,7 @@ def unchanged(path: Path, position: int, digest: str | None) -> bool:
 
 
 def _length_to_keep(path: Path, truncate_to: int | None) -> int:
-    """Return what the checkpoint says, checked, or the length without a torn last line."""
+    """Return `truncate_to`, checked against the file; without it, the length of the file up to a torn last line."""
     with open(path if path.exists() else os.devnull, "rb") as file:
         if truncate_to is None:
             return sum(len(line) for line in file if line.endswith(b"\n"))

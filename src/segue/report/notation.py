@@ -1,46 +1,12 @@
-"""HTML and SVG as values: text is escaped by construction, markup is a type of its own."""
+"""Numbers as a report writes them: a real minus sign, thousands separated, a dash for what is missing."""
 
 from __future__ import annotations
 
 import math
-from html import escape
 
 import numpy as np
 
-VOID = {"meta", "br", "hr"}
 MISSING = "–"
-
-
-class Markup(str):
-    """Text that is already markup; everything else that enters an element is escaped."""
-
-    __slots__ = ()
-
-
-def element(name: str, /, *children: object, **attributes: object) -> Markup:
-    """Return `<name attributes>children</name>`.
-
-    Attribute names: `class_` is `class`, other underscores become hyphens; None leaves an attribute out and True
-    leaves out its value.
-    """
-    written = "".join(_attribute(key, value) for key, value in attributes.items() if value is not None)
-    if name in VOID:
-        return Markup(f"<{name}{written}>")
-    return Markup(f"<{name}{written}>{join(children)}</{name}>")
-
-
-def join(children: object) -> Markup:
-    """Markup of an iterable of children, nested ones included; plain text is escaped."""
-    if isinstance(children, Markup):
-        return children
-    if isinstance(children, (list, tuple)):
-        return Markup("".join(join(child) for child in children))
-    return Markup(escape(str(children), quote=False))
-
-
-def _attribute(key: str, value: object) -> str:
-    key = key.rstrip("_").replace("_", "-")
-    return f" {key}" if value is True else f' {key}="{escape(str(value))}"'
 
 
 def number(value: float | None) -> str:
