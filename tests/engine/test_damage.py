@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from segue.core import files
 from segue.core.types import SegueError
 from segue.engine import loop
 from segue.engine.loop import run
@@ -131,7 +132,7 @@ def refusal(folder: Path) -> str:
 
 
 def equal(a: RunState, b: RunState) -> bool:
-    states = [(c.slots["agent"].state, jax.device_get(c.online)) for c in (a, b)]
+    states = [(c.slots["agent"].state, jax.device_get(c.experience.replay)) for c in (a, b)]
     leaves = zip(*map(jax.tree.leaves, states), strict=True)
     return all(np.asarray(x).tobytes() == np.asarray(y).tobytes() for x, y in leaves)
 
@@ -160,16 +161,12 @@ def test_the_log_s_folder_is_synced(stopped: tuple[Path, RunState, bytes], tmp_p
     assert {tmp_path / "replay", tmp_path / "checkpoints"} <= set(synced)
 
 
-def test_a_checkpoint_of_format_2_is_read(stopped: tuple[Path, RunState, bytes], tmp_path: Path) -> None:
-    """The version before wrote no seals and no hash of the rows."""
+def test_a_checkpoint_of_an_older_version_is_refused(stopped: tuple[Path, RunState, bytes], tmp_path: Path) -> None:
+    """It is not damaged, and says so."""
     folder = tmp_path / "run"
     shutil.copytree(stopped[0], folder)
     for path in (folder / "checkpoints").glob("*/manifest.json"):
-        old = json.loads(path.read_text())
-        old.pop("seal")
-        old["extra"].pop("rows")
-        path.write_text(json.dumps(old | {"format": 2}))
-    found = checkpoint.latest(folder, lambda m: None)
-    assert found is not None
-    assert found[1]["format"] == 2
-    checkpoint.load(folder, PLAN, SPEC, len(DATA), Corridor)
+        old = {k: v for k, v in json.loads(path.read_text()).items() if k != "seal"}
+        path.write_text(json.dumps(files.sealed(old | {"format": 3})))
+    with pytest.raises(SegueError, match=r"manifest.json has format 3, and this version reads 4"):
+        checkpoint.latest(folder, lambda m: None)

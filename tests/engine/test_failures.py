@@ -97,7 +97,9 @@ def test_resumed_it_is_the_run_that_nothing_disturbed(
     resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor)
     end, after = finish(phases, CorridorTask(DATA), resumed)
     assert before + after == seen
-    for a, b in zip(*(jax.tree.leaves((c.slots["agent"].state, c.online)) for c in (end, whole)), strict=True):
+    for a, b in zip(
+        *(jax.tree.leaves((c.slots["agent"].state, c.experience.replay)) for c in (end, whole)), strict=True
+    ):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
