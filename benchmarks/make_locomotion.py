@@ -12,8 +12,7 @@ left alone.  Hashes are the same where versions, processor and number of threads
 
     FOLDER/hopper-medium.hdf5     D4RL's layout; attributes: env_id, seed, policy_return, ... (a task: hdf5:PATH)
     FOLDER/hopper-medium.json     how it was made, episodes, returns, content hashes; written last
-    FOLDER/hopper-medium.html     the data card
-    FOLDER/hopper-medium.txt      what the data doctor says
+    FOLDER/hopper-medium.html     the data card; hopper-medium.txt: what the data doctor says
     FOLDER/hopper-sac/            training.json (settings, every evaluation), policies/STEP, checkpoints, replay
 """
 
@@ -55,10 +54,11 @@ ENVIRONMENTS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "halfcheetah":
 KINDS = {
     "random": "uniform random actions",
     "expert": "the last policy",
-    "medium": "the first snapshot whose evaluation came a third of the way from random to the last policy",
+    "medium": "the first snapshot whose evaluation is about a third of the way from random to the last policy",
     "medium-replay": "all that SAC had seen when the medium policy was taken",
 }
 COLUMNS = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
+MEDIUM = (0.25, 0.5)  # about a third (default of ours)
 SAVE_EVERY, SAY_EVERY = 300.0, 60.0  # seconds
 
 
@@ -68,13 +68,10 @@ class Settings:
 
     seed: int = 0
     steps: int = 1_000_000
-    rows: int = 1_000_000
-    """Of random, medium and expert."""
+    rows: int = 1_000_000  # of random, medium and expert
     warm_up: int = 10_000
-    every: int = 10_000
-    """Steps between evaluations."""
-    episodes: int = 10
-    """Of an evaluation."""
+    every: int = 10_000  # steps between evaluations
+    episodes: int = 10  # of an evaluation
     hidden: int = 256
 
     def phases(self) -> tuple[segue.Phase, segue.Phase]:
@@ -127,12 +124,11 @@ def train(task: GymTask, folder: Path, settings: Settings, say: Speaker) -> list
             step = record.environment_step
             evaluates = record.evaluates and record.update > 0
             if evaluates:
-                result = evaluator(record.slot)
-                policy = f"policies/{step:07d}"
+                result, policy = evaluator(record.slot), f"policies/{step:07d}"
                 segue.save_policy(folder / policy, record.slot, task.spec, (settings.seed,), facts)
                 means = {"return": float(result.raw_return.mean()), "length": float(result.length.mean())}
-                all_of_it = {"returns": result.raw_return[0].tolist(), "policy": policy}
-                found.append({"environment_step": step, **means, **all_of_it})
+                returns = result.raw_return[0].tolist()
+                found.append({"environment_step": step, **means, "returns": returns, "policy": policy})
                 write_json(log, {**about, "versions": versions(), "evaluations": found})
             if evaluates or time.monotonic() - saved > SAVE_EVERY:
                 checkpoint.save(folder, record.carry)
@@ -143,10 +139,14 @@ def train(task: GymTask, folder: Path, settings: Settings, say: Speaker) -> list
     return found
 
 
-def a_third_of_the_way(evaluations: Sequence[dict[str, Any]], random: float) -> dict[str, Any]:
-    """The first evaluation that came a third of the way from the return of random actions to the last policy's."""
-    goal = random + (evaluations[-1]["return"] - random) / 3.0
-    return next((e for e in evaluations if e["return"] >= goal), evaluations[-1])
+def about_a_third(evaluations: Sequence[dict[str, Any]], random: float) -> dict[str, Any]:
+    """The first evaluation within `MEDIUM` of the way from random actions to the last policy, else the nearest to it.
+
+    SAC may come from nothing to near its best between two evaluations: the first above a third could be an expert.
+    """
+    share = (np.array([e["return"] for e in evaluations]) - random) / (evaluations[-1]["return"] - random)
+    within = np.flatnonzero((share >= MEDIUM[0]) & (share <= MEDIUM[1]))
+    return evaluations[within[0] if len(within) else np.argmin(np.abs(share - 1.0 / 3.0))]
 
 
 def experience(task: GymTask, folder: Path, settings: Settings, until: int) -> Iterator[Recorded]:
@@ -208,13 +208,13 @@ def make(body: str, out: Path, settings: Settings, say: Speaker) -> None:
         for number, (kind, how) in enumerate(KINDS.items()):
             path, rows = out / f"{body}-{kind}.hdf5", settings.rows
             if not path.with_suffix(".json").exists():
-                policy = evaluations[-1] if kind == "expert" else a_third_of_the_way(evaluations, random)
-                acts = RANDOM if kind == "random" else f"{folder / policy['policy']}@{settings.seed}"
-                seed = len(KINDS) * settings.seed + number  # each has starts and noise of its own
+                policy = evaluations[-1] if kind == "expert" else about_a_third(evaluations, random)
                 if kind == "medium-replay":
                     rows = policy["environment_step"]
                     episodes = experience(task, folder, settings, rows)
                 else:
+                    acts = RANDOM if kind == "random" else f"{folder / policy['policy']}@{settings.seed}"
+                    seed = len(KINDS) * settings.seed + number  # each has starts and noise of its own
                     episodes = collect(task, Recipe((acts,), explore="yes"), rows, seed)
                 made: dict[str, Any] = {"by": "benchmarks/make_locomotion.py", "kind": kind, "how": how}
                 made |= {"settings": asdict(settings), "policy": None if kind == "random" else policy}

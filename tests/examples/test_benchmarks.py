@@ -158,8 +158,8 @@ def test_locomotion_datasets_are_the_same_after_kills(tmp_path: Path, monkeypatc
         locomotion.main([*small, str(tmp_path / "whole"), "--seed", "1"])
 
 
-def test_medium_is_the_first_a_third_of_the_way() -> None:
-    chosen = importlib.import_module("make_locomotion").a_third_of_the_way
-    tried = [{"return": value} for value in (-90.0, 5.0, -30.0, 200.0)]
-    assert chosen(tried, -100.0) is tried[1]
-    assert chosen(tried, 0.0) is tried[3]
+def test_medium_is_the_first_about_a_third_of_the_way() -> None:
+    chosen = importlib.import_module("make_locomotion").about_a_third
+    tried = [{"return": value} for value in (-90.0, 150.0, 5.0, 0.0, 200.0)]
+    assert chosen(tried, -100.0) is tried[2]
+    assert chosen(tried[:2] + tried[-1:], -100.0) is tried[0]  # 3 % of the way: nearer to a third than 83 %
