@@ -7,6 +7,7 @@ import itertools
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from segue.agents import AGENTS
+from segue.data import read_d4rl
 from segue.recipes import find_recipe
 from segue.recipes.recipe import resolve
 from segue.recipes.rules import rule_of
@@ -121,3 +123,43 @@ def test_learning_suites_name_what_there_is_and_print_what_runs_hold(tmp_path: P
     pair = learning.Suite(("t",), ("r", "s"), against={"s": "r"})
     compared = learning.comparison(pair, {("t", "r"): tmp_path, ("t", "s"): tmp_path}).splitlines()[-1]
     assert compared == "| t | s | 80.0 [70.0, 90.0] | r | 80.0 [70.0, 90.0] | 0.50 [0.00, 1.00] |"
+
+
+def test_locomotion_datasets_are_the_same_after_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locomotion = importlib.import_module("make_locomotion")
+    sizes = "--steps 300 --rows 150 --warm-up 100 --every 100 --episodes 2 --hidden 8"
+    small = ["--env", "hopper", *sizes.split(), "--out"]
+    calls, write_json = itertools.count(1), locomotion.write_json
+
+    def killed(path: Path, value: Any) -> None:
+        if next(calls) in (2, 4):  # after an evaluation, and when a dataset is made but for its manifest
+            raise KeyboardInterrupt
+        write_json(path, value)
+
+    monkeypatch.setattr(locomotion, "write_json", killed)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            locomotion.main([*small, str(tmp_path / "killed")])
+    for folder in ("killed", "whole"):
+        locomotion.main([*small, str(tmp_path / folder)])
+    for name in ("hopper-sac/training", *(f"hopper-{kind}" for kind in locomotion.KINDS)):
+        assert len({(tmp_path / f / f"{name}.json").read_text() for f in ("killed", "whole")}) == 1, name
+
+    found = {k: json.loads((tmp_path / "whole" / f"hopper-{k}.json").read_text()) for k in locomotion.KINDS}
+    tried = json.loads((tmp_path / "whole/hopper-sac/training.json").read_text())["evaluations"]
+    assert [e["environment_step"] for e in tried] == [200, 300]
+    assert found["expert"]["made"]["policy"] == tried[-1]
+    assert [found[k]["rows"] for k in ("random", "medium")] == [150, 150]
+    assert found["medium-replay"]["rows"] == found["medium"]["made"]["policy"]["environment_step"]
+    for kind, manifest in found.items():
+        data = read_d4rl(tmp_path / "whole" / f"hopper-{kind}.hdf5")
+        assert (manifest["sha256"], manifest["transitions"]) == (data.sha256(), len(data))
+    with pytest.raises(SystemExit, match="other settings"):
+        locomotion.main([*small, str(tmp_path / "whole"), "--seed", "1"])
+
+
+def test_medium_is_the_first_about_a_third_of_the_way() -> None:
+    chosen = importlib.import_module("make_locomotion").about_a_third
+    tried = [{"return": value} for value in (-90.0, 150.0, 5.0, 0.0, 200.0)]
+    assert chosen(tried, -100.0) is tried[2]
+    assert chosen(tried[:2] + tried[-1:], -100.0) is tried[0]  # 3 % of the way: nearer to a third than 83 %
