@@ -19,9 +19,10 @@ from segue.core.types import SegueError
 from segue.engine import loop
 from segue.engine.envs import VALIDATION
 from segue.engine.evaluate import Evaluator
-from segue.engine.phase import Phase, Validation, charged, check_doors, take
+from segue.engine.phase import Phase, Validation, charged, take
 from segue.engine.sharing import Either, own_turn
 from segue.engine.state import RunState, validated
+from segue.engine.validate import check_doors
 from segue.recipes import RECIPES, find_recipe, resolve, rules
 from segue.runs import checkpoint
 from segue.samplers.subset import Last

@@ -13,13 +13,12 @@ import pytest
 from segue.agents import CQL, IQL, RLPD, TD3BC
 from segue.agents.around import Bounded
 from segue.bonuses import RND, SERA, Both, Nothing, Returns
-from segue.core import replay
 from segue.core.options import reachable
 from segue.core.scaling import Units
 from segue.core.types import Agent, Door, SegueError
 from segue.engine import loop, steps
 from segue.engine.phase import Phase
-from segue.engine.state import check_phase, new_state
+from segue.engine.validate import Shapes, check_phase
 from segue.recipes import Recipe, find_recipe, resolve
 from segue.samplers.subset import First, measured
 from segue.samplers.uniform import Mix
@@ -56,24 +55,15 @@ def narrow(part: Any) -> Any:
 def traced(recipe: Recipe, task: Any = TASK) -> dict[str, set[str]]:
     """Walk through all doors and updates without compiling anything; metrics that each phase would report."""
     metrics: dict[str, set[str]] = {}
-    carry, n = new_state((0, 1), SPEC, 100), len(task.data or ())
-    empty = jax.eval_shape(lambda: replay.empty(1, n, SPEC.observation, SPEC.action, "float32"))
-    online, keys = jax.eval_shape(lambda: carry.experience.replay), jax.eval_shape(lambda: steps.keys_of((0, 1), 1))
-    many = jnp.full(2, 100, jnp.int32)
-    carry.experience.replay = carry.experience.replay._replace(written=many, closed=many)
+    shapes, logged = Shapes(SPEC, 2, len(task.data or ()), 100), len(task.data or ())
     for index, phase in enumerate(recipe.phases):
-        check_phase(phase, carry, SPEC, n, task.horizon)
-        states = {name: slot.learned for name, slot in carry.slots.items()}
-        door = steps.entering(phase, index, SPEC, UNITS, dict(carry.slots))
-        learning = jax.eval_shape(door, keys, states, {}, empty, online)
+        check_phase(phase, shapes.slots, SPEC, task.horizon, logged, 100, 100)
+        slot = shapes.enter(phase, index, UNITS)
         if phase.updates:
-            one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
-            update = steps.update_of(phase, UNITS)
-            key, zero = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((), jnp.int32)
-            after, said = jax.eval_shape(update, one, empty, online, zero, key, zero, zero)
-            assert jax.tree.structure(after) == jax.tree.structure(one)
+            one = shapes.one(slot.learned)
+            after, said = jax.eval_shape(steps.update_of(phase, UNITS), *one)
+            assert jax.tree.structure(after) == jax.tree.structure(one[0])
             metrics[phase.name] = set(said)
-        carry.slots[phase.slot] = steps.trained(phase, UNITS, learning, carry.slots.get(phase.slot))
     return metrics
 
 

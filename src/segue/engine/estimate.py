@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segue.core import replay
 from segue.core.scaling import Units
-from segue.core.types import Learned, Slot, Spec
+from segue.core.types import Spec
 from segue.engine.phase import Phase
-from segue.engine.steps import DOOR, entering, keys_of, trained, update_of
+from segue.engine.steps import update_of
+from segue.engine.validate import Shapes
 
 CHECKPOINTS = 3  # on the disk at once: two that are kept, and one that is being written
 # Defaults of ours, with room around the updates that docs/results/speed.md measured.
@@ -64,35 +64,24 @@ def duration(seconds: float) -> str:
 def estimate(phases: Sequence[Phase], spec: Spec, units: Units, seeds: int, rows: int, timed: bool = False) -> Estimate:
     """Count what `phases` need with so many seeds and rows of a dataset; `timed` lowers their updates as well."""
     steps = sum(p.ticks * p.collect for p in phases)
-    make: Any = lambda worlds, n: replay.empty(worlds, n, spec.observation, spec.action, spec.dtype)  # noqa: E731
-    offline = jax.eval_shape(lambda: make(1, rows))
-    online = jax.eval_shape(lambda: make(seeds, max(steps, 1)))
+    shapes = Shapes(spec, seeds, rows, max(steps, 1))
     observation = int(np.prod(spec.observation)) * np.dtype(spec.dtype).itemsize
     logged = seeds * steps * (2 * observation + 4 * spec.action + 6)  # a row: s, s', action, reward and two flags
-    slots: dict[str, Slot] = {}
     states, operations, parts = 0, 0.0, 0
-    keys = jax.eval_shape(lambda: keys_of(range(seeds), DOOR))
-    tried: dict[str, Any] = {}
     for index, phase in enumerate(phases):
-        here = phase.units or units
-        door = entering(phase, index, spec, Units(), dict(slots))
-        learned = jax.eval_shape(door, keys, {n: s.learned for n, s in slots.items()}, tried, offline, online)
-        slots[phase.slot] = trained(phase, here, learned, slots.get(phase.slot))
+        slot = shapes.enter(phase, index, Units())
         if phase.validation.steps:
-            slots[phase.validation.keep] = Slot(phase.learner, Learned(learned.learner), here)
-            tried[phase.validation.keep] = jax.ShapeDtypeStruct((seeds,), jnp.float32)
-        states = max(states, _bytes([s.learned for s in slots.values()]))
+            shapes.validated(phase)
+        states = max(states, _bytes([s.learned for s in shapes.slots.values()]))
         if timed and phase.learns:
-            one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learned)
-            zero, key = jnp.int32(0), jax.ShapeDtypeStruct((), keys.dtype)
-            lowered = jax.jit(update_of(phase, Units())).lower(one, offline, online, zero, key, zero, zero)
+            lowered = jax.jit(update_of(phase, Units())).lower(*shapes.one(slot.learned))
             cost: Any = lowered.cost_analysis()
             updates = phase.ticks * phase.updates * seeds
             operations += float((cost or {}).get("flops", np.nan)) * updates
             parts += lowered.as_text().count(" = stablehlo.") * updates
     # The dataset is on the host too, with s and s' apart; elsewhere each observation is there once.
-    once = [_bytes(x._replace(final=())) for x in (offline, online)]
-    memory = _bytes(offline) + sum(once) + 2 * states
+    once = [_bytes(x._replace(final=())) for x in (shapes.offline, shapes.online)]
+    memory = _bytes(shapes.offline) + sum(once) + 2 * states
     seconds = None
     if timed and np.isfinite(operations):
         ideal = operations / rate()

@@ -22,10 +22,11 @@ from segue.core.types import Array, Learned, Slot, Spec, Task, WorldError
 from segue.engine import steps
 from segue.engine.envs import VALIDATION, Envs, Episode
 from segue.engine.evaluate import Evaluator
-from segue.engine.phase import RANDOM, Phase, check_doors
+from segue.engine.phase import RANDOM, Phase
 from segue.engine.sharing import Standing
-from segue.engine.state import Record, RunState, check_finite, check_phase, new_state, take_metrics, validated
+from segue.engine.state import Record, RunState, check_finite, new_state, take_metrics, validated
 from segue.engine.steps import ACT, DOOR, UPDATE, Explore, keys_of, trained, update_of
+from segue.engine.validate import check_phase, validate
 
 PULSE = 0.4  # seconds between records when nothing else is due
 LEAST = 8  # updates of all seeds together in a dispatch: its scratch memory is mapped anew each time
@@ -42,6 +43,7 @@ def run(
     capacity: int | None = None,
     state: RunState | None = None,
     keep_rows: bool = False,
+    checked: bool = False,
 ) -> Generator[Record, None, None]:
     """Run phases on a task with all seeds side by side and yield where they stand.
 
@@ -50,15 +52,16 @@ def run(
     `units.failure` is "task", the task's own failure reward stands; what units leave to the dataset is read off it.
     `capacity` bounds own experience per seed (oldest out first); by default all that the phases collect is kept, and
     the last million rows for a function, which does not say beforehand.  `state` continues a run.  With `keep_rows`,
-    environment steps are kept in `state.unsaved` until the caller takes them.
+    environment steps are kept in `state.unsaved` until the caller takes them.  `checked` says that `validate` has seen
+    the phases.
 
     Raises `SegueError` before anything compiles when the parts do not fit, `Diverged` when a number stops being finite,
     and `WorldError` when an environment fails: `state` then holds every completed step, and may be saved.
     """
     following, spec = as_plan(plan), task.spec
     if state is None:
-        if not callable(plan):
-            check_doors(plan, units)
+        if not callable(plan) and not checked:
+            validate(plan, task, seeds, units)
         most = sum(p.ticks * p.collect for p in plan) if not callable(plan) else LAST if capacity is None else capacity
         state = new_state(seeds, spec, most if capacity is None else min(capacity, most))
     source = _Offline(task.dataset(), spec)
@@ -130,7 +133,9 @@ class _Running:
             jax.block_until_ready([slot.learned for slot in state.slots.values()])
             state.experience.rewrite(units)
         state.units = units
-        check_phase(phase, state, task.spec, 0 if source.data is None else len(source.data), task.horizon)
+        logged, own = 0 if source.data is None else len(source.data), state.experience
+        rows = logged, int(own.written.min()), int(own.closed.min())
+        check_phase(phase, state.slots, task.spec, task.horizon, *rows)
         if phase.collect and phase.ticks and state.envs is None:
             state.envs = Envs(task.world, state.seeds, state.begun)
         self.resumed = state.entered

@@ -151,36 +151,6 @@ class renew:
         return renewed(self.door(door, state), state)
 
 
-def check_doors(phases: Sequence[Phase], units: Units) -> None:
-    """Refuse, before anything runs, a phase that needs a slot that nothing before it fills; `units` are the recipe's.
-
-    A door may say which slots it `reads`, and which ones it `judges` by what validation found.  Without this a wrong
-    name at the last door would be found after hours.
-    """
-    held: dict[str, Units] = {}
-    kept: set[str] = set()
-    for phase in phases:
-        where, here, door = f"phase '{phase.name}'", phase.units or units, phase.enter
-        chosen: tuple[str, ...] = getattr(door, "judges", ())
-        judged = (*chosen, *phase.actors[1:])
-        for name in (*judged, *getattr(door, "reads", ())):
-            if name not in held:
-                known = ", ".join(held) or "none"
-                raise SegueError(f"{where} reads slot '{name}', which no phase before it fills (slots: {known})")
-        for name in judged:
-            if name not in kept:
-                raise SegueError(f"{where} judges slot '{name}' by validation, and none before it has filled that slot")
-            if name in chosen and held[name] != here:
-                raise SegueError(
-                    f"{where} chooses between policies that learn in different units; give the phases that train "
-                    f"'{chosen[0]}' and '{chosen[1]}', and '{phase.name}' itself, the same units"
-                )
-        held[phase.slot] = here
-        if phase.validation.steps:
-            held[phase.validation.keep] = here
-            kept.add(phase.validation.keep)
-
-
 def at_switch(phases: Sequence[Phase], who: str) -> int:
     """Index of the phase that fine-tunes; `SegueError` where no phase learns while the world moves."""
     for index, phase in enumerate(phases):

@@ -13,10 +13,9 @@ import numpy as np
 from segue.core.experience import Experience, Step
 from segue.core.optim import first_not_finite
 from segue.core.scaling import Units
-from segue.core.types import Agent, Array, SegueError, Slot, Spec
+from segue.core.types import Array, SegueError, Slot, Spec
 from segue.engine.envs import Envs, Episode
 from segue.engine.phase import RANDOM, Phase
-from segue.engine.steps import policy_of
 
 
 @dataclass
@@ -116,43 +115,6 @@ def validated(history: Sequence[dict[str, Any]]) -> dict[str, Array]:
     """Raw returns (S,) of the policies that finished phases have kept by validation, by slot."""
     tried = [f for f in history if f.get("validations")]
     return {f["validation_keep"]: jnp.max(jnp.asarray([v["return"] for v in f["validations"]]), axis=0) for f in tried}
-
-
-def check_phase(phase: Phase, state: RunState, spec: Spec, n_offline: int, horizon: int) -> None:
-    """Fail at the door: refuse a phase whose parts do not fit, naming both sides."""
-    where = f"phase '{phase.name}'"
-    if phase.ticks < 0 or phase.collect < 0 or phase.updates < 0 or phase.log_every < 1 or phase.evaluate_every < 0:
-        raise SegueError(f"{where}: ticks, collect, updates and intervals must not be negative (log_every at least 1)")
-    if phase.freeze_actor < 0 or not 0 <= phase.epsilon <= 1:
-        raise SegueError(f"{where}: freeze_actor must not be negative, and epsilon must lie between 0 and 1")
-    if phase.freeze_actor and not policy_of(phase.learner):
-        raise SegueError(f"{where}: {type(phase.learner).__name__} has no policy that could be frozen; leave it out")
-    if phase.n_steps < 1:
-        raise SegueError(f"{where}: n_steps={phase.n_steps} is out of range; 1 looks at single rows")
-    if phase.validation.steps and (phase.validation.steps < 0 or phase.validation.episodes < 1):
-        raise SegueError(f"{where}: validation.steps must not be negative, validation.episodes must be at least 1")
-    if phase.validation.steps and not isinstance(phase.learner, Agent):
-        raise SegueError(f"{where}: {type(phase.learner).__name__} does not act, so there is nothing to validate")
-    if phase.validation.steps and phase.ticks and not phase.validation.ticks(horizon, phase.ticks):
-        least = phase.validation.episodes * horizon
-        raise SegueError(f"{where}: one validation may take {least:,} steps; set {phase.name}.validation.steps to that")
-    if phase.validation.steps and phase.validation.keep == phase.slot:
-        raise SegueError(f"{where}: it trains slot '{phase.slot}' and cannot keep its best there; name another one")
-    for name in phase.actors:
-        if name not in (RANDOM, phase.slot, *state.slots):
-            known = ", ".join(sorted(state.slots)) or "none yet"
-            raise SegueError(f"{where} acts with slot '{name}', which no phase has trained before it (slots: {known})")
-    sharing = None if isinstance(phase.actor, str) else phase.actor
-    if phase.collect and sharing is not None and (refusal := sharing.refuse(phase)):
-        raise SegueError(f"{where} {refusal}")
-    if phase.learns:
-        ready = 0 if phase.overlap else phase.collect
-        refusal = phase.batch.refuse(
-            n_offline, int(state.experience.written.min()) + ready, int(state.experience.closed.min())
-        )
-        refusal = refusal or phase.augment.refuse(phase, state.slots, spec, n_offline)
-        if refusal:
-            raise SegueError(f"{where}: {refusal}")
 
 
 class Diverged(SegueError):

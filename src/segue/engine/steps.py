@@ -230,12 +230,18 @@ def entering(phase: Phase, index: int, spec: Spec, units: Units, slots: dict[str
     return doors
 
 
+@partial(jax.jit, static_argnames="update")
+def once(update: Update, *arguments: Any) -> tuple[Learned, Metrics]:
+    """One update of one seed; traced for its shapes, and never run."""
+    return update(*arguments)
+
+
 def no_sums(
     update: Update, learned: Learned, offline: Replay, online: Replay, keys: Array
 ) -> dict[str, tuple[Array, Array]]:
     """Zero sums of the metrics that updates report."""
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learned)
-    zero = jnp.int32(0)
-    _, metrics = jax.eval_shape(update, one, offline, online, zero, keys[0], zero, zero)
+    number, key = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), keys.dtype)
+    _, metrics = once.eval_shape(update, one, offline, online, number, key, number, number)
     # Two buffers for each metric: donated arguments must not share one.
     return {k: (jnp.zeros(len(keys)), jnp.zeros(len(keys), jnp.int32)) for k in metrics}

@@ -27,15 +27,15 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from segue.core import files, replay
+from segue.core import files
 from segue.core.experience import Experience, Step
 from segue.core.scaling import Units, units_of
 from segue.core.types import Learned, SegueError, Slot, Spec, State, World, WorldError
 from segue.engine.envs import Envs
 from segue.engine.loop import Plan, as_plan
 from segue.engine.phase import Phase
-from segue.engine.state import RunState, validated
-from segue.engine.steps import DOOR, entering, keys_of, trained
+from segue.engine.state import RunState
+from segue.engine.validate import Shapes
 
 FORMAT = 4
 KEEP = 2
@@ -251,23 +251,14 @@ def _arrays(state: RunState) -> dict[str, Any]:
 
 def _shapes(state: RunState, plan: Plan, spec: Spec, n_offline: int) -> dict[str, Slot]:
     """Structures of all slots, found by walking the run's doors without computing anything."""
-    make = lambda: replay.empty(1, n_offline, spec.observation, spec.action, spec.dtype)  # noqa: E731
-    offline, online = jax.eval_shape(make), jax.eval_shape(lambda: state.experience.replay)
-    keys = jax.eval_shape(lambda: keys_of(state.seeds, DOOR))
-    slots: dict[str, Slot] = {}
+    shapes = Shapes(spec, len(state.seeds), n_offline, state.experience.capacity)
     for index in range(len(state.history) + state.entered):
         phase = plan(state.history[:index])
         assert phase is not None
-        there = {name: slot.learned for name, slot in slots.items()}
-        tried = validated(state.history[:index])
-        program = entering(phase, index, spec, Units(), dict(slots))
-        learned = jax.eval_shape(program, keys, there, tried, offline, online)
-        # The units are read from the checkpoint.
-        slots[phase.slot] = trained(phase, Units(), learned, slots.get(phase.slot))
-        facts = (*state.history, state.facts)[index]
-        if facts.get("validations"):
-            slots[phase.validation.keep] = Slot(phase.learner, Learned(learned.learner), Units())
-    return slots
+        shapes.enter(phase, index, Units())  # the units are read from the checkpoint
+        if (*state.history, state.facts)[index].get("validations"):
+            shapes.validated(phase)
+    return shapes.slots
 
 
 def _restore(arrays: dict[str, np.ndarray], prefix: str, template: Any) -> Any:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 
 import jax
-import numpy as np
 
 from segue.agents import describe
 from segue.core.named import is_named
-from segue.core.types import Learned, SegueError, Slot, Task
-from segue.engine.phase import RANDOM, Phase, check_doors, fresh, take
-from segue.engine.state import check_phase, new_state
+from segue.core.types import SegueError, Task
+from segue.engine.phase import RANDOM, Phase, fresh, take
+from segue.engine.validate import validate
 from segue.recipes import Recipe, Resolved
 from segue.runs.drive import ready
 from segue.runs.request import Request
@@ -24,25 +23,16 @@ def check(decided: Resolved, task: Task, request: Request) -> None:
     """
     ready(request.trackers)
     device()
-    data, recipe = task.dataset(), decided.recipe
+    recipe = decided.recipe
     if task.real:
         check_real(recipe, request)
     if task.absent:
         check_absent(recipe, request)
     if not any(p.ticks * (p.updates + p.collect) for p in recipe.phases):
         raise SegueError("no phase has anything to do: all their ticks are 0")
-    check_doors(recipe.phases, recipe.units)
-    state = new_state(request.seeds, task.spec, 1)
-    steps = 0
     for phase in recipe.phases:
-        check_phase(phase, state, task.spec, 0 if data is None else len(data), task.horizon)
-        _check_learner(phase, task)
-        state.slots[phase.slot] = Slot(phase.learner, Learned(()), phase.units or recipe.units)
-        if phase.validation.steps:
-            state.slots[phase.validation.keep] = state.slots[phase.slot]
-        steps += phase.ticks * phase.collect
-        most = np.full(len(request.seeds), min(steps, 2**31 - 1), np.int32)
-        state.experience.written = state.experience.closed = most
+        describe(phase.learner)  # or its policy could not be loaded again
+    validate(recipe.phases, task, request.seeds, recipe.units)
 
 
 def check_absent(recipe: Recipe, request: Request) -> None:
@@ -104,12 +94,3 @@ def device() -> None:
         where = f"JAX_PLATFORMS={asked}" if asked else "JAX"
         said = " ".join(str(error).split())[:160] or type(error).__name__
         raise SegueError(f"{where}: no such device here ({said}); unset it, or install JAX's build for it") from error
-
-
-def _check_learner(phase: Phase, task: Task) -> None:
-    """Refuse a learner that could not be loaded again, or cannot begin with this task (only shapes are computed)."""
-    try:
-        describe(phase.learner)
-        jax.eval_shape(lambda: phase.learner.init(jax.random.key(0), task.spec))
-    except SegueError as error:
-        raise SegueError(f"phase '{phase.name}': {error}") from error

@@ -104,6 +104,7 @@ def _run(
         decided.recipe.units,
         state=state,
         keep_rows=True,
+        checked=True,
     )
     stack.callback(records.close)  # and with them the simulators, whatever stops the run
 
