@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from segue.core.types import SegueError
-from segue.data import fetch as module
-from segue.data.fetch import Remote, fetch, is_remote
+from segue.data.readers import download as module
+from segue.data.readers.download import Remote, fetch, is_remote
 from segue.tasks.catalogue import records
 
 BODY = bytes(range(256)) * 2000

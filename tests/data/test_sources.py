@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.core.types import SegueError
+from segue.data.readers import npz, ogbench, open_source, table
 from segue.data.recorded import Recorded
-from segue.data.sources import npz, ogbench, open_source, table
 from tests.data.formats import FORMATS, NEEDS, found, limited, made, padded, same
 
 

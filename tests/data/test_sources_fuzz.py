@@ -24,8 +24,8 @@ import pytest
 
 from segue.core.observations import width
 from segue.core.types import SegueError
+from segue.data.readers import open_source
 from segue.data.recorded import Recorded
-from segue.data.sources import open_source
 from tests.data.damage import change
 from tests.data.formats import FORMATS, NEEDS, limited, made
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.core.types import SegueError
-from segue.data.sources import open_source
+from segue.data.readers import open_source
 from tests.data.formats import Log, found, made, rows, same, write_lerobot, write_robomimic, write_video
 
 

@@ -17,11 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.core.types import SegueError
-from segue.data.disk import DiskRows
+from segue.data.arrays import end_at_success
 from segue.data.recorded import Recorded, data_of, episodes_of
-from segue.data.stored import find_stored, stored_names
-from segue.data.storing import save
-from segue.data.success import end_at_success
+from segue.data.store import DiskRows, find_stored, save, stored_names
 
 COLUMNS = ("observation", "action", "reward", "terminated", "truncated", "next_observation")
 
@@ -168,7 +166,7 @@ def test_a_kill_while_a_dataset_is_replaced_leaves_the_old_one_or_the_new_one(
         kills += 1
     assert kills >= 4
     assert length == before + 1
-    assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".x.") or p.name == ".x.old"] == ["x"]
+    assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".x.") or p.name == ".x-old"] == ["x"]
 
 
 def test_files_are_looked_at_again_when_they_have_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

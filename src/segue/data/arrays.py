@@ -1,15 +1,18 @@
-"""A user's own experience: flat arrays, or episodes one by one."""
+"""`Data` out of a user's own arrays and episodes, and what success makes of it in binary tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from segue.core.replay import Data
 from segue.core.types import SegueError
-from segue.data.recorded import Recorded, data_of, recorded
+from segue.data.recorded import data_of, numbered
+
+SUCCESS_REWARD = 0.0  # raw reward of a step at which a binary task is achieved
 
 
 def from_arrays(
@@ -63,8 +66,34 @@ def from_episodes(episodes: Iterable[Mapping[str, Any]], source: str = "episodes
     return data_of(numbered(episodes, source), source)
 
 
-def numbered(episodes: Iterable[Mapping[str, Any]], source: str) -> Iterator[Recorded]:
-    """Mappings as `Recorded`, one by one, without those that have no step; an error names the episode's number."""
-    for number, episode in enumerate(episodes):
-        if (found := recorded(episode, f"{source}, episode {number}")) is not None:
-            yield found
+def end_at_success(data: Data, success_reward: float = SUCCESS_REWARD) -> Data:
+    """Mark every row of reward `success_reward` terminal and drop nothing: Cal-QL's `done` on Adroit.
+
+    Monte-Carlo returns then restart at each success, and no value lies above that of succeeding once.
+    """
+    hit = data.reward == success_reward
+    return replace(data, terminated=data.terminated | hit, truncated=data.truncated & ~hit, digest=None)
+
+
+def demonstrations(data: Data, success_reward: float = SUCCESS_REWARD) -> Data:
+    """Cal-QL's rule for Adroit's demonstrations (parity fixture `mc_returns`, `adroit.*`).
+
+    Trajectories (as `data` cuts them) without a success are dropped, the others are cut after their last success,
+    and every success step is terminal.  The result may be empty: `check()` says so.
+    """
+    keep = np.zeros(len(data), bool)
+    starts = np.concatenate([[0], data.ends()[:-1]])
+    for start, stop in zip(starts, data.ends()):
+        hits = np.flatnonzero(data.reward[start:stop] == success_reward)
+        if len(hits):
+            keep[start : start + hits[-1] + 1] = True
+    cut = Data(
+        data.observation[keep],
+        data.action[keep],
+        data.reward[keep],
+        data.terminated[keep],
+        data.truncated[keep],
+        data.next_observation[keep],
+        data.source,
+    )
+    return end_at_success(cut, success_reward)

@@ -19,8 +19,8 @@ import numpy as np
 from segue.core.observations import unpacked
 from segue.core.types import SegueError
 from segue.data.extras import need, robotics
+from segue.data.files import write_atomically
 from segue.data.recorded import Recorded
-from segue.data.store import write_atomically
 
 
 def export_npz(episodes: Iterable[Recorded], path: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""One episode as a source gives it: what every reader yields and the store writes, one at a time."""
+"""One recorded episode: what every reader yields, the store writes, and `Data` is made of."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from segue.core.observations import is_image, pack
-from segue.core.replay import Data
+from segue.core.replay import TOLERANCE, Data
 from segue.core.types import Part, SegueError
+
+CLIP_ACTION = 0.99999  # Cal-QL's and WSRL's; keeps the log-density of a tanh policy finite
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,23 @@ def array(value: Any, name: str, where: str) -> np.ndarray:
     return found
 
 
+def bounded(action: np.ndarray, clip: float = CLIP_ACTION) -> np.ndarray:
+    """Actions kept within +-`clip`, except where they lie outside [-1, 1]: those are for the doctor to find."""
+    return np.where(np.abs(action) <= 1.0 + TOLERANCE, np.clip(action, np.float32(-clip), np.float32(clip)), action)
+
+
+def scaled(action: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Actions (T, A) of an environment with bounds (A,) as float32 in [-1, 1]."""
+    return np.asarray(2.0 * (np.asarray(action, np.float64) - low) / (high - low) - 1.0, np.float32)
+
+
+def numbered(episodes: Iterable[Mapping[str, Any]], source: str) -> Iterator[Recorded]:
+    """Mappings as `Recorded`, one by one, without those that have no step; an error names the episode's number."""
+    for number, episode in enumerate(episodes):
+        if (found := recorded(episode, f"{source}, episode {number}")) is not None:
+            yield found
+
+
 def episodes_of(data: Data) -> Iterator[Recorded]:
     """The episodes of checked `Data`, in order."""
     start = 0
@@ -159,23 +178,22 @@ def episodes_of(data: Data) -> Iterator[Recorded]:
 
 
 def data_of(episodes: Iterable[Recorded], source: str) -> Data:
-    """Checked `Data` of episodes, all in memory; `SegueError` where there is none."""
+    """Checked `Data` of episodes, all in memory; `SegueError` where they are none, or not fit to learn from."""
+    return joined(episodes, source).check()
+
+
+def joined(episodes: Iterable[Recorded], source: str) -> Data:
+    """The same, but values are not checked."""
     kept = [e for e in episodes if len(e)]
-    parts = [
-        (e.current, e.action, e.reward, _last(len(e), e.terminated), e.following, _last(len(e), not e.terminated))
-        for e in kept
-    ]
-    if not parts:
+    if not kept:
         raise SegueError(f"{source}: no episode with at least one step; give some")
-    shapes = {(p[0].shape[1:], p[1].shape[1:], e.made_of) for p, e in zip(parts, kept)}
+    shapes = {(e.observation.shape[1:], e.action.shape[1:], e.made_of) for e in kept}
     if len(shapes) > 1:
         first, second = sorted(shapes, key=str)[:2]
         raise SegueError(f"{source}: episodes of different shapes, {first} and {second}; every step needs the same")
-    seen, action, reward, terminated, then, truncated = (np.concatenate(column) for column in zip(*parts))
-    return Data(seen, action, reward, terminated, truncated, then, source, made_of=kept[0].made_of).check()
-
-
-def _last(steps: int, value: bool) -> np.ndarray:
-    flags = np.zeros(steps, bool)
-    flags[-1] = value
-    return flags
+    seen, then = (np.concatenate(rows) for rows in zip(*((e.current, e.following) for e in kept)))
+    action, reward = (np.concatenate(rows) for rows in zip(*((e.action, e.reward) for e in kept)))
+    last, over = np.cumsum([len(e) for e in kept]) - 1, np.array([e.terminated for e in kept])
+    terminated, truncated = np.zeros((2, len(reward)), bool)
+    terminated[last], truncated[last] = over, ~over
+    return Data(seen, action, reward, terminated, truncated, then, source, made_of=kept[0].made_of)

@@ -25,7 +25,7 @@ CARD_STYLE = """
 
 
 def card_page(card: Mapping[str, Any], pictures: Mapping[str, Sequence[bytes]] | None = None) -> str:
-    """Return the whole HTML page of a card (`segue.data.summary.numbers` and a dataset's facts).
+    """Return the whole HTML page of a card (`segue.data.card.numbers` and a dataset's facts).
 
     `pictures`: PNG files by the name of the camera.
     """

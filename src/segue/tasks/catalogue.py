@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from segue.core.types import SegueError
-from segue.data.d4rl import attributes
-from segue.data.stored import datasets_folder, recovered
+from segue.data.readers.named import attributes
+from segue.data.store import datasets_folder, is_stored
 from segue.tasks import d4rl, ogbench, own
 from segue.tasks.records import Group, Record
 from segue.tasks.scores import reference_score
@@ -73,7 +73,7 @@ def log_of(record: Record) -> str | None:
 
 
 def _found(record: Record) -> str | None:
-    if recovered(datasets_folder() / record.name):
+    if is_stored(datasets_folder() / record.name):
         return f"stored:{record.name}"
     if record.made:
         return record.made

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import gymnasium
 
 from segue.core.types import SegueError
-from segue.data.d4rl import attributes, read_d4rl
-from segue.data.minari import read_environment
-from segue.data.stored import find_stored, stored_names
+from segue.data.readers.d4rl import read_d4rl
+from segue.data.readers.minari import read_environment
+from segue.data.readers.named import attributes
+from segue.data.store import find_stored, stored_names
 from segue.tasks.catalogue import records, task_of
 from segue.tasks.layouts import BINARY, LAYOUTS, Layout
 from segue.tasks.own import GROUPS as OWN

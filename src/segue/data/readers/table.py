@@ -2,7 +2,7 @@
 
 Shards are one table: rows go on from one to the next (part-2 comes before part-10).  A vector is a column of lists of
 the same length, or as many columns of numbers.  An empty cell is NaN where a number may be, and an error in a flag.
-Rows become episodes by `segue.data.sources.rows`.
+Rows become episodes by `segue.data.readers.rows`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from segue.core.types import SegueError
-from segue.data.damage import reading, sensible
 from segue.data.extras import need
-from segue.data.sources import columns
-from segue.data.sources.columns import Roles, listed
-from segue.data.sources.npy import natural
-from segue.data.sources.reader import Options, Source
-from segue.data.sources.rows import BLOCK, episodes
+from segue.data.readers import columns
+from segue.data.readers.columns import Roles, listed
+from segue.data.readers.damage import reading, sensible
+from segue.data.readers.npy import natural
+from segue.data.readers.reader import Options, Source
+from segue.data.readers.rows import BLOCK, episodes
 
 OPTIONS = columns.OPTIONS
 CSV_OPTIONS = (*columns.OPTIONS, "delimiter")
@@ -32,7 +32,7 @@ _DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";"}
 _WORDS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
 
 
-def read(where: str, options: Options) -> Source:
+def source(where: str, options: Options) -> Source:
     """Open a Parquet, Arrow or Feather file, or a folder of them; options as for every table (`columns.choose`)."""
     arrow(where)
     files = shards(Path(where), _SUFFIXES)
@@ -49,7 +49,7 @@ def read(where: str, options: Options) -> Source:
     return Source(roles.facts(options.source, len(roles.action)), episodes(blocks(), roles, where), rows_of(files))
 
 
-def read_csv(where: str, options: Options) -> Source:
+def csv_source(where: str, options: Options) -> Source:
     """Open a CSV file with a line of names, or a folder of them; `delimiter=` comma, tab or semicolon."""
     arrow(where)
     files = shards(Path(where), _CSV_SUFFIXES)

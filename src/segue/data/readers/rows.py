@@ -25,9 +25,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from segue.core.types import Part, SegueError
-from segue.data.recorded import Recorded, recorded, together
-from segue.data.scaling import bounded, scaled
-from segue.data.sources.columns import Roles
+from segue.data.readers.columns import Roles
+from segue.data.recorded import Recorded, bounded, recorded, scaled, together
 
 BLOCK = 65_536
 """Rows that are read at a time."""

@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 
 from segue.core.types import SegueError
-from segue.data.damage import reading, sensible
+from segue.data.readers.damage import reading, sensible
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,

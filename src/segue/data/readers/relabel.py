@@ -13,7 +13,7 @@ import numpy as np
 
 from segue.core.types import SegueError
 from segue.data.extras import need
-from segue.data.store import cache_folder, write_atomically
+from segue.data.files import cache_folder, write_atomically
 
 _INFO = ("qpos", "button_states")  # what rewards are computed from
 

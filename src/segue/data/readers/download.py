@@ -22,8 +22,9 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
+from segue.core import files
 from segue.core.types import SegueError
-from segue.data.store import cache_folder, write_atomically
+from segue.data.files import cache_folder, write_atomically
 
 CHUNK = 1 << 20
 TIMEOUT = 30.0  # seconds without a byte
@@ -82,7 +83,7 @@ def _wrong(path: Path, expected: str | None) -> str | None:
     """Why a download must not be used as it is here, or None; where no digest is known, today's is the one to keep."""
     if not path.exists():
         return f"is not in {path.parent}"
-    found, note = _digest(path), _note(path)
+    found, note = files.sha256(path), _note(path)
     arrived = note.read_text().split()[:1] if note.exists() else []
     if expected is not None and found != expected:
         return f"is not as expected in {path} (its SHA-256 is {found[:16]}..., not {expected[:16]}...)"
@@ -128,13 +129,14 @@ def _from_mirrors(remote: Remote, part: Path, path: Path, progress: Callable[[in
                 else:
                     time.sleep(0.2 * 2**failures)
                 continue
-            found = _digest(part)
+            found = files.sha256(part)
             if remote.sha256 is not None and found != remote.sha256:
                 part.unlink()
                 said.append(f"{url} (its SHA-256 is {found[:16]}..., not {remote.sha256[:16]}...)")
                 break
             _keep(path, found)  # first: a file beside another's digest is only downloaded once more
-            os.replace(part, path)
+            part.replace(path)
+            files.sync(path.parent)
             _mark(part).unlink(missing_ok=True)
             return
     raise SegueError(
@@ -158,7 +160,7 @@ def _once(url: str, part: Path, progress: Callable[[int, int | None], None]) -> 
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length and length.isdigit() else None
         version = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-        mark.write_text(json.dumps({"url": url, "version": version}))
+        files.write(mark, json.dumps({"url": url, "version": version}))
         with open(part, "ab" if goes_on else "wb") as file:
             while chunk := answer.read(CHUNK):
                 file.write(chunk)
@@ -172,8 +174,3 @@ def _once(url: str, part: Path, progress: Callable[[int, int | None], None]) -> 
 
 def _mark(part: Path) -> Path:
     return part.with_name(part.name + ".json")
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

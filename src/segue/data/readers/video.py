@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from segue.core.types import SegueError
-from segue.data.damage import reading, sensible
 from segue.data.extras import need
+from segue.data.readers.damage import reading, sensible
 
 
 def frames(path: Path, times: np.ndarray, fps: float) -> np.ndarray:

@@ -7,7 +7,7 @@
     videos/... .mp4           frames, for the features that are videos
 
 An episode is terminated if `next.success` is set in its last row, or, where the log has none, `next.done`.  Rows become
-episodes by `segue.data.sources.rows`: the last of an episode that was cut is dropped.
+episodes by `segue.data.readers.rows`: the last of an episode that was cut is dropped.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from segue.core.types import Part, SegueError
+from segue.data.readers import table
+from segue.data.readers.columns import Roles, bounds, listed
+from segue.data.readers.npy import natural
+from segue.data.readers.reader import Options, Source
+from segue.data.readers.rows import Block, episodes
+from segue.data.readers.video import frames
 from segue.data.recorded import Recorded, together
-from segue.data.sources import table
-from segue.data.sources.columns import Roles, bounds, listed
-from segue.data.sources.npy import natural
-from segue.data.sources.reader import Options, Source
-from segue.data.sources.rows import Block, episodes
-from segue.data.sources.video import frames
 
 OPTIONS = ("keys", "images", "reward", "low", "high")
 _VERSION_2 = {
@@ -51,7 +51,7 @@ class _Episode(NamedTuple):
     begin: float
 
 
-def read(where: str, options: Options) -> Source:
+def source(where: str, options: Options) -> Source:
     """Open a dataset's folder.
 
     `keys=a,b` names observations in order (observation.state unless given).  `images=KEY` names a video: its frames

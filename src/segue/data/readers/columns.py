@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from segue.core.types import SegueError
-from segue.data.sources.reader import Options
+from segue.data.readers.reader import Options
 
 KNOWN: dict[str, tuple[str, ...]] = {
     "observation": ("observations", "observation", "obs", "state", "states"),
@@ -31,7 +31,7 @@ class Roles(NamedTuple):
     """Columns of a table by what they are; those that it does not have are empty.
 
     Several columns are concatenated in order.  `low` and `high`, (A,) or (1,), are the environment's own bounds of the
-    action.  `final` is one of `FINAL` (see `segue.data.sources.rows`).  Where `inside` is False, flags do not end an
+    action.  `final` is one of `FINAL` (see `segue.data.readers.rows`).  Where `inside` is False, flags do not end an
     episode, and only that of its last row counts.
     """
 

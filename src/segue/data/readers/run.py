@@ -14,14 +14,14 @@ from safetensors.numpy import load_file
 
 from segue.core.observations import parts_of, width
 from segue.core.types import Part, SegueError
+from segue.data.readers.reader import RULES, Options, Source
 from segue.data.recorded import Recorded, recorded
-from segue.data.sources.reader import RULES, Options, Source
 
 OPTIONS = ("seeds", "last")
 _COLUMNS = ("observation", "action", "reward", "terminated", "truncated", "next_observation")
 
 
-def read(where: str, options: Options) -> Source:
+def source(where: str, options: Options) -> Source:
     """Open a run's folder; `seeds=0,2` takes these alone, `last=N` each seed's last N rows (in whole episodes).
 
     An episode that was open when the run last saved counts as cut there.

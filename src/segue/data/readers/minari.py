@@ -1,7 +1,8 @@
-"""Minari datasets, local or remote."""
+"""Minari datasets: HDF5, Arrow or Parquet, on this machine or on Minari's server."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,10 +11,36 @@ import numpy as np
 
 from segue.core.replay import Data
 from segue.core.types import SegueError
-from segue.data.arrays import numbered
 from segue.data.extras import need
-from segue.data.recorded import data_of
-from segue.data.scaling import CLIP_ACTION, bounded, scaled
+from segue.data.readers.damage import reading
+from segue.data.readers.reader import Options, Source
+from segue.data.recorded import CLIP_ACTION, Recorded, bounded, data_of, numbered, scaled
+
+OPTIONS = ("keys",)
+_NOTES = ("author", "code_permalink", "dataset_id")
+
+
+def source(where: str, options: Options) -> Source:
+    """Open a dataset by its id or folder; `keys=a,b` names the parts of a dictionary observation, in order."""
+    with reading(Path(where)):
+        log = open_log(where)
+        low, high = action_bounds(log.action_space, f"minari {where}")
+        written = {k: str(v) for k, v in log.storage.metadata.items() if k in _NOTES}
+        steps = int(log.total_steps)
+    keys: tuple[str, ...] = options.names("keys")
+    bounds = {"low": low.tolist(), "high": high.tolist()}
+    facts: dict[str, Any] = {"source": options.source, "environment": None, "action": bounds, "notes": written}
+    with contextlib.suppress(SegueError):  # one without an environment is a dataset all the same
+        with reading(Path(where)):
+            found = read_environment(where)
+        keys = keys or found.keys
+        facts["environment"] = {
+            "env_id": found.env,
+            "env_kwargs": found.kwargs,
+            "max_episode_steps": found.horizon,
+            "keys": list(keys),
+        }
+    return Source(facts, episodes(log, where, keys), steps)
 
 
 def read_minari(
@@ -29,21 +56,24 @@ def read_minari(
     Actions are scaled from the dataset's bounds to [-1, 1] and kept within +-`clip_action`.
     Raises `SegueError` if Minari is absent, the dataset cannot be had, or its spaces are not continuous.
     """
-    log = open_log(dataset)
-    return data_of(numbered(episodes(log, dataset, keys, clip_action), f"minari:{dataset}"), f"minari:{dataset}")
+    with reading(Path(dataset)):
+        log = open_log(dataset)
+    return data_of(episodes(log, dataset, keys, 1.0 if clip_action is None else clip_action), f"minari:{dataset}")
 
 
-def episodes(
-    log: Any, dataset: str | Path, keys: tuple[str, ...], clip_action: float | None = CLIP_ACTION
-) -> Iterator[Mapping[str, Any]]:
-    """Episodes of an opened dataset as mappings, one at a time."""
-    low, high = action_bounds(log.action_space, f"minari {dataset}")
-    bound = 1.0 if clip_action is None else clip_action
+def episodes(log: Any, dataset: str | Path, keys: tuple[str, ...], clip: float = CLIP_ACTION) -> Iterator[Recorded]:
+    """Yield the episodes of an opened dataset; what Minari says of a damaged file becomes one line."""
+    with reading(Path(dataset)):
+        yield from numbered(_steps(log, f"minari {dataset}", keys, clip), f"minari:{dataset}")
+
+
+def _steps(log: Any, where: str, keys: tuple[str, ...], clip: float) -> Iterator[Mapping[str, Any]]:
+    low, high = action_bounds(log.action_space, where)
     for episode in log.iterate_episodes():
         solved = np.asarray((episode.infos or {}).get("success", np.nan), np.float64)
         yield {
-            "observation": flatten(episode.observations, keys, f"minari {dataset}"),
-            "action": bounded(scaled(episode.actions, low, high), bound),
+            "observation": flatten(episode.observations, keys, where),
+            "action": bounded(scaled(episode.actions, low, high), clip),
             "reward": episode.rewards,
             "terminated": bool(np.asarray(episode.terminations)[-1]) if len(episode.rewards) else False,
             "success": float(np.max(solved)) if solved.size else np.nan,

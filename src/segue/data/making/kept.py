@@ -1,11 +1,9 @@
-"""Files that are whole or absent: atomic writes, content hashes, one cache folder."""
+"""Datasets that are made once and kept in the cache: files in D4RL's layout that know their own hash."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,24 +12,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from segue.core import files
 from segue.core.types import SegueError
-from segue.data.d4rl import load
-
-
-def cache_folder() -> Path:
-    """Return the folder of generated datasets: the environment variable SEGUE_CACHE, or ~/.cache/segue."""
-    return Path(os.environ.get("SEGUE_CACHE") or Path.home() / ".cache" / "segue")
-
-
-def write_atomically(path: Path, content: str | bytes | Callable[[Path], None]) -> None:
-    """Write as `segue.core.files.write` does, in a folder that is made; `SegueError` where there can be none."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, content)
-    except OSError as error:
-        cure = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "give another place"
-        raise SegueError(f"{path}: cannot be written ({error.strerror or error}); {cure}") from error
+from segue.data.files import write_atomically
+from segue.data.readers.named import load
 
 
 def content_hash(arrays: Mapping[str, np.ndarray]) -> str:

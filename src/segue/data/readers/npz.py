@@ -2,7 +2,7 @@
 
 Arrays have a row a step, (N, ...), or a row an episode, (E, T, ...).  Of the latter, episodes shorter than T say so in
 `length` (E,) or in `mask` (E, T), 1 for steps and then 0; observations may be (E, T + 1, ...), with the final ones; and
-flags may be (E,), one for each episode's end.  Rows, of either kind, become episodes by `segue.data.sources.rows`.
+flags may be (E,), one for each episode's end.  Rows, of either kind, become episodes by `segue.data.readers.rows`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from segue.core.types import SegueError
-from segue.data.sources import columns, npy
-from segue.data.sources.columns import Roles
-from segue.data.sources.reader import Options, Source
-from segue.data.sources.rows import BLOCK, episodes
+from segue.data.readers import columns, npy
+from segue.data.readers.columns import Roles
+from segue.data.readers.reader import Options, Source
+from segue.data.readers.rows import BLOCK, episodes
 
 OPTIONS = (*columns.OPTIONS, "length", "mask")
 _LENGTHS, _MASKS = ("length", "lengths", "episode_length", "episode_lengths"), ("mask", "valid", "valids")
 _EPISODE, _NEXT = " episode", " next "  # columns that are made here; the space keeps them apart from a file's own
 
 
-def read(where: str, options: Options) -> Source:
+def source(where: str, options: Options) -> Source:
     """Open an .npz file or a folder of .npy files; nothing in it is unpickled.
 
     Options name arrays, as for every table (`columns.choose`); `length=` and `mask=` say which steps of an episode's

@@ -24,10 +24,11 @@ import numpy as np
 from segue.core.replay import Data
 from segue.core.types import SegueError
 from segue.data.card import describe
-from segue.data.d4rl import read_d4rl
 from segue.data.extras import need, robotics, versions
-from segue.data.scaling import CLIP_ACTION
-from segue.data.store import cache_folder, made, write_atomically, write_d4rl
+from segue.data.files import cache_folder, write_atomically
+from segue.data.making.kept import made, write_d4rl
+from segue.data.readers.d4rl import read_d4rl
+from segue.data.recorded import CLIP_ACTION
 
 Cell = tuple[int, int]  # row and column of the maze's map
 

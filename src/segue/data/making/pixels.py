@@ -20,10 +20,11 @@ import numpy as np
 from segue.core.observations import pack, plain, width
 from segue.core.replay import Data
 from segue.core.types import Part, SegueError
-from segue.data.d4rl import read_d4rl
 from segue.data.extras import HEADLESS, need, versions
-from segue.data.pointmaze import MAZES, NOISE, RECIPE, PointMass, collect
-from segue.data.store import cache_folder, made, write_d4rl
+from segue.data.files import cache_folder
+from segue.data.making.kept import made, write_d4rl
+from segue.data.making.pointmaze import MAZES, NOISE, RECIPE, PointMass, collect
+from segue.data.readers.d4rl import read_d4rl
 
 REPEAT = 5  # steps of the simulator (0.01 s) that an action is held for
 DRAWING = 1  # goes up whenever the same state would be drawn in another way

@@ -17,18 +17,18 @@ from pathlib import Path
 import numpy as np
 
 from segue.core.types import SegueError
-from segue.data.relabel import relabelled
-from segue.data.sources import npy
-from segue.data.sources.columns import Roles, listed
-from segue.data.sources.reader import Options, Source
-from segue.data.sources.rows import BLOCK, Block, episodes
+from segue.data.readers import npy
+from segue.data.readers.columns import Roles, listed
+from segue.data.readers.reader import Options, Source
+from segue.data.readers.relabel import relabelled
+from segue.data.readers.rows import BLOCK, Block, episodes
 
 OPTIONS = ("task",)
 _REQUIRED = ("observations", "actions", "terminals")
 _OPTIONAL = ("next_observations", "valids", "rewards", "masks")
 
 
-def read(where: str, options: Options) -> Source:
+def source(where: str, options: Options) -> Source:
     """Open an npz file in OGBench's layout, a folder of such shards, or a pattern (NAME-*.npz), in the order of names.
 
     Shards for validation (NAME-val.npz) are left out unless the path names them.  A file without `rewards` is read with

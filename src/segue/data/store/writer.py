@@ -1,7 +1,7 @@
 """Writing into the store: one episode at a time, whole or not at all.
 
-A dataset is written beside its place and renamed.  It needs memory for one episode and for the index.  One that it
-replaces steps aside first and is deleted last, so that at every moment one of the two is whole: see `stored.recovered`.
+A dataset is written beside its place and takes it when it is complete (`segue.core.files.swap`).  Writing needs memory
+for one episode and for the index.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from segue.core import files
 from segue.core.observations import plain
 from segue.core.replay import Hashes
 from segue.core.types import Part, SegueError
-from segue.data.arrays import numbered
-from segue.data.recorded import Recorded
-from segue.data.stored import FORMAT, INDEX, Stored, aside, datasets_folder, recovered
+from segue.data.recorded import Recorded, numbered
+from segue.data.store.dataset import INDEX, Stored
+from segue.data.store.folder import FORMAT, is_stored, place
 
 
 class _Column:
@@ -157,8 +158,7 @@ def save(
     no episode, where steps are of different shapes, where the disk is full, and where the folder exists, unless
     `replace`.
     """
-    recovered(folder)
-    if folder.exists() and not replace:
+    if (is_stored(folder) or folder.exists()) and not replace:
         raise SegueError(f"dataset {folder.name} exists in {folder.parent}; choose another name, or replace it")
     with _room(folder) as temporary:
         writer = _Writer(temporary)
@@ -185,43 +185,23 @@ def save(
                 column.file.close()
         if writer.made_of:
             described["observation_parts"] = plain(writer.made_of)
-        with open(temporary / "dataset.json", "w") as file:
-            file.write(json.dumps(described, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        files.write(temporary / "dataset.json", json.dumps(described, indent=2) + "\n")
         Stored(temporary, described).note()
-        _put(temporary, folder)
+        files.swap(temporary, folder)
     return Stored(folder, described)
-
-
-def _put(temporary: Path, folder: Path) -> None:
-    """Rename a dataset that is complete to where it belongs; the one that was there is whole until then."""
-    old = aside(folder)
-    recovered(folder)
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)  # left over where a process ended before it was deleted
-        os.rename(folder, old)
-    try:
-        os.rename(temporary, folder)
-    except OSError:
-        recovered(folder)
-        raise
-    (old / "dataset.json").unlink(missing_ok=True)  # first: what is half deleted must not come back
-    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _room(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` that is gone afterwards unless it was renamed; what the disk says becomes one line."""
+    """A folder beside `folder`, deleted afterwards unless it was renamed; what the disk says becomes one line."""
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        temporary.mkdir(parents=True)
     except OSError as error:
         raise SegueError(
             f"{folder.parent}: cannot write here ({error.strerror}); set SEGUE_DATASETS elsewhere"
         ) from error
     try:
-        temporary.chmod(0o755)
         yield temporary
     except OSError as error:
         raise SegueError(f"{folder}: could not be written ({error.strerror or error}); make room there") from error
@@ -240,10 +220,3 @@ def keep(
     """
     facts: dict[str, Any] = {"source": source, "environment": {"env_id": env} if env else None}
     return save(place(name), numbered(episodes, source), facts, replace=replace)
-
-
-def place(name: str) -> Path:
-    """Folder of a dataset; `SegueError` for a name that is none."""
-    if not name or name.startswith(".") or any(c in name for c in "/\\:?&= "):
-        raise SegueError(f"dataset name {name!r}: use letters, digits, '-' and '_'")
-    return datasets_folder() / name

@@ -1,4 +1,4 @@
-"""A stored dataset in numbers, as its card shows them."""
+"""A dataset in numbers, JSON-ready."""
 
 from __future__ import annotations
 
@@ -7,14 +7,40 @@ from typing import Any
 import numpy as np
 
 from segue.core.observations import reals
-from segue.data.disk import DiskRows
-from segue.data.stored import Stored
+from segue.core.replay import Data
+from segue.data.store.dataset import Stored
+from segue.data.store.rows import DiskRows
 
 SAMPLE = 20_000  # rows that distributions are read off; all of them where there are fewer
 COLUMNS = 60  # observation and action columns that a card draws
 POINTS = 400  # starts and ends that a card draws
 BINS = 40
 CELLS = 60  # of a map's longer side
+
+
+def describe(data: Data, failure: float | None = None) -> dict[str, Any]:
+    """Sizes, raw episode returns, lengths (rows), ends and content hash of a dataset, as JSON-ready values.
+
+    `failure` is the raw reward of a step that has not succeeded; with it an episode counts as a success if any of
+    its rows has another reward (None: success is not known).  Episodes are those of `Data.ends()`.
+    """
+    ends = data.ends()
+    starts = np.concatenate([[0], ends[:-1]])
+    returns = np.add.reduceat(data.reward.astype(np.float64), starts)
+    success = None
+    if failure is not None:
+        success = float(np.mean(np.logical_or.reduceat(data.reward != np.float32(failure), starts)))
+    return {
+        "transitions": len(data),
+        "episodes": len(ends),
+        "observation": list(data.observation.shape[1:]),
+        "action": int(data.action.shape[1]),
+        "terminated_fraction": float(np.mean(data.terminated[ends - 1])),
+        "success_fraction": success,
+        "episode_length": spread(ends - starts),
+        "episode_return": spread(returns),
+        "sha256": data.sha256(),
+    }
 
 
 def summarise(stored: Stored) -> dict[str, Any]:

@@ -5,7 +5,7 @@
 
 `dones` marks success, the end of the file's every demonstration, or both, as its maker chose (robomimic's `done_mode`),
 and may be set for several steps; so an episode is never split, and terminated if its last flag is set.  A
-demonstration's final observation is the last of `next_obs`; without it, that of `segue.data.sources.rows`.
+demonstration's final observation is the last of `next_obs`; without it, that of `segue.data.readers.rows`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ import h5py
 import numpy as np
 
 from segue.core.types import SegueError
-from segue.data.damage import numeric, reading
+from segue.data.readers.columns import Roles, listed
+from segue.data.readers.damage import numeric, reading
+from segue.data.readers.npy import natural
+from segue.data.readers.reader import Options, Source
+from segue.data.readers.rows import Block, episodes
 from segue.data.recorded import Recorded
-from segue.data.sources.columns import Roles, listed
-from segue.data.sources.npy import natural
-from segue.data.sources.reader import Options, Source
-from segue.data.sources.rows import Block, episodes
 
 OPTIONS = ("keys", "filter")
 _NEXT = "next "
 
 
-def read(where: str, options: Options) -> Source:
+def source(where: str, options: Options) -> Source:
     """Open a robomimic file.
 
     `keys=a,b` names observations, in order; unless given, all that are vectors, by name.  An image (uint8) may stand

@@ -1,4 +1,4 @@
-"""Segue's own store: a folder of flat arrays that are mapped, not loaded, with an index of episodes.
+"""A dataset in the store: a folder of flat arrays, with an index of episodes.
 
     NAME/
       dataset.json           what it is, where it is from, shapes, counts, hashes
@@ -12,9 +12,9 @@
       success.npy            (E,)          1 or 0, or a share; NaN where the log does not say
       part.npy               (E,)          index into `parts` of dataset.json: which part of the log it is from
 
-Every file is a plain .npy, so that numpy alone can read it; `segue.data.storing` writes them.  The hash is that of
-`Data.sha256`, the same however the rows are stored; `files` of dataset.json has one of each file's content.
-verified.json says how large the files were, and when they had last changed, when their content was last looked at.
+Every file is a plain .npy, so that numpy alone can read it.  The hash is that of `Data.sha256`, the same however the
+rows are stored; `files` of dataset.json has one of each file's content.  verified.json holds the size and the time of
+change that each file had when its content was last verified.
 """
 
 from __future__ import annotations
@@ -30,24 +30,18 @@ from typing import Any
 
 import numpy as np
 
+from segue.core import files
 from segue.core.observations import parts_of, width
 from segue.core.replay import Data, Hashes
 from segue.core.types import Part, SegueError
-from segue.data.disk import DiskRows
 from segue.data.recorded import Recorded
+from segue.data.store.rows import DiskRows
 
-FORMAT = 1
-NEEDED = {"transitions", "episodes", "parts", "columns", "sha256"}
 VERIFIED = "verified.json"
 CURE = "restore it from a backup, or import the dataset again"
 CHUNK = 1 << 22  # bytes that are hashed together
 INDEX = ("end", "terminated", "success", "part")
 LARGE = 0.25  # share of the machine's memory above which observations stay on the disk (default of ours)
-
-
-def datasets_folder() -> Path:
-    """Return the folder of imported datasets: the environment variable SEGUE_DATASETS, or ~/.local/share/segue."""
-    return Path(os.environ.get("SEGUE_DATASETS") or Path.home() / ".local" / "share" / "segue")
 
 
 def memory() -> int:
@@ -56,48 +50,6 @@ def memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 8 * 2**30
-
-
-def stored_names() -> list[str]:
-    """Names of the datasets in the folder."""
-    folder = datasets_folder()
-    if not folder.is_dir():
-        return []
-    for old in folder.glob(".*.old"):
-        recovered(folder / old.name.removeprefix(".").removesuffix(".old"))
-    return sorted(p.name for p in folder.iterdir() if p.name[0] != "." and (p / "dataset.json").is_file())
-
-
-def aside(folder: Path) -> Path:
-    """Where a dataset that is being replaced stands until the new one has its name."""
-    return folder.with_name(f".{folder.name}.old")
-
-
-def recovered(folder: Path) -> bool:
-    """Whether there is a dataset; one that stepped aside comes back where the one that was to replace it never came."""
-    if not folder.exists() and (aside(folder) / "dataset.json").is_file():
-        with contextlib.suppress(OSError):  # another process may have been faster, or only it may write here
-            os.rename(aside(folder), folder)
-    return (folder / "dataset.json").is_file()
-
-
-def find_stored(name: str) -> Stored:
-    """Open the dataset of that name, or the one whose folder `name` is; `SegueError` where there is none."""
-    folder = Path(name) if os.sep in name else datasets_folder() / name
-    described = folder / "dataset.json"
-    if not recovered(folder):
-        known = ", ".join(stored_names()) or "none"
-        raise SegueError(f"no dataset '{name}' in {folder.parent} (there: {known}); import it with segue data import")
-    try:
-        facts = json.loads(described.read_text())
-        newer = facts["format"] > FORMAT
-        if not newer and (missing := sorted(NEEDED - facts.keys())):
-            raise ValueError(f"no '{missing[0]}'")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SegueError(f"{described}: cannot be read ({error}); import the dataset again") from error
-    if newer:
-        raise SegueError(f"{folder}: written by a newer Segue (format {facts['format']}); update Segue")
-    return Stored(folder, facts)
 
 
 @dataclass(frozen=True)
@@ -229,10 +181,8 @@ class Stored:
             self.verify()
 
     def note(self) -> None:
-        """Write down that the files, as they are now, hold what was written."""
-        fresh = self.folder / f".{VERIFIED}.{os.getpid()}"
-        fresh.write_text(json.dumps(self._stamp(), indent=1) + "\n")
-        os.replace(fresh, self.folder / VERIFIED)
+        """Remember that the files, as they are now, hold what was written."""
+        files.write(self.folder / VERIFIED, json.dumps(self._stamp(), indent=1) + "\n")
 
     def _stamp(self) -> dict[str, Any]:
         """The recorded hash, and size and time of the last change (nanoseconds) of each file."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from segue.core.observations import is_image, unpacked
 from segue.core.types import Part
-from segue.data.stored import Stored
+from segue.data.store import Stored
 
 SHOWN = 12  # pictures of each camera, evenly spread over the log
 LARGEST = 128  # pixels of a picture's longer side; larger ones are thinned out

@@ -1,0 +1,78 @@
+"""Arrays by name out of an HDF5 or npz file, as D4RL's layout has them."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from segue.core.types import SegueError
+from segue.data.readers.damage import numeric, reading, sensible
+
+REQUIRED = ("observations", "actions", "rewards", "terminals")
+EVERYTHING = slice(None)
+
+
+def load(
+    path: str | Path, wanted: tuple[str, ...], rows: slice = EVERYTHING, count: int | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Some rows of the wanted arrays ("timeouts" may be absent), and the attributes, of an HDF5 or npz file.
+
+    Raises `SegueError` where the file is broken, where an array is missing or holds no numbers, and where it has
+    another number of rows than `count`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SegueError(f"{path}: no such file; check the path or make the dataset first")
+    if zipfile.is_zipfile(path):
+        with reading(path), zipfile.ZipFile(path) as packed, np.load(path, allow_pickle=False) as arrays:
+            for entry in packed.infolist():
+                if entry.filename.removesuffix(".npy") in wanted:
+                    sensible(path, entry.filename, entry.file_size)
+            return _pick(arrays, wanted, set(arrays.files), path, rows, count), {}
+    if not h5py.is_hdf5(path):
+        raise SegueError(f"{path}: neither an HDF5 nor an npz file; give a file of D4RL's layout, or use from_arrays")
+    with reading(path), h5py.File(path, "r") as file:
+        found: dict[str, h5py.Dataset] = {}
+        file.visititems(lambda name, item: found.update({name: item} if isinstance(item, h5py.Dataset) else {}))
+        for name in dict.fromkeys((*wanted, *REQUIRED)):
+            if name in found:
+                numeric(path, name, found[name])
+            elif file.get(name, getlink=True) is not None:
+                raise SegueError(f"{path}: '{name}' is a link or a group, and no array; put the array itself there")
+        return _pick(found, wanted, set(found), path, rows, count), dict(file.attrs)
+
+
+def attributes(path: str | Path) -> dict[str, Any]:
+    """Return the attributes of an HDF5 file, without reading its arrays."""
+    return load(path, ())[1]
+
+
+def _pick(
+    file: Mapping[str, Any], wanted: tuple[str, ...], names: set[str], path: Path, rows: slice, count: int | None
+) -> dict[str, np.ndarray]:
+    missing = [name for name in wanted if name not in names and name != "timeouts"]
+    if missing:
+        there = ", ".join(name if name.isprintable() else repr(name) for name in sorted(names))
+        raise SegueError(f"{path}: no array '{missing[0]}'; the file has {there or 'none'}")
+    found = {}
+    for name in wanted:
+        if name in names:
+            array = file[name]  # of an npz file, this reads it
+            if array.dtype.kind not in "fiub":
+                raise SegueError(f"{path}: '{name}' does not hold numbers but {array.dtype}; write numbers there")
+            if count is not None:
+                correspond(name, array.shape, count, str(path))
+            found[name] = np.asarray(array[rows if array.shape else ()])
+    return found
+
+
+def correspond(name: str, shape: tuple[int, ...], count: int, where: str) -> None:
+    """Raise `SegueError` where an array of that shape has not one row for each reward."""
+    if shape[:1] != (count,):
+        there = f"has {shape[0]} rows" if shape else "is one number"
+        raise SegueError(f"{where}: '{name}' {there} and 'rewards' has {count}; rows must correspond")
