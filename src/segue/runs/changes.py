@@ -11,11 +11,11 @@ from typing import Any
 
 import jax
 
-from segue.runs import manifest
-from segue.runs.request import Request, resolved
+from segue.core.types import SegueError, Task
 from segue.engine.phase import Phase
 from segue.recipes import Recipe, Resolved
-from segue.core.types import SegueError, Task
+from segue.runs import manifest
+from segue.runs.request import Request, resolved
 
 CLOCKS = ("tick", "environment_steps", "updates")
 

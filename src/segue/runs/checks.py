@@ -7,12 +7,12 @@ import os
 import jax
 import jax.numpy as jnp
 
-from segue.runs.request import Request
-from segue.engine.state import check_phase, new_carry
-from segue.runs.drive import ready
-from segue.engine.phase import RANDOM, Phase, check_doors, fresh, take
-from segue.recipes import Recipe, Resolved
 from segue.core.types import SegueError, Slot, Task
+from segue.engine.phase import RANDOM, Phase, check_doors, fresh, take
+from segue.engine.state import check_phase, new_carry
+from segue.recipes import Recipe, Resolved
+from segue.runs.drive import ready
+from segue.runs.request import Request
 
 
 def check(decided: Resolved, task: Task, request: Request) -> None:

@@ -14,21 +14,21 @@ from typing import Any, TextIO
 import numpy as np
 
 from segue.core import files
-from segue.engine import loop
-from segue.runs import checkpoint, manifest
-from segue.engine.state import Carry, Diverged, Record
+from segue.core.types import Agent, SegueError, Task, WorldError
 from segue.data.extras import need
+from segue.engine import loop
 from segue.engine.diagnostics import handover
-from segue.engine.evaluate import Evaluator
 from segue.engine.envs import Episode
-from segue.runs.lock import Interrupted, full_disk, signals
+from segue.engine.evaluate import Evaluator
+from segue.engine.state import Carry, Diverged, Record
+from segue.recipes import Resolved
+from segue.report import write_report
+from segue.runs import checkpoint, manifest
 from segue.runs.live import view
+from segue.runs.lock import Interrupted, full_disk, signals
 from segue.runs.policy import save_policy
 from segue.runs.progress import duration
-from segue.recipes import Resolved
 from segue.runs.sinks import Fan, Jsonl, Sink, TensorBoard, WandB, to_stderr
-from segue.report import write_report
-from segue.core.types import Agent, SegueError, Task, WorldError
 
 SAVE_EVERY = 60.0  # seconds between checkpoints; overridden by SEGUE_SAVE_EVERY
 

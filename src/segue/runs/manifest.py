@@ -15,11 +15,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from segue.core import files
 from segue.agents import title
+from segue.core import files
 from segue.core.files import is_whole, sealed
-from segue.recipes import Resolved
 from segue.core.types import SegueError, Task
+from segue.recipes import Resolved
 
 PACKAGES = (
     "segue",

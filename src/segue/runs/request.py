@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from segue.agents import seeing
+from segue.core.types import SegueError, Task, refused
 from segue.recipes import Recipe, Resolved, extended, resolve
 from segue.recipes.rules import rule_of
 from segue.tasks.table import PREFIX
-from segue.core.types import SegueError, Task, refused
 
 
 @dataclass(frozen=True)

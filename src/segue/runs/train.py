@@ -11,18 +11,18 @@ from typing import Any, TextIO
 import gymnasium
 
 from segue.core import files
+from segue.core.types import SegueError, Task
+from segue.engine.estimate import Estimate, estimate
+from segue.recipes import Recipe, Resolved, find_recipe
+from segue.recipes.rules import words_of
 from segue.runs import checkpoint, manifest
-from segue.runs.request import Request, lasting, listed, resolved, seeds_of, settings_of
 from segue.runs.changes import refuse_changed, with_settings
 from segue.runs.checks import check, check_real, device
 from segue.runs.drive import drive, ready
-from segue.engine.estimate import Estimate, estimate
 from segue.runs.lock import lock
-from segue.recipes import Recipe, Resolved, find_recipe
+from segue.runs.request import Request, lasting, listed, resolved, seeds_of, settings_of
 from segue.runs.sinks import unchanged
-from segue.recipes.rules import words_of
 from segue.tasks import GymTask, find_task
-from segue.core.types import SegueError, Task
 
 
 def train(

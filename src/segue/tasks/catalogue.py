@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from segue.core.types import SegueError
-from segue.data.readers.named import attributes
+from segue.data.readers.d4rl import environment
 from segue.data.store import datasets_folder, is_stored
 from segue.tasks import d4rl, ogbench, own
 from segue.tasks.records import Group, Record
@@ -66,7 +66,7 @@ def log_of(record: Record) -> str | None:
     source = _found(record)
     if source is not None and source.startswith("d4rl:"):
         path = source.removeprefix("d4rl:")
-        logged = str(attributes(path).get("env_id", record.env))
+        logged = environment(path).get("env_id", record.env)
         if logged != record.env:
             raise SegueError(f"{record.name}: {path} is of {logged}, not {record.env}; give it as hdf5:{path}")
     return source

@@ -33,7 +33,7 @@ OPTIONS = ("max_episode_steps", "reward")
 LARGE = ("observations", "actions")
 SUCCESS = "infos/success"
 BLOCK = 65_536  # rows that are read at a time: a compressed file is read in chunks, and an episode is shorter than one
-_ENVIRONMENT = ("env_id", "env_kwargs", "max_episode_steps", "reset_cell", "goal_cell")
+ENVIRONMENT = ("env_id", "env_kwargs", "max_episode_steps", "reset_cell", "goal_cell")
 
 
 class Stream(NamedTuple):
@@ -65,10 +65,14 @@ def source(where: str, options: Options) -> Source:
     path = Path(where)
     binary = options.choice("reward", ("env", "binary")) == "binary"
     stream = open_stream(path, options.number("max_episode_steps"), SUCCESS if binary else None)
-    environment = _environment(attributes(path))
-    if environment is not None and binary:
-        environment["reward"] = "binary"
-    facts: dict[str, Any] = {"source": options.source, "environment": environment}
+    with contextlib.suppress(SegueError):  # most logs do not say
+        stream = stream._replace(success=load(path, (SUCCESS,))[0][SUCCESS])
+    if stream.success is not None:
+        _one_a_row(SUCCESS, stream.success, stream.reward, stream.where)
+    known = environment(path)
+    facts: dict[str, Any] = {"source": options.source, "environment": None}
+    if "env_id" in known:
+        facts["environment"] = {"env_kwargs": {}, **known} | ({"reward": "binary"} if binary else {})
     return Source(facts, episodes(stream), len(stream.kept))
 
 
@@ -115,45 +119,38 @@ def from_stream(
         correspond(name, array.shape, len(rewards), source)
     read = lambda rows: {name: array[rows] for name, array in large.items()}  # noqa: E731
     named = {name: np.asarray(array) for name, array in flags.items()}
-    return _whole(_stream(named, None, max_episode_steps, source, read, len(rewards)), clip_action, clip_outside)
+    return _whole(_stream(named, max_episode_steps, source, read, len(rewards)), clip_action, clip_outside)
 
 
 def open_stream(path: Path, max_episode_steps: int | None = None, rewards_from: str | None = None) -> Stream:
     """Read all of a file but its observations and actions; raises and takes arguments as `read_d4rl` does."""
-    wanted = ("rewards", "terminals", "timeouts") if rewards_from is None else ("terminals", "timeouts", rewards_from)
-    flags, facts = load(path, wanted)
-    solved = flags.get(SUCCESS)
+    wanted = ("rewards", "terminals", "timeouts", *(() if rewards_from is None else (rewards_from,)))
+    flags, attrs = load(path, wanted, needed=LARGE)
     if rewards_from is not None:
-        flags = {"rewards": flags.pop(rewards_from).astype(np.float32) - 1.0, **flags}
-    if solved is None:
-        with contextlib.suppress(SegueError):  # most logs do not say
-            solved = load(path, (SUCCESS,))[0][SUCCESS]
-    limit = max_episode_steps if max_episode_steps is not None else facts.get("max_episode_steps")
-    try:
-        limit = None if limit is None else int(np.asarray(limit).reshape(()))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise SegueError(f"{path}: attribute 'max_episode_steps' is not a number; repair it") from error
-    n = flags["rewards"].size
+        flags["rewards"] = flags[rewards_from].astype(np.float32) - 1.0
+    n, limit = flags["rewards"].size, _limit(path, attrs) if max_episode_steps is None else max_episode_steps
     read = lambda rows: load(path, LARGE, rows, n)[0]  # noqa: E731
-    return _stream(flags, solved, limit, str(path), read, BLOCK if h5py.is_hdf5(path) else n)
+    return _stream(flags, limit, str(path), read, BLOCK if h5py.is_hdf5(path) else n)
 
 
 def _stream(
     flags: Mapping[str, np.ndarray],
-    success: np.ndarray | None,
     limit: int | None,
     where: str,
     read: Callable[[slice], Mapping[str, np.ndarray]],
     block: int,
 ) -> Stream:
     reward = flags["rewards"]
-    n = len(reward) if reward.ndim else -1
-    for name, column in (flags if success is None else {**flags, SUCCESS: success}).items():
-        if column.shape[:1] != (n,) or column.size != n:
-            raise SegueError(f"{where}: '{name}' is {column.shape} and 'rewards' {reward.shape}; rows must correspond")
+    for name, column in flags.items():
+        _one_a_row(name, column, reward, where)
     kept, terminated, truncated = cut(flags["terminals"], flags.get("timeouts"), limit, where)
     ends = np.flatnonzero(terminated | truncated) + 1
-    return Stream(where, reward.reshape(n), success, kept, ends, terminated[ends - 1], read, block)
+    return Stream(where, reward.reshape(-1), None, kept, ends, terminated[ends - 1], read, block)
+
+
+def _one_a_row(name: str, column: np.ndarray, reward: np.ndarray, where: str) -> None:
+    if column.shape[:1] != reward.shape[:1] or column.ndim == 0 or column.size != len(column):
+        raise SegueError(f"{where}: '{name}' is {column.shape} and 'rewards' {reward.shape}; rows must correspond")
 
 
 def episodes(stream: Stream, clip: float = CLIP_ACTION, floats: bool = False) -> Iterator[Recorded]:
@@ -248,14 +245,25 @@ def _every(limit: int | None, terminal: np.ndarray, where: str) -> np.ndarray:
     return timeout
 
 
-def _environment(attrs: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the file says of its environment, as JSON; None where it says nothing."""
-    found = {name: attrs[name] for name in _ENVIRONMENT if name in attrs}
-    if "env_id" not in found:
-        return None
-    found = {k: v.tolist() if isinstance(v, np.ndarray | np.generic) else v for k, v in found.items()}
+def environment(path: str | Path) -> dict[str, Any]:
+    """Return what a file's attributes say of its environment, as JSON: the keys in `ENVIRONMENT` that it has."""
+    attrs = {name: value for name, value in attributes(path).items() if name in ENVIRONMENT}
+    found = {k: v.tolist() if isinstance(v, np.ndarray | np.generic) else v for k, v in attrs.items()}
+    if "env_id" in found:
+        found["env_id"] = str(found["env_id"])
+    if "max_episode_steps" in found:
+        found["max_episode_steps"] = _limit(path, found)
+    if "env_kwargs" in found:
+        try:
+            found["env_kwargs"] = json.loads(str(found["env_kwargs"]))
+        except json.JSONDecodeError as error:
+            raise SegueError(f"{path}: attribute 'env_kwargs' is not JSON ({error}); repair it") from error
+    return found
+
+
+def _limit(path: str | Path, attrs: Mapping[str, Any]) -> int | None:
     try:
-        found["env_kwargs"] = json.loads(str(found.get("env_kwargs", "{}")))
-    except json.JSONDecodeError as error:
-        raise SegueError(f"the attribute 'env_kwargs' is not JSON ({error}); repair it") from error
-    return found | {"env_id": str(found["env_id"])}
+        limit = attrs.get("max_episode_steps")
+        return None if limit is None else int(np.asarray(limit).reshape(()))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SegueError(f"{path}: attribute 'max_episode_steps' is not a whole number; repair it") from error

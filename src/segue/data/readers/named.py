@@ -18,12 +18,16 @@ EVERYTHING = slice(None)
 
 
 def load(
-    path: str | Path, wanted: tuple[str, ...], rows: slice = EVERYTHING, count: int | None = None
+    path: str | Path,
+    wanted: tuple[str, ...],
+    rows: slice = EVERYTHING,
+    count: int | None = None,
+    needed: tuple[str, ...] = (),
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Some rows of the wanted arrays ("timeouts" may be absent), and the attributes, of an HDF5 or npz file.
 
-    Raises `SegueError` where the file is broken, where an array is missing or holds no numbers, and where it has
-    another number of rows than `count`.
+    Raises `SegueError` where the file is broken, where an array, wanted or `needed` later, is missing, and where a
+    wanted one holds no numbers or has another number of rows than `count`.
     """
     path = Path(path)
     if not path.is_file():
@@ -33,7 +37,8 @@ def load(
             for entry in packed.infolist():
                 if entry.filename.removesuffix(".npy") in wanted:
                     sensible(path, entry.filename, entry.file_size)
-            return _pick(arrays, wanted, set(arrays.files), path, rows, count), {}
+            _there(path, (*needed, *wanted), set(arrays.files))
+            return _pick(arrays, wanted, path, rows, count), {}
     if not h5py.is_hdf5(path):
         raise SegueError(f"{path}: neither an HDF5 nor an npz file; give a file of D4RL's layout, or use from_arrays")
     with reading(path), h5py.File(path, "r") as file:
@@ -44,7 +49,8 @@ def load(
                 numeric(path, name, found[name])
             elif file.get(name, getlink=True) is not None:
                 raise SegueError(f"{path}: '{name}' is a link or a group, and no array; put the array itself there")
-        return _pick(found, wanted, set(found), path, rows, count), dict(file.attrs)
+        _there(path, (*needed, *wanted), set(found))
+        return _pick(found, wanted, path, rows, count), dict(file.attrs)
 
 
 def attributes(path: str | Path) -> dict[str, Any]:
@@ -52,16 +58,19 @@ def attributes(path: str | Path) -> dict[str, Any]:
     return load(path, ())[1]
 
 
-def _pick(
-    file: Mapping[str, Any], wanted: tuple[str, ...], names: set[str], path: Path, rows: slice, count: int | None
-) -> dict[str, np.ndarray]:
+def _there(path: Path, wanted: tuple[str, ...], names: set[str]) -> None:
     missing = [name for name in wanted if name not in names and name != "timeouts"]
     if missing:
         there = ", ".join(name if name.isprintable() else repr(name) for name in sorted(names))
         raise SegueError(f"{path}: no array '{missing[0]}'; the file has {there or 'none'}")
+
+
+def _pick(
+    file: Mapping[str, Any], wanted: tuple[str, ...], path: Path, rows: slice, count: int | None
+) -> dict[str, np.ndarray]:
     found = {}
     for name in wanted:
-        if name in names:
+        if name in file:
             array = file[name]  # of an npz file, this reads it
             if array.dtype.kind not in "fiub":
                 raise SegueError(f"{path}: '{name}' does not hold numbers but {array.dtype}; write numbers there")
