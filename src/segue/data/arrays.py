@@ -87,13 +87,6 @@ def demonstrations(data: Data, success_reward: float = SUCCESS_REWARD) -> Data:
         hits = np.flatnonzero(data.reward[start:stop] == success_reward)
         if len(hits):
             keep[start : start + hits[-1] + 1] = True
-    cut = Data(
-        data.observation[keep],
-        data.action[keep],
-        data.reward[keep],
-        data.terminated[keep],
-        data.truncated[keep],
-        data.next_observation[keep],
-        data.source,
-    )
-    return end_at_success(cut, success_reward)
+    names = ("observation", "action", "reward", "terminated", "truncated", "next_observation")
+    rows: dict[str, Any] = {name: getattr(data, name)[keep] for name in names}
+    return end_at_success(replace(data, **rows), success_reward)

@@ -66,7 +66,7 @@ def numbers(stored: Stored, positions: tuple[int, int] | None = None) -> dict[st
     rows = np.arange(len(stored))
     if len(rows) > SAMPLE:
         rows = np.sort(np.random.default_rng(0).choice(len(rows), SAMPLE, replace=False))
-    action = DiskRows.of(stored.column("action"))[rows]
+    action = DiskRows(stored.column("action"))[rows]
     reward = np.asarray(stored.column("reward")[rows], np.float64)
     seen = stored.current()
     flat = len(seen.shape) == 2

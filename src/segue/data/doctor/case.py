@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from segue.core.scaling import Units
 from segue.core.types import Spec, Task
 from segue.data.doctor.finding import Finding
 from segue.data.doctor.log import Log
-from segue.data.doctor.replayed import Replayed, replay_log
-from segue.data.doctor.world import Simulator
+from segue.data.doctor.simulator.replayed import Replayed, replay_log
+from segue.data.doctor.simulator.world import Simulator
 from segue.data.recorded import Recorded
 
 LAYOUT = ("observation-layout", "observation-shape", "standardised-observations")
@@ -111,17 +111,12 @@ class Check(Protocol):
         ...
 
 
-class Entry(NamedTuple):
-    """A check of the table: what it finds, and how it is made for a case."""
-
-    what: str
-    make: Callable[[Case], Check]
+Make = Callable[[Case], Check]
+"""How a check is made for a case: what the table of checks holds."""
 
 
 @dataclass
-class Summary:
-    """A check that needs no second pass."""
-
+class _Summary:
     case: Case
     judged: Callable[[Case], Iterable[Finding]]
 
@@ -129,10 +124,9 @@ class Summary:
         """Nothing: the first pass has gathered what is needed."""
 
     def judge(self) -> Iterable[Finding]:
-        """Return the findings."""
         return self.judged(self.case)
 
 
-def summary(what: str, judged: Callable[[Case], Iterable[Finding]]) -> Entry:
-    """Entry of a check that is a function of the case."""
-    return Entry(what, lambda case: Summary(case, judged))
+def summary(judged: Callable[[Case], Iterable[Finding]]) -> Make:
+    """Make a check of a function of the case; it needs no second pass."""
+    return lambda case: _Summary(case, judged)

@@ -82,6 +82,28 @@ class Report:
         return [finding.table() for finding in self.findings]
 
 
+@dataclass
+class Rows:
+    """Counts rows that are at fault, and keeps the first few."""
+
+    count: int = 0
+    episodes: list[int] = field(default_factory=list)
+    first: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, number: int, bad: np.ndarray) -> None:
+        """Add flags (T,) of an episode."""
+        steps = np.flatnonzero(bad)
+        if len(steps):
+            self.count += len(steps)
+            self.episodes.append(number)
+            self.first += [(number, int(s)) for s in steps[: SHOWN - len(self.first)]]
+
+    @property
+    def marked(self) -> np.ndarray:
+        """The episodes, as a mend wants them."""
+        return np.stack([np.asarray(self.episodes, np.int64), np.zeros(len(self.episodes), np.int64)], 1)
+
+
 def ordered(findings: list[Finding]) -> tuple[Finding, ...]:
     """Findings, worst first, and otherwise in the order of the checks."""
     return tuple(sorted(findings, key=lambda f: SEVERITIES.index(f.severity)))

@@ -65,12 +65,12 @@ def piece(episode: Recorded, start: int, stop: int) -> Recorded | None:
     )
 
 
-MENDS: dict[str, tuple[str, Callable[[Recorded, np.ndarray], Mended]]] = {  # in the order in which they are made
-    "drop-broken": ("drop episodes with NaN or infinity", drop),
-    "drop-duplicates": ("drop episodes that are copies of earlier ones", drop),
-    "clip-actions": ("clip actions that are outside [-1, 1] by rounding", clip_actions),
-    "terminals-to-cuts": ("mark episodes that a time limit ended as cut", to_cut),
-    "split-stitched": ("end episodes where another one begins, and drop the step between", split),
+MENDS: dict[str, Callable[[Recorded, np.ndarray], Mended]] = {  # in the order in which they are made
+    "drop-broken": drop,
+    "drop-duplicates": drop,
+    "clip-actions": clip_actions,
+    "terminals-to-cuts": to_cut,
+    "split-stitched": split,
 }
 
 
@@ -108,7 +108,7 @@ def _made(number: int, episode: Recorded, marked: dict[str, np.ndarray]) -> Iter
         if not len(here):
             continue
         # `to_cut` may take the last row: a mark on it has then been dealt with.
-        made = MENDS[name][1](pieces[0], here[here[:, 1] < len(pieces[0])] if name == "split-stitched" else here)
+        made = MENDS[name](pieces[0], here[here[:, 1] < len(pieces[0])] if name == "split-stitched" else here)
         if made is None:
             return
         pieces = made if isinstance(made, list) else [made]

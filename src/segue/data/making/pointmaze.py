@@ -80,24 +80,15 @@ def make_pointmaze(maze: str = "umaze", steps: int | None = None, seed: int = 0,
 def _make(path: Path, maze: Maze, arguments: dict[str, Any]) -> None:
     arrays = collect(maze, arguments["steps"], arguments["seed"], arguments["noise"])
     recipe = {"maker": "segue.data.make_pointmaze", "recipe": RECIPE, **arguments, "gain": GAIN, "damping": DAMPING}
-    attrs = {
-        "env_id": maze.env,
-        "env_kwargs": json.dumps({"continuing_task": False}),
-        "max_episode_steps": maze.horizon,
-        "reset_cell": maze.reset_cell,
-        "goal_cell": maze.goal_cell,
-        "recipe": json.dumps(recipe),
-        "versions": json.dumps(versions()),
-    }
-    digest = write_d4rl(path, arrays, attrs)
+    task = {"env_id": maze.env, "max_episode_steps": maze.horizon}
+    task |= {"reset_cell": maze.reset_cell, "goal_cell": maze.goal_cell}
+    said = {"env_kwargs": {"continuing_task": False}, "recipe": recipe, "versions": versions()}
+    digest = write_d4rl(path, arrays, {**task, **{name: json.dumps(value) for name, value in said.items()}})
     card = {
         "name": path.stem,
         "what": __doc__.splitlines()[0] if __doc__ else "",
         "recipe": recipe,
-        "env_id": maze.env,
-        "max_episode_steps": maze.horizon,
-        "reset_cell": maze.reset_cell,
-        "goal_cell": maze.goal_cell,
+        **task,
         "rows_in_file": len(arrays["rewards"]),
         "file_sha256": digest,
         "as_read": describe(read_d4rl(path), failure=0.0),

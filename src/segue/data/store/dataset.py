@@ -104,8 +104,8 @@ class Stored:
         """All episodes, one at a time."""
         apart = "next_observation" in self.facts["columns"]
         end, terminated, success, part = (self.column(name) for name in INDEX)
-        seen, action, reward = (DiskRows.of(self.column(name)) for name in ("observation", "action", "reward"))
-        then = DiskRows.of(self.column("next_observation")) if apart else None
+        seen, action, reward = (DiskRows(self.column(name)) for name in ("observation", "action", "reward"))
+        then = DiskRows(self.column("next_observation")) if apart else None
         start, made_of = 0, self.made_of
         for e, stop in enumerate(end.tolist()):
             rows = slice(start, stop) if apart else slice(start + e, stop + e + 1)
@@ -124,7 +124,7 @@ class Stored:
     def current(self) -> DiskRows:
         """Observations (N, ...) in which the actions were taken, read when they are asked for."""
         apart = "next_observation" in self.facts["columns"]
-        return DiskRows.of(self.column("observation"), None if apart else np.array(self.column("end")))
+        return DiskRows(self.column("observation"), None if apart else np.array(self.column("end")))
 
     def data(self, resident: bool | None = None) -> Data:
         """All rows as `Data`, not checked; observations stay on the disk where they are large, or `resident` is False.
@@ -143,7 +143,7 @@ class Stored:
             joined, then = None, self.column("next_observation")
         else:
             joined, then = end, seen
-        rows: list[Any] = [DiskRows.of(seen, joined, 0), DiskRows.of(then, joined, 1)]
+        rows: list[Any] = [DiskRows(seen, joined, 0), DiskRows(then, joined, 1)]
         if resident:
             rows = [r.load() for r in rows]
         return Data(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +14,21 @@ from segue.core.types import SegueError
 CHUNK = 8192
 
 
-@dataclass(frozen=True, eq=False)
 class DiskRows:
     """An array (N, ...) whose rows are read from a file: `rows[index]` for integers, slices and arrays of integers.
 
-    Rows are read and not mapped, because pages of a map count as the process's memory and stay.  With `ends`, row i of
-    episode e is row i + e + `offset` of the file: each episode has one more row there than it has steps.
+    `mapped`: a .npy file, opened as a map.  Rows are read and not mapped, because pages of a map count as the process's
+    memory and stay.  With `ends`, row i of episode e is row i + e + `offset` of the file: each episode has one more row
+    there than it has steps.
     """
 
-    path: Path
-    begin: int
-    dtype: np.dtype
-    row: tuple[int, ...]
-    count: int
-    ends: np.ndarray | None
-    offset: int
-    file: io.FileIO
-    reading: threading.Lock
-
-    @classmethod
-    def of(cls, mapped: np.ndarray, ends: np.ndarray | None = None, offset: int = 0) -> DiskRows:
-        """Return the rows of a mapped .npy file."""
+    def __init__(self, mapped: np.ndarray, ends: np.ndarray | None = None, offset: int = 0) -> None:
         file: Any = mapped
-        return cls(
-            Path(file.filename),
-            int(file.offset),
-            mapped.dtype,
-            mapped.shape[1:],
-            len(mapped) if ends is None else int(ends[-1]),
-            ends,
-            offset,
-            io.FileIO(file.filename),
-            threading.Lock(),
-        )
+        self.path, self.begin = Path(file.filename), int(file.offset)
+        self.dtype, self.row = mapped.dtype, mapped.shape[1:]
+        self.count = len(mapped) if ends is None else int(ends[-1])
+        self.ends, self.offset = ends, offset
+        self.file, self.reading = io.FileIO(file.filename), threading.Lock()
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -70,20 +71,20 @@ class _Writer:
         self.made_of: tuple[Part, ...] = ()
 
     def add(self, episode: Recorded, where: str) -> None:
-        apart = episode.next_observation is not None
-        arrays = {"observation": episode.observation, "action": episode.action, "reward": episode.reward}
-        if apart:
-            arrays["next_observation"] = episode.following
         if not self.columns:
-            self.columns = {n: _Column(self.folder / f"{n}.npy", a.shape[1:], a.dtype) for n, a in arrays.items()}
+            self.columns = {n: self._column(n, a.shape[1:], a.dtype) for n, a in _arrays(episode).items()}
             self.made_of = episode.made_of
         if episode.made_of != self.made_of:
             raise SegueError(
                 f"{where}: observations are made of {[*episode.made_of]}, in the episodes before it of "
                 f"{[*self.made_of]}; every step needs the same"
             )
-        if apart != ("next_observation" in self.columns):
-            episode, arrays = self._alike(episode)
+        apart = "next_observation" in self.columns
+        if not apart and episode.next_observation is not None:
+            self._split()
+        elif apart and episode.next_observation is None:
+            episode = replace(episode, observation=episode.current, next_observation=episode.following)
+        arrays = _arrays(episode)
         for name, array in arrays.items():
             column = self.columns[name]
             if array.shape[1:] != column.row or array.dtype != column.dtype:
@@ -93,28 +94,14 @@ class _Writer:
                 )
         for name, array in arrays.items():
             self.columns[name].add(array)
-        steps = len(episode)
-        self.rows += steps
+        self.rows += len(episode)
         self.hashes.add(episode.current, episode.action, episode.reward, episode.terminated, episode.following)
         part = self.parts.setdefault(episode.source, len(self.parts))
         for name, value in zip(INDEX, (self.rows, episode.terminated, episode.success, part)):
             self.index[name].append(value)
 
-    def _alike(self, episode: Recorded) -> tuple[Recorded, dict[str, np.ndarray]]:
-        """An episode in the form of those before it; all is written anew where those before it had no need of one."""
-        if "next_observation" not in self.columns:
-            self._split()
-        seen, then = episode.current, episode.following
-        alike = Recorded(
-            *(seen, episode.action, episode.reward, episode.terminated, episode.success, then, episode.source),
-            episode.made_of,
-        )
-        return alike, {
-            "observation": seen,
-            "action": episode.action,
-            "reward": episode.reward,
-            "next_observation": then,
-        }
+    def _column(self, name: str, row: tuple[int, ...], dtype: np.dtype) -> _Column:
+        return _Column(self.folder / f"{name}.npy", row, dtype)
 
     def _split(self) -> None:
         """Rewrite the observations of all episodes so far as two columns."""
@@ -124,7 +111,7 @@ class _Writer:
         joined = path.rename(self.folder / "joined.npy")
         rows = np.load(joined, mmap_mode="r")
         for name in ("observation", "next_observation"):
-            self.columns[name] = _Column(self.folder / f"{name}.npy", old.row, old.dtype)
+            self.columns[name] = self._column(name, old.row, old.dtype)
         start = 0
         for number, stop in enumerate(self.index["end"]):
             self.columns["observation"].add(rows[start + number : stop + number])
@@ -137,11 +124,17 @@ class _Writer:
         """Finish all files; return the SHA-256 of each one's content, without its header."""
         types = {"end": np.int64, "terminated": np.bool_, "success": np.float32, "part": np.int32}
         for name, values in self.index.items():
-            self.columns[name] = _Column(self.folder / f"{name}.npy", (), np.dtype(types[name]))
+            self.columns[name] = self._column(name, (), np.dtype(types[name]))
             self.columns[name].add(np.asarray(values, types[name]))
         for column in self.columns.values():
             column.close()
         return {name: column.hash.hexdigest() for name, column in self.columns.items()}
+
+
+def _arrays(episode: Recorded) -> dict[str, np.ndarray]:
+    """The rows of an episode by the columns that hold them."""
+    arrays = {"observation": episode.observation, "action": episode.action, "reward": episode.reward}
+    return arrays if episode.next_observation is None else arrays | {"next_observation": episode.next_observation}
 
 
 def save(

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from segue.core.replay import TOLERANCE
-from segue.data.doctor.case import Case, Entry, summary
-from segue.data.doctor.finding import Finding
-from segue.data.doctor.values import Rows
+from segue.data.doctor.case import Case, Make, summary
+from segue.data.doctor.finding import Finding, Rows
 from segue.data.recorded import Recorded
 
 # Defaults of ours.
@@ -20,7 +19,7 @@ SMALL = 0.5  # largest |action| of a column below which its unit is asked about
 HELD = 0.5  # share of rows that repeat the action before
 
 
-class Outside:
+class _Outside:
     """Actions outside [-1, 1]."""
 
     def __init__(self, case: Case) -> None:
@@ -28,7 +27,6 @@ class Outside:
         self.largest = 0.0
 
     def see(self, number: int, episode: Recorded) -> None:
-        """Compare with the bounds."""
         size = np.abs(np.nan_to_num(episode.action, nan=0.0, posinf=0.0, neginf=0.0)).max(1, initial=0.0)
         largest = float(size.max(initial=0.0))
         if largest > 1.0 + TOLERANCE:
@@ -37,7 +35,6 @@ class Outside:
             self.slight.add(number, (size > 1.0 + TOLERANCE) & (size <= 1.0 + SLIGHT))
 
     def judge(self) -> Iterator[Finding]:
-        """One finding: of another unit, or of rounding where nothing is worse."""
         why = (
             "Agents act in [-1, 1], and a log with other actions is refused: what they did cannot be said to an agent."
         )
@@ -114,7 +111,7 @@ def unit(case: Case) -> Iterator[Finding]:
     )
 
 
-class Saturated:
+class _Saturated:
     """Actions at the bounds."""
 
     def __init__(self, case: Case) -> None:
@@ -122,14 +119,12 @@ class Saturated:
         self.columns = np.zeros(case.log.shape[1] if case.log.shape is not None else 0, np.int64)
 
     def see(self, number: int, episode: Recorded) -> None:
-        """Count."""
         at = np.abs(episode.action) > BOUND
         self.rows += len(at)
         self.any += int(at.any(1).sum())
         self.columns += at.sum(0)
 
     def judge(self) -> Iterator[Finding]:
-        """One finding."""
         share = self.columns / max(self.rows, 1)
         if not len(share) or (share.mean() <= MANY and share.max() <= STUCK):
             return
@@ -149,14 +144,13 @@ class Saturated:
         )
 
 
-class Held:
+class _Held:
     """Actions that are held over several rows."""
 
     def __init__(self, case: Case) -> None:
         self.pairs, self.same = 0, 0
 
     def see(self, number: int, episode: Recorded) -> None:
-        """Count."""
         action = episode.action
         # At the bounds two actions are the same without being held.
         same = (action[1:] == action[:-1]) & (np.abs(action[1:]) <= BOUND)
@@ -164,7 +158,6 @@ class Held:
         self.same += int(same.all(1).sum())
 
     def judge(self) -> Iterator[Finding]:
-        """One finding."""
         share = self.same / max(self.pairs, 1)
         if share > HELD:
             yield Finding(
@@ -179,9 +172,9 @@ class Held:
             )
 
 
-CHECKS: dict[str, Entry] = {
-    "action-range": Entry("actions outside [-1, 1]", Outside),
-    "action-unit": summary("actions that use a small part of [-1, 1]", unit),
-    "saturated-actions": Entry("actions at the bounds", Saturated),
-    "repeated-actions": Entry("actions that are held over several rows", Held),
+CHECKS: dict[str, Make] = {
+    "action-range": _Outside,
+    "action-unit": summary(unit),
+    "saturated-actions": _Saturated,
+    "repeated-actions": _Held,
 }

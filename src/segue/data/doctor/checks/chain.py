@@ -10,9 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from segue.data.doctor.case import Case, Entry, summary
-from segue.data.doctor.finding import MARKS, Finding, shown
-from segue.data.doctor.values import Rows
+from segue.data.doctor.case import Case, Make, summary
+from segue.data.doctor.finding import MARKS, Finding, Rows, shown
 from segue.data.recorded import Recorded
 
 # Defaults of ours.
@@ -61,7 +60,7 @@ def stitched(case: Case) -> Iterator[Finding]:
         )
 
 
-class BrokenChain:
+class _BrokenChain:
     """`next_observation` that is not the next row's observation, within an episode; and final observations that
     repeat the one before.
     """
@@ -72,7 +71,6 @@ class BrokenChain:
         self.pairs, self.still = 0, 0
 
     def see(self, number: int, episode: Recorded) -> None:
-        """Compare neighbours."""
         then = episode.next_observation
         if then is None or len(episode) < 2:
             return
@@ -90,7 +88,6 @@ class BrokenChain:
             self.still += int((then[:-1] == seen[:-1]).reshape(len(bad), -1).all(1)[bad].sum())
 
     def judge(self) -> Iterator[Finding]:
-        """One finding."""
         count = self.broken.count
         if not count:
             return
@@ -114,7 +111,7 @@ class BrokenChain:
         )
 
 
-class FinalRepeated:
+class _FinalRepeated:
     """Episodes whose final observation repeats the one before: a placeholder for what was never logged."""
 
     def __init__(self, case: Case) -> None:
@@ -123,7 +120,6 @@ class FinalRepeated:
         self.moves = False
 
     def see(self, number: int, episode: Recorded) -> None:
-        """Compare the last two observations."""
         if episode.terminated or len(episode) < 2:
             return
         self.cut += 1
@@ -133,7 +129,6 @@ class FinalRepeated:
             self.found.append((number, len(episode) - 1))
 
     def judge(self) -> Iterator[Finding]:
-        """One finding."""
         if self.moves and len(self.found) >= LEAST and len(self.found) > 0.5 * self.cut:
             at = np.asarray(self.found, np.int64)
             yield Finding(
@@ -151,7 +146,7 @@ class FinalRepeated:
             )
 
 
-class Frozen:
+class _Frozen:
     """Observations that stand still over several rows while actions change."""
 
     def __init__(self, case: Case) -> None:
@@ -159,7 +154,6 @@ class Frozen:
         self.longest = 0
 
     def see(self, number: int, episode: Recorded) -> None:
-        """Find runs of equal observations."""
         seen = episode.current
         if len(seen) <= RUN:
             return
@@ -176,7 +170,6 @@ class Frozen:
         self.rows.add(number, bad)
 
     def judge(self) -> Iterator[Finding]:
-        """One finding."""
         if self.rows.count:
             share = self.rows.count / self.case.log.rows
             yield Finding(
@@ -192,9 +185,9 @@ class Frozen:
             )
 
 
-CHECKS: dict[str, Entry] = {
-    "stitched": summary("final observations that are another episode's first", stitched),
-    "broken-chain": Entry("next observations that are not the next row's observation", BrokenChain),
-    "final-repeated": Entry("final observations that repeat the one before", FinalRepeated),
-    "frozen": Entry("observations that stand still while actions change", Frozen),
+CHECKS: dict[str, Make] = {
+    "stitched": summary(stitched),
+    "broken-chain": _BrokenChain,
+    "final-repeated": _FinalRepeated,
+    "frozen": _Frozen,
 }

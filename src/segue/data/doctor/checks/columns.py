@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from segue.data.doctor.case import Case, Entry, summary
+from segue.data.doctor.case import Case, Make, summary
+from segue.data.doctor.checks.values import events
 from segue.data.doctor.finding import Finding
 from segue.data.doctor.sample import Moments
-from segue.data.doctor.values import events
 from segue.data.recorded import Recorded
 
 # Defaults of ours.
@@ -65,7 +65,7 @@ def constant_action(case: Case) -> Iterator[Finding]:
         )
 
 
-class Twins:
+class _Twins:
     """Columns that hold the same numbers in every row; none without episodes."""
 
     def __init__(self, case: Case) -> None:
@@ -73,7 +73,6 @@ class Twins:
         self.pairs: dict[str, list[tuple[int, int]] | None] = {"observation": None, "action": None}
 
     def see(self, number: int, episode: Recorded) -> None:
-        """Keep the pairs that are still alike."""
         if not self.case.log.flat:
             return
         for name, rows in (("observation", episode.current), ("action", episode.action)):
@@ -87,7 +86,6 @@ class Twins:
             self.pairs[name] = known
 
     def judge(self) -> Iterator[Finding]:
-        """One finding for each array."""
         log = self.case.log
         if log.flat:
             yield from self._found("observation", log.seen)
@@ -178,10 +176,10 @@ def standardised(case: Case) -> Iterator[Finding]:
     )
 
 
-CHECKS: dict[str, Entry] = {
-    "constant-observation": summary("columns of the observation that never change", constant_observation),
-    "constant-action": summary("actions that never change", constant_action),
-    "duplicate-columns": Entry("columns that hold the same numbers", Twins),
-    "observation-scale": summary("columns of very different sizes", observation_scale),
-    "standardised-observations": summary("observations that somebody has standardised", standardised),
+CHECKS: dict[str, Make] = {
+    "constant-observation": summary(constant_observation),
+    "constant-action": summary(constant_action),
+    "duplicate-columns": _Twins,
+    "observation-scale": summary(observation_scale),
+    "standardised-observations": summary(standardised),
 }

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from segue.data.doctor.case import Case, Entry, summary
+from segue.data.doctor.case import Case, Make, summary
+from segue.data.doctor.checks.jumps import TAIL
 from segue.data.doctor.finding import Finding
 from segue.data.doctor.log import EARLY
-from segue.data.doctor.steps import TAIL
 
 # Defaults of ours.
 OUTSIDE = 0.5  # share of starts outside the range of the other side's
@@ -217,8 +217,8 @@ def _five(values: np.ndarray) -> list[float]:
     return [float(v) for v in np.quantile(values, [0.0, 0.05, 0.5, 0.95, 1.0])]
 
 
-CHECKS: dict[str, Entry] = {
-    "observation-shape": summary("observations or actions of another size than the environment's", shape),
-    "observation-layout": summary("columns in another order or unit than the environment's", layout),
-    "reward-range": summary("rewards of another kind than the environment's", reward_range),
+CHECKS: dict[str, Make] = {
+    "observation-shape": summary(shape),
+    "observation-layout": summary(layout),
+    "reward-range": summary(reward_range),
 }

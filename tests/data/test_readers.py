@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.core.types import SegueError
-from segue.data.readers import npz, ogbench, open_source, table
-from segue.data.recorded import Recorded
+from segue.data.readers import npz, ogbench, open_source, read, table
+from segue.data.recorded import Recorded, data_of
 from tests.data.formats import FORMATS, NEEDS, found, limited, made, padded, same
 
 
@@ -40,6 +40,8 @@ def test_what_goes_in_comes_out(
         for module in (npz, table, ogbench):
             stack.enter_context(mock.patch.object(module, "BLOCK", block))
         got = found(source)
+        whole = read(source)
+    assert whole.sha256() == data_of(got, "episodes").sha256()
     same(got, log, final="final" not in lacks, success="success" not in lacks, exact="exact" not in lacks)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from segue.data.doctor.case import Case, Entry, summary
+from segue.data.doctor.case import Case, Make, summary
 from segue.data.doctor.finding import Finding, shown
-from segue.data.doctor.replayed import DOUBT, FAITHFUL, Replayed
-from segue.data.doctor.world import SAME
+from segue.data.doctor.simulator.replayed import DOUBT, FAITHFUL, Replayed
+from segue.data.doctor.simulator.world import SAME
 
 # Defaults of ours.
 WRONG, HALF = 0.05, 0.5  # share of steps that differ: a warning, an error
@@ -149,8 +149,8 @@ def _unit(own: np.ndarray, logged: np.ndarray) -> tuple[float, float] | None:
     return float(scale), 0.0 if abs(shift) < 1e-3 * max(abs(scale), np.abs(logged).max()) else float(shift)
 
 
-CHECKS: dict[str, Entry] = {
-    "dynamics": summary("steps that the simulator does not reproduce", dynamics),
-    "action-off-by-one": summary("actions of the row before or after", action_off_by_one),
-    "reward-mismatch": summary("rewards that the simulator does not give", reward_mismatch),
+CHECKS: dict[str, Make] = {
+    "dynamics": summary(dynamics),
+    "action-off-by-one": summary(action_off_by_one),
+    "reward-mismatch": summary(reward_mismatch),
 }

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from segue.core.types import SegueError, World
-from segue.data.doctor.recover import RECOVERERS, Recoverer
+from segue.data.doctor.simulator.recover import RECOVERERS, Recoverer
 
 # Defaults of ours.
 RESETS = 64

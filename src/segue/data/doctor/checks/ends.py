@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from segue.data.doctor.case import Case, Entry, summary
+from segue.data.doctor.case import Case, Make, summary
 from segue.data.doctor.finding import Finding, Severity, shown
-from segue.data.doctor.replayed import Replayed
+from segue.data.doctor.simulator.replayed import Replayed
 
 # Defaults of ours.
 LEAST = 3  # episodes below which nothing is said of a pattern
@@ -193,9 +193,9 @@ def ends_mismatch(case: Case) -> Iterator[Finding]:
             )
 
 
-CHECKS: dict[str, Entry] = {
-    "timeouts-as-terminals": summary("episodes that end 'terminated' at exactly the time limit", timeouts_as_terminals),
-    "terminals-as-timeouts": summary("cut episodes that had ended", terminals_as_timeouts),
-    "cut-early": summary("episodes cut before the time limit", cut_early),
-    "ends-mismatch": summary("ends that the environment does not have", ends_mismatch),
+CHECKS: dict[str, Make] = {
+    "timeouts-as-terminals": summary(timeouts_as_terminals),
+    "terminals-as-timeouts": summary(terminals_as_timeouts),
+    "cut-early": summary(cut_early),
+    "ends-mismatch": summary(ends_mismatch),
 }

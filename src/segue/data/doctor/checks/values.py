@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from segue.core.observations import reals
-from segue.data.doctor.case import Case, Entry
-from segue.data.doctor.finding import SHOWN, Finding
+from segue.data.doctor.case import Case, Make
+from segue.data.doctor.finding import Finding, Rows
 from segue.data.doctor.log import finite
 from segue.data.recorded import Recorded
 
@@ -17,29 +16,7 @@ from segue.data.recorded import Recorded
 SPIKE = 10.0  # widths of a column's usual range (99.8 % of the rows) beyond its edge
 
 
-@dataclass
-class Rows:
-    """Counts rows that are at fault, and keeps the first few."""
-
-    count: int = 0
-    episodes: list[int] = field(default_factory=list)
-    first: list[tuple[int, int]] = field(default_factory=list)
-
-    def add(self, number: int, bad: np.ndarray) -> None:
-        """Add flags (T,) of an episode."""
-        steps = np.flatnonzero(bad)
-        if len(steps):
-            self.count += len(steps)
-            self.episodes.append(number)
-            self.first += [(number, int(s)) for s in steps[: SHOWN - len(self.first)]]
-
-    @property
-    def marked(self) -> np.ndarray:
-        """The episodes, as a mend wants them."""
-        return np.stack([np.asarray(self.episodes, np.int64), np.zeros(len(self.episodes), np.int64)], 1)
-
-
-class NotFinite:
+class _NotFinite:
     """NaN, or infinity."""
 
     def __init__(self, code: str, title: str, test: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -47,7 +24,6 @@ class NotFinite:
         self.found: dict[str, Rows] = {name: Rows() for name in ("observation", "action", "reward")}
 
     def see(self, number: int, episode: Recorded) -> None:
-        """Look at every number."""
         seen, then = (reals(episode.made_of, rows) for rows in (episode.current, episode.following))
         arrays = (seen, episode.action, episode.reward, then)
         if all(finite(array).all() for array in arrays):
@@ -63,7 +39,6 @@ class NotFinite:
         return np.asarray(self.test(rows).reshape(len(rows), -1).any(1))
 
     def judge(self) -> Iterator[Finding]:
-        """One finding for each array."""
         for name, rows in self.found.items():
             if rows.count:
                 yield Finding(
@@ -87,7 +62,7 @@ def events(rows: np.ndarray) -> np.ndarray:
     return np.asarray((half <= few) | (half >= many))
 
 
-class Outliers:
+class _Outliers:
     """Observations far outside a column's usual range: a sensor's glitch, another unit, a placeholder such as 1e9."""
 
     def __init__(self, case: Case) -> None:
@@ -104,7 +79,6 @@ class Outliers:
             self.columns = np.zeros(sampled.shape[1], np.int64)
 
     def see(self, number: int, episode: Recorded) -> None:
-        """Compare with the bounds."""
         if self.bounds is not None:
             seen = episode.current
             far = (seen < self.bounds[0]) | (seen > self.bounds[1])
@@ -112,7 +86,6 @@ class Outliers:
             self.columns += far.sum(0)
 
     def judge(self) -> Iterator[Finding]:
-        """One finding."""
         if self.rows.count:
             yield Finding(
                 "outliers",
@@ -127,8 +100,8 @@ class Outliers:
             )
 
 
-CHECKS: dict[str, Entry] = {
-    "nan": Entry("NaN", lambda case: NotFinite("nan", "NaN", np.isnan)),
-    "infinite": Entry("infinity", lambda case: NotFinite("infinite", "infinity", np.isinf)),
-    "outliers": Entry("observations far outside a column's usual range", Outliers),
+CHECKS: dict[str, Make] = {
+    "nan": lambda case: _NotFinite("nan", "NaN", np.isnan),
+    "infinite": lambda case: _NotFinite("infinite", "infinity", np.isinf),
+    "outliers": _Outliers,
 }

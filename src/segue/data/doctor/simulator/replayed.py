@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from segue.data.doctor.log import Log
-from segue.data.doctor.world import SAME, Simulator
+from segue.data.doctor.simulator.world import SAME, Simulator
 
 # Defaults of ours.
 ROWS = 256  # of the sample

@@ -1,6 +1,6 @@
 """Two episodes in one: steps inside an episode that no step of the log is like.
 
-A step's score is the geometric mean of how far columns move and how far they are from a linear rule (`Steps`).  A step
+A step's score is the geometric mean of how far columns move and how far they are from a linear rule (`_Steps`).  A step
 into what looks like a start needs less of it.  Where the simulator can be asked, it has the last word.
 """
 
@@ -10,10 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from segue.data.doctor.case import Case, Entry
+from segue.data.doctor.case import Case, Make
 from segue.data.doctor.finding import MARKS, Finding, shown
 from segue.data.doctor.sample import Sample
-from segue.data.doctor.steps import Steps
 from segue.data.recorded import Recorded
 
 # Defaults of ours.
@@ -24,9 +23,13 @@ SPECIAL = 1e-3  # share of steps into a start above which a start is no special 
 LATE = 10  # steps after which an episode has left its start
 FEWEST = 1_000  # sampled steps
 KEPT = 200  # jumps that are done again in the simulator
+TAIL = 4.0  # multiple of the 99 % quantile at which the 99.9 % quantile is held, so that many jumps cannot hide
+TRIMMED, NEAR = 2, 0.99  # rounds in which the rule is fitted anew to what is near it, and that share of each column
+PART = 0.2  # of a usual step: less than this beside the rule is nothing, however exact the rule
+WIDEST = 200  # columns for which the rule is fitted
 
 
-class Jumps:
+class _Jumps:
     """Jumps inside episodes."""
 
     def __init__(self, case: Case) -> None:
@@ -34,13 +37,13 @@ class Jumps:
         self.found: list[np.ndarray] = []
         self.kept = Sample(KEPT, 6)
         self.highest = 0.0
-        self.steps: Steps | None = None
+        self.steps: _Steps | None = None
         rows, log = case.sampled, case.log
         inner = rows["step"] < rows["length"] - 1 if rows else np.zeros(0, bool)
         if not log.flat or inner.sum() < FEWEST:
             return
         seen, then, action = (rows[name][inner] for name in ("observation", "following", "action"))
-        self.steps = Steps(seen, then, action, log.seen.mean, log.seen.std + 1e-6)
+        self.steps = _Steps(seen, then, action, log.seen.mean, log.seen.std + 1e-6)
         starts = log.starts.columns()["observation"]
         if case.fits and case.simulator is not None:
             starts = np.concatenate([starts, case.simulator.resets])
@@ -116,4 +119,69 @@ class Jumps:
         return int(np.isfinite(same).sum()), rows["mark"][same == 1.0, :2]
 
 
-CHECKS: dict[str, Entry] = {"jumps": Entry("jumps inside an episode, as of two episodes in one", Jumps)}
+class _Steps:
+    """Two measures of a step, each in multiples of what one step in a thousand exceeds, the largest of all columns.
+
+    `plain`: how far columns move.  `away`: how far they are from a linear rule of the observation, the action and the
+    other columns of the next observation, so that a position must move with its speed; `plain` again where there are
+    too many columns for a rule.
+    """
+
+    def __init__(
+        self, seen: np.ndarray, then: np.ndarray, action: np.ndarray, mean: np.ndarray, std: np.ndarray
+    ) -> None:
+        """Fit to steps (N, O), (N, O), (N, A) in a log with these means and deviations of columns (O,)."""
+        self._mean, self._std = mean, std
+        self._plain = _usual(np.abs(then - seen))
+        self._rule: np.ndarray | None = None
+        self._away = self._plain
+        if seen.shape[1] > WIDEST:
+            return
+        self._rule = self._fit(seen, then, action)
+        for _ in range(TRIMMED):
+            away = self._residual(seen, then, action)
+            near = (away <= np.quantile(away, NEAR, axis=0) + 1e-9).all(1)
+            if near.sum() < 0.5 * len(near):
+                break
+            self._rule = self._fit(seen[near], then[near], action[near])
+        self._away = np.maximum(_usual(self._residual(seen, then, action)), PART * self._plain / std)
+
+    @property
+    def ruled(self) -> bool:
+        """Whether there is a rule."""
+        return self._rule is not None
+
+    def measure(self, seen: np.ndarray, then: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`plain` and `away` (T,) of steps; NaN where they hold NaN."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            plain = (np.abs(then - seen) / self._plain).max(1)
+            away = plain if self._rule is None else (self._residual(seen, then, action) / self._away).max(1)
+        return plain, away
+
+    def _features(self, seen: np.ndarray, then: np.ndarray, action: np.ndarray) -> np.ndarray:
+        ones = np.ones((len(seen), 1))
+        return np.concatenate([(seen - self._mean) / self._std, (then - self._mean) / self._std, action, ones], axis=1)
+
+    def _fit(self, seen: np.ndarray, then: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """Weights (F, O) of the step, where a column's own next value is not looked at."""
+        columns = np.arange(seen.shape[1])
+        own = columns + len(columns)
+        x, y = self._features(seen, then, action), (then - seen) / self._std
+        wanted = x.T @ y / len(x)
+        wanted[own, columns] = 0.0
+        # The inverse without a row and column is that of the whole less one outer product: no solve for each column.
+        inverse = np.linalg.inv(x.T @ x / len(x) + 1e-6 * np.eye(x.shape[1]))
+        weights = inverse @ wanted
+        return np.asarray(weights - inverse[:, own] * (weights[own, columns] / inverse[own, own]))
+
+    def _residual(self, seen: np.ndarray, then: np.ndarray, action: np.ndarray) -> np.ndarray:
+        return np.asarray(np.abs((then - seen) / self._std - self._features(seen, then, action) @ self._rule))
+
+
+def _usual(size: np.ndarray) -> np.ndarray:
+    """What one step in a thousand exceeds, for each column; infinite for a column that nearly never moves."""
+    usual = np.minimum(np.quantile(size, 0.999, axis=0), TAIL * np.quantile(size, 0.99, axis=0))
+    return np.where(usual > 0, usual, np.inf)
+
+
+CHECKS: dict[str, Make] = {"jumps": _Jumps}

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from segue.core.scaling import Units, returns_to_go
-from segue.data.doctor.case import Case, Entry, summary
-from segue.data.doctor.finding import Finding, shown
-from segue.data.doctor.values import Rows
+from segue.data.doctor.case import Case, Make, summary
+from segue.data.doctor.finding import Finding, Rows, shown
 from segue.data.recorded import Recorded
 
 # Defaults of ours.
@@ -124,7 +123,7 @@ def _dense_off_by_one(case: Case) -> Iterator[Finding]:
     )
 
 
-class RewardOutliers:
+class _RewardOutliers:
     """Rewards far outside their usual range."""
 
     def __init__(self, case: Case) -> None:
@@ -135,11 +134,9 @@ class RewardOutliers:
             self.bounds = (low - SPIKE * (high - low), high + SPIKE * (high - low))
 
     def see(self, number: int, episode: Recorded) -> None:
-        """Compare with the bounds."""
         self.rows.add(number, (episode.reward < self.bounds[0]) | (episode.reward > self.bounds[1]))
 
     def judge(self) -> Iterator[Finding]:
-        """One finding."""
         if self.rows.count:
             yield Finding(
                 "reward-outliers",
@@ -154,7 +151,7 @@ class RewardOutliers:
             )
 
 
-class ValueRange:
+class _ValueRange:
     """Returns that a critic cannot hold: far from 1 in the learner's units."""
 
     def __init__(self, case: Case) -> None:
@@ -163,7 +160,6 @@ class ValueRange:
         self.open = self.units.reward_span is not None  # the data set the scale
 
     def see(self, number: int, episode: Recorded) -> None:
-        """Compute the returns-to-go."""
         if self.open or not np.isfinite(episode.reward).all():
             return
         ends = np.zeros(len(episode), bool)
@@ -173,7 +169,6 @@ class ValueRange:
         self.rows.add(number, size > HIGHEST)
 
     def judge(self) -> Iterator[Finding]:
-        """One finding."""
         values = self.case.log.values
         if self.open or not self.case.log.sound.any() or (values is not None and set(values) == {0.0}):
             return
@@ -197,10 +192,10 @@ class ValueRange:
         )
 
 
-CHECKS: dict[str, Entry] = {
-    "same-reward": summary("the same reward in all rows", same_reward),
-    "same-return": summary("the same return in all episodes", same_return),
-    "reward-off-by-one": summary("rewards of the row before or after", off_by_one),
-    "reward-outliers": Entry("rewards far outside their usual range", RewardOutliers),
-    "value-range": Entry("returns that a critic cannot hold", ValueRange),
+CHECKS: dict[str, Make] = {
+    "same-reward": summary(same_reward),
+    "same-return": summary(same_return),
+    "reward-off-by-one": summary(off_by_one),
+    "reward-outliers": _RewardOutliers,
+    "value-range": _ValueRange,
 }

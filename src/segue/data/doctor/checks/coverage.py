@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from segue.data.doctor.case import LAYOUT, Case, Entry, summary
+from segue.data.doctor.case import LAYOUT, Case, Make, summary
 from segue.data.doctor.finding import Finding
-from segue.data.doctor.world import Simulator
+from segue.data.doctor.simulator.world import Simulator
 
 # Defaults of ours.
 FEWEST = 5  # logged starts
@@ -103,7 +103,7 @@ def _near(case: Case, simulator: Simulator) -> dict[str, float] | None:
     }
 
 
-CHECKS: dict[str, Entry] = {
-    "start-coverage": summary("start states of the task that the log does not know", start_coverage),
-    "goal-coverage": summary("how often the goal is reached, and how much of the log lies near it", goal_coverage),
+CHECKS: dict[str, Make] = {
+    "start-coverage": summary(start_coverage),
+    "goal-coverage": summary(goal_coverage),
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from segue.data.doctor.case import Case, Entry, summary
+from segue.data.doctor.case import Case, Make, summary
 from segue.data.doctor.finding import Finding, shown
 from segue.data.doctor.sample import Repeats, row_hashes
 from segue.data.recorded import Recorded
@@ -134,7 +134,7 @@ def duplicate_episodes(case: Case) -> Iterator[Finding]:
         )
 
 
-class DuplicateRows:
+class _DuplicateRows:
     """Steps that occur more than once, in episodes that are not copies."""
 
     def __init__(self, case: Case) -> None:
@@ -142,12 +142,10 @@ class DuplicateRows:
         self.seen = Repeats(HASHES)
 
     def see(self, number: int, episode: Recorded) -> None:
-        """Hash every step."""
         if number not in self.skipped:
             self.seen.add(row_hashes(episode.current, episode.action))
 
     def judge(self) -> Iterator[Finding]:
-        """One finding."""
         share, looked = self.seen.share()
         if looked and share > MANY:
             yield Finding(
@@ -162,12 +160,12 @@ class DuplicateRows:
             )
 
 
-CHECKS: dict[str, Entry] = {
-    "empty": summary("episodes without a step", empty),
-    "shapes": summary("episodes of other shapes than the first", shapes),
-    "short-episodes": summary("episodes of one or two rows", short),
-    "beyond-horizon": summary("episodes longer than the task's horizon", beyond),
-    "few": summary("a log too small to say much", few),
-    "duplicate-episodes": summary("episodes that are there twice", duplicate_episodes),
-    "duplicate-rows": Entry("steps that occur more than once", DuplicateRows),
+CHECKS: dict[str, Make] = {
+    "empty": summary(empty),
+    "shapes": summary(shapes),
+    "short-episodes": summary(short),
+    "beyond-horizon": summary(beyond),
+    "few": summary(few),
+    "duplicate-episodes": summary(duplicate_episodes),
+    "duplicate-rows": _DuplicateRows,
 }

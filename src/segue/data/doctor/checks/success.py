@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from segue.data.doctor.case import Case, Entry, summary
+from segue.data.doctor.case import Case, Make, summary
 from segue.data.doctor.finding import Finding, shown
 
 LEAST = 3  # episodes of each kind (default of ours)
@@ -78,7 +78,7 @@ def success_mismatch(case: Case) -> Iterator[Finding]:
         )
 
 
-CHECKS: dict[str, Entry] = {
-    "no-success": summary("a sparse task whose log has no success", no_success),
-    "success-mismatch": summary("success flags that disagree with rewards", success_mismatch),
+CHECKS: dict[str, Make] = {
+    "no-success": summary(no_success),
+    "success-mismatch": summary(success_mismatch),
 }
