@@ -14,7 +14,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,17 @@ import numpy as np
 import pytest
 
 from segue.core.observations import width
+from segue.core.replay import Data
 from segue.core.types import SegueError
+from segue.data import read_d4rl, read_minari
 from segue.data.readers import open_source
-from segue.data.recorded import Recorded
+from segue.data.recorded import Recorded, episodes_of
 from tests.data.damage import change
 from tests.data.formats import FORMATS, NEEDS, limited, made
 
 COUNT = int(os.environ.get("SEGUE_FUZZ", "300"))
 FORMS = [*FORMATS, "npz images", "lerobot images", "lerobot parts"]
+WHOLE: dict[str, Callable[[str], Data]] = {"d4rl": read_d4rl, "minari": read_minari}
 SECONDS = 30  # for one input; a sound one takes milliseconds
 
 
@@ -73,12 +76,23 @@ def limited_time(what: str) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def outcome(source: str, folder: Path, marker: Path, what: str) -> str:
+def parted(source: str) -> list[Recorded]:
+    """The episodes of a log that is read one at a time."""
+    return list(open_source(source).episodes)
+
+
+def whole(source: str) -> list[Recorded]:
+    """The episodes of a log that is read by its path, into memory."""
+    kind, _, rest = source.partition(":")
+    return list(episodes_of(WHOLE[kind](rest.partition("?")[0])))
+
+
+def outcome(read: Callable[[str], list[Recorded]], source: str, folder: Path, marker: Path, what: str) -> str:
     """What reading a source comes to; an assertion fails where that is not one of two things."""
     try:
         # other parts cast what they read, and 1e300 as float32 is infinity, with a warning
         with limited_time(what), warnings.catch_warnings(action="ignore"):
-            episodes = list(open_source(source).episodes)
+            episodes = read(source)
     except SegueError as error:
         text = str(error)
         assert text.isprintable(), f"{what}: {text!r}"
@@ -118,14 +132,16 @@ def test_damage_is_refused_or_read(form: str, tmp_path: Path) -> None:
     sound, marker = tmp_path / "sound", tmp_path / "marker"
     sound.mkdir()
     source = base(form, sound)
-    assert outcome(source, sound, marker, form) == "read"
+    ways = (parted, whole) if form in WHOLE else (parted,)
+    assert {outcome(read, source, sound, marker, form) for read in ways} == {"read"}
     results: Counter[str] = Counter()
     number, began, before = FORMS.index(form), time.monotonic(), memory()
     for i in range(-(-COUNT // len(FORMS))):
         folder = tmp_path / "log"
         shutil.copytree(sound, folder)
         what = change(folder, np.random.default_rng([number, i]), marker)
-        results[outcome(source.replace(str(sound), str(folder)), folder, marker, f"{form} {i}, {what}")] += 1
+        for read in ways:
+            results[outcome(read, source.replace(str(sound), str(folder)), folder, marker, f"{form} {i}, {what}")] += 1
         shutil.rmtree(folder)
     assert memory() - before < 2**31
     print(f"{form}: {dict(results)} in {time.monotonic() - began:.1f} s")

@@ -191,6 +191,8 @@ def joined(episodes: Iterable[Recorded], source: str) -> Data:
     if len(shapes) > 1:
         first, second = sorted(shapes, key=str)[:2]
         raise SegueError(f"{source}: episodes of different shapes, {first} and {second}; every step needs the same")
+    if not kept[0].action.size:
+        raise SegueError(f"{source}: actions are {kept[0].action.shape}: nothing in a row; give actions (T, A)")
     seen, then = (np.concatenate(rows) for rows in zip(*((e.current, e.following) for e in kept)))
     action, reward = (np.concatenate(rows) for rows in zip(*((e.action, e.reward) for e in kept)))
     last, over = np.cumsum([len(e) for e in kept]) - 1, np.array([e.terminated for e in kept])
