@@ -1,4 +1,4 @@
-"""`Data` out of a user's own arrays and episodes, and what success makes of it in binary tasks."""
+"""A user's own arrays and episodes as `Data`, and the ends that success gives a binary task."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def from_arrays(
     """Checked `Data` of transitions in the order of time.
 
     Shapes: `observation`, `next_observation` (N, ...), `action` (N, A) in [-1, 1], the others (N,); rewards are raw.
-    `truncated` marks the last row of an episode that was cut; the last row of all is an end whether marked or not.
-    Where `truncated` is not given, an episode also ends wherever `next_observation` is not the next row's observation.
-    Raises `SegueError` naming the array and the row that does not fit.
+    `truncated` marks the last row of an episode that was cut.  The very last row always ends an episode.  Without
+    `truncated`, an episode also ends wherever `next_observation` differs from the next row's observation.
+    Raises `SegueError` that names the array and the row that does not fit.
     """
     columns: dict[str, Any] = {
         "observation": np.asarray(observation),
@@ -78,8 +78,8 @@ def end_at_success(data: Data, success_reward: float = SUCCESS_REWARD) -> Data:
 def demonstrations(data: Data, success_reward: float = SUCCESS_REWARD) -> Data:
     """Cal-QL's rule for Adroit's demonstrations (parity fixture `mc_returns`, `adroit.*`).
 
-    Trajectories (as `data` cuts them) without a success are dropped, the others are cut after their last success,
-    and every success step is terminal.  The result may be empty: `check()` says so.
+    It drops episodes of `data` without a success, cuts the others after their last success, and makes every success
+    step terminal.  The result may be empty: `check()` says so.
     """
     keep = np.zeros(len(data), bool)
     starts = np.concatenate([[0], data.ends()[:-1]])

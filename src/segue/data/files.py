@@ -1,4 +1,4 @@
-"""Where files are kept, and how they are written: whole or not at all."""
+"""The cache folder, and the one way to write a file: whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def cache_folder() -> Path:
 
 
 def write_atomically(path: Path, content: str | bytes | Callable[[Path], None]) -> None:
-    """Write as `segue.core.files.write` does, in a folder that is made; `SegueError` where there can be none."""
+    """Make the folder and write as `segue.core.files.write` does; `SegueError` with a cure if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, content)

@@ -1,4 +1,4 @@
-"""One recorded episode: what every reader yields, the store writes, and `Data` is made of."""
+"""One recorded episode: readers yield them, the store keeps them, `Data` is made of them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ CLIP_ACTION = 0.99999  # Cal-QL's and WSRL's; keeps the log-density of a tanh po
 class Recorded:
     """An episode of T steps in raw rewards.
 
-    `observation` (T + 1, ...) with the final one; or (T, ...) beside `next_observation` (T, ...), where a log's next
-    observations are not simply the following rows.  `action` (T, A) in [-1, 1], `reward` (T,).  An episode that does
-    not end `terminated` was cut.  `success` is 1 or 0, a share where a task has parts, NaN where the log does not say.
-    `source` says which part of a log it is from, where there are several.  `made_of`: the parts of observations that
+    `observation` (T + 1, ...) with the final one; or (T, ...) beside `next_observation` (T, ...), if next observations
+    are not simply the following rows.  `action` (T, A) in [-1, 1], `reward` (T,).  An episode that does
+    not end `terminated` was cut.  `success` is 1 or 0, a share if a task has parts, NaN if the log does not say.
+    `source` names the part of a log that it is from, if there are several.  `made_of`: the parts of observations that
     are rows of bytes (`segue.core.observations`).
     """
 
@@ -51,14 +51,14 @@ class Recorded:
 
 
 def recorded(given: Mapping[str, Any], where: str) -> Recorded | None:
-    """Checked `Recorded` of a mapping with T steps, or None where it has no step.
+    """Checked `Recorded` of a mapping with T steps, or None if it has no step.
 
     Keys: `action` (T, A) in [-1, 1], `reward` (T,), `observation` (T + 1, ...) with the final one, or (T, ...) beside
-    `next_observation` (T, ...), both mappings of such arrays by name where an observation has several parts; optional
-    `terminated` (one bool, or (T,) flags of which only the last may be set), `success`, `source`, and `made_of` where
-    observations are rows of bytes already.  Whether values make sense is not asked here (`Data.check` and the doctor
-    do): a log with faults must be readable to be mended.  Raises `SegueError` that begins with `where` and names the
-    array that does not fit.
+    `next_observation` (T, ...).  An observation of several parts is a mapping of such arrays by name.  Optional:
+    `terminated` (one bool, or (T,) flags of which only the last may be set), `success`, `source`, and `made_of` if
+    observations are rows of bytes already.  Values are not judged here, because a log with faults must be readable to
+    be mended: `Data.check` and the doctor judge them.  Raises `SegueError` that begins with `where` and names the array
+    that does not fit.
     """
     missing = [key for key in ("observation", "action", "reward") if key not in given]
     if missing:
@@ -99,7 +99,7 @@ def recorded(given: Mapping[str, Any], where: str) -> Recorded | None:
 
 
 def numbers(value: Any, name: str, where: str) -> np.ndarray:
-    """Float32 array; `SegueError` where there are no numbers in it."""
+    """Float32 array; `SegueError` if it does not hold numbers."""
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "fiub":
@@ -110,9 +110,10 @@ def numbers(value: Any, name: str, where: str) -> np.ndarray:
 
 
 def observations(value: Any, name: str, where: str) -> tuple[np.ndarray, tuple[Part, ...]]:
-    """Float32, but images (uint8) as they are, and several arrays with an image among them as rows of bytes.
+    """Return observations as one array, and the parts of its rows if those are bytes, else ().
 
-    And what those are made of, else ().  Raises `SegueError` where it is no array of numbers with a row a step.
+    Images (uint8) alone stay as they are, all else is float32; several arrays with an image among them become rows of
+    bytes.  Raises `SegueError` if an array does not hold numbers with a row a step.
     """
     if isinstance(value, Mapping):
         return together({str(key): array(part, f"{name}/{key}", where) for key, part in value.items()}, where)
@@ -135,7 +136,7 @@ def together(arrays: Mapping[str, np.ndarray], where: str) -> tuple[np.ndarray, 
 
 
 def array(value: Any, name: str, where: str) -> np.ndarray:
-    """Float32, but images (uint8) as they are; `SegueError` where it is no array of numbers with a row a step."""
+    """Float32, but images (uint8) as they are; `SegueError` unless there are numbers with a row a step."""
     image = isinstance(value, np.ndarray) and value.dtype == np.uint8
     found: np.ndarray = value if image else numbers(value, name, where)
     if found.ndim == 0:
@@ -144,7 +145,7 @@ def array(value: Any, name: str, where: str) -> np.ndarray:
 
 
 def bounded(action: np.ndarray, clip: float = CLIP_ACTION) -> np.ndarray:
-    """Actions kept within +-`clip`, except where they lie outside [-1, 1]: those are for the doctor to find."""
+    """Keep actions within +-`clip`; leave those outside [-1, 1] as they are, for the doctor to find."""
     return np.where(np.abs(action) <= 1.0 + TOLERANCE, np.clip(action, np.float32(-clip), np.float32(clip)), action)
 
 
@@ -154,7 +155,7 @@ def scaled(action: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def numbered(episodes: Iterable[Mapping[str, Any]], source: str) -> Iterator[Recorded]:
-    """Mappings as `Recorded`, one by one, without those that have no step; an error names the episode's number."""
+    """Yield mappings as `Recorded`, but for those without a step; an error names the episode's number."""
     for number, episode in enumerate(episodes):
         if (found := recorded(episode, f"{source}, episode {number}")) is not None:
             yield found
@@ -178,7 +179,7 @@ def episodes_of(data: Data) -> Iterator[Recorded]:
 
 
 def data_of(episodes: Iterable[Recorded], source: str) -> Data:
-    """Checked `Data` of episodes, all in memory; `SegueError` where they are none, or not fit to learn from."""
+    """Checked `Data` of episodes, all in memory; `SegueError` if there are none, or none to learn from."""
     return joined(episodes, source).check()
 
 

@@ -1,4 +1,4 @@
-"""What a dataset holds, in numbers and pictures by which a reader can judge it."""
+"""The card of a dataset: numbers and pictures by which a reader can judge it."""
 
 from segue.data.card.numbers import describe, numbers, summarise
 from segue.data.card.pictures import pictures

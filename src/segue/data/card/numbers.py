@@ -21,8 +21,8 @@ CELLS = 60  # of a map's longer side
 def describe(data: Data, failure: float | None = None) -> dict[str, Any]:
     """Sizes, raw episode returns, lengths (rows), ends and content hash of a dataset, as JSON-ready values.
 
-    `failure` is the raw reward of a step that has not succeeded; with it an episode counts as a success if any of
-    its rows has another reward (None: success is not known).  Episodes are those of `Data.ends()`.
+    `failure` is the raw reward of a step without success.  An episode succeeds if any of its rows has another reward
+    (None: success is not known).  Episodes are those of `Data.ends()`.
     """
     ends = data.ends()
     starts = np.concatenate([[0], ends[:-1]])
@@ -58,9 +58,8 @@ def summarise(stored: Stored) -> dict[str, Any]:
 def numbers(stored: Stored, positions: tuple[int, int] | None = None) -> dict[str, Any]:
     """Everything that a card draws, JSON-ready.
 
-    `positions` are the columns of a flat observation that hold x and y, where it has a place.  Distributions of
-    observations and actions are read off SAMPLE rows, drawn once and for all.  What is not finite is counted and left
-    out.
+    `positions`: columns of x and y in a flat observation, if it has a place.  Distributions of observations and
+    actions are of SAMPLE rows, which are drawn from a fixed seed.  Numbers that are not finite are counted apart.
     """
     ends, returns, success = _episodes(stored)
     rows = np.arange(len(stored))
@@ -98,7 +97,7 @@ def numbers(stored: Stored, positions: tuple[int, int] | None = None) -> dict[st
 
 
 def histogram(values: np.ndarray, within: tuple[float, float] | None = None) -> dict[str, Any]:
-    """Edges (B + 1,) and counts (B,) of the finite values, whole numbers in bins of their own where they are few."""
+    """Edges (B + 1,) and counts (B,) of the finite values, in BINS bins over their range or over `within`."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return {"edges": [0.0, 1.0], "counts": [0], "not_finite": len(values)}

@@ -16,7 +16,7 @@ LARGEST = 128  # pixels of a picture's longer side; larger ones are thinned out
 
 
 def pictures(stored: Stored) -> dict[str, list[bytes]]:
-    """PNG files of some rows by the name of the part that is an image; "observation" where that is all."""
+    """PNG files of some rows, by the name of the image; "observation" if an observation is nothing else."""
     seen = stored.current()
     parts = stored.made_of or (Part("observation", seen.shape[1:], str(np.dtype(seen.dtype))),)
     if not any(is_image(part) for part in parts):
@@ -28,7 +28,7 @@ def pictures(stored: Stored) -> dict[str, list[bytes]]:
 
 
 def _plain(image: np.ndarray) -> np.ndarray:
-    """An image (height, width, 1 or 3), the last of several frames, thinned out where it is large."""
+    """An image (height, width, 1 or 3): the last of several frames, thinned out if it is large."""
     image = image[-1] if image.ndim == 4 else image if image.ndim == 3 else image[..., None]
     image = image[..., :3] if image.shape[-1] >= 3 else image[..., :1]
     return image[:: (thin := -(-max(image.shape[:2]) // LARGEST)), ::thin]

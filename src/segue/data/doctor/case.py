@@ -1,4 +1,4 @@
-"""What every check is given, and what a check is."""
+"""What a check is (`Check`), and what it is given (`Case`)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIZES = "the log's observations or actions have other sizes than the environment
 class Case:
     """A log after its first pass, and what is known beside it.
 
-    `spec` is None without a task whose environment can be made, `simulator` where nothing may be moved.
+    `spec` is None unless there is a task whose environment can be made, `simulator` unless it may be moved.
     """
 
     log: Log
@@ -51,7 +51,7 @@ class Case:
 
     @cached_property
     def horizon(self) -> int | None:
-        """Longest episode of the task, or of the environment that the log names; None where neither is known."""
+        """Longest episode of the task, or of the environment that the log names; None if neither is known."""
         if self.task is not None:
             return self.task.horizon
         limit = (self.facts.get("environment") or {}).get("max_episode_steps")
@@ -59,7 +59,7 @@ class Case:
 
     @cached_property
     def failure(self) -> float | None:
-        """Raw reward of a step without success in a sparse log; None where rewards are dense.
+        """Raw reward of a step without success in a sparse log; None if rewards are dense.
 
         The task's; without one, the lower of two rewards if most steps have it (a step that is alive may pay 1 too).
         """
@@ -85,7 +85,7 @@ class Case:
 
     @cached_property
     def replayed(self) -> Replayed | None:
-        """Sampled rows beside what the simulator makes of them; None where it cannot be put into a logged state."""
+        """Sampled rows, done again in the simulator; None if it cannot be put into a logged state."""
         reason, again = SIZES, None
         if self.fits and self.simulator is not None:
             reason = "observations are laid out otherwise than the environment's"

@@ -32,13 +32,13 @@ def examine(
     """Examine a log.
 
     `episodes` opens the log anew at each call, and yields the same episodes in the same order.  `facts` are those of
-    its `Source` (may be empty).  `task`: the environment that it is to be used with; without it, checks against an
-    environment are left out.  `units`: the learner's, for the range of values.  `simulate` moves the task's world, see
-    `movements`; nothing is moved without it.  Deterministic.
+    its `Source` (may be empty).  `task`: the one that the log is for; without it, no check compares with an
+    environment.  `units`: the learner's, for the range of values.  `simulate` moves the task's world, see `movements`;
+    nothing moves without it.  Deterministic.
 
     A simulator that cannot be made, or cannot be put into logged states, is no error: the report's `left_out` says
-    which checks were not made, and why.  Raises `SegueError` where `episodes` does, and where the second pass does
-    not find what the first one did.
+    which checks were not made, and why.  Raises `SegueError` if `episodes` does, or if the second pass does not
+    find what the first one did.
     """
     log = Log(episodes())
     case = Case(log, facts, task, units)
@@ -62,7 +62,7 @@ def movements(name: str) -> str:
 
 
 def _simulator(case: Case, simulate: bool) -> Simulator | None:
-    """The task's simulator; None, and a reason in `left_out`, where there is none."""
+    """The task's simulator; None, and a reason in `left_out`, if there is none."""
     if case.task is None:
         case.leave_all(WORLD, "no task was given")
         return None

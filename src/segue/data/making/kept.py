@@ -1,4 +1,4 @@
-"""Datasets that are made once and kept in the cache: files in D4RL's layout that know their own hash."""
+"""Datasets that are made once and kept in the cache: files in D4RL's layout with a hash of their content."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def verify(path: str | Path) -> None:
 
 
 def made(path: Path, make: Callable[[], None]) -> None:
-    """Have `make` write the file of `write_d4rl`, unless it is there and whole; a broken one is made again."""
+    """Call `make`, which writes the file, unless a whole one is there; a broken one is made again with a warning."""
     if path.exists():
         try:
             verify(path)

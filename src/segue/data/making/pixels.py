@@ -60,9 +60,9 @@ def horizon(maze: str) -> int:
 class Camera:
     """Draws a maze from straight above, all of it, without shadows: a few ms a picture with software rendering.
 
-    Edges are smoothed, so that a mass of a pixel's size is seen to move within it.
+    Edges are smoothed: a mass of a pixel's size is seen to move within it.
 
-    `size`: height and width in pixels.  Raises `SegueError` where nothing can be drawn.
+    `size`: height and width in pixels.  Raises `SegueError` if nothing can be drawn here.
     """
 
     def __init__(self, model: Any, cells: int, size: int) -> None:

@@ -102,8 +102,8 @@ def collect(
 ) -> dict[str, np.ndarray]:
     """Arrays of a D4RL stream of whole episodes, at least `steps` rows, the last episode a timeout.
 
-    Each action is held for `repeat` steps of the simulator, and a row is what lies between two actions.  `mass`: the
-    one that is moved.
+    Each action is held for `repeat` steps of the simulator, and is one row.  `mass`: the point mass to move, a new one
+    unless given.
     """
     world, horizon = mass or PointMass(maze), maze.horizon // repeat
     cells = sorted(world.centre)
@@ -198,7 +198,7 @@ class PointMass:
         return x, y, vx, vy
 
     def cell(self, x: float, y: float) -> Cell:
-        """Return the cell that holds a point, or the nearest free one where the mass leans into a wall's cell."""
+        """Return the cell that holds a point, or the nearest free one if the mass leans into a wall's cell."""
         at = (math.floor(self._top - y), math.floor(x + self._left))
         return at if at in self.centre else min(self.centre, key=lambda cell: math.dist(self.centre[cell], (x, y)))
 

@@ -62,7 +62,7 @@ ENDINGS = {".npz": "npz", ".csv": "csv", ".parquet": "table", ".arrow": "table",
 
 
 def guessed(text: str) -> str:
-    """A source's text for a plain path whose format can be seen: "log.csv" is "csv:log.csv"; else the text itself."""
+    """Put the format before a plain path, if it can be seen: "log.csv" is "csv:log.csv"; return other text as it is."""
     where, mark, query = text.partition("?")
     path = Path(where)
     if text.partition(":")[0] in SOURCES or not path.exists() or (path / "dataset.json").is_file():
@@ -84,7 +84,7 @@ REMOTE = ("sha256", "mirrors")
 
 
 def open_source(text: str, progress: Callable[[int, int | None], None] = lambda done, total: None) -> Source:
-    """Open a source by its text, "d4rl:PATH?option=value&..."; `SegueError` where nothing can be made of it.
+    """Open a source by its text, "d4rl:PATH?option=value&..."; `SegueError` if that cannot be done.
 
     An address in the place of a path (http or https) is downloaded first and kept, see `download.fetch`.  Behind the
     "?" may stand `sha256=DIGEST` and `mirrors=ADDRESS,ADDRESS`.  `progress` is told the bytes of a download.

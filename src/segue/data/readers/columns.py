@@ -1,4 +1,4 @@
-"""Which column of a table is what: by name where names are known, by options where they are not."""
+"""The roles of a table's columns: from known names, or from options."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ OPTIONS = (*KNOWN, "low", "high", "final")
 
 
 class Roles(NamedTuple):
-    """Columns of a table by what they are; those that it does not have are empty.
+    """Columns of a table by their role; a role without a column is empty.
 
-    Several columns are concatenated in order.  `low` and `high`, (A,) or (1,), are the environment's own bounds of the
-    action.  `final` is one of `FINAL` (see `segue.data.readers.rows`).  Where `inside` is False, flags do not end an
-    episode, and only that of its last row counts.
+    Several columns of a role are concatenated in order.  `low` and `high`, (A,) or (1,), are the environment's own
+    bounds of the action.  `final` is one of `FINAL` (see `segue.data.readers.rows`).  If `inside` is False, flags
+    inside an episode do not end it: only its last row's flag counts.
     """
 
     observation: tuple[str, ...]
@@ -56,7 +56,7 @@ class Roles(NamedTuple):
         return tuple(dict.fromkeys(name for name in every if name))
 
     def facts(self, source: str, size: int = 1) -> dict[str, Any]:
-        """What a source of such a table says of itself; `size` is the action's, where it is known before it is read."""
+        """Facts of a source of such a table; `size`: the action's, if it is known before rows are read."""
         used = {role: getattr(self, role) for role in KNOWN if getattr(self, role)}
         notes = {role: list(value) if isinstance(value, tuple) else value for role, value in used.items()}
         facts: dict[str, Any] = {"source": source, "environment": None, "notes": {"columns": notes}}
@@ -67,18 +67,18 @@ class Roles(NamedTuple):
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in one line, whatever is in them."""
+    """Names in one printable line, at most 30 of them."""
     shown = [name if name.isprintable() else repr(name) for name in names]
     return (", ".join(shown[:30]) or "none") + (f" and {len(shown) - 30} more" if len(shown) > 30 else "")
 
 
 def choose(names: Sequence[str], options: Options, where: str) -> Roles:
-    """Roles of columns by the options, and by the names in `KNOWN` (also NAME_0, NAME_1, ...) for what those leave out.
+    """Choose the roles of columns by the options, and else by the names in `KNOWN` (also NAME_0, NAME_1, ...).
 
-    `observation=a,b`, `next_observation=` and `action=` take names, and `obs_*` for all that begin so: by number where
-    numbers are all that is left of them, else in the table's order.  The other roles take one name.  `low=` and `high=`
-    take a number, or one for each part of the action.  Raises `SegueError` where a column is unknown, ambiguous or
-    missing, and where nothing says where episodes end.
+    `observation=a,b`, `next_observation=` and `action=` take names.  `obs_*` takes all names that begin so: sorted by
+    number if only numbers follow, else in the table's order.  The other roles take one name.  `low=` and `high=` take a
+    number, or one for each part of the action.  Raises `SegueError` if a column is unknown, ambiguous or missing, or if
+    nothing says where episodes end.
     """
     found = {role: _columns(role, list(names), options, where) for role in KNOWN}
     final = options.choice("final", FINAL)
@@ -99,7 +99,7 @@ def choose(names: Sequence[str], options: Options, where: str) -> Roles:
 
 
 def bounds(options: Options, where: str) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The options `low` and `high` as arrays of the same size, or None twice where neither is given."""
+    """The options `low` and `high` as arrays of the same size, or None twice if neither is given."""
     if not options.text("low") and not options.text("high"):
         return None, None
     try:

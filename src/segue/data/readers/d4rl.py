@@ -37,7 +37,7 @@ ENVIRONMENT = ("env_id", "env_kwargs", "max_episode_steps", "reset_cell", "goal_
 
 
 class Stream(NamedTuple):
-    """A stream of N rows, of which K in E episodes are kept; observations and actions are read when they are wanted."""
+    """A stream of N rows, of which K in E episodes are kept; observations and actions are read later."""
 
     where: str
     reward: np.ndarray

@@ -1,4 +1,4 @@
-"""Files that are not what they should be: damaged, hostile, or larger than they can be."""
+"""Damaged and hostile files: every error of a file's library becomes one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PIECES = 2**20  # of an array in HDF5, where they are small
 
 
 def broken(path: Path, error: Exception) -> SegueError:
-    """What to raise where a file's library says that it cannot be read."""
+    """The error to raise if a file's library cannot read it."""
     reason = (str(error).splitlines() or [""])[0].strip() or type(error).__name__
     reason = reason if reason.isprintable() else repr(reason)
     return SegueError(f"{path}: the file is truncated or corrupt ({reason}); download or make it again")
@@ -24,7 +24,7 @@ def broken(path: Path, error: Exception) -> SegueError:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what a file's library raises into one line: a damaged file makes it raise almost anything."""
+    """Turn whatever a file's library raises into one line: a damaged file makes it raise almost anything."""
     try:
         yield
     except SegueError:
@@ -36,7 +36,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def sensible(path: Path, name: str, size: int) -> None:
-    """Raise `SegueError` if an array claims so many bytes that the file's own size makes it absurd."""
+    """Raise `SegueError` if an array claims absurdly more bytes than the file has."""
     if size > LARGEST and size > RATIO * (real := path.stat().st_size):
         raise SegueError(
             f"{path}: '{name}' claims {size:,} bytes in a file of {real:,}; repair the file, or rewrite it"
@@ -44,7 +44,7 @@ def sensible(path: Path, name: str, size: int) -> None:
 
 
 def numeric(path: Path, name: str, dataset: h5py.Dataset) -> h5py.Dataset:
-    """Return an array of an HDF5 file if it holds numbers, in this file, and no more than the file can."""
+    """Return an array of an HDF5 file; `SegueError` unless it holds numbers, in this file, and not too many."""
     if dataset.shape is None or dataset.dtype.kind not in "fiub" or dataset.external or dataset.is_virtual:
         what = "stands in other files" if dataset.external or dataset.is_virtual else f"holds {dataset.dtype}"
         raise SegueError(f"{path}: '{name}' {what}, and not numbers; write it again as plain arrays")

@@ -1,8 +1,8 @@
-"""Downloads that are resumed, checked and kept: a file is here whole, or not at all.
+"""Downloads: resumed, checked and kept; a file is here whole, or not at all.
 
 cache/downloads/NAME            the file
 cache/downloads/NAME.sha256     its SHA-256 when it arrived, as `sha256sum --check` takes it
-cache/downloads/NAME.part       what has arrived of it; the next attempt goes on from there
+cache/downloads/NAME.part       the bytes so far; the next attempt goes on from there
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -34,7 +34,7 @@ OFFLINE = "SEGUE_OFFLINE"  # set to 1: never ask the network
 
 @dataclass(frozen=True)
 class Remote:
-    """A file somewhere else: addresses that hold the same bytes, and their SHA-256 where it is known."""
+    """A file somewhere else: addresses that hold the same bytes, and their SHA-256 if it is known."""
 
     urls: tuple[str, ...]
     sha256: str | None = None
@@ -55,10 +55,10 @@ def is_remote(where: str) -> bool:
 def fetch(remote: Remote, progress: Callable[[int, int | None], None] = lambda done, total: None) -> Path:
     """Return the file's path, downloaded if it is not here; `progress` is told (bytes so far, bytes in all or None).
 
-    A file that is here is used only with the SHA-256 that is expected, or that it arrived with; otherwise it is
-    downloaded anew and replaced.  Mirrors are tried in order.  What has arrived stays and is gone on from, if the
-    server can and the file is still the same one.  Raises `SegueError` when no mirror has it, when the bytes are not
-    those that are expected, and without asking anybody when the environment variable SEGUE_OFFLINE is set.
+    A file in the cache is used only if its SHA-256 is the expected one, or the one with which it arrived; otherwise it
+    is downloaded anew and replaced.  Mirrors are tried in order.  A broken download is continued, if the server can and
+    the file has not changed there.  Raises `SegueError` if no mirror has the file or the bytes are not the expected
+    ones, and without asking the network if the environment variable SEGUE_OFFLINE is set.
     """
     folder = cache_folder() / "downloads"
     path = folder / remote.name
@@ -71,8 +71,8 @@ def fetch(remote: Remote, progress: Callable[[int, int | None], None] = lambda d
                 f"{remote.urls[0]} {wrong} and {OFFLINE} is set; unset it, or get the file elsewhere and import it"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder / f"{remote.name}.lock"):
-            if _wrong(path, remote.sha256) is not None:  # another process may have been faster
+        with FileLock(folder / f"{remote.name}.lock"):  # of two processes the second waits, and finds the file
+            if _wrong(path, remote.sha256) is not None:
                 _from_mirrors(remote, folder / f"{remote.name}.part", path, progress)
     except OSError as error:
         raise SegueError(f"{folder}: cannot write here ({error.strerror}); set SEGUE_CACHE elsewhere") from error
@@ -80,7 +80,7 @@ def fetch(remote: Remote, progress: Callable[[int, int | None], None] = lambda d
 
 
 def _wrong(path: Path, expected: str | None) -> str | None:
-    """Why a download must not be used as it is here, or None; where no digest is known, today's is the one to keep."""
+    """Why a cached file must not be used, or None; a file without a known digest gets today's."""
     if not path.exists():
         return f"is not in {path.parent}"
     found, note = files.sha256(path), _note(path)
@@ -102,13 +102,6 @@ def _note(path: Path) -> Path:
 def _keep(path: Path, digest: str) -> None:
     """Write down the digest of a file that has arrived."""
     write_atomically(_note(path), f"{digest}  {path.name}\n")
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Two processes that want the same file: the second waits, and finds it."""
-    with FileLock(path):
-        yield
 
 
 def _from_mirrors(remote: Remote, part: Path, path: Path, progress: Callable[[int, int | None], None]) -> None:
@@ -145,7 +138,7 @@ def _from_mirrors(remote: Remote, part: Path, path: Path, progress: Callable[[in
 
 
 def _once(url: str, part: Path, progress: Callable[[int, int | None], None]) -> None:
-    """Go on with one download to its end."""
+    """Begin one download, or continue it."""
     have = part.stat().st_size if part.exists() else 0
     mark = _mark(part)
     known = json.loads(mark.read_text()) if mark.exists() else {}

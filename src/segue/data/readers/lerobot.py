@@ -6,8 +6,8 @@
     data/... .parquet         a row a step: observation.state, action, timestamp, episode_index, next.reward, ...
     videos/... .mp4           frames, for the features that are videos
 
-An episode is terminated if `next.success` is set in its last row, or, where the log has none, `next.done`.  Rows become
-episodes by `segue.data.readers.rows`: the last of an episode that was cut is dropped.
+An episode is terminated if its last row sets `next.success`, or `next.done` in a log without that.  Rows become
+episodes by `segue.data.readers.rows`: the last row of an episode that was cut is dropped.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def source(where: str, options: Options) -> Source:
     """Open a dataset's folder.
 
     `keys=a,b` names observations in order (observation.state unless given).  `images=KEY` names a video: its frames
-    (uint8) are the observation then, or its first part where `keys` is given too.  `reward=` names a column
-    (next.reward unless given); without one it is 1 at an end with success, and else 0.  Actions are scaled from the
-    least and largest in the log, or from `low=` and `high=`.
+    (uint8) are the observation, or its first part if `keys` is given too.  `reward=` names a column (next.reward unless
+    given); without one the reward is 1 at an end with success, else 0.  Actions are scaled from the least and largest
+    in the log, or from `low=` and `high=`.
     """
     folder = Path(where)
     info = _json(folder / "meta" / "info.json")
@@ -131,7 +131,7 @@ def _cuts(features: dict[str, Any], keys: tuple[str, ...], one: Recorded, folder
 
 
 def _blocks(folder: Path, known: dict[int, _Episode], roles: Roles) -> Iterator[Block]:
-    """All rows, file by file; `SegueError` where they are not as many as the episodes have together."""
+    """All rows, file by file; `SegueError` unless they are as many as the episodes have together."""
     rows = 0
     for file in dict.fromkeys(episode.data for episode in known.values()):
         if not file.is_file():
@@ -202,7 +202,7 @@ def _version_2(folder: Path, info: dict[str, Any], images: str) -> Iterator[tupl
 
 
 def _filled(folder: Path, template: Any, **values: Any) -> Path:
-    """A path in the folder by its template; `SegueError` where it leads elsewhere."""
+    """A path in the folder by its template; `SegueError` if it leads elsewhere."""
 
     def value(match: re.Match[str]) -> str:
         found = values.get(match[1], match[0])
@@ -215,7 +215,7 @@ def _filled(folder: Path, template: Any, **values: Any) -> Path:
 
 
 def _limits(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Least and largest value (A,) of each part of the action in the log; one that never changes is in the middle."""
+    """Least and largest value (A,) of each part of the action in the log; a constant one becomes the middle."""
     whole, parts = folder / "meta" / "stats.json", folder / "meta" / "episodes_stats.jsonl"
     try:
         stats = [_json(whole)] if whole.is_file() else [line["stats"] for line in _lines(parts)]
@@ -245,7 +245,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _lines(path: Path, *, whole: bool = False) -> list[Any]:
-    """JSON of each line of a file, or of the whole; `SegueError` where it cannot be read."""
+    """JSON of each line of a file, or of the whole; `SegueError` if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
         return [json.loads(part) for part in ([text] if whole else text.splitlines()) if part.strip()]

@@ -52,7 +52,7 @@ def read_minari(
     """Read a Minari dataset as checked `Data` in raw rewards; nothing is dropped, final observations are logged.
 
     `dataset` is a path to a dataset's folder (or its `data` folder) or an id, which is downloaded if it is not here.
-    Dictionary observations are flattened and concatenated in the order of `keys` (needed for them, an error else).
+    A dictionary observation needs `keys`: its parts are flattened and concatenated in that order.
     Actions are scaled from the dataset's bounds to [-1, 1] and kept within +-`clip_action`.
     Raises `SegueError` if Minari is absent, the dataset cannot be had, or its spaces are not continuous.
     """
@@ -62,7 +62,7 @@ def read_minari(
 
 
 def episodes(log: Any, dataset: str | Path, keys: tuple[str, ...], clip: float = CLIP_ACTION) -> Iterator[Recorded]:
-    """Yield the episodes of an opened dataset; what Minari says of a damaged file becomes one line."""
+    """Yield the episodes of an opened dataset; errors of a damaged file become one line."""
     with reading(Path(dataset)):
         yield from numbered(_steps(log, f"minari {dataset}", keys, clip), f"minari:{dataset}")
 
@@ -106,7 +106,7 @@ def read_environment(dataset: str | Path) -> Environment:
 
 
 def open_log(dataset: str | Path) -> Any:
-    """Open a dataset, downloaded if it is not here; `SegueError` where it cannot be had."""
+    """Open a dataset, downloaded if it is not here; `SegueError` if it cannot be had."""
     minari = need("minari", "minari", "reading a Minari dataset")
     try:
         folder = Path(dataset)
@@ -119,7 +119,7 @@ def open_log(dataset: str | Path) -> Any:
 
 
 def flatten(observation: Any, keys: tuple[str, ...], where: str) -> Any:
-    """Observations (T, ...): one array, or of a dictionary the arrays of `keys`, in order."""
+    """Observations (T, ...): one array, or the arrays of a dictionary in the order of `keys`."""
     if isinstance(observation, Mapping):
         if not keys or any(key not in observation for key in keys):
             raise SegueError(

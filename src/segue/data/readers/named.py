@@ -1,4 +1,4 @@
-"""Arrays by name out of an HDF5 or npz file, as D4RL's layout has them."""
+"""Arrays by name in an HDF5 or npz file: how D4RL's layout is stored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Some rows of the wanted arrays ("timeouts" may be absent), and the attributes, of an HDF5 or npz file.
 
-    Raises `SegueError` where the file is broken, where an array, wanted or `needed` later, is missing, and where a
+    Raises `SegueError` if the file is broken, if an array is missing that is wanted now or `needed` later, or if a
     wanted one holds no numbers or has another number of rows than `count`.
     """
     path = Path(path)
@@ -81,7 +81,7 @@ def _pick(
 
 
 def correspond(name: str, shape: tuple[int, ...], count: int, where: str) -> None:
-    """Raise `SegueError` where an array of that shape has not one row for each reward."""
+    """Raise `SegueError` unless an array of that shape has a row for each of `count` rewards."""
     if shape[:1] != (count,):
         there = f"has {shape[0]} rows" if shape else "is one number"
         raise SegueError(f"{where}: '{name}' {there} and 'rewards' has {count}; rows must correspond")

@@ -1,4 +1,4 @@
-"""Arrays of .npy and .npz files, read by blocks of rows: never pickled, never larger than what the file holds."""
+"""Arrays of .npy and .npz files, read by blocks of rows: never unpickled, never larger than the file."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Array:
 
 
 def names(path: Path) -> list[str]:
-    """Names of the arrays in an .npz file, or of the .npy files in a folder; `SegueError` where it is neither."""
+    """Names of the arrays in an .npz file, or of the .npy files in a folder; `SegueError` if it is neither."""
     if path.is_dir():
         found = [file.stem for file in sorted(path.glob("*.npy"), key=natural)]
         if not found:
@@ -79,7 +79,7 @@ def names(path: Path) -> list[str]:
 def headers(path: Path, wanted: Iterable[str]) -> dict[str, Array]:
     """Headers of arrays in that file or folder.
 
-    Raises `SegueError` where one does not hold numbers or words, has no rows, or claims more bytes than there are.
+    Raises `SegueError` if one does not hold numbers or words, has no rows, or claims more bytes than there are.
     """
     if path.is_dir():
         return {name: _own(path / f"{name}.npy", name) for name in wanted}

@@ -1,8 +1,8 @@
 """NumPy's own files: an .npz file, or a folder of .npy files.
 
-Arrays have a row a step, (N, ...), or a row an episode, (E, T, ...).  Of the latter, episodes shorter than T say so in
-`length` (E,) or in `mask` (E, T), 1 for steps and then 0; observations may be (E, T + 1, ...), with the final ones; and
-flags may be (E,), one for each episode's end.  Rows, of either kind, become episodes by `segue.data.readers.rows`.
+Arrays have a row a step, (N, ...), or a row an episode, (E, T, ...).  In the second form, `length` (E,) or `mask` (E,
+T), 1 for steps and then 0, tells of episodes shorter than T.  Observations may be (E, T + 1, ...), with the final ones.
+Flags may be (E,), one for each episode's end.  Rows of either form become episodes by `segue.data.readers.rows`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _EPISODE, _NEXT = " episode", " next "  # columns that are made here; the space 
 def source(where: str, options: Options) -> Source:
     """Open an .npz file or a folder of .npy files; nothing in it is unpickled.
 
-    Options name arrays, as for every table (`columns.choose`); `length=` and `mask=` say which steps of an episode's
-    row are steps, unless the arrays have known names.
+    Options name arrays, as for every table (`columns.choose`).  `length=` and `mask=` name the arrays that tell how
+    long an episode is, unless they have known names.
     """
     path = Path(where)
     there = npy.names(path)
@@ -106,7 +106,7 @@ def _unpacked(
 
 
 def _steps(length: np.ndarray | None, mask: np.ndarray | None, limit: int, where: str) -> int:
-    """How many of an episode's steps are steps."""
+    """How many steps of an episode's row belong to it; the rest is padding."""
     if length is None and mask is None:
         return limit
     if length is not None:

@@ -3,9 +3,9 @@
       row          t-2   t-1    t   | t+1            `terminals` is 1 in row t, which ends a trajectory, cut
       kept         yes   yes    no                   its action leads nowhere: OGBench's own loader drops it too
 
-Beside the release's files, those are read that OGBench's loader has been over: compact ones, with `valids` (0 in row t,
-and `terminals` 1 in t-1 too), and those with `next_observations`, where every row is a step.  `rewards` and `masks` are
-those of a single task: a mask of 0 terminates there, and the rest of the trajectory is an episode of its own.
+Files that OGBench's loader has changed are read too: compact ones, with `valids` (0 in row t, and `terminals` 1 in t-1
+too), and those with `next_observations`, in which every row is a step.  `rewards` and `masks` are those of a single
+task: a mask of 0 terminates, and the rest of the trajectory is an episode of its own.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _OPTIONAL = ("next_observations", "valids", "rewards", "masks")
 def source(where: str, options: Options) -> Source:
     """Open an npz file in OGBench's layout, a folder of such shards, or a pattern (NAME-*.npz), in the order of names.
 
-    Shards for validation (NAME-val.npz) are left out unless the path names them.  A file without `rewards` is read with
-    rewards of 0, which its facts say.  A success is a mask of 0.  `task=ENV`, a single-task environment of OGBench's,
-    gives them that task's rewards and ends, by OGBench's own rules; it needs the extra `ogbench`.
+    Shards for validation (NAME-val.npz) are left out unless the path names them.  A file without `rewards` gets rewards
+    of 0, and the facts say so.  A mask of 0 is a success.  `task=ENV`, a single-task environment of OGBench's, gives
+    the log that task's rewards and ends, by OGBench's own rules; it needs the extra `ogbench`.
     """
     files, task = _shards(where), options.text("task")
     if task:
@@ -78,7 +78,7 @@ def _shards(where: str) -> list[Path]:
 
 
 def _headers(path: Path) -> dict[str, npy.Array]:
-    """Headers of the arrays that are read; `SegueError` where one is missing or discrete."""
+    """Headers of the arrays that are read; `SegueError` if one is missing, or actions are discrete."""
     if path.is_dir():
         raise SegueError(f"{path}: a folder; give .npz files")
     there = npy.names(path)

@@ -1,4 +1,4 @@
-"""What readers take and give."""
+"""What a reader takes (`Options`) and gives (`Source`)."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from segue.data.recorded import Recorded
 
 RULES = ("domain", "exact_goal", "reward", "success", "terminal_success", "failure", "reference", "options")
 """What a task says beside its environment, under the names of `segue.tasks.GymTask`: what is paid, where episodes end,
-how they are scored.  A log that was made by a task is learned from, and gone on with, under the same."""
+how they are scored.  A log that a task has made keeps that task's rules."""
 
 
 @dataclass(frozen=True)
 class Source:
     """An opened log.
 
-    `facts` are JSON for the dataset's description: `source` (its text), and where they are known `environment` (the
-    keys `env_id`, `env_kwargs`, `max_episode_steps`, `reset_cell`, `goal_cell`, `keys`, and where a task of Segue's was
-    played its `rules`, see `RULES`), `action` (`low` and `high` of the environment's own bounds), `licence`, `authors`,
-    `notes`.  `episodes` yields each episode once.
+    `facts` are JSON for the dataset's description: `source` (its text) and, if they are known, `environment` (with the
+    keys `env_id`, `env_kwargs`, `max_episode_steps`, `reset_cell`, `goal_cell`, `keys`, and `rules` of a task of
+    Segue's, see `RULES`), `action` (`low` and `high` of the environment's own bounds), `licence`, `authors`, `notes`.
+    `episodes` yields each episode once.
     """
 
     facts: dict[str, Any]
     episodes: Iterator[Recorded]
     rows: int | None = None
-    """Rows of the log, where they are known before it is read: for progress."""
+    """Rows of the log, if they are known before it is read: for progress."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""OGBench's reward-free logs with the rewards of one of its tasks."""
+"""Rewards for OGBench's logs, which have none: those of one of its tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INFO = ("qpos", "button_states")  # what rewards are computed from
 
 
 def relabelled(path: Path, env: str) -> Path:
-    """The copy of a log with a task's rewards, in the cache; made if it is not there.  Raises as `relabel` does."""
+    """Return the cached copy of a log with a task's rewards; make it if needed.  Raises as `relabel` does."""
     facts = path.stat()
     mark = hashlib.sha256(f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns} {env}".encode()).hexdigest()[:16]
     out = cache_folder() / "relabelled" / f"{mark}-{path.name}"
@@ -33,8 +33,8 @@ def relabel(path: Path, env: str, out: Path) -> None:
 
     `path` is a release's npz (with `qpos`, and `button_states` where there are buttons), `env` a single-task
     environment such as "cube-single-singletask-task2-v0".  `out` has `rewards` and `masks` (N,) float32 beside all
-    that `path` has: a mask is 0 where the task is done.  Needs the memory of those two and of `qpos`.
-    Raises `SegueError` where the package is missing, or the file lacks what rewards are made of, or has rewards.
+    that `path` has: a mask is 0 in rows where the task is done.  Needs the memory of those two and of `qpos`.
+    Raises `SegueError` if the package is missing, or if the file lacks `qpos` or has rewards already.
     """
     need("ogbench", "ogbench", env)
     rules = need("ogbench.relabel_utils", "ogbench", env)

@@ -3,9 +3,9 @@
     data/demo_0/obs/KEY (T, ...)   next_obs/KEY (T, ...)   actions (T, A)   rewards (T,)   dones (T,)
     data's attribute env_args: JSON of env_name and env_kwargs         mask/FILTER: names of demonstrations
 
-`dones` marks success, the end of the file's every demonstration, or both, as its maker chose (robomimic's `done_mode`),
-and may be set for several steps; so an episode is never split, and terminated if its last flag is set.  A
-demonstration's final observation is the last of `next_obs`; without it, that of `segue.data.readers.rows`.
+`dones` marks success, the end of each demonstration, or both, as the file's maker chose (robomimic's `done_mode`), and
+may be set for several steps.  So a demonstration is one episode, terminated if its last flag is set.  Its final
+observation is the last of `next_obs`; a file without these follows the rules of `segue.data.readers.rows`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _NEXT = "next "
 def source(where: str, options: Options) -> Source:
     """Open a robomimic file.
 
-    `keys=a,b` names observations, in order; unless given, all that are vectors, by name.  An image (uint8) may stand
-    alone or among them.  `filter=train` takes the demonstrations of that list in `mask`.
+    `keys=a,b` names observations in order; all vectors, sorted by name, unless given.  An image (uint8) may stand alone
+    or among them.  `filter=train` takes the demonstrations of that list in `mask`.
     """
     path = Path(where)
     if not path.is_file():
@@ -70,7 +70,7 @@ def _group(parent: h5py.Group, name: str, path: Path) -> h5py.Group:
 
 
 def _inside(parent: h5py.Group, name: str, path: Path) -> Any:
-    """What has that name, or None; `SegueError` where it is in another file."""
+    """The item of that name, or None; `SegueError` if it stands in another file."""
     found = parent.get(name)
     if found is not None and found.file.filename != parent.file.filename:
         raise SegueError(f"{path}: '{name}' stands in another file, {found.file.filename!r}; copy it into this one")
@@ -146,7 +146,7 @@ def _read(group: h5py.Group, name: str, path: Path, *, last: bool = False) -> np
 
 
 def _environment(data: h5py.Group, keys: tuple[str, ...], path: Path) -> dict[str, Any] | None:
-    """What the file says of its environment; None where it says nothing."""
+    """What the file says of its environment; None if it says nothing."""
     text = data.attrs.get("env_args")
     if text is None:
         return None

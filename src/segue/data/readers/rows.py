@@ -1,4 +1,4 @@
-"""Rows of a table, cut into episodes: what npz, table, csv and lerobot have in common.
+"""Rows of a table become episodes: the rules that npz, table, csv, ogbench, robomimic and lerobot share.
 
       row            t-2    t-1     t   | t+1
       observation     s      s'     s"  |  r        the next observation of a row is the row after it
@@ -7,8 +7,7 @@ An episode ends at a row with a flag in `terminated` or `truncated` (a row with 
 another value in `episode`, and with the table.  A table with `next_observation` and neither `truncated` nor `episode`
 ends episodes wherever the next observation is not the row that follows.
 
-Where there is no `next_observation`, nobody knows what followed an episode's last row t, and `final` says what to make
-of it:
+Without `next_observation`, nobody knows what followed an episode's last row t.  `final` says what becomes of that row:
 
     dropped   (unless given) t was a step.  If it terminated it is kept, and its own observation stands for the final
               one: nothing bootstraps from it.  If it was cut it is dropped: the episode is cut at t-1 (D4RL's rule)
@@ -57,10 +56,10 @@ class _Rows(NamedTuple):
 
 
 def episodes(blocks: Iterable[Block], roles: Roles, where: str) -> Iterator[Recorded]:
-    """Episodes of a table that comes in blocks of consecutive rows, by the rules above.
+    """Yield the episodes of a table that comes in blocks of consecutive rows, by the rules above.
 
     Actions are scaled by the roles' bounds and kept off +-1.  Needs memory for a block and an episode.  Raises
-    `SegueError` that names the first row whose value cannot be what its column is; rows count from 0.
+    `SegueError` that names the first row with a value that does not fit its column; rows count from 0.
     """
     held: list[_Rows] = []
     number = first = begun = 0
@@ -98,7 +97,7 @@ def _parted(one: _Rows, then: _Rows, roles: Roles) -> np.ndarray:
 
 
 def _finish(held: list[_Rows], roles: Roles, begun: int, where: str) -> Recorded | None:
-    """The episode of these rows, the first of which is row `begun`; None where no step is left."""
+    """The episode of these rows, which begin at row `begun`; None if no step is left."""
     rows = held[0]
     if len(held) > 1:
         arrays = [name for name, column in rows._asdict().items() if isinstance(column, np.ndarray)]
@@ -134,7 +133,7 @@ def _finish(held: list[_Rows], roles: Roles, begun: int, where: str) -> Recorded
 
 
 def _rows(block: Block, roles: Roles, first: int, where: str) -> _Rows:
-    """The columns of a block as what they are; `first` is the number of its first row."""
+    """The columns of a block by role; `first` is the number of its first row."""
     action = _vector(block, roles.action, where)
     seen, made_of = _observation(block, roles.observation, where)
     then: np.ndarray | None = None
@@ -168,7 +167,7 @@ def _rows(block: Block, roles: Roles, first: int, where: str) -> _Rows:
 
 
 def _observation(block: Block, names: tuple[str, ...], where: str) -> tuple[np.ndarray, tuple[Part, ...]]:
-    """Columns in order as one; one of bytes alone stays as it is, and with images among several rows are bytes."""
+    """Columns in order as one array: bytes alone stay as they are; with an image among several, rows become bytes."""
     columns = _columns(block, names, where)
     if len(names) == 1 and columns[0].dtype == np.uint8:
         return columns[0], ()
@@ -220,7 +219,7 @@ def _flags(block: Block, name: str, n: int, first: int, where: str) -> np.ndarra
 
 
 def _key(block: Block, name: str, n: int, first: int, where: str) -> np.ndarray:
-    """What tells episodes apart: numbers or words (rows,)."""
+    """The values that tell episodes apart: numbers or words (rows,)."""
     if not name:
         return np.zeros(n, np.int8)
     values = block[name].reshape(n, -1)

@@ -1,4 +1,4 @@
-"""What a run of Segue has collected: the rows of all its seeds, each seed a part of its own."""
+"""The experience of a run of Segue: the rows of all its seeds, each seed a part of its own."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def source(where: str, options: Options) -> Source:
 
 
 def _cuts(folder: Path) -> set[int]:
-    """Rows after which a resumed run of a real world has left an open episode behind, from its checkpoints."""
+    """Rows after which a resumed run of a real world cut an open episode, from its checkpoints."""
     cuts: set[int] = set()
     for path in (folder / "checkpoints").glob("*/manifest.json"):
         with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
@@ -115,7 +115,7 @@ def _episodes(
 def _joined(
     pieces: list[dict[str, np.ndarray]], source: str, parts: tuple[Part, ...], path: Path
 ) -> Iterator[Recorded]:
-    """One episode of its pieces, none where it has no step."""
+    """One episode of its pieces, or none if it has no step."""
     try:
         rows = {name: np.concatenate([p[name] for p in pieces]) for name in _COLUMNS}
         seen = np.concatenate([rows["observation"], rows["next_observation"][-1:]])

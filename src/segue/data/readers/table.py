@@ -1,7 +1,7 @@
 """Tables in files: Parquet, Arrow and Feather, and CSV; one file, or a folder of shards in the order of their names.
 
 Shards are one table: rows go on from one to the next (part-2 comes before part-10).  A vector is a column of lists of
-the same length, or as many columns of numbers.  An empty cell is NaN where a number may be, and an error in a flag.
+the same length, or several columns of numbers.  An empty cell is NaN in a column of numbers, and an error in a flag.
 Rows become episodes by `segue.data.readers.rows`.
 """
 
@@ -69,12 +69,12 @@ def csv_source(where: str, options: Options) -> Source:
 
 
 def arrow(where: str) -> Any:
-    """The package pyarrow; `SegueError` where it is missing."""
+    """Import pyarrow; `SegueError` if it is missing."""
     return need("pyarrow", "arrow", f"reading {where}")
 
 
 def shards(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The file, or the files of that kind in the folder; `SegueError` where there is none."""
+    """The file, or the folder's files of that kind in order; `SegueError` if there is none."""
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -92,7 +92,7 @@ def column_names(path: Path) -> list[str]:
 
 
 def rows_of(files: list[Path]) -> int | None:
-    """Rows of Parquet files together; None where a file does not say."""
+    """Rows of all files together; None if a file does not say."""
     total = 0
     for file in files:
         with _opened(file) as (_, rows, _):
@@ -125,7 +125,7 @@ Batches = Callable[[tuple[str, ...]], Iterator[Any]]
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, int | None, Batches]]:
-    """A file's schema, its number of rows where it says so, and its record batches for the columns wanted."""
+    """A file's schema, its number of rows if it says so, and a function that gives its record batches."""
     pyarrow = arrow(str(path))
     with contextlib.ExitStack() as stack:
         with reading(path):
@@ -200,7 +200,7 @@ def _csv(path: Path, delimiter: str, kinds: dict[str, Any]) -> Iterator[Any]:
 
 
 def _csv_blocks(path: Path, delimiter: str, roles: Roles, first: int) -> Iterator[dict[str, np.ndarray]]:
-    """Columns by blocks of rows: words where a role allows for words, else numbers."""
+    """Columns by blocks of rows: words for flags and episodes, else numbers."""
     pyarrow = arrow(str(path))
     flags = {name for name in (roles.terminated, roles.truncated, roles.success) if name}
     words = flags | {roles.episode}

@@ -1,4 +1,4 @@
-"""Frames of a video, for logs that keep their images so."""
+"""Frames of a video, for logs that keep their images in videos."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from segue.data.readers.damage import reading, sensible
 def frames(path: Path, times: np.ndarray, fps: float) -> np.ndarray:
     """RGB frames (n, height, width, 3) of uint8 at `times` (n,), seconds that never fall.
 
-    The frame of a time is the first that is later than half a frame before it.  Raises `SegueError` where there is none
-    within half a frame, and where the file cannot be decoded.
+    Each time gets the first frame within half a frame of it.  Raises `SegueError` if there is none, or if the file
+    cannot be decoded.
     """
     if not path.is_file():
         raise SegueError(f"{path}: no such video; fetch the dataset with its videos, or leave out images=")

@@ -1,7 +1,7 @@
 """Segue's own store: datasets by name, each a folder of flat arrays with an index of episodes.
 
 folder      which datasets there are          writer    how one is written
-dataset     one of them, and its files        rows      rows that stay on the disk until they are asked for
+dataset     one of them, and its files        rows      rows that stay on the disk until they are read
 """
 
 from segue.data.store.dataset import Stored

@@ -3,7 +3,7 @@
     NAME/
       dataset.json           what it is, where it is from, shapes, counts, hashes
       observation.npy        (N + E, ...)  each episode's observations and its final one, one episode after the other
-      next_observation.npy   (N, ...)      only where a log's next observations are not the rows that follow;
+      next_observation.npy   (N, ...)      only if next observations are not the following rows;
                                            `observation` then has N rows
       action.npy             (N, A)        in [-1, 1]
       reward.npy             (N,)          raw
@@ -45,7 +45,7 @@ LARGE = 0.25  # share of the machine's memory above which observations stay on t
 
 
 def memory() -> int:
-    """Bytes of memory that the machine has; 8 GiB where the system does not say it (Windows)."""
+    """Bytes of memory that the machine has; 8 GiB if the system does not say (Windows)."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -60,7 +60,7 @@ class Stored:
     facts: Mapping[str, Any]
 
     def column(self, name: str) -> np.ndarray:
-        """A column, mapped; `SegueError` where its file is not what dataset.json says."""
+        """A column, mapped; `SegueError` if its file is not what dataset.json says."""
         path = self.folder / f"{name}.npy"
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -88,7 +88,7 @@ class Stored:
 
     @property
     def made_of(self) -> tuple[Part, ...]:
-        """Parts of observations that are rows of bytes; () where they are not."""
+        """Parts of observations that are rows of bytes, else ()."""
         parts = parts_of(self.facts.get("observation_parts", ()), str(self.folder / "dataset.json"))
         row = tuple(self.facts["columns"]["observation"]["row"])
         if parts and row != (width(parts),):
@@ -122,12 +122,12 @@ class Stored:
             start = stop
 
     def current(self) -> DiskRows:
-        """Observations (N, ...) in which the actions were taken, read when they are asked for."""
+        """Observations (N, ...) in which the actions were taken, read when they are indexed."""
         apart = "next_observation" in self.facts["columns"]
         return DiskRows(self.column("observation"), None if apart else np.array(self.column("end")))
 
     def data(self, resident: bool | None = None) -> Data:
-        """All rows as `Data`, not checked; observations stay on the disk where they are large, or `resident` is False.
+        """All rows as `Data`, not checked; observations stay on the disk if they are large, or `resident` is False.
 
         Large is more than a quarter of the machine's memory.  Files that have changed since their content was last
         verified are verified first, see `assure`.
@@ -172,7 +172,7 @@ class Stored:
             self.note()
 
     def assure(self) -> None:
-        """Verify the files, unless they are as large as when that was last done and have not changed since."""
+        """Verify the files, unless their sizes and times of change are those of the last verification."""
         try:
             known = json.loads((self.folder / VERIFIED).read_text())
         except (OSError, ValueError):

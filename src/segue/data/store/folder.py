@@ -21,14 +21,14 @@ def datasets_folder() -> Path:
 
 
 def place(name: str) -> Path:
-    """Folder of a dataset; `SegueError` for a name that is none."""
+    """Folder of a dataset; `SegueError` for a name that cannot be one."""
     if not name or name.startswith(".") or any(c in name for c in "/\\:?&= "):
         raise SegueError(f"dataset name {name!r}: use letters, digits, '-' and '_'")
     return datasets_folder() / name
 
 
 def is_stored(folder: Path) -> bool:
-    """Whether there is a dataset in this folder; one whose replacement was killed half-way is put back first."""
+    """Whether this folder holds a dataset; a replacement that was killed half-way is undone first."""
     with contextlib.suppress(OSError):  # another process may have been faster, or only it may write here
         files.restore(folder)
     return (folder / "dataset.json").is_file()
@@ -44,7 +44,7 @@ def stored_names() -> list[str]:
 
 
 def find_stored(name: str) -> Stored:
-    """Open the dataset of that name, or the one whose folder `name` is; `SegueError` where there is none."""
+    """Open the dataset of that name, or the one whose folder `name` is; `SegueError` if there is none."""
     folder = Path(name) if os.sep in name else datasets_folder() / name
     described = folder / "dataset.json"
     if not is_stored(folder):

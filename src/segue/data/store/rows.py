@@ -1,4 +1,4 @@
-"""Rows of a .npy file that stay on the disk and are read when they are asked for."""
+"""Rows of a .npy file that stay on the disk until they are read."""
 
 from __future__ import annotations
 

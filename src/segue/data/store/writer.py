@@ -147,9 +147,8 @@ def save(
 ) -> Stored:
     """Write episodes, one at a time, as the dataset `folder`; `facts` (JSON) go into its dataset.json.
 
-    Needs memory for one episode and the index.  `progress` is told the rows so far.  Raises `SegueError` where there is
-    no episode, where steps are of different shapes, where the disk is full, and where the folder exists, unless
-    `replace`.
+    Needs memory for one episode and the index.  `progress` is told the rows so far.  Raises `SegueError` if there is no
+    episode, if steps differ in shape, if the disk is full, or if the folder exists, unless `replace`.
     """
     if (is_stored(folder) or folder.exists()) and not replace:
         raise SegueError(f"dataset {folder.name} exists in {folder.parent}; choose another name, or replace it")
@@ -186,7 +185,7 @@ def save(
 
 @contextlib.contextmanager
 def _room(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder`, deleted afterwards unless it was renamed; what the disk says becomes one line."""
+    """A folder beside `folder`, deleted afterwards unless it was renamed; errors of the disk become one line."""
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     try:
         temporary.mkdir(parents=True)

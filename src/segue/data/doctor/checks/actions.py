@@ -35,9 +35,7 @@ class _Outside:
             self.slight.add(number, (size > 1.0 + TOLERANCE) & (size <= 1.0 + SLIGHT))
 
     def judge(self) -> Iterator[Finding]:
-        why = (
-            "Agents act in [-1, 1], and a log with other actions is refused: what they did cannot be said to an agent."
-        )
+        why = "Agents act in [-1, 1], so that they cannot learn from other actions: training refuses such a log."
         if self.far.count:
             yield Finding(
                 "action-range",
@@ -66,7 +64,7 @@ class _Outside:
             )
 
     def _unit(self) -> str:
-        """A word on the environment's own bounds, where they explain the range."""
+        """A word on the environment's own bounds, if they explain the range."""
         bounds = _bounds(self.case)
         if bounds is not None and np.abs(bounds).max() > 1.0 and self.largest <= np.abs(bounds).max() * (1 + SLIGHT):
             return f": they are in the environment's own unit (up to {np.abs(bounds).max():.4g})"
@@ -74,7 +72,7 @@ class _Outside:
 
 
 def _bounds(case: Case) -> np.ndarray | None:
-    """The environment's own bounds (2, A), of the task or of what the log says."""
+    """The environment's own bounds (2, A), of the task, or as the log names them."""
     if case.task is not None and case.simulator is not None:
         low, high = case.task.action_bounds
     elif case.facts.get("action"):
@@ -86,7 +84,7 @@ def _bounds(case: Case) -> np.ndarray | None:
 
 
 def unit(case: Case) -> Iterator[Finding]:
-    """Actions that use a small part of [-1, 1] only: the environment's unit where its bounds are small."""
+    """Actions that use a small part of [-1, 1] only: perhaps the environment's own unit, if its bounds are small."""
     log = case.log
     if log.shape is None or log.acted.count < 100:
         return

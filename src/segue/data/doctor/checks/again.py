@@ -39,7 +39,7 @@ def action_off_by_one(case: Case) -> Iterator[Finding]:
 
 
 def _shift(again: Replayed | None) -> tuple[float, str, float] | None:
-    """Share of steps that come out with their own action, and with that of the better side; None where they do."""
+    """Shares of steps that come out with their own action, and with a neighbour's; None unless the latter is better."""
     if again is None:
         return None
     rows = again.steps & (again.kind == "row") & ~np.isnan(again.before) & ~np.isnan(again.after)
@@ -125,7 +125,7 @@ def reward_mismatch(case: Case) -> Iterator[Finding]:
 
 
 def _side(again: Replayed, rows: np.ndarray, close: float) -> str | None:
-    """Which neighbour's row holds the environment's rewards, where one does and its own does not."""
+    """The neighbour whose row holds the environment's rewards, or None."""
     for word, name in (("before", "after_reward"), ("after", "before_reward")):
         beside = again.rows[name][rows]
         there = np.isfinite(beside)

@@ -1,6 +1,6 @@
-"""Whether each observation follows from the one before: the next observation of a step is the observation of the next.
+"""Whether observations follow each other: a step's next observation must be the observation of the next step.
 
-observation   s0 s1 s2 | r0 r1 ...      two episodes whose end was lost: s2 -> r0 looks like a step, and is none
+observation   s0 s1 s2 | r0 r1 ...      two episodes whose end was lost: s2 -> r0 is no step, though it looks like one
 next          s1 s2 r0                  the same fault at the end of an episode: what followed s2 was never logged
 """
 

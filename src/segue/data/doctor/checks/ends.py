@@ -3,7 +3,7 @@
     timeout marked as terminal      the value of a good state is taught to be its last reward alone
     terminal marked as timeout      the learner bootstraps beyond an end
 
-Where the simulator can be put into logged states, it says what an end is; otherwise lengths and rewards do.
+If the simulator can be put into logged states, it tells what an end is; otherwise lengths and rewards do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SURE = 10  # episodes that need no further proof
 
 
 def at_limit(case: Case) -> np.ndarray:
-    """Terminated episodes (K,) as long as a time limit lets them be, where those are far more than chance gives."""
+    """Terminated episodes (K,) of exactly a time limit's length, if they are far more than chance gives."""
     index, sound = case.log.index, case.log.sound
     if not sound.any():
         return np.zeros(0, np.int64)
@@ -44,7 +44,7 @@ def at_limit(case: Case) -> np.ndarray:
 
 
 def _of(again: Replayed | None, kind: str, episodes: np.ndarray | None = None) -> np.ndarray:
-    """Whether the simulator ends (K,) at sampled rows of a kind; empty where it cannot be asked."""
+    """Whether the simulator ends (K,) at sampled rows of a kind; empty if it cannot be asked."""
     if again is None or not again.faithful or not again.rewarded:
         return np.zeros(0, bool)
     chosen = again.done & (again.kind == kind)
@@ -89,7 +89,7 @@ def timeouts_as_terminals(case: Case) -> Iterator[Finding]:
 
 
 def terminals_as_timeouts(case: Case) -> Iterator[Finding]:
-    """Cut episodes that ended: at their success, or where the environment says so."""
+    """Cut episodes that ended: at their success, or because the environment ends there."""
     index, sound = case.log.index, case.log.sound
     why = "The learner bootstraps beyond such an end, from states that an episode never goes on from."
     cure = "Mark these episodes as terminated."

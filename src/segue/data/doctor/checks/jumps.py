@@ -1,7 +1,8 @@
-"""Two episodes in one: steps inside an episode that no step of the log is like.
+"""Two episodes in one: steps inside an episode that are unlike all others of the log.
 
-A step's score is the geometric mean of how far columns move and how far they are from a linear rule (`_Steps`).  A step
-into what looks like a start needs less of it.  Where the simulator can be asked, it has the last word.
+A step's score is the geometric mean of two distances: how far columns move, and how far they are from a linear rule
+(`_Steps`).  A step into what looks like a start needs a lower score.  The simulator has the last word, if it can be
+asked.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class _Steps:
     """Two measures of a step, each in multiples of what one step in a thousand exceeds, the largest of all columns.
 
     `plain`: how far columns move.  `away`: how far they are from a linear rule of the observation, the action and the
-    other columns of the next observation, so that a position must move with its speed; `plain` again where there are
+    other columns of the next observation, so that a position must move with its speed; `plain` again if there are
     too many columns for a rule.
     """
 
@@ -163,7 +164,7 @@ class _Steps:
         return np.concatenate([(seen - self._mean) / self._std, (then - self._mean) / self._std, action, ones], axis=1)
 
     def _fit(self, seen: np.ndarray, then: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """Weights (F, O) of the step, where a column's own next value is not looked at."""
+        """Weights (F, O) of the step; a column's own next value has weight 0."""
         columns = np.arange(seen.shape[1])
         own = columns + len(columns)
         x, y = self._features(seen, then, action), (then - seen) / self._std

@@ -3,7 +3,7 @@
 Three things are compared, none of which depends much on the policy:
 
     starts      each column of logged first observations against that of resets
-    links       pairs of columns where one moves as the other says (a position and its speed): how strictly and fast
+    links       pairs of columns, such as a position and its speed: how strictly and how fast one follows the other
     early pay   rewards of the first steps against those of random episodes
 """
 
@@ -107,7 +107,7 @@ def _swapped(starts: np.ndarray, resets: np.ndarray, apart: list[int], std: np.n
 
 
 def _links(case: Case) -> list[dict[str, Any]]:
-    """Links of the environment, and what has become of them in the log."""
+    """Links of the environment, and whether they hold in the log."""
     if case.simulator is None or len(case.sampled["step"]) < FEWEST:
         return []
     world, rows = case.simulator.rollouts, case.sampled

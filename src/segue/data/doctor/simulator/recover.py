@@ -1,9 +1,9 @@
-"""Which simulators can be put into a state that a row of a log tells, and how.
+"""How simulators are put into the state that a logged observation tells.
 
     observation of Hopper   z, angles | velocities       x is left out of it, and nothing depends on x
 
-The table is by the class of the environment: its versions and mazes share it.  Nothing here is trusted: `Simulator`
-tries it on steps of its own first, and does without where they do not come out the same.
+The table goes by the class of the environment, so that its versions and mazes share an entry.  Nothing here is trusted:
+`Simulator` first tries an entry on steps of its own, and drops it if they do not come out the same.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Recoverer(NamedTuple):
     """How an environment's state is read off an observation.
 
     `put(env, observation)` puts the unwrapped environment into the state of an observation (O,) float64 and returns
-    the number of leading columns that are state, or 0 where the observation does not tell the state.  `goal`: what
-    follows the state is a goal, so that rewards depend on more than the state.  `position`: columns of x and y.
+    the number of leading columns that are state, or 0 if the observation does not tell the state.  `goal`: a
+    goal follows the state, so that rewards depend on more than the state.  `position`: columns of x and y.
     """
 
     put: Callable[[Any, np.ndarray], int]
@@ -31,7 +31,7 @@ class Recoverer(NamedTuple):
 def _mujoco(inner: str, hidden: int, clip: float = math.inf, moved: int = 0) -> Callable[[Any, np.ndarray], int]:
     """Positions but the first `hidden`, then velocities, which the observation clips at +-`clip`.
 
-    The first `moved` positions stand behind the velocities, where the keys of the observation have that order.
+    The first `moved` positions stand behind the velocities, if the keys of the observation have that order.
     """
 
     def put(env: Any, observation: np.ndarray) -> int:

@@ -43,8 +43,8 @@ class Replayed(NamedTuple):
 
     @property
     def steps(self) -> np.ndarray:
-        """Rows (K,) among them whose next observation can be compared: what follows an episode's last row is often
-        another one's.
+        """Rows (K,) among them whose next observation can be compared; that of an episode's last row is often
+        another episode's.
         """
         return self.done & (self.rows["step"] < self.rows["length"] - 1)
 
@@ -55,7 +55,7 @@ class Replayed(NamedTuple):
 
 
 def replay_log(simulator: Simulator, log: Log) -> Replayed | None:
-    """Do sampled rows of a log again; None, and `simulator.refusal` says why, where that cannot be."""
+    """Do sampled rows of a log again; None, and `simulator.refusal` says why, if that cannot be done."""
     if simulator.recoverer is None:
         return None
     if not log.flat or not (sampled := log.sample.columns()):

@@ -77,7 +77,7 @@ class Simulator:
         return Rollouts(*(np.asarray(column) for column in zip(*rows)))
 
     def ends_at(self, limit: int) -> np.ndarray:
-        """Whether a random episode is terminated at step `limit` (1,); empty where it does not come so far."""
+        """Whether a random episode is terminated at step `limit` (1,); empty if it does not come so far."""
         rng = np.random.default_rng(2)
         self.fresh()
         for step in range(1, min(limit, LONGEST) + 1):
@@ -88,7 +88,7 @@ class Simulator:
 
     @cached_property
     def goal(self) -> np.ndarray | None:
-        """Where the goal is, in metres; None where there is none, or where resets draw it."""
+        """Where the goal is, in metres; None if there is none, or if resets draw it."""
         found = []
         for seed in range(3):
             self._world.reset(seed)
@@ -104,7 +104,7 @@ class Simulator:
 
     @cached_property
     def recoverer(self) -> Recoverer | None:
-        """How to put the simulator into a logged state; None, and `refusal` says why, where that cannot be done.
+        """How to put the simulator into a logged state; None, and `refusal` says why, if that cannot be done.
 
         The first of the table that works on steps of the simulator's own.
         """
@@ -141,7 +141,7 @@ class Simulator:
         self._world.reset(0)
 
     def again(self, seen: np.ndarray, action: np.ndarray) -> Again | None:
-        """Do a step again, from an observation (O,) with an action (A,); None where it cannot be done."""
+        """Do a step again, from an observation (O,) with an action (A,); None if it cannot be done."""
         return None if self.recoverer is None else self._again(self.recoverer, seen, action)
 
     def _again(self, how: Recoverer, seen: np.ndarray, action: np.ndarray) -> Again | None:
@@ -157,7 +157,7 @@ class Simulator:
         return Again(columns, then, reward, terminated)
 
     def same(self, seen: np.ndarray, action: np.ndarray, then: np.ndarray, std: np.ndarray) -> np.ndarray:
-        """Whether steps (K, O), (K, A), (K, O) come out the same: 1 or 0, NaN where they cannot be done.
+        """Whether steps (K, O), (K, A), (K, O) come out the same: 1 or 0, NaN if they cannot be done.
 
         `std` (O,): standard deviations of the log's columns.
         """
