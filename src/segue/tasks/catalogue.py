@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from segue.core.types import SegueError
-from segue.data.readers.d4rl import environment
+from segue.data.readers.named import environment
 from segue.data.store import datasets_folder, is_stored
 from segue.tasks import d4rl, ogbench, own
 from segue.tasks.records import Group, Record

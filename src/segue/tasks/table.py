@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import gymnasium
 
 from segue.core.types import SegueError
-from segue.data.readers.d4rl import environment, read_d4rl
+from segue.data.readers.d4rl import read_d4rl
 from segue.data.readers.minari import read_environment
+from segue.data.readers.named import environment
 from segue.data.store import find_stored, stored_names
 from segue.tasks.catalogue import records, task_of
 from segue.tasks.layouts import BINARY, LAYOUTS, Layout

@@ -12,7 +12,6 @@ the last end are dropped.  These are the rules of Cal-QL's reader (parity fixtur
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -25,7 +24,7 @@ import numpy as np
 
 from segue.core.replay import TOLERANCE, Data
 from segue.core.types import SegueError
-from segue.data.readers.named import attributes, correspond, load
+from segue.data.readers.named import correspond, environment, limit_of, load
 from segue.data.readers.reader import Options, Source
 from segue.data.recorded import CLIP_ACTION, Recorded, bounded, joined, recorded
 
@@ -33,7 +32,6 @@ OPTIONS = ("max_episode_steps", "reward")
 LARGE = ("observations", "actions")
 SUCCESS = "infos/success"
 BLOCK = 65_536  # rows that are read at a time: a compressed file is read in chunks, and an episode is shorter than one
-ENVIRONMENT = ("env_id", "env_kwargs", "max_episode_steps", "reset_cell", "goal_cell")
 
 
 class Stream(NamedTuple):
@@ -128,7 +126,7 @@ def open_stream(path: Path, max_episode_steps: int | None = None, rewards_from: 
     flags, attrs = load(path, wanted, needed=LARGE)
     if rewards_from is not None:
         flags["rewards"] = flags[rewards_from].astype(np.float32) - 1.0
-    n, limit = flags["rewards"].size, _limit(path, attrs) if max_episode_steps is None else max_episode_steps
+    n, limit = flags["rewards"].size, limit_of(path, attrs) if max_episode_steps is None else max_episode_steps
     read = lambda rows: load(path, LARGE, rows, n)[0]  # noqa: E731
     return _stream(flags, limit, str(path), read, BLOCK if h5py.is_hdf5(path) else n)
 
@@ -243,27 +241,3 @@ def _every(limit: int | None, terminal: np.ndarray, where: str) -> np.ndarray:
     for start, stop in pairwise(starts.tolist()):
         timeout[start + limit - 1 : stop : limit] = True
     return timeout
-
-
-def environment(path: str | Path) -> dict[str, Any]:
-    """Return what a file's attributes say of its environment, as JSON: the keys in `ENVIRONMENT` that it has."""
-    attrs = {name: value for name, value in attributes(path).items() if name in ENVIRONMENT}
-    found = {k: v.tolist() if isinstance(v, np.ndarray | np.generic) else v for k, v in attrs.items()}
-    if "env_id" in found:
-        found["env_id"] = str(found["env_id"])
-    if "max_episode_steps" in found:
-        found["max_episode_steps"] = _limit(path, found)
-    if "env_kwargs" in found:
-        try:
-            found["env_kwargs"] = json.loads(str(found["env_kwargs"]))
-        except json.JSONDecodeError as error:
-            raise SegueError(f"{path}: attribute 'env_kwargs' is not JSON ({error}); repair it") from error
-    return found
-
-
-def _limit(path: str | Path, attrs: Mapping[str, Any]) -> int | None:
-    try:
-        limit = attrs.get("max_episode_steps")
-        return None if limit is None else int(np.asarray(limit).reshape(()))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise SegueError(f"{path}: attribute 'max_episode_steps' is not a whole number; repair it") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from segue.core.types import SegueError
 from segue.data.readers.damage import numeric, reading, sensible
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
+ENVIRONMENT = ("env_id", "env_kwargs", "max_episode_steps", "reset_cell", "goal_cell")
 EVERYTHING = slice(None)
 
 
@@ -56,6 +58,31 @@ def load(
 def attributes(path: str | Path) -> dict[str, Any]:
     """Return the attributes of an HDF5 file, without reading its arrays."""
     return load(path, ())[1]
+
+
+def environment(path: str | Path) -> dict[str, Any]:
+    """Return what a file's attributes say of its environment, as JSON: the keys in `ENVIRONMENT` that it has."""
+    attrs = {name: value for name, value in attributes(path).items() if name in ENVIRONMENT}
+    found = {k: v.tolist() if isinstance(v, np.ndarray | np.generic) else v for k, v in attrs.items()}
+    if "env_id" in found:
+        found["env_id"] = str(found["env_id"])
+    if "max_episode_steps" in found:
+        found["max_episode_steps"] = limit_of(path, found)
+    if "env_kwargs" in found:
+        try:
+            found["env_kwargs"] = json.loads(str(found["env_kwargs"]))
+        except json.JSONDecodeError as error:
+            raise SegueError(f"{path}: attribute 'env_kwargs' is not JSON ({error}); repair it") from error
+    return found
+
+
+def limit_of(path: str | Path, attrs: Mapping[str, Any]) -> int | None:
+    """Return the time limit among a file's attributes, or None."""
+    try:
+        limit = attrs.get("max_episode_steps")
+        return None if limit is None else int(np.asarray(limit).reshape(()))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SegueError(f"{path}: attribute 'max_episode_steps' is not a whole number; repair it") from error
 
 
 def _there(path: Path, wanted: tuple[str, ...], names: set[str]) -> None:
