@@ -147,7 +147,9 @@ def _stream(
 
 
 def _one_a_row(name: str, column: np.ndarray, reward: np.ndarray, where: str) -> None:
-    if column.shape[:1] != reward.shape[:1] or column.ndim == 0 or column.size != len(column):
+    if column.ndim == 0 or column.size != len(column):
+        raise SegueError(f"{where}: '{name}' is {column.shape}; it needs one number a row")
+    if len(column) != len(reward):
         raise SegueError(f"{where}: '{name}' is {column.shape} and 'rewards' {reward.shape}; rows must correspond")
 
 

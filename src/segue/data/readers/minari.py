@@ -32,7 +32,7 @@ def source(where: str, options: Options) -> Source:
     facts: dict[str, Any] = {"source": options.source, "environment": None, "action": bounds, "notes": written}
     with contextlib.suppress(SegueError):  # one without an environment is a dataset all the same
         with reading(Path(where)):
-            found = read_environment(where)
+            found = _environment(log, where)
         keys = keys or found.keys
         facts["environment"] = {
             "env_id": found.env,
@@ -94,7 +94,10 @@ def read_environment(dataset: str | Path) -> Environment:
 
     Raises `SegueError` if the dataset cannot be had, or does not name its environment and its time limit.
     """
-    log = open_log(dataset)
+    return _environment(open_log(dataset), dataset)
+
+
+def _environment(log: Any, dataset: str | Path) -> Environment:
     spec = log.spec.env_spec
     if spec is None or spec.max_episode_steps is None:
         raise SegueError(
