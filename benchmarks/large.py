@@ -55,7 +55,7 @@ def step(what: str, *words: str) -> None:
 TRAIN = """
 import sys
 import segue
-from segue.data.stored import find_stored
+from segue.data.store import find_stored
 data = find_stored(sys.argv[1]).data(resident=False)
 class Task:
     name = source = domain = "large"

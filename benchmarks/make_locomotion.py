@@ -38,13 +38,13 @@ from segue.cli.data_shown import show_report
 from segue.collect import RANDOM, Recipe, collect
 from segue.core.replay import Data
 from segue.data import write_d4rl
+from segue.data.card import numbers
 from segue.data.doctor import examine
 from segue.data.extras import versions
+from segue.data.files import write_atomically
+from segue.data.readers import open_source
 from segue.data.recorded import Recorded, episodes_of
-from segue.data.sources import open_source
-from segue.data.store import write_atomically
-from segue.data.storing import save
-from segue.data.summary import numbers
+from segue.data.store import save
 from segue.report.card import card_page
 from segue.runs import checkpoint
 from segue.runs.lock import lock

@@ -24,7 +24,7 @@ for name in sys.argv[1:]:
     importlib.import_module(name)
 import numpy as np
 from segue.data.recorded import Recorded
-from segue.data.storing import save
+from segue.data.store import save
 from pathlib import Path
 import tempfile
 with tempfile.TemporaryDirectory() as folder:

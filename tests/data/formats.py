@@ -14,8 +14,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from segue.data.export import export_minari
+from segue.data.readers import open_source
 from segue.data.recorded import Recorded
-from segue.data.sources import open_source
 
 FPS = 10
 Log = Sequence[Recorded]

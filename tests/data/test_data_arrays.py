@@ -12,7 +12,7 @@ import pytest
 from segue.core.types import SegueError
 from segue.data import describe, from_arrays, from_episodes, read_minari
 from segue.data import extras as extras_module
-from segue.data import minari as minari_module
+from segue.data.readers import minari as minari_module
 
 
 def episode(steps: int, start: float = 0.0, **more: object) -> dict[str, object]:

@@ -15,7 +15,7 @@ from segue.collect import Recipe, collect, facts_of
 from segue.core.scaling import Units
 from segue.core.types import Learned, SegueError, Slot, Spec
 from segue.data.recorded import data_of
-from segue.data.stored import find_stored
+from segue.data.store import find_stored
 from segue.runs.policy import load, save_policy
 from segue.tasks import GymTask, find_task
 

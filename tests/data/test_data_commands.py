@@ -11,7 +11,7 @@ import pytest
 from segue.cli.main import command
 from segue.core.types import SegueError
 from segue.data import keep
-from segue.data.stored import find_stored
+from segue.data.store import find_stored
 from segue.tasks import find_task
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from segue.core.types import SegueError
 from segue.data import end_at_success, from_stream, read_d4rl
-from segue.data.d4rl import CLIP_ACTION
+from segue.data.readers.d4rl import CLIP_ACTION
 
 
 def stream(n: int = 8, **ends: list[int]) -> dict[str, np.ndarray]:

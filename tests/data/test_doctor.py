@@ -15,8 +15,8 @@ from segue.core.scaling import Units
 from segue.core.types import SegueError
 from segue.data import write_d4rl
 from segue.data.doctor import CHECKS, MENDS, Finding, Report, examine, mend
+from segue.data.readers import open_source
 from segue.data.recorded import Recorded
-from segue.data.sources import open_source
 
 Log = list[Recorded]
 LIMIT = 60

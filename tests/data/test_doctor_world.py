@@ -15,8 +15,8 @@ pytest.importorskip("gymnasium_robotics")
 
 from segue.data import make_pointmaze
 from segue.data.doctor import Report, examine, mend
+from segue.data.readers import open_source
 from segue.data.recorded import Recorded, episodes_of
-from segue.data.sources import open_source
 from segue.tasks import GymTask, find_task
 from tests.data.test_doctor import Log, columns, each, glue, lagged, put, standard, stitch, stream
 

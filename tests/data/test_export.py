@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from segue.core.types import SegueError
 from segue.data.export import export_minari, export_npz
+from segue.data.readers import open_source
 from segue.data.recorded import Recorded
-from segue.data.sources import open_source
 from tests.data.formats import found, made, same, write_minari
 
 

@@ -16,7 +16,7 @@ from segue.collect.navigate import HANDFUL, Way, handful
 from segue.collect.walker import Steered, Walker, read_walker, renumbered, turned, yaw_of
 from segue.core.types import SegueError
 from segue.data.recorded import Recorded, data_of
-from segue.data.stored import find_stored
+from segue.data.store import find_stored
 from segue.tasks import GymTask, find_task
 
 SCRIPTED = ("scripted",)

@@ -19,11 +19,10 @@ import pytest
 from segue.core.observations import unpacked
 from segue.core.types import Part, SegueError
 from segue.data import from_episodes, keep
+from segue.data.card import numbers, pictures
 from segue.data.doctor import examine
 from segue.data.export import export_minari, export_npz
-from segue.data.pictures import pictures
 from segue.data.recorded import Recorded, recorded
-from segue.data.summary import numbers
 from segue.report.card import card_page
 from segue.tasks import GymTask, find_task
 from tests.data.formats import found, made, write_lerobot, write_robomimic

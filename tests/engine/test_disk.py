@@ -15,7 +15,7 @@ from segue.bonuses import SERA
 from segue.core.replay import Data, Outside
 from segue.core.scaling import moments
 from segue.data.recorded import episodes_of
-from segue.data.storing import save
+from segue.data.store import save
 from segue.engine import loop
 from segue.engine.phase import Phase
 from segue.engine.state import RunState

@@ -24,7 +24,7 @@ def test_own_environment(tmp_path: Path) -> None:
 def test_compose_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("gymnasium_robotics")
     monkeypatch.setenv("SEGUE_EXAMPLE_SCALE", "0.01")
-    from segue.data import pointmaze
+    from segue.data.making import pointmaze
 
     monkeypatch.setenv("SEGUE_CACHE", str(tmp_path))
     small = pointmaze.Maze("PointMaze_UMaze-v3", 300, (3, 1), (1, 1), 600)

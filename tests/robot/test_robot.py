@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 
 import segue
 from segue.cli.main import command
-from segue.data.sources import open_source
+from segue.data.readers import open_source
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "robot"
 PERIOD = 0.004

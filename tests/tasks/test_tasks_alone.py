@@ -10,7 +10,7 @@ import pytest
 
 import segue
 from segue.cli.main import command
-from segue.data.store import write_d4rl
+from segue.data import write_d4rl
 
 TINY = ("agent.actor_hidden=(8,)", "agent.critic_hidden=(8,)", "offline.batch.offline=8", "offline.ticks=4")
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from segue.core.types import SegueError
-from segue.data.relabel import relabel
-from segue.data.sources import open_source
+from segue.data.readers import open_source
+from segue.data.readers.relabel import relabel
 from segue.tasks import find_task
 from segue.tasks.catalogue import records
 

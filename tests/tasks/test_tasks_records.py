@@ -17,8 +17,8 @@ import pytest
 from segue.bonuses import AUGMENTATIONS
 from segue.core.types import SegueError
 from segue.data import write_d4rl
-from segue.data.sources import SOURCES
-from segue.data.storing import keep
+from segue.data.readers import SOURCES
+from segue.data.store import keep
 from segue.recipes import RECIPES, find_recipe, resolve
 from segue.runs.request import resolved
 from segue.tasks import Record, find_task, reference_score, sources_of, task_names

@@ -13,9 +13,9 @@ from safetensors.numpy import save_file
 from segue.collect import environment_of
 from segue.core.types import SegueError, Task
 from segue.data import from_episodes, write_d4rl
+from segue.data.readers import open_source
 from segue.data.recorded import Recorded
-from segue.data.sources import open_source
-from segue.data.storing import save
+from segue.data.store import save
 from segue.tasks import GymTask, find_task, reference_score, reference_scores, task_from_file
 from segue.tasks.catalogue import records, task_of
 from segue.tasks.layouts import BINARY, LAYOUTS

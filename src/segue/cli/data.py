@@ -17,15 +17,13 @@ from segue.cli.data_shown import console, plain, progress, received, show_report
 from segue.collect import RANDOM, Goals, Recipe, Starts, collect, environment_of, facts_of
 from segue.core.options import unknown
 from segue.core.types import SegueError
+from segue.data.card import numbers, pictures, summarise
 from segue.data.doctor import examine, mend, movements
 from segue.data.export import export_minari, export_npz
 from segue.data.extras import versions
-from segue.data.pictures import pictures
-from segue.data.sources import SOURCES, Source, guessed, open_source
-from segue.data.store import write_atomically
-from segue.data.stored import Stored, datasets_folder, find_stored, stored_names
-from segue.data.storing import place, save
-from segue.data.summary import numbers, summarise
+from segue.data.files import write_atomically
+from segue.data.readers import SOURCES, Source, guessed, open_source
+from segue.data.store import Stored, datasets_folder, find_stored, place, save, stored_names
 from segue.report.card import card_page
 from segue.tasks import find_gym_task, find_task, sources_of, task_names
 from segue.tasks.layouts import LAYOUTS

@@ -23,8 +23,7 @@ from segue.collect.navigate import Act, Goals, scripted
 from segue.collect.walker import Walker, find_walker, read_walker
 from segue.core.options import require
 from segue.core.types import SegueError
-from segue.data.recorded import Recorded
-from segue.data.scaling import CLIP_ACTION
+from segue.data.recorded import CLIP_ACTION, Recorded
 from segue.engine.envs import COLLECTION, episode_seed
 from segue.runs.policy import Policy, load
 from segue.tasks import GymTask, GymWorld

@@ -13,7 +13,7 @@ import numpy as np
 
 from segue.core.types import SegueError
 from segue.data.extras import robotics
-from segue.data.pointmaze import Cell, next_cells
+from segue.data.making.pointmaze import Cell, next_cells
 from segue.tasks import GymTask, GymWorld
 
 STARTS = 1  # keeps the choice of a start apart from all else that is drawn from an episode's seed

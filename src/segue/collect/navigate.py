@@ -15,7 +15,7 @@ import numpy as np
 
 from segue.collect.ground import Ground
 from segue.collect.walker import Steered, Walker
-from segue.data.pointmaze import DAMPING, GAIN, REACHED, Cell
+from segue.data.making.pointmaze import DAMPING, GAIN, REACHED, Cell
 
 Goals = Literal["diverse", "play", "task"]
 Act = Callable[[np.ndarray], np.ndarray]  # observation -> action (A,)

@@ -143,7 +143,7 @@ class Hashes:
 class Outside:
     """Rows (1, N, ...) of a dataset that is larger than the device: they stay with the host, which is asked for them.
 
-    `rows` gives rows for arrays of integers (`segue.data.disk.DiskRows`).  Each batch costs a call to the host.
+    `rows` gives rows for arrays of integers (`segue.data.store.DiskRows`).  Each batch costs a call to the host.
     """
 
     def __init__(self, rows: Any) -> None:

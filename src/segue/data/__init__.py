@@ -1,18 +1,25 @@
-"""Where experience comes from: readers, a user's own arrays, and the one dataset that needs no download.
+"""Where experience comes from, what is wrong with it, and where it is kept.
 
-Everything here returns a checked `segue.core.replay.Data`: raw rewards, episode ends known, actions in [-1, 1].
+readers/    one reader for each format of a log
+store/      datasets by name, imported once
+doctor/     what is wrong with a log
+card/       a log in numbers and pictures
+making/     logs that Segue makes itself
+arrays      a user's own arrays and episodes        recorded    one episode, as all of these hand it on
+export      logs written for others                 files       the cache, and the one way to write a file
+extras      optional packages
+
+All of it ends as a checked `segue.Data`: raw rewards, episode ends known, actions in [-1, 1].
 """
 
-from segue.data.arrays import from_arrays, from_episodes
+from segue.data.arrays import demonstrations, end_at_success, from_arrays, from_episodes
 from segue.data.card import describe
-from segue.data.d4rl import from_stream, read_d4rl
-from segue.data.minari import read_minari
-from segue.data.overhead import make_pointmaze_pixels
-from segue.data.pointmaze import make_pointmaze
-from segue.data.store import cache_folder, write_d4rl
-from segue.data.stored import Stored, find_stored
-from segue.data.storing import keep
-from segue.data.success import demonstrations, end_at_success
+from segue.data.files import cache_folder
+from segue.data.making import make_pointmaze, make_pointmaze_pixels, write_d4rl
+from segue.data.readers import read
+from segue.data.readers.d4rl import from_stream, read_d4rl
+from segue.data.readers.minari import read_minari
+from segue.data.store import Stored, find_stored, keep
 
 __all__ = [
     "Stored",
@@ -27,6 +34,7 @@ __all__ = [
     "keep",
     "make_pointmaze",
     "make_pointmaze_pixels",
+    "read",
     "read_d4rl",
     "read_minari",
     "write_d4rl",

@@ -1,15 +1,18 @@
-"""A user's own experience: flat arrays, or episodes one by one."""
+"""A user's own arrays and episodes as `Data`, and the ends that success gives a binary task."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from segue.core.replay import Data
 from segue.core.types import SegueError
-from segue.data.recorded import Recorded, data_of, recorded
+from segue.data.recorded import data_of, numbered
+
+SUCCESS_REWARD = 0.0  # raw reward of a step at which a binary task is achieved
 
 
 def from_arrays(
@@ -24,9 +27,9 @@ def from_arrays(
     """Checked `Data` of transitions in the order of time.
 
     Shapes: `observation`, `next_observation` (N, ...), `action` (N, A) in [-1, 1], the others (N,); rewards are raw.
-    `truncated` marks the last row of an episode that was cut; the last row of all is an end whether marked or not.
-    Where `truncated` is not given, an episode also ends wherever `next_observation` is not the next row's observation.
-    Raises `SegueError` naming the array and the row that does not fit.
+    `truncated` marks the last row of an episode that was cut.  The very last row always ends an episode.  Without
+    `truncated`, an episode also ends wherever `next_observation` differs from the next row's observation.
+    Raises `SegueError` that names the array and the row that does not fit.
     """
     columns: dict[str, Any] = {
         "observation": np.asarray(observation),
@@ -63,8 +66,27 @@ def from_episodes(episodes: Iterable[Mapping[str, Any]], source: str = "episodes
     return data_of(numbered(episodes, source), source)
 
 
-def numbered(episodes: Iterable[Mapping[str, Any]], source: str) -> Iterator[Recorded]:
-    """Mappings as `Recorded`, one by one, without those that have no step; an error names the episode's number."""
-    for number, episode in enumerate(episodes):
-        if (found := recorded(episode, f"{source}, episode {number}")) is not None:
-            yield found
+def end_at_success(data: Data, success_reward: float = SUCCESS_REWARD) -> Data:
+    """Mark every row of reward `success_reward` terminal and drop nothing: Cal-QL's `done` on Adroit.
+
+    Monte-Carlo returns then restart at each success, and no value lies above that of succeeding once.
+    """
+    hit = data.reward == success_reward
+    return replace(data, terminated=data.terminated | hit, truncated=data.truncated & ~hit, digest=None)
+
+
+def demonstrations(data: Data, success_reward: float = SUCCESS_REWARD) -> Data:
+    """Cal-QL's rule for Adroit's demonstrations (parity fixture `mc_returns`, `adroit.*`).
+
+    It drops episodes of `data` without a success, cuts the others after their last success, and makes every success
+    step terminal.  The result may be empty: `check()` says so.
+    """
+    keep = np.zeros(len(data), bool)
+    starts = np.concatenate([[0], data.ends()[:-1]])
+    for start, stop in zip(starts, data.ends()):
+        hits = np.flatnonzero(data.reward[start:stop] == success_reward)
+        if len(hits):
+            keep[start : start + hits[-1] + 1] = True
+    names = ("observation", "action", "reward", "terminated", "truncated", "next_observation")
+    rows: dict[str, Any] = {name: getattr(data, name)[keep] for name in names}
+    return end_at_success(replace(data, **rows), success_reward)

@@ -19,8 +19,8 @@ import numpy as np
 from segue.core.observations import unpacked
 from segue.core.types import SegueError
 from segue.data.extras import need, robotics
+from segue.data.files import write_atomically
 from segue.data.recorded import Recorded
-from segue.data.store import write_atomically
 
 
 def export_npz(episodes: Iterable[Recorded], path: str | Path) -> None:
@@ -28,9 +28,8 @@ def export_npz(episodes: Iterable[Recorded], path: str | Path) -> None:
 
     `observations`, `next_observations` (N, ...), or each part of them ("observations/pixels"), `actions` (N, A),
     `rewards`, `success` (N,) float32, NaN where it is not known, and `terminals`, `truncations` (N,) bool, one of which
-    is set in each episode's last row.  The source `npz` gives the same episodes back, without what `Recorded.source`
-    says.  Raises `SegueError` where the file exists or cannot be written, where there is no step, and where steps are
-    of different shapes.
+    is set in each episode's last row.  The reader `npz` gives the same episodes back, but for `Recorded.source`.
+    Raises `SegueError` if the file exists or cannot be written, if there is no step, or if steps differ in shape.
     """
     path = Path(path)
     if path.exists():
@@ -97,10 +96,10 @@ def _parts(episode: Recorded, name: str, rows: np.ndarray) -> dict[str, np.ndarr
 def export_minari(episodes: Iterable[Recorded], facts: Mapping[str, Any], dataset_id: str) -> Path:
     """Write episodes as a local Minari dataset and return its folder, with memory for one episode.
 
-    `facts` are those of a source or a stored dataset.  Actions go back to the environment's own bounds where
-    `facts["action"]` has them, and an environment that Gymnasium knows is named.  Raises `SegueError` where the dataset
-    exists, where its id is none (NAME-v0), where there is no step, and where next observations are not the rows that
-    follow, which Minari cannot say.
+    `facts` are those of a source or a stored dataset.  Actions are scaled back to the environment's own bounds, if
+    `facts["action"]` has them.  The dataset names the environment, if Gymnasium knows it.  Raises `SegueError` if the
+    dataset exists, if its id is not of the form NAME-v0, if there is no step, or if next observations are not the
+    following rows, which Minari cannot express.
     """
     minari = need("minari", "minari", "writing a Minari dataset")
     given = iter(episodes)
@@ -165,7 +164,7 @@ def _buffers(
 
 
 def _bounds(facts: Mapping[str, Any], first: Recorded, dataset_id: str) -> tuple[np.ndarray, np.ndarray]:
-    """The environment's bounds (A,) of the action; -1 and 1 where they are not known."""
+    """The environment's bounds (A,) of the action; -1 and 1 if they are not known."""
     size = first.action.shape[1]
     known = facts.get("action") or {"low": [-1.0], "high": [1.0]}
     try:
@@ -191,7 +190,7 @@ def _spaces(first: Recorded, low: np.ndarray, high: np.ndarray) -> dict[str, Any
 
 
 def _spec(facts: Mapping[str, Any]) -> str | None:
-    """The environment as Minari writes it; None where Gymnasium does not know it."""
+    """The environment as Minari writes it; None if Gymnasium does not know it."""
     import gymnasium
 
     known = facts.get("environment") or {}

@@ -1,4 +1,4 @@
-"""Optional packages, imported where they are needed and named where they are missing."""
+"""Optional packages: imported when they are needed, named with their extra when they are missing."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ HEADLESS = sys.platform == "linux" and not any(os.environ.get(name) for name in 
 
 
 def drawn_with() -> str:
-    """What MuJoCo draws with where there is no display ("egl", "osmesa"), or "disable".
+    """Return the library with which MuJoCo can draw without a display ("egl", "osmesa"), or "disable".
 
-    MuJoCo's import dies of a library that is named and not there, and with it worlds that nobody wants to see.
+    A library that is named but missing would break MuJoCo's import, even for worlds that are never drawn.
     """
     for name, library in (("egl", "libEGL.so"), ("osmesa", "libOSMesa.so")):
         for file in (library, *(f"{library}.{version}" for version in range(10))):  # as PyOpenGL looks for it
@@ -59,10 +59,10 @@ def robotics() -> ModuleType:
 
 
 def _mend_joints() -> None:
-    """Let gymnasium-robotics know joints by their type again, which its FrankaKitchen needs.
+    """Let gymnasium-robotics recognise joint types again, which its FrankaKitchen needs.
 
-    It asks whether a number of numpy's is in a tuple of MuJoCo's enumeration; from MuJoCo 3.12 on it never is, and
-    the kitchen dies of an assertion.  Its helpers get an enumeration of plain numbers instead, where that is so.
+    Its helpers look for a NumPy number in a tuple of MuJoCo's enumeration.  From MuJoCo 3.12 on they never find it, and
+    the kitchen fails an assertion.  In that case they get an enumeration of plain numbers.
     """
     import numpy as np
 
@@ -78,7 +78,7 @@ def _mend_joints() -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what shapes a dataset: physics differ in the third digit between MuJoCo releases."""
+    """Versions of the packages that shape a dataset: physics differ in the third digit between MuJoCo releases."""
     found = {}
     for name in ("segue", "numpy", "gymnasium", "gymnasium-robotics", "mujoco"):
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -1,4 +1,4 @@
-"""One episode as a source gives it: what every reader yields and the store writes, one at a time."""
+"""One recorded episode: readers yield them, the store keeps them, `Data` is made of them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 
 from segue.core.observations import is_image, pack
-from segue.core.replay import Data
+from segue.core.replay import TOLERANCE, Data
 from segue.core.types import Part, SegueError
+
+CLIP_ACTION = 0.99999  # Cal-QL's and WSRL's; keeps the log-density of a tanh policy finite
 
 
 @dataclass(frozen=True)
 class Recorded:
     """An episode of T steps in raw rewards.
 
-    `observation` (T + 1, ...) with the final one; or (T, ...) beside `next_observation` (T, ...), where a log's next
-    observations are not simply the following rows.  `action` (T, A) in [-1, 1], `reward` (T,).  An episode that does
-    not end `terminated` was cut.  `success` is 1 or 0, a share where a task has parts, NaN where the log does not say.
-    `source` says which part of a log it is from, where there are several.  `made_of`: the parts of observations that
+    `observation` (T + 1, ...) with the final one; or (T, ...) beside `next_observation` (T, ...), if next observations
+    are not simply the following rows.  `action` (T, A) in [-1, 1], `reward` (T,).  An episode that does
+    not end `terminated` was cut.  `success` is 1 or 0, a share if a task has parts, NaN if the log does not say.
+    `source` names the part of a log that it is from, if there are several.  `made_of`: the parts of observations that
     are rows of bytes (`segue.core.observations`).
     """
 
@@ -49,14 +51,14 @@ class Recorded:
 
 
 def recorded(given: Mapping[str, Any], where: str) -> Recorded | None:
-    """Checked `Recorded` of a mapping with T steps, or None where it has no step.
+    """Checked `Recorded` of a mapping with T steps, or None if it has no step.
 
     Keys: `action` (T, A) in [-1, 1], `reward` (T,), `observation` (T + 1, ...) with the final one, or (T, ...) beside
-    `next_observation` (T, ...), both mappings of such arrays by name where an observation has several parts; optional
-    `terminated` (one bool, or (T,) flags of which only the last may be set), `success`, `source`, and `made_of` where
-    observations are rows of bytes already.  Whether values make sense is not asked here (`Data.check` and the doctor
-    do): a log with faults must be readable to be mended.  Raises `SegueError` that begins with `where` and names the
-    array that does not fit.
+    `next_observation` (T, ...).  An observation of several parts is a mapping of such arrays by name.  Optional:
+    `terminated` (one bool, or (T,) flags of which only the last may be set), `success`, `source`, and `made_of` if
+    observations are rows of bytes already.  Values are not judged here, because a log with faults must be readable to
+    be mended: `Data.check` and the doctor judge them.  Raises `SegueError` that begins with `where` and names the array
+    that does not fit.
     """
     missing = [key for key in ("observation", "action", "reward") if key not in given]
     if missing:
@@ -97,7 +99,7 @@ def recorded(given: Mapping[str, Any], where: str) -> Recorded | None:
 
 
 def numbers(value: Any, name: str, where: str) -> np.ndarray:
-    """Float32 array; `SegueError` where there are no numbers in it."""
+    """Float32 array; `SegueError` if it does not hold numbers."""
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "fiub":
@@ -108,9 +110,10 @@ def numbers(value: Any, name: str, where: str) -> np.ndarray:
 
 
 def observations(value: Any, name: str, where: str) -> tuple[np.ndarray, tuple[Part, ...]]:
-    """Float32, but images (uint8) as they are, and several arrays with an image among them as rows of bytes.
+    """Return observations as one array, and the parts of its rows if those are bytes, else ().
 
-    And what those are made of, else ().  Raises `SegueError` where it is no array of numbers with a row a step.
+    Images (uint8) alone stay as they are, all else is float32; several arrays with an image among them become rows of
+    bytes.  Raises `SegueError` if an array does not hold numbers with a row a step.
     """
     if isinstance(value, Mapping):
         return together({str(key): array(part, f"{name}/{key}", where) for key, part in value.items()}, where)
@@ -133,12 +136,29 @@ def together(arrays: Mapping[str, np.ndarray], where: str) -> tuple[np.ndarray, 
 
 
 def array(value: Any, name: str, where: str) -> np.ndarray:
-    """Float32, but images (uint8) as they are; `SegueError` where it is no array of numbers with a row a step."""
+    """Float32, but images (uint8) as they are; `SegueError` unless there are numbers with a row a step."""
     image = isinstance(value, np.ndarray) and value.dtype == np.uint8
     found: np.ndarray = value if image else numbers(value, name, where)
     if found.ndim == 0:
         raise SegueError(f"{where}: '{name}' is one number; give an array with a row for each step")
     return found
+
+
+def bounded(action: np.ndarray, clip: float = CLIP_ACTION) -> np.ndarray:
+    """Keep actions within +-`clip`; leave those outside [-1, 1] as they are, for the doctor to find."""
+    return np.where(np.abs(action) <= 1.0 + TOLERANCE, np.clip(action, np.float32(-clip), np.float32(clip)), action)
+
+
+def scaled(action: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Actions (T, A) of an environment with bounds (A,) as float32 in [-1, 1]."""
+    return np.asarray(2.0 * (np.asarray(action, np.float64) - low) / (high - low) - 1.0, np.float32)
+
+
+def numbered(episodes: Iterable[Mapping[str, Any]], source: str) -> Iterator[Recorded]:
+    """Yield mappings as `Recorded`, but for those without a step; an error names the episode's number."""
+    for number, episode in enumerate(episodes):
+        if (found := recorded(episode, f"{source}, episode {number}")) is not None:
+            yield found
 
 
 def episodes_of(data: Data) -> Iterator[Recorded]:
@@ -159,23 +179,24 @@ def episodes_of(data: Data) -> Iterator[Recorded]:
 
 
 def data_of(episodes: Iterable[Recorded], source: str) -> Data:
-    """Checked `Data` of episodes, all in memory; `SegueError` where there is none."""
+    """Checked `Data` of episodes, all in memory; `SegueError` if there are none, or none to learn from."""
+    return joined(episodes, source).check()
+
+
+def joined(episodes: Iterable[Recorded], source: str) -> Data:
+    """The same, but values are not checked."""
     kept = [e for e in episodes if len(e)]
-    parts = [
-        (e.current, e.action, e.reward, _last(len(e), e.terminated), e.following, _last(len(e), not e.terminated))
-        for e in kept
-    ]
-    if not parts:
+    if not kept:
         raise SegueError(f"{source}: no episode with at least one step; give some")
-    shapes = {(p[0].shape[1:], p[1].shape[1:], e.made_of) for p, e in zip(parts, kept)}
+    shapes = {(e.observation.shape[1:], e.action.shape[1:], e.made_of) for e in kept}
     if len(shapes) > 1:
         first, second = sorted(shapes, key=str)[:2]
         raise SegueError(f"{source}: episodes of different shapes, {first} and {second}; every step needs the same")
-    seen, action, reward, terminated, then, truncated = (np.concatenate(column) for column in zip(*parts))
-    return Data(seen, action, reward, terminated, truncated, then, source, made_of=kept[0].made_of).check()
-
-
-def _last(steps: int, value: bool) -> np.ndarray:
-    flags = np.zeros(steps, bool)
-    flags[-1] = value
-    return flags
+    if not kept[0].action.size:
+        raise SegueError(f"{source}: actions are {kept[0].action.shape}: nothing in a row; give actions (T, A)")
+    seen, then = (np.concatenate(rows) for rows in zip(*((e.current, e.following) for e in kept)))
+    action, reward = (np.concatenate(rows) for rows in zip(*((e.action, e.reward) for e in kept)))
+    last, over = np.cumsum([len(e) for e in kept]) - 1, np.array([e.terminated for e in kept])
+    terminated, truncated = np.zeros((2, len(reward)), bool)
+    terminated[last], truncated[last] = over, ~over
+    return Data(seen, action, reward, terminated, truncated, then, source, made_of=kept[0].made_of)

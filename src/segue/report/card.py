@@ -15,7 +15,7 @@ from segue.report.templates import fill
 
 
 def card_page(card: Mapping[str, Any], pictures: Mapping[str, Sequence[bytes]] | None = None) -> str:
-    """Return the whole HTML page of a card (`segue.data.summary.numbers` and a dataset's facts).
+    """Return the whole HTML page of a card (`segue.data.card.numbers` and a dataset's facts).
 
     `pictures`: PNG files by the name of the camera.
     """

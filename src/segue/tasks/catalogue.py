@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from segue.core.types import SegueError
-from segue.data.d4rl import attributes
-from segue.data.stored import datasets_folder, recovered
+from segue.data.readers.named import environment
+from segue.data.store import datasets_folder, is_stored
 from segue.tasks import d4rl, ogbench, own
 from segue.tasks.records import Group, Record
 from segue.tasks.scores import reference_score
@@ -66,14 +66,14 @@ def log_of(record: Record) -> str | None:
     source = _found(record)
     if source is not None and source.startswith("d4rl:"):
         path = source.removeprefix("d4rl:")
-        logged = str(attributes(path).get("env_id", record.env))
+        logged = environment(path).get("env_id", record.env)
         if logged != record.env:
             raise SegueError(f"{record.name}: {path} is of {logged}, not {record.env}; give it as hdf5:{path}")
     return source
 
 
 def _found(record: Record) -> str | None:
-    if recovered(datasets_folder() / record.name):
+    if is_stored(datasets_folder() / record.name):
         return f"stored:{record.name}"
     if record.made:
         return record.made

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gymnasium
 
-from segue.data.overhead import PIXELS, VELOCITY, VIEWS, env_id, horizon
-from segue.data.pointmaze import MAZES
+from segue.data.making.pixels import PIXELS, VELOCITY, VIEWS, env_id, horizon
+from segue.data.making.pointmaze import MAZES
 from segue.tasks.records import Group, Record, group, locomotion
 from segue.tasks.scores import SUCCESS
 

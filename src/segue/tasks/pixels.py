@@ -8,8 +8,8 @@ import gymnasium
 import numpy as np
 
 from segue.data.extras import robotics
-from segue.data.overhead import PIXELS, REPEAT, VELOCITY, VIEWS, Camera
-from segue.data.pointmaze import MAZES
+from segue.data.making.pixels import PIXELS, REPEAT, VELOCITY, VIEWS, Camera
+from segue.data.making.pointmaze import MAZES
 from segue.tasks.worlds import ExactGoal
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +13,10 @@ import gymnasium
 from segue.core.named import is_named, named
 from segue.core.parts import made, missing
 from segue.core.types import SegueError, Task
-from segue.data.d4rl import attributes, read_d4rl
-from segue.data.minari import read_environment
-from segue.data.stored import find_stored, stored_names
+from segue.data.readers.d4rl import read_d4rl
+from segue.data.readers.minari import read_environment
+from segue.data.readers.named import environment
+from segue.data.store import find_stored, stored_names
 from segue.tasks.catalogue import records, task_of
 from segue.tasks.layouts import BINARY, LAYOUTS, Layout
 from segue.tasks.own import GROUPS as OWN
@@ -150,28 +150,20 @@ def task_from_file(path: str | Path, name: str | None = None, query: Query | Non
     `env_id`, `env_kwargs` (JSON) and `max_episode_steps` make the environment, `reset_cell` and `goal_cell` fix a
     maze's evaluation.  A file without `max_episode_steps` gets the environment's registered time limit.
     """
-    attrs, query = attributes(path), query or Query()
+    known, query = environment(path), query or Query()
     if query.env == NONE:
         return replace(
             GymTask.custom(None, read_d4rl(path), name=name or Path(path).stem), source=f"d4rl:{path}", data=None
         )
-    env = query.env or str(attrs.get("env_id", ""))
+    env = query.env or known.get("env_id", "")
     if not env:
         raise SegueError(
             f"{path}: no attribute 'env_id'; add it, or name the environment: {PREFIX}{path}?env=ID (none, to learn "
             "offline only)"
         )
-    try:
-        kwargs = {} if query.env else json.loads(str(attrs.get("env_kwargs", "{}")))
-    except json.JSONDecodeError as error:
-        raise SegueError(f"{path}: attribute 'env_kwargs' is not JSON ({error}); repair it") from error
-    options: dict[str, Any] = {key: attrs[key] for key in ("reset_cell", "goal_cell") if key in attrs}
-    horizon = None
-    if "max_episode_steps" in attrs:
-        try:
-            horizon = int(attrs["max_episode_steps"])
-        except (TypeError, ValueError) as error:
-            raise SegueError(f"{path}: attribute 'max_episode_steps' is not a whole number; repair it") from error
+    kwargs = {} if query.env else known.get("env_kwargs")
+    options: dict[str, Any] = {key: known[key] for key in ("reset_cell", "goal_cell") if key in known}
+    horizon = known.get("max_episode_steps")
     layout = query.layout(env)
     if layout.exact_goal and "goal_cell" not in options:
         raise SegueError(

@@ -15,8 +15,8 @@ from segue.core.replay import Data
 from segue.core.types import SegueError, Spec
 from segue.data import describe, end_at_success, make_pointmaze, make_pointmaze_pixels, read_d4rl, read_minari
 from segue.data.extras import versions
-from segue.data.sources.reader import RULES
-from segue.data.stored import find_stored
+from segue.data.readers.reader import RULES
+from segue.data.store import find_stored
 from segue.tasks.scores import SUCCESS
 from segue.tasks.worlds import GymWorld, is_real, make_env, registered
 
@@ -232,7 +232,7 @@ class GymTask:
         return 100.0 * (np.asarray(raw_return, np.float64) - random) / (expert - random)
 
     def rules(self) -> dict[str, Any]:
-        """What the task says beside its environment, as JSON (`segue.data.sources.reader.RULES`)."""
+        """What the task says beside its environment, as JSON (`segue.data.readers.reader.RULES`)."""
         return {name: dict(self.options) if name == "options" else getattr(self, name) for name in RULES}
 
     def card(self) -> dict[str, Any]:

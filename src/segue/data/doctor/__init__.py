@@ -4,165 +4,18 @@
     report.findings                    errors, warnings and notes, worst first
     mend(report, episodes)             the same episodes with what can be put right safely
 
-A log is read twice, an episode at a time: the first pass gathers an index of episodes, moments of columns and bounded
-random samples of rows; in the second each check looks at every episode, knowing these.  Memory grows by a few numbers
-for an episode, and not with the observations.  With a task, its sizes are asked as well; its simulator is reset and
-stepped only where that was said, because it may be a machine.
+A log is read twice, an episode at a time.  The first pass gathers an index of episodes, moments of columns and bounded
+random samples of rows (`log`, `sample`).  In the second, each check looks at every episode, knowing these.  Memory
+grows by a few numbers for an episode, and not with the observations.  With a task, its sizes are compared as well.
+Its simulator is reset and stepped only where that was said, because it may be a machine.
 
-    module      asks about
-    values      NaN, infinity, outliers
-    columns     columns that are constant, copied, of very different sizes
-    actions     bounds, units, saturation, repetition
-    lengths     episodes that are empty, short, long, copied
-    ends        timeouts that look like terminals, and terminals that look like timeouts
-    chain       next observations that do not follow; sensors that stand still
-    jumps       two episodes in one
-    rewards     the same reward everywhere, the wrong row, the wrong range
-    success     none in a sparse task, or flags that disagree
-    coverage    the task's starts and its goal
-    layout      the environment's columns and rewards
-    again       logged steps, done again in the simulator
-
-A new check is a class or a function in one of these, and one entry in its table.
+checks/     what is asked             case        what a check is given          examination    the two passes
+simulator/  the task's world          finding     what a check says              mend           what can be put right
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-
-from segue.core.scaling import Units
-from segue.core.types import SegueError, Task
-from segue.data.doctor import (
-    actions,
-    again,
-    chain,
-    columns,
-    coverage,
-    ends,
-    jumps,
-    layout,
-    lengths,
-    rewards,
-    success,
-    values,
-)
-from segue.data.doctor.case import AGAIN, SIZES, Case, Check, Entry, summary
-from segue.data.doctor.finding import SEVERITIES, Finding, Report, Severity, ordered
-from segue.data.doctor.log import Log
+from segue.data.doctor.checks import CHECKS
+from segue.data.doctor.examination import examine, movements
+from segue.data.doctor.finding import SEVERITIES, Finding, Report
 from segue.data.doctor.mend import MENDS, mend
-from segue.data.doctor.world import EPISODES, RESETS, STEPS, Simulator
-from segue.data.recorded import Recorded
 
-CHECKS: dict[str, Entry] = {
-    **values.CHECKS,
-    **columns.CHECKS,
-    **actions.CHECKS,
-    **lengths.CHECKS,
-    **layout.CHECKS,  # before those that put logged states into a simulator
-    **ends.CHECKS,
-    **chain.CHECKS,
-    **jumps.CHECKS,
-    **rewards.CHECKS,
-    **success.CHECKS,
-    **coverage.CHECKS,
-    **again.CHECKS,
-}
-STILL = (
-    f"it moves the environment, which --simulate allows: {RESETS + EPISODES} resets, up to {EPISODES * STEPS:,} "
-    "random actions, and more"
-)
-WORLD = ("start-coverage", *layout.CHECKS, *AGAIN)  # checks that want a task
-
-
-def examine(
-    episodes: Callable[[], Iterator[Recorded]],
-    facts: Mapping[str, Any],
-    *,
-    task: Task | None = None,
-    units: Units | None = None,
-    simulate: bool = False,
-) -> Report:
-    """Examine a log.
-
-    `episodes` opens the log anew at each call, and yields the same episodes in the same order.  `facts` are those of
-    its `Source` (may be empty).  `task`: the environment that it is to be used with; without it, checks against an
-    environment are left out.  `units`: the learner's, for the range of values.  `simulate` moves the task's world, see
-    `movements`; nothing is moved without it.  Deterministic.
-
-    A simulator that cannot be made, or cannot be put into logged states, is no error: the report's `left_out` says
-    which checks were not made, and why.  Raises `SegueError` where `episodes` does, and where the second pass does
-    not find what the first one did.
-    """
-    log = Log(episodes())
-    case = Case(log, facts, task, units)
-    if not log.rows:
-        return Report(tuple(lengths.empty(case)), len(log), 0, dict.fromkeys(CHECKS, "the log has no step"))
-    try:
-        case.simulator = _simulator(case, simulate)
-        findings = _findings(case, episodes)
-    finally:
-        if case.simulator is not None:
-            case.simulator.close()
-    return Report(ordered(findings), len(log), log.rows, dict(case.left_out))
-
-
-def movements(name: str) -> str:
-    """What `simulate` does to a world, in words."""
-    return (
-        f"{name}: {RESETS} resets, {EPISODES} episodes of up to {STEPS} uniformly random actions over their whole "
-        "range, one more until a time limit, and logged actions done again"
-    )
-
-
-def _simulator(case: Case, simulate: bool) -> Simulator | None:
-    """The task's simulator; None, and a reason in `left_out`, where there is none."""
-    if case.task is None:
-        case.leave_all(WORLD, "no task was given")
-        return None
-    try:
-        case.spec = case.task.spec
-        if not simulate:
-            case.leave_all([code for code in WORLD if code != "observation-shape"], STILL)
-            return None
-        if not case.fits:
-            case.leave_all([code for code in (*layout.CHECKS, "start-coverage") if code != "observation-shape"], SIZES)
-        return Simulator(case.task.world(), case.spec.action)
-    except SegueError as error:
-        case.leave_all(WORLD, f"the task's environment cannot be made: {error}")
-        return None
-
-
-def _findings(case: Case, episodes: Callable[[], Iterator[Recorded]]) -> list[Finding]:
-    checks = {code: entry.make(case) for code, entry in CHECKS.items()}
-    index, number = case.log.index, -1
-    for number, episode in enumerate(episodes()):
-        if number >= len(case.log) or len(episode) != index["length"][number]:
-            raise SegueError(f"episode {number} was not there, or another one, in the first pass; open the log anew")
-        if len(episode) and not index["odd"][number]:
-            for check in checks.values():
-                check.see(number, episode)
-    if number + 1 != len(case.log):
-        raise SegueError(f"{number + 1} episodes instead of {len(case.log)} in the first pass; open the log anew")
-    found: list[Finding] = []
-    for check in checks.values():
-        case.found = tuple(found)
-        found += check.judge()
-    return found
-
-
-__all__ = [
-    "CHECKS",
-    "MENDS",
-    "SEVERITIES",
-    "Case",
-    "Check",
-    "Entry",
-    "Finding",
-    "Report",
-    "Severity",
-    "examine",
-    "mend",
-    "movements",
-    "summary",
-]
+__all__ = ["CHECKS", "MENDS", "SEVERITIES", "Finding", "Report", "examine", "mend", "movements"]

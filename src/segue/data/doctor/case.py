@@ -1,11 +1,11 @@
-"""What every check is given, and what a check is."""
+"""What a check is (`Check`), and what it is given (`Case`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from segue.core.scaling import Units
 from segue.core.types import Spec, Task
 from segue.data.doctor.finding import Finding
 from segue.data.doctor.log import Log
-from segue.data.doctor.replayed import Replayed, replay_log
-from segue.data.doctor.world import Simulator
+from segue.data.doctor.simulator.replayed import Replayed, replay_log
+from segue.data.doctor.simulator.world import Simulator
 from segue.data.recorded import Recorded
 
 LAYOUT = ("observation-layout", "observation-shape", "standardised-observations")
@@ -27,7 +27,7 @@ SIZES = "the log's observations or actions have other sizes than the environment
 class Case:
     """A log after its first pass, and what is known beside it.
 
-    `spec` is None without a task whose environment can be made, `simulator` where nothing may be moved.
+    `spec` is None unless there is a task whose environment can be made, `simulator` unless it may be moved.
     """
 
     log: Log
@@ -51,7 +51,7 @@ class Case:
 
     @cached_property
     def horizon(self) -> int | None:
-        """Longest episode of the task, or of the environment that the log names; None where neither is known."""
+        """Longest episode of the task, or of the environment that the log names; None if neither is known."""
         if self.task is not None:
             return self.task.horizon
         limit = (self.facts.get("environment") or {}).get("max_episode_steps")
@@ -59,7 +59,7 @@ class Case:
 
     @cached_property
     def failure(self) -> float | None:
-        """Raw reward of a step without success in a sparse log; None where rewards are dense.
+        """Raw reward of a step without success in a sparse log; None if rewards are dense.
 
         The task's; without one, the lower of two rewards if most steps have it (a step that is alive may pay 1 too).
         """
@@ -85,7 +85,7 @@ class Case:
 
     @cached_property
     def replayed(self) -> Replayed | None:
-        """Sampled rows beside what the simulator makes of them; None where it cannot be put into a logged state."""
+        """Sampled rows, done again in the simulator; None if it cannot be put into a logged state."""
         reason, again = SIZES, None
         if self.fits and self.simulator is not None:
             reason = "observations are laid out otherwise than the environment's"
@@ -111,17 +111,12 @@ class Check(Protocol):
         ...
 
 
-class Entry(NamedTuple):
-    """A check of the table: what it finds, and how it is made for a case."""
-
-    what: str
-    make: Callable[[Case], Check]
+Make = Callable[[Case], Check]
+"""How a check is made for a case: what the table of checks holds."""
 
 
 @dataclass
-class Summary:
-    """A check that needs no second pass."""
-
+class _Summary:
     case: Case
     judged: Callable[[Case], Iterable[Finding]]
 
@@ -129,10 +124,9 @@ class Summary:
         """Nothing: the first pass has gathered what is needed."""
 
     def judge(self) -> Iterable[Finding]:
-        """Return the findings."""
         return self.judged(self.case)
 
 
-def summary(what: str, judged: Callable[[Case], Iterable[Finding]]) -> Entry:
-    """Entry of a check that is a function of the case."""
-    return Entry(what, lambda case: Summary(case, judged))
+def summary(judged: Callable[[Case], Iterable[Finding]]) -> Make:
+    """Make a check of a function of the case; it needs no second pass."""
+    return lambda case: _Summary(case, judged)

@@ -19,8 +19,8 @@ class Finding:
     """One fault, or one thing worth knowing, of a log.
 
     An `error` makes learning from the log wrong or impossible, a `warning` makes it worse, a `note` says what is
-    there.  `count` is how many `of` (episodes, rows, columns, ...) it concerns; `rows` are the first of them as
-    (episode, step), both from 0 and in the order of the log.  `fix` names a safe mend of `MENDS`, or is None.
+    there.  It concerns `count` of `of` (episodes, rows, columns, ...); `rows` are the first of them as (episode, step),
+    both from 0 and in the order of the log.  `fix` names a safe mend of `MENDS`, or is None.
     `numbers` is JSON.
     """
 
@@ -64,7 +64,7 @@ class Report:
 
     @property
     def worst(self) -> Severity | None:
-        """The worst severity, or None where nothing was found."""
+        """The worst severity, or None if nothing was found."""
         return self.findings[0].severity if self.findings else None
 
     @property
@@ -82,6 +82,28 @@ class Report:
         return [finding.table() for finding in self.findings]
 
 
+@dataclass
+class Rows:
+    """Counts rows that are at fault, and keeps the first few."""
+
+    count: int = 0
+    episodes: list[int] = field(default_factory=list)
+    first: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, number: int, bad: np.ndarray) -> None:
+        """Add flags (T,) of an episode."""
+        steps = np.flatnonzero(bad)
+        if len(steps):
+            self.count += len(steps)
+            self.episodes.append(number)
+            self.first += [(number, int(s)) for s in steps[: SHOWN - len(self.first)]]
+
+    @property
+    def marked(self) -> np.ndarray:
+        """The episodes, as a mend wants them."""
+        return np.stack([np.asarray(self.episodes, np.int64), np.zeros(len(self.episodes), np.int64)], 1)
+
+
 def ordered(findings: list[Finding]) -> tuple[Finding, ...]:
     """Findings, worst first, and otherwise in the order of the checks."""
     return tuple(sorted(findings, key=lambda f: SEVERITIES.index(f.severity)))
@@ -95,7 +117,7 @@ def shown(episode: Any, step: Any) -> tuple[tuple[int, int], ...]:
 
 
 def plain(value: Any) -> Any:
-    """Numbers of numpy as JSON; what is not finite becomes None."""
+    """Numbers of NumPy as JSON; numbers that are not finite become None."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, np.ndarray):

@@ -41,13 +41,12 @@ _EPISODE: dict[str, Any] = {
 
 
 class Log:
-    """What one pass has gathered.
+    """The first pass over a log.
 
     `index` has a value of each of `_EPISODE` for every episode, as arrays (E,).  Samples hold `observation`,
-    `following` (K, O), `action` (K, A), `reward` (K,), `before_*` and `after_*` of the rows beside (NaN where the
-    episode has none), `episode`, `step`, `length`, `terminated`.  What follows an episode's last row is often another
-    one's first: who compares `following` leaves those rows out.  Episodes that are odd or broken are in the index
-    alone.
+    `following` (K, O), `action` (K, A), `reward` (K,), `before_*` and `after_*` of the rows beside (NaN if the episode
+    has none), `episode`, `step`, `length`, `terminated`.  Do not compare `following` of an episode's last row: it is
+    often another episode's first observation.  Odd and broken episodes are in the index alone.
     """
 
     def __init__(self, episodes: Iterator[Recorded]) -> None:
@@ -167,7 +166,7 @@ def _keep(sample: Sample, number: int, episode: Recorded, rows: np.ndarray) -> N
 
 
 def _part(number: int, episode: Recorded, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Rows of an episode with what stands beside them."""
+    """Rows of an episode with the columns of the rows beside them."""
     steps = len(episode)
     out = {
         "observation": episode.current[rows],

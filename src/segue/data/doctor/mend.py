@@ -1,6 +1,6 @@
-"""Safe mends: what can be put right without knowing more than the report does.  They make copies.
+"""Safe mends, which need no other knowledge than the report.  They make copies.
 
-A mend is `(episode, marked) -> episode, episodes, or None` where `marked` (K, 2 or 3) are the report's rows of this
+A mend is `(episode, marked) -> episode, episodes, or None`; `marked` (K, 2 or 3) are the report's rows of this
 episode: episode, step, flag.
 """
 
@@ -29,16 +29,16 @@ def clip_actions(episode: Recorded, marked: np.ndarray) -> Mended:
 
 
 def to_cut(episode: Recorded, marked: np.ndarray) -> Mended:
-    """Mark the episode as cut; where the flag says that its final observation is another episode's, drop that row."""
+    """Mark the episode as cut; drop its last row if the flag says that its final observation is another episode's."""
     episode = replace(episode, terminated=False)
     return piece(episode, 0, len(episode) - 1) if marked[:, 2].any() else episode
 
 
 def split(episode: Recorded, marked: np.ndarray) -> Mended:
-    """End an episode at each marked step, and drop that step where the flag says so.
+    """End an episode at each marked step, and drop that step if the flag says so.
 
-    The pieces are cut, but for the last, which ends as the episode did.  What the log says of success is the whole
-    episode's, and is known of no piece but a whole one.
+    The pieces are cut, but for the last, which ends as the episode did.  The log's flag of success is the whole
+    episode's: no piece keeps it.
     """
     pieces, start = [], 0
     for step, gone in sorted({(int(s), bool(f)) for _, s, f in marked}):
@@ -49,7 +49,7 @@ def split(episode: Recorded, marked: np.ndarray) -> Mended:
 
 
 def piece(episode: Recorded, start: int, stop: int) -> Recorded | None:
-    """Rows `start` to `stop` of an episode as one of its own, or None where there is none."""
+    """Rows `start` to `stop` of an episode as one of its own, or None if there is none."""
     if stop <= start:
         return None
     whole, last = (start, stop) == (0, len(episode)), stop == len(episode)
@@ -65,20 +65,20 @@ def piece(episode: Recorded, start: int, stop: int) -> Recorded | None:
     )
 
 
-MENDS: dict[str, tuple[str, Callable[[Recorded, np.ndarray], Mended]]] = {  # in the order in which they are made
-    "drop-broken": ("drop episodes with NaN or infinity", drop),
-    "drop-duplicates": ("drop episodes that are copies of earlier ones", drop),
-    "clip-actions": ("clip actions that are outside [-1, 1] by rounding", clip_actions),
-    "terminals-to-cuts": ("mark episodes that a time limit ended as cut", to_cut),
-    "split-stitched": ("end episodes where another one begins, and drop the step between", split),
+MENDS: dict[str, Callable[[Recorded, np.ndarray], Mended]] = {  # in the order in which they are made
+    "drop-broken": drop,
+    "drop-duplicates": drop,
+    "clip-actions": clip_actions,
+    "terminals-to-cuts": to_cut,
+    "split-stitched": split,
 }
 
 
 def mend(report: Report, episodes: Iterable[Recorded], only: Iterable[str] | None = None) -> Iterator[Recorded]:
     """The episodes, mended as the report says, one at a time; `only` names some of its `fixes`.
 
-    `episodes` are those that were examined, in the same order.  Raises `SegueError` where there are fewer or more, or
-    where `only` names what the report does not offer.
+    `episodes` are those that were examined, in the same order.  Raises `SegueError` if there are fewer or more, or if
+    `only` names a mend that the report does not offer.
     """
     chosen = tuple(report.fixes if only is None else only)
     if strange := [name for name in chosen if name not in report.fixes]:
@@ -108,7 +108,7 @@ def _made(number: int, episode: Recorded, marked: dict[str, np.ndarray]) -> Iter
         if not len(here):
             continue
         # `to_cut` may take the last row: a mark on it has then been dealt with.
-        made = MENDS[name][1](pieces[0], here[here[:, 1] < len(pieces[0])] if name == "split-stitched" else here)
+        made = MENDS[name](pieces[0], here[here[:, 1] < len(pieces[0])] if name == "split-stitched" else here)
         if made is None:
             return
         pieces = made if isinstance(made, list) else [made]

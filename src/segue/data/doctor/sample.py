@@ -62,7 +62,7 @@ class Sample:
             self._shrink()
 
     def columns(self) -> dict[str, np.ndarray]:
-        """The sample; empty where nothing was drawn."""
+        """The sample; empty if nothing was drawn."""
         if self._blocks:
             self._shrink()
         return {k: v for k, v in self._blocks[0].items() if k != "_"} if self._blocks else {}
