@@ -241,7 +241,7 @@ def test_sera_by_hand() -> None:
 
 
 def test_sera_literal_saturates_and_normalised_does_not() -> None:
-    """Spec C.4: raw bonuses lie where tanh is flat."""
+    """Raw bonuses lie where tanh is flat."""
     _, literal, _ = seras(SERA(1.0, 10), 3.0, 3.0)
     bonus = literal - np.asarray(batch().reward)
     assert bonus.min() > 0.85

@@ -15,7 +15,7 @@ from tests.contract.test_agents import SPEC, batch, equal, small
 
 @pytest.mark.parametrize(("actions", "gap"), [(8, 8.946), (24, 20.04), (28, 22.81), (30, 24.20)])
 def test_gap_of_a_constant_critic(actions: int, gap: float) -> None:
-    """With a uniform policy: log 30 + A log 2 with importance sampling, log 31 without (spec 2.1)."""
+    """With a uniform policy: log 30 + A log 2 with importance sampling, log 31 without."""
     values = Candidates(*(jnp.full((2, 4, 10), 7.0) for _ in range(3)))
     densities = Candidates(*(jnp.full((4, 10), -actions * jnp.log(2.0)) for _ in range(3)))
     data = jnp.full((2, 4), 7.0)
@@ -47,7 +47,7 @@ def test_calibration_stops_at_the_return() -> None:
 
 
 def test_each_loss_moves_only_its_own_part() -> None:
-    """Perturb what one part's step depends on; the others' steps must not notice (spec 0.3)."""
+    """Perturb what one part's step depends on; the others' steps must not notice."""
     agent = small("CQL")
     state = agent.init(jax.random.key(0), SPEC)
 

@@ -25,7 +25,6 @@ pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def test_the_bonus_of_four_points_by_hand() -> None:
-    """Spec C.2's unit vector."""
     states = jnp.asarray([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0], [7.0, 0.0]])
     got = conditioned_bonus(states, jnp.asarray([0.0, 0.5, 0.0, 10.0]), 2)
     np.testing.assert_allclose(got, [1.3212, 1.3212, 2.0144, 3.1558], atol=1e-4)
@@ -136,7 +135,7 @@ def test_the_textbook_form_by_hand() -> None:
 
 @pytest.mark.parametrize("spread", [1e-2, 1.0, 100.0])
 def test_the_divided_bonus_has_the_root_of_the_raw_spread(spread: float) -> None:
-    """Spec 5.1: the variance that divides is fed with the divided bonus, and settles at std(raw)."""
+    """The variance that divides is fed with the divided bonus, and settles at std(raw)."""
     rng = np.random.default_rng(0)
     moments = rnd.no_moments(())
     take = jax.jit(Moments.take)

@@ -82,7 +82,11 @@ def test_loss_given_values(case: str) -> None:
             q_data, cql_file.Candidates(rand, following, current), log_densities, batch.mc_return
         )
         bellman = jnp.mean(jnp.square(q_data - target), axis=-1)
-        penalty = learner.penalty(gap, learner.multiplier(log_multiplier)) if hp["use_cql"] else jnp.zeros_like(gap)
+        penalty = (
+            learner.penalty(gap, learner.multiplier(log_multiplier), learner.conservative_weight)
+            if hp["use_cql"]
+            else jnp.zeros_like(gap)
+        )
         return jnp.sum(bellman + penalty), dict(bellman=bellman, gap=gap, penalty=penalty, **metrics)
 
     q = [jnp.stack([x[f"q{j}_{name}"] for j in (1, 2)]) for name in ("data", "rand", "next", "cur")]
@@ -105,7 +109,9 @@ def test_loss_given_values(case: str) -> None:
         soft = learner.soft_maximum(q[0], bounded(learner, q, batch.mc_return), log_densities)
         close(soft, np.stack([out["cql_q1_logsumexp"], out["cql_q2_logsumexp"]]), "soft maximum")
     if hp["lagrange"]:
-        loss, slope = jax.value_and_grad(learner.multiplier_loss)(x["log_alpha_prime"], seen.gap)
+        loss, slope = jax.value_and_grad(learner.multiplier_loss)(
+            x["log_alpha_prime"], seen.gap, learner.conservative_weight
+        )
         close(loss, out["alpha_prime_loss"], "multiplier loss")
         close(slope, out["dalpha_prime_loss_dlog_alpha_prime"], "multiplier gradient")
 
@@ -158,7 +164,7 @@ def test_loss_given_values_in_ooo(case: str) -> None:
         values = cql_file.Candidates(*sampled)
         gap, _ = learner.conservative_gap(q_data, values, log_densities, batch.mc_return)
         bellman = jnp.mean(jnp.square(q_data - target), axis=-1)
-        return jnp.sum(bellman + learner.penalty(gap, jnp.asarray(1.0))), (bellman, gap)
+        return jnp.sum(bellman + learner.penalty(gap, jnp.asarray(1.0), learner.conservative_weight)), (bellman, gap)
 
     q = [jnp.stack([x[f"q{j}_{name}"] for j in (1, 2)]) for name in ("data", "rand", "next", "cur")]
     (_, (bellman, gap)), grads = jax.value_and_grad(critic_loss, argnums=(0, 1, 2, 3), has_aux=True)(*q)

@@ -169,7 +169,7 @@ def pair(x: Numbers) -> Rows:
 def test_the_meta_gradient_of_two_parabolas(
     second_order: bool, weigh: bool, want: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Spec A.11: L_off = (psi - 1)^2 and L_on = (psi - 3)^2 at psi = 0, inner rate 0.1."""
+    """L_off = (psi - 1)^2 and L_on = (psi - 3)^2 at psi = 0, inner rate 0.1."""
     monkeypatch.setattr(opt, "bellman_target", lambda target, batch, following: following)
     monkeypatch.setattr(opt, "critic_loss", lambda psi, batch, target: jnp.square(psi - target))
     state: Any = opt.State((), trained(jnp.asarray(0.0), 1.0), jnp.asarray(0.0), jnp.asarray(0.0))

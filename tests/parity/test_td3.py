@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -39,7 +40,8 @@ def test_four_updates(name: str) -> None:
         noise_clip=float(hp["noise_clip"]),
         policy_delay=int(hp["policy_freq"]),
     )
-    actor_loss = base.actor_loss if name == "td3" else TD3BC(base, float(hp["alpha"])).actor_loss
+    cloning = partial(TD3BC(base).actor_loss, weight=float(hp["alpha"])) if name != "td3" else None
+    actor_loss = cloning or base.actor_loss
     start = parts(under(fixture, "before."))
     state = td3.State(
         trained(start["actor"], 1.0), trained(start["critic"], 1.0), start["target_actor"], start["target_critic"]

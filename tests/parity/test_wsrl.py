@@ -109,7 +109,7 @@ def test_subsets_repeat_in_wsrl_and_never_in_rlpd() -> None:
 
 
 def test_every_minibatch_holds_its_share_of_the_dataset() -> None:
-    """RLPD's 2560 + 2560 rows, dataset first: each of the 20 parts has 128 of each (spec 8.4)."""
+    """RLPD's 2560 + 2560 rows, dataset first: each of the 20 parts has 128 of each."""
     origin = jnp.concatenate([jnp.zeros(2560), jnp.ones(2560)])
     seen: list[Any] = []
 

@@ -42,7 +42,7 @@ def start_tree(ones: int, count: int) -> sum_tree.Tree:
 
 
 def test_one_step_by_hand() -> None:
-    """Spec A.4: the normaliser is of w before the step's update, the priorities are of w after it."""
+    """The normaliser is of w before the step's update, the priorities are of w after it."""
     offline, online = logged(6), own(5, 8)
     state = start(SMALL, KEY, offline, online)
     k_offline, k_online, k_rows = jax.random.split(jax.random.key(7), 3)

@@ -197,7 +197,7 @@ def test_every_preset_is_of_some_task() -> None:
 @pytest.mark.parametrize(
     ("recipe", "option", "want"),
     [
-        # Spec A.7: kappa, when it has risen (updates after 25,000 steps), and the density's weight.
+        # Kappa, when it has risen (updates after 25,000 steps), and the density's weight.
         ("opt(td3-bc)", "online.learner.kappa", {"hopper-random-v2": 1.0, "walker2d-medium-v2": 0.3,
                                                  "walker2d-medium-replay-v2": 0.1, "hopper-mixed": 0.1}),
         ("opt(td3-bc)", "online.learner.kappa_end", {"hopper-random-v2": 1.0, "hopper-medium-v2": 0.9}),
@@ -214,7 +214,6 @@ def test_every_preset_is_of_some_task() -> None:
                                                            "adroit-pen": 1e-3, "hopper-medium-v2": None}),
         ("spot", "online.learner.agent.base.critic_last_limit", {"pen-cloned-v1": 3e-3, "hopper-medium-v2": None}),
         ("opt(spot)", "meta.learner.base.agent.base.critic_last_limit", {"pen-cloned-v1": 3e-3}),
-        # Spec B.2.
         ("spot", "offline.learner.weight", {"halfcheetah-medium-v2": 0.05, "halfcheetah-medium-expert-v2": 1.0,
                                             "hopper-medium-replay-v2": 0.1, "hopper-medium-expert-v2": 0.2,
                                             "walker2d-medium-v2": 0.2, "walker2d-medium-expert-v2": 0.5,
@@ -228,7 +227,6 @@ def test_every_preset_is_of_some_task() -> None:
         ("fine-tune(sac,rebrac)", "retrain-1.learner.critic_cloning", {"hammer-cloned-v1": 0.5}),
         ("fine-tune(sac,rebrac)", "fine-tune-1.learner.agent.critic_cloning", {"hammer-cloned-v1": 0.0}),
         ("rebrac", "online.learner.agent.critic_cloning", {"hammer-cloned-v1": 0.0, "hopper-medium-v2": 0.0}),
-        # Spec C.3, 3.3, 6.2.
         ("cal-ql+sera", "online.augment.neighbours", {"hopper-medium-v2": 10, "walker2d-medium-v2": 20,
                                                       "antmaze-large-diverse-v2": 25}),
         ("cal-ql+sera", "online.augment.normalise_bonus", {"antmaze-umaze-v2": False}),
@@ -241,18 +239,17 @@ def test_every_preset_is_of_some_task() -> None:
         ("ooo(cal-ql)", "units.shift", {"kitchen-mixed": -4.0, "maze2d-large-v1": -5.0}),
         ("ooo(iql)", "exploit-1.batch.inner.by", {"kitchen-mixed": "success", "antmaze-large-diverse-v2": "reward"}),
         ("ooo(iql)", "online.augment.weight", {"hammer-human-v1": 0.5, "maze2d-large-v1": 10.0}),
-        # Spec 6.2: bounds of rewards over 1 - 0.99.
+        # Bounds of rewards over 1 - 0.99.
         ("ooo(cal-ql)", "online.learner.base.value_maximum", {"kitchen-mixed": 50.0, "maze2d-large-v1": 600.0,
                                                               "hammer-expert-v1": 10_300.0, "pen-binary-v0": math.inf,
                                                               "antmaze-umaze-v2": math.inf}),
         ("ooo(cal-ql)", "offline.learner.base.value_minimum", {"kitchen-mixed": -math.inf, "maze2d-large-v1": -500.0}),
         ("ooo(iql)", "online.learner.value_maximum", {"pen-binary-v0": 500.0, "kitchen-mixed": math.inf}),
         ("ooo(iql)", "exploit-1.learner.agent.value_maximum", {"pen-binary-v0": math.inf}),
-        # Spec 2.2: pre-training keeps the best of ten actions where fine-tuning has one.
+        # Pre-training keeps the best of ten actions where fine-tuning has one.
         ("wsrl", "offline.learner.base.target_samples", {"pen-binary-v0": 10, "hopper-medium-v2": 10}),
         ("wsrl", "online.learner.target_samples", {"pen-binary-v0": 1, "antmaze-umaze-v2": 10}),
         ("wsrl", "offline.learner.importance_sampling", {"kitchen-mixed": False}),
-        # Spec D.2.
         ("recommend-weighted(sac,iql)", "retrain-1.batch.temperature", {"hopper-medium-v2": 0.1, "pen-binary-v0": 0.1}),
         # CORL standardises observations for AWAC on every task.
         ("awac", "units.standardise", {"pen-cloned-v1": True, "antmaze-umaze-v2": True, "hopper-medium-v2": True}),
@@ -267,7 +264,7 @@ def test_numbers_of_the_papers_reach_their_tasks(recipe: str, option: str, want:
 
 
 def test_exploiters_come_at_the_published_times() -> None:
-    """Spec 6.2: of IQL's 2,000,000 steps on AntMaze, and of Cal-QL's 1,000,000 and 4,000,000 on kitchen."""
+    """Of IQL's 2,000,000 steps on AntMaze, and of Cal-QL's 1,000,000 and 4,000,000 on kitchen."""
     quarters = [0.25, 0.5, 0.75, 1.0]
     for recipe, task, want in (
         ("ooo(iql)", "antmaze-large-diverse-v2", [0.25, 0.375, 0.5, 0.625, 0.75]),

@@ -129,7 +129,7 @@ class BoundedState(NamedTuple):
 
 @dataclass(frozen=True)
 class Bounded:
-    """Keep an agent's bootstrap values within what the rewards of its data allow (OOO, spec 6.1).
+    """Keep an agent's bootstrap values within what the rewards of its data allow (OOO).
 
     For agents with the options `value_minimum` and `value_maximum` (IQL, SAC, CQL).  The bounds are
     min r / (1 - discount) and max r / (1 - discount) over the rows that stand at the phase's door; enter it through

@@ -1,5 +1,5 @@
 """Conservative Q-learning, CQL(H) (Kumar et al. 2020, arXiv 2006.04779), and Cal-QL (Nakamoto et al. 2023,
-arXiv 2303.05479), which differs from it in one line; as in the release of Cal-QL (spec sections 2 and 3).
+arXiv 2303.05479), which differs from it in one line; as in the release of Cal-QL.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from segue.agents.sac import SAC, choose
 from segue.core.nets import Critics, Maximise, own_critics, squash
 from segue.core.optim import Trained, descend, mean_over_blocks, polyak, trained
 from segue.core.options import option, require, usual
+from segue.core.schedules import START, Schedule, at, ends, reported
 from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 BLOCKS = 8
@@ -56,7 +57,7 @@ class Candidates(NamedTuple):
 
 @dataclass(frozen=True)
 class CQL:
-    """Hyper-parameters of CQL and Cal-QL; the defaults are the release's AntMaze settings (spec 2.2)."""
+    """Hyper-parameters of CQL and Cal-QL; the defaults are the release's AntMaze settings."""
 
     policy: ClassVar[tuple[str, ...]] = ("actor",)
     base: SAC = field(
@@ -71,7 +72,7 @@ class CQL:
     """Cal-QL: bound the values of policy actions from below by the Monte-Carlo return."""
     calibrate_random: bool = option(False, when=lambda a: a.calibrated, why="calibrated=true")
     """Bound the values of uniform actions too, as OOO's variant does."""
-    conservative_weight: float = 5.0
+    conservative_weight: Schedule = 5.0
     """w, the weight of the conservative term (also inside the Lagrangian)."""
     samples: int = 10
     """N actions of each kind (uniform, policy at s, policy at s')."""
@@ -94,6 +95,7 @@ class CQL:
         require(
             self,
             **usual(self),
+            conservative_weight=min(ends(self.conservative_weight)) >= 0,
             soft_maximum_temperature=self.soft_maximum_temperature > 0,
             penalised=0 <= self.penalised <= self.base.critics,
         )
@@ -106,8 +108,8 @@ class CQL:
     def update(
         self, state: State, batch: Transition, key: Key, step: Array, maximise: Maximise = own_critics
     ) -> tuple[State, Metrics]:
-        """Do one update of all parts; all losses are taken at the same old parameters (spec 0.3)."""
-        return self.learn(state, batch, self.draw(key, batch.action), maximise)
+        """Do one update of all parts; all losses are taken at the same old parameters."""
+        return self.learn(state, batch, self.draw(key, batch.action), maximise, step)
 
     def next_action(self, state: State, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that a bootstrap takes at s'."""
@@ -128,17 +130,23 @@ class CQL:
         )
 
     def learn(
-        self, state: State, batch: Transition, noise: Noise, maximise: Maximise = own_critics
+        self,
+        state: State,
+        batch: Transition,
+        noise: Noise,
+        maximise: Maximise = own_critics,
+        step: Array = START,
     ) -> tuple[State, Metrics]:
         """Do one update with the noise given (a deterministic function)."""
         base: Any = state
+        weight = at(self.conservative_weight, step)
         target = self.base.bellman_target(base, batch, noise.target, noise.subset)
         actions, log_densities = self.candidates(state, batch, noise)
         loss = jax.value_and_grad(self.critic_loss, has_aux=True)
         multiplier = self.multiplier(state.multiplier.params)
         known = jnp.mean(~jnp.isnan(batch.mc_return), dtype=target.dtype)
         (_, (gap, metrics)), gradient = mean_over_blocks(
-            lambda rows: loss(state.critic.params, *rows, multiplier, noise.penalised, known),
+            lambda rows: loss(state.critic.params, *rows, multiplier, weight, noise.penalised, known),
             (batch, target, actions, log_densities),
             blocks(batch.action.shape[0]),
         )
@@ -146,11 +154,12 @@ class CQL:
         actor, temperature, actor_metrics = self.base.improve(base, batch, noise.actor, maximise)
         learned = state.multiplier
         if self.lagrange:
-            slope = jax.grad(self.multiplier_loss)(learned.params, gap)
+            slope = jax.grad(self.multiplier_loss)(learned.params, gap, weight)
             learned = descend(learned, self.base.critic_learning_rate, slope)
             metrics = metrics | {"multiplier": multiplier}
         target_critic = polyak(state.target, critic.params, self.base.target_rate)
-        return State(actor, critic, target_critic, temperature, learned), metrics | actor_metrics
+        metrics |= actor_metrics | reported(step, conservative_weight=self.conservative_weight)
+        return State(actor, critic, target_critic, temperature, learned), metrics
 
     # -- losses ------------------------------------------------------------------------------------------------
 
@@ -176,6 +185,7 @@ class CQL:
         actions: Candidates,
         log_densities: Candidates,
         multiplier: Array,
+        weight: Array | float,
         penalised: Array | None = None,
         known: Array | None = None,
     ) -> tuple[Array, tuple[Array, Metrics]]:
@@ -193,7 +203,7 @@ class CQL:
         values = Candidates(*jnp.split(sampled, cuts, axis=-1))
         bellman = jnp.mean(jnp.square(q_data - target), axis=-1)
         gap, metrics = self.conservative_gap(seen, values, log_densities, batch.mc_return, known)
-        loss = jnp.sum(bellman) + len(bellman) * jnp.mean(self.penalty(gap, multiplier))
+        loss = jnp.sum(bellman) + len(bellman) * jnp.mean(self.penalty(gap, multiplier, weight))
         metrics |= {"critic_loss": jnp.sum(bellman), "q_data": jnp.mean(q_data), "td_target": jnp.mean(target)}
         return loss, (gap, metrics)
 
@@ -240,15 +250,15 @@ class CQL:
         """alpha' = clip(exp(log alpha'), 0, 1e6)."""
         return jnp.clip(jnp.exp(log_multiplier), 0.0, 1e6)
 
-    def penalty(self, gap: Array, multiplier: Array) -> Array:
+    def penalty(self, gap: Array, multiplier: Array, weight: Array | float) -> Array:
         """C_j = w Delta_j, or alpha' w (Delta_j - gap) with a multiplier; (E,)."""
         if self.lagrange:
-            return multiplier * self.conservative_weight * (gap - self.gap)
-        return self.conservative_weight * gap
+            return multiplier * weight * (gap - self.gap)
+        return weight * gap
 
-    def multiplier_loss(self, log_multiplier: Array, gap: Array) -> Array:
+    def multiplier_loss(self, log_multiplier: Array, gap: Array, weight: Array | float) -> Array:
         """-mean_j C_j: the multiplier falls while the gap is smaller than wanted."""
-        return -jnp.mean(self.penalty(jax.lax.stop_gradient(gap), self.multiplier(log_multiplier)))
+        return -jnp.mean(self.penalty(jax.lax.stop_gradient(gap), self.multiplier(log_multiplier), weight))
 
     # -- use ---------------------------------------------------------------------------------------------------
 

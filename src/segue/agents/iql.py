@@ -1,4 +1,4 @@
-"""Implicit Q-learning (Kostrikov et al. 2021, arXiv 2110.06169), as in its official code (spec section 4).
+"""Implicit Q-learning (Kostrikov et al. 2021, arXiv 2110.06169), as in its official code.
 
 Order of one update: V, then the actor, then Q, then the target; the actor and Q see the new V, and the advantage
 uses the target critics.  `stale_value` is CORL's order: both see V as it was before the update.
@@ -29,7 +29,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class IQL:
-    """Hyper-parameters of IQL; the defaults are the official AntMaze settings (spec 4.2)."""
+    """Hyper-parameters of IQL; the defaults are the official AntMaze settings."""
 
     policy: ClassVar[tuple[str, ...]] = ("actor",)
     actor_hidden: tuple[int, ...] = (256, 256)
@@ -69,7 +69,7 @@ class IQL:
     stale_value: bool = False
     """CORL's order: the advantage and the bootstrap use V from before the update."""
     value_minimum: float = -jnp.inf
-    """Bounds of target values and of the critics' targets (OOO's clip; spec 6.1)."""
+    """Bounds of target values and of the critics' targets (OOO's clip)."""
     value_maximum: float = jnp.inf
 
     def __post_init__(self) -> None:

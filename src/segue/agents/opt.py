@@ -1,4 +1,4 @@
-"""OPT (Shin et al. 2025, arXiv 2507.08387; spec section A): a second pair of critics, pre-trained on few online rows,
+"""OPT (Shin et al. 2025, arXiv 2507.08387): a second pair of critics, pre-trained on few online rows,
 which the actor climbs beside the offline ones.
 
 Published on TD3 and SPOT; it takes every agent whose actor's critics can be replaced (`Climber`).  The official code
@@ -188,7 +188,7 @@ class OPT:
 
         (1 - kappa) Q_offline + kappa Q_new,        kappa rising along a line from `kappa` to `kappa_end`.
 
-    The direction is the paper's; defaults of the released code run the other way (spec A.3).
+    The direction is the paper's; defaults of the released code run the other way.
     """
 
     base: Any = field(default_factory=TD3)
@@ -290,6 +290,6 @@ def grow(door: Door, state: State) -> State:
 
 
 def renew_base(door: Door, state: State) -> State:
-    """Go on with what the slot has learned, the base agent with new optimisers (OPT on SPOT, spec A.2)."""
+    """Go on with what the slot has learned, the base agent with new optimisers (OPT on SPOT)."""
     there: State = door.slots[door.slot].state
     return there._replace(base=renewed(there.base, state.base))

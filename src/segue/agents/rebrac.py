@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from segue.agents.td3 import TD3, State
 from segue.core.nets import MLP, Critics
 from segue.core.optim import descend, every, polyak
+from segue.core.schedules import Schedule, at, reported
 from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
@@ -37,9 +38,9 @@ class ReBRAC:
             critic_last_limit=3e-3,
         )
     )
-    actor_cloning: float = 0.4
+    actor_cloning: Schedule = 0.4
     """Weight of |pi(s) - a|^2 in the actor's loss."""
-    critic_cloning: float = 0.1
+    critic_cloning: Schedule = 0.1
     """Weight of |a' - next logged action|^2 in the critic's target; rows whose next action is not known have none."""
     calibrated: bool = False
     """Bound targets from below by the Monte-Carlo return (CORL's fine-tuning option)."""
@@ -57,21 +58,22 @@ class ReBRAC:
 
     def learn(self, state: State, batch: Transition, noise: Array, step: Array) -> tuple[State, Metrics]:
         """Do one update with the noise (B, A) given (a deterministic function)."""
-        target = self.bellman_target(state, batch, noise)
+        target = self.bellman_target(state, batch, noise, at(self.critic_cloning, step))
         loss = jax.value_and_grad(self.base.critic_loss, has_aux=True)
         (critic_loss, q), gradient = loss(state.critic.params, batch, target)
         state = state._replace(critic=descend(state.critic, self.base.critic_learning_rate, gradient))
         metrics = {"critic_loss": critic_loss, "q_data": jnp.mean(q), "td_target": jnp.mean(target)}
         missing = dict.fromkeys(("actor_loss", "cloning_error"), jnp.full((), jnp.nan, q.dtype))
         state, actor_metrics = every(
-            self.base.policy_delay, step, lambda c: self.improve(c[0], batch), (state, missing)
+            self.base.policy_delay, step, lambda c: self.improve(c[0], batch, step), (state, missing)
         )
-        return state, metrics | actor_metrics
+        moving = reported(step, actor_cloning=self.actor_cloning, critic_cloning=self.critic_cloning)
+        return state, metrics | actor_metrics | moving
 
-    def improve(self, state: State, batch: Transition) -> tuple[State, Metrics]:
+    def improve(self, state: State, batch: Transition, step: Array) -> tuple[State, Metrics]:
         """Move the actor, then all targets."""
         (loss, cloning), gradient = jax.value_and_grad(self.actor_loss, has_aux=True)(
-            state.actor.params, state.critic.params, batch
+            state.actor.params, state.critic.params, batch, at(self.actor_cloning, step)
         )
         actor = descend(state.actor, self.base.actor_learning_rate, gradient)
         towards = state.actor.params if self.lagging_target else actor.params
@@ -85,24 +87,24 @@ class ReBRAC:
 
     # -- losses ------------------------------------------------------------------------------------------------
 
-    def bellman_target(self, state: State, batch: Transition, noise: Array) -> Array:
+    def bellman_target(self, state: State, batch: Transition, noise: Array, weight: Array | float) -> Array:
         """y = r + gamma (1 - d) [min_j Q'_j(s', a') - weight |a' - logged a'|^2], at least the return if calibrated."""
         action = self.base.smoothed(state, batch, noise)
         value = jnp.min(state.target_critic(batch.next_observation, action), axis=0)
         away = jnp.sum(jnp.square(action - batch.next_action), axis=-1)
-        penalty = jnp.where(jnp.isnan(away), 0.0, self.critic_cloning * away)
+        penalty = jnp.where(jnp.isnan(away), 0.0, weight * away)
         target = batch.reward + batch.continues * (value - penalty)
         if self.calibrated:
             target = jnp.fmax(target, batch.mc_return)  # fmax: a return that is not known yet (NaN) does not bound
         return jax.lax.stop_gradient(target)
 
-    def actor_loss(self, actor: MLP, critic: Critics, batch: Transition) -> tuple[Array, Array]:
+    def actor_loss(self, actor: MLP, critic: Critics, batch: Transition, weight: Array | float) -> tuple[Array, Array]:
         """mean(weight |pi(s) - a|^2 - min_j Q_j / mean |min_j Q_j|), the scale without a gradient."""
         action = jnp.tanh(actor(batch.observation))
         q = jnp.min(critic(batch.observation, action), axis=0)
         scale = jax.lax.stop_gradient(1.0 / jnp.mean(jnp.abs(q))) if self.normalise_q else 1.0
         cloning = jnp.sum(jnp.square(action - batch.action), axis=-1)
-        return jnp.mean(self.actor_cloning * cloning - scale * q), jnp.mean(cloning)
+        return jnp.mean(weight * cloning - scale * q), jnp.mean(cloning)
 
     # -- use ---------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
-"""RLPD (Ball et al. 2023, arXiv 2302.02948), as in its official code (spec section 8), and the online agent of WSRL
-(Zhou et al. 2024, arXiv 2412.07762; spec section 9), which differs from it in options.
+"""RLPD (Ball et al. 2023, arXiv 2302.02948), as in its official code, and the online agent of WSRL
+(Zhou et al. 2024, arXiv 2412.07762), which differs from it in options.
 
 One update here is `critic_updates` updates of the critics on equal parts of the batch, then one of the actor and of
 the temperature.  The state has the parts of SAC's, so that a policy which SAC or CQL has trained can be taken over.
@@ -32,7 +32,7 @@ class Noise(NamedTuple):
 
 @dataclass(frozen=True)
 class RLPD:
-    """Hyper-parameters of RLPD; the defaults are the official ones for locomotion (spec 8.1)."""
+    """Hyper-parameters of RLPD; the defaults are the official ones for locomotion."""
 
     policy: ClassVar[tuple[str, ...]] = ("actor",)
     actor_hidden: tuple[int, ...] = (256, 256)
@@ -71,7 +71,7 @@ class RLPD:
     temperature_loss: Literal["exp", "softplus"] = "exp"
     """exp: alpha = exp(x), entropy at s (RLPD); softplus: alpha = softplus(x), entropy at s' (WSRL)."""
     drift: bool = False
-    """Let stale momentum move actor and temperature in the critics' updates too, as WSRL's release does (spec 9.5)."""
+    """Let stale momentum move actor and temperature in the critics' updates too, as WSRL's release does."""
 
     def __post_init__(self) -> None:
         require(
@@ -236,7 +236,7 @@ class RLPD:
 
 @dataclass(frozen=True)
 class from_sac:
-    """Go on from what SAC or CQL has learned in a slot, optimisers included: `enter=from_sac()` (spec 9.1).
+    """Go on from what SAC or CQL has learned in a slot, optimisers included: `enter=from_sac()`.
 
     The critics' loss is a sum over critics before and a mean after it, so that their moments are divided by the number
     of critics: Adam then steps as it would have, had both been means as in WSRL's program.

@@ -1,4 +1,4 @@
-"""Soft actor-critic (Haarnoja et al. 2018, arXiv 1812.05905), in the form of JaxCQL and Cal-QL (spec section 1)."""
+"""Soft actor-critic (Haarnoja et al. 2018, arXiv 1812.05905), in the form of JaxCQL and Cal-QL."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Noise(NamedTuple):
 
 @dataclass(frozen=True)
 class SAC:
-    """Hyper-parameters of SAC; the defaults are JaxCQL's (spec 1.1) with the initialisation of Cal-QL's release."""
+    """Hyper-parameters of SAC; the defaults are JaxCQL's with the initialisation of Cal-QL's release."""
 
     policy: ClassVar[tuple[str, ...]] = ("actor",)
     actor_hidden: tuple[int, ...] = (256, 256)
@@ -60,7 +60,7 @@ class SAC:
     target_samples: int = 1
     """Actions per next observation; above 1 the backup takes the best of them (max-target backup)."""
     value_minimum: float = -jnp.inf
-    """Bounds of bootstrap values, before the reward is added (OOO's clip; spec 6.1)."""
+    """Bounds of bootstrap values, before the reward is added (OOO's clip)."""
     value_maximum: float = jnp.inf
     subset: int = 0
     """Target critics that a bootstrap takes the least of, drawn anew for every update; 0 takes all of them."""

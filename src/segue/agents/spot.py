@@ -1,5 +1,5 @@
 """SPOT (Wu et al. 2022, arXiv 2202.06239): TD3 whose actor pays for actions that a density of the data finds unlikely;
-and the density, a conditional variational autoencoder.  As in the official code (spec section B.1).
+and the density, a conditional variational autoencoder.  As in the official code.
 
 The density learns first, in a slot of its own; SPOT takes a copy of it through its phase's door and keeps it as it is.
 """
@@ -17,6 +17,7 @@ from segue.agents.td3 import NOTHING, TD3
 from segue.core.nets import MLP, Critics, Maximise, log_normal, own_critics
 from segue.core.optim import APART, Trained, descend, trained
 from segue.core.options import option, require, usual
+from segue.core.schedules import Schedule, at, ends
 from segue.core.types import Array, Door, Key, Metrics, Spec, Transition, flat
 
 
@@ -138,12 +139,12 @@ class Noise(NamedTuple):
 
 @dataclass(frozen=True)
 class SPOT:
-    """Hyper-parameters of SPOT; the defaults are those of AntMaze umaze (spec B.2)."""
+    """Hyper-parameters of SPOT; the defaults are those of AntMaze umaze."""
 
     policy: ClassVar[tuple[str, ...]] = ("actor",)
     base: TD3 = field(default_factory=lambda: TD3(actor_learning_rate=1e-4))
     density: VAE = field(default_factory=VAE)
-    weight: float = 0.25
+    weight: Schedule = 0.25
     """lambda, the weight of the density's term."""
     estimate: Literal["elbo", "weighted"] = "elbo"
     """The evidence's bound in its simplest form, or the importance-weighted one with `samples`."""
@@ -154,7 +155,7 @@ class SPOT:
     """The target actor drops units too: in the official program it never leaves the mode of training."""
 
     def __post_init__(self) -> None:
-        require(self, **usual(self), weight=self.weight >= 0)
+        require(self, **usual(self), weight=min(ends(self.weight)) >= 0)
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; its density has learned nothing, see `with_density`."""
@@ -181,13 +182,15 @@ class SPOT:
     ) -> tuple[State, Metrics]:
         """Do one update with the noise given (a deterministic function)."""
 
+        weight = at(self.weight, step)
+
         def actor_loss(actor: MLP, critic: Critics, batch: Transition) -> tuple[Array, Metrics]:
             action = jnp.tanh(actor(batch.observation, self.dropout, noise.dropout))
             q = maximise(critic).first(batch.observation, action)
             scale = jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
             penalty = self.penalty(state.density, batch.observation, action, noise.latent)
-            loss = -jnp.mean(q) / scale + self.weight * jnp.mean(penalty)
-            return loss, {"unlikeliness": jnp.mean(penalty), "density_weight": jnp.asarray(self.weight, q.dtype)}
+            loss = -jnp.mean(q) / scale + weight * jnp.mean(penalty)
+            return loss, {"unlikeliness": jnp.mean(penalty), "density_weight": jnp.asarray(weight, q.dtype)}
 
         base: Any = state
         dropped = NOTHING

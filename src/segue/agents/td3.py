@@ -1,5 +1,6 @@
-"""TD3 (Fujimoto et al. 2018, arXiv 1802.09477) and TD3+BC (Fujimoto and Gu 2021, arXiv 2106.06860); spec sections A.3
-and B.  They share one state: TD3 fine-tunes what TD3+BC has learned.
+"""TD3 (Fujimoto et al. 2018, arXiv 1802.09477) and TD3+BC (Fujimoto and Gu 2021, arXiv 2106.06860).
+
+They share one state: TD3 fine-tunes what TD3+BC has learned.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 from segue.core.nets import MLP, Critics, Initialiser, Maximise, own_critics
 from segue.core.optim import Trained, descend, every, polyak, trained
 from segue.core.options import require, usual
+from segue.core.schedules import Schedule, at, reported
 from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
@@ -34,7 +36,7 @@ NOTHING: Dropped = (0.0, None)
 
 @dataclass(frozen=True)
 class TD3:
-    """Hyper-parameters of TD3; the defaults are the authors' (spec A.6, A.7)."""
+    """Hyper-parameters of TD3; the defaults are the authors'."""
 
     policy: ClassVar[tuple[str, ...]] = ("actor",)
     actor_hidden: tuple[int, ...] = (256, 256)
@@ -194,7 +196,7 @@ class TD3BC:
 
     policy: ClassVar[tuple[str, ...]] = ("actor",)
     base: TD3 = field(default_factory=TD3)
-    q_weight: float = 2.5
+    q_weight: Schedule = 2.5
     """alpha; lambda = alpha / mean |Q_1(s, pi(s))|, without a gradient."""
 
     def init(self, key: Key, spec: Spec) -> State:
@@ -205,18 +207,22 @@ class TD3BC:
         self, state: State, batch: Transition, key: Key, step: Array, maximise: Maximise = own_critics
     ) -> tuple[State, Metrics]:
         """Do one update as TD3 does, with this actor's loss."""
-        loss: ActorLoss = lambda actor, critic, rows: self.actor_loss(actor, maximise(critic), rows)  # noqa: E731
-        return self.base.learn(state, batch, jax.random.normal(key, batch.action.shape), step, loss)
+        weight = at(self.q_weight, step)
+        loss: ActorLoss = lambda actor, critic, rows: self.actor_loss(actor, maximise(critic), rows, weight)  # noqa: E731
+        state, metrics = self.base.learn(state, batch, jax.random.normal(key, batch.action.shape), step, loss)
+        return state, metrics | reported(step, q_weight=self.q_weight)
 
     def next_action(self, state: State, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that a bootstrap takes at s'."""
         return self.base.next_action(state, batch, key)
 
-    def actor_loss(self, actor: MLP, critic: Critics, batch: Transition) -> tuple[Array, Metrics]:
+    def actor_loss(
+        self, actor: MLP, critic: Critics, batch: Transition, weight: Array | float
+    ) -> tuple[Array, Metrics]:
         """-alpha mean Q_1 / mean |Q_1| + mean (pi(s) - a)^2 over batch and dimensions."""
         action = jnp.tanh(actor(batch.observation))
         q = critic.first(batch.observation, action)
-        scale = jax.lax.stop_gradient(self.q_weight / jnp.mean(jnp.abs(q)))
+        scale = jax.lax.stop_gradient(weight / jnp.mean(jnp.abs(q)))
         cloning = jnp.mean(jnp.square(action - batch.action))
         return cloning - scale * jnp.mean(q), {"cloning_error": cloning}
 

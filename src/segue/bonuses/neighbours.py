@@ -3,7 +3,7 @@
     D_ij = max(|s_i - s_j|, |v_i - v_j|)        eps_i = k-th smallest of D_i, which counts i itself (distance 0)
     bonus_i = digamma(n_i + 1) / dim(s) + log(2 eps_i + 1e-5)         n_i = how many j have |v_i - v_j| < eps_i
 
-This is VCSE's estimator (arXiv 2305.19476, spec C.2); SERA and QCSE use it with Q in the place of V.
+This is VCSE's estimator (arXiv 2305.19476); SERA and QCSE use it with Q in the place of V.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Returns:
 
     A calibrated critic is then bounded by the return of reward and bonus together, V_mc + V_bonus, which is what OOO's
     paper calls Cal-QL with a bonus.  Its code means to sum the bonuses along each trajectory every ten epochs, and then
-    uses the bound without them (spec 6.4b).  Here a small network learns the sum by temporal differences from the rows
+    uses the bound without them.  Here a small network learns the sum by temporal differences from the rows
     of the batch (default of ours); it starts at exactly 0.
     """
 

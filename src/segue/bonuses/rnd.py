@@ -1,4 +1,4 @@
-"""Random network distillation (Burda et al. 2018, arXiv 1810.12894), in the form of OOO's code (spec section 5).
+"""Random network distillation (Burda et al. 2018, arXiv 1810.12894), in the form of OOO's code.
 
 A predictor learns what a fixed random network says of next observations; where it still errs, the observation is new.
 
@@ -39,7 +39,7 @@ class RND:
     """Hyper-parameters of RND; the defaults are those of OOO's IQL variant."""
 
     weight: float = tunable(10.0)
-    """lambda: 10 on kitchen, AntMaze and maze2d, 0.5 on Adroit (spec 6.2)."""
+    """lambda: 10 on kitchen, AntMaze and maze2d, 0.5 on Adroit."""
     hidden: tuple[int, ...] = (512,)
     features: int = 512
     initialiser: Initialiser = "orthogonal"
@@ -59,7 +59,7 @@ class RND:
     epsilon: float = tunable(1e-8)
     """Added to variances (ours: a constant dimension divides by 0 otherwise)."""
     frozen_after: int | None = tunable(None)
-    """Updates after which nothing learns any more: OOO's Cal-QL variant froze, by a slip, after 3 (spec 6.4a)."""
+    """Updates after which nothing learns any more: OOO's Cal-QL variant froze, by a slip, after 3."""
 
     def __post_init__(self) -> None:
         require(

@@ -1,4 +1,4 @@
-"""SERA, later called QCSE: state entropy conditioned on Q, as a reward (arXiv 2310.19805; spec C.3)."""
+"""SERA, later called QCSE: state entropy conditioned on Q, as a reward (arXiv 2310.19805)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SERA:
     normalise_bonus: bool = tunable(False)
     """Standardise the bonus by running moments before the tanh.
 
-    Raw bonuses of a batch are commonly above 1, where tanh is flat: what is paid is then nearly a constant (spec C.4).
+    Raw bonuses of a batch are commonly above 1, where tanh is flat: what is paid is then nearly a constant.
     """
     rows: Literal["all", "online"] = tunable("all")
     """Rows that are paid: all of the batch, or the run's own alone."""

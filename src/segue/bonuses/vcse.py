@@ -1,4 +1,4 @@
-"""VCSE, value-conditional state entropy (Kim et al. 2023, arXiv 2305.19476), and plain state entropy; spec C.2."""
+"""VCSE, value-conditional state entropy (Kim et al. 2023, arXiv 2305.19476), and plain state entropy."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class VCSEState(NamedTuple):
 @dataclass(frozen=True)
 class VCSE:
     """Value-conditional state entropy:  r + weight * bonus,  v_i the value of the policy's action in s_i, standardised
-    over the batch as layer normalisation does; as in the official code for SAC (spec C.2).
+    over the batch as layer normalisation does; as in the official code for SAC.
 
     There the value is the least of two *target* critics that learn from true rewards alone, beside the agent's own
     (`q_source="extrinsic"`); they have no entropy in their target here (ours: any agent may have this bonus).
@@ -130,7 +130,7 @@ class EntropyState(NamedTuple):
 
 @dataclass(frozen=True)
 class StateEntropy:
-    """Plain state entropy:  r + weight * log(1 + d_k) / running mean of it  (VCSE's baseline, spec C.2)."""
+    """Plain state entropy:  r + weight * log(1 + d_k) / running mean of it  (VCSE's baseline)."""
 
     weight: float = tunable(0.1)
     neighbours: int = tunable(12)

@@ -203,13 +203,17 @@ def assign(target: Any, path: list[str], value: Any, shown: str) -> tuple[Any, s
         if not inside:
             unknown(shown, head, [*names, *(x for n in names for x in reachable(getattr(target, n)))])
         head, rest = inside[0], path
-    current = getattr(target, head)
+    current, hint = getattr(target, head), _hints(type(target))[head]
+    if (line := _line(hint)) is not None:  # a number, or one that moves: weight=5, weight.end=0.5
+        if not rest:
+            return replace(target, **{head: parse(head, value, float, shown)}), head
+        inner, full = assign(current if is_part(current) else line.of(current), rest, value, shown)
+        return replace(target, **{head: inner}), f"{head}.{full}"
     if rest and (rest != ["type"] or not is_part(current)):  # `leaves` calls the class of a part so
         if not is_part(current):
             raise SegueError(f"{shown}: '{head}' is a single value; there is no '{'.'.join(rest)}' in it")
         inner, full = assign(current, rest, value, shown)
         return replace(target, **{head: inner}), f"{head}.{full}"
-    hint = _hints(type(target))[head]
     kinds = [h for h in (hint, *get_args(hint)) if h is Any or (isinstance(h, type) and h not in _SINGLE)]
     if names_part(value) and (is_part(current) or (kinds and (not isinstance(value, str) or is_named(value)))):
         return replace(target, **{head: part_of(value, kinds[0] if kinds else Any, shown)}), f"{head}.type"
@@ -220,6 +224,12 @@ def assign(target: Any, path: list[str], value: Any, shown: str) -> tuple[Any, s
 
 
 _SINGLE = (int, float, str, bool, tuple, type(None))
+
+
+def _line(hint: Any) -> Any:
+    """The dataclass that may stand for a number (`segue.core.schedules.Linear`), where a field's type has one."""
+    kinds = get_args(hint)
+    return next((kind for kind in kinds if is_dataclass(kind)), None) if float in kinds else None
 
 
 def _hints(kind: type) -> dict[str, Any]:

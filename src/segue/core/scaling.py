@@ -78,7 +78,7 @@ def moments(rows: Any) -> tuple[np.ndarray, np.ndarray]:
 def returns_to_go(reward: np.ndarray, terminated: np.ndarray, units: Units) -> np.ndarray:
     """Discounted return-to-go (T,) float32 of one episode of raw rewards (T,), in the learner's units.
 
-    Cal-QL's rules (spec 3.2): a terminal inside the episode cuts the recursion; a truncation is treated as the end
+    Cal-QL's rules: a terminal inside the episode cuts the recursion; a truncation is treated as the end
     and nothing is bootstrapped, unless `units.continuing`; all-failure episodes of sparse tasks get the value of
     failing forever.
     """

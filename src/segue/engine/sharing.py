@@ -1,6 +1,6 @@
 """Who acts in an episode, where the policy that learns online and one that was learned offline both stand ready.
 
-Su, Luo and Zhang 2025 (arXiv 2512.00383); the numbers are those of the first author's earlier code (spec D.2.5).
+Su, Luo and Zhang 2025 (arXiv 2512.00383); the numbers are those of the first author's earlier code.
 """
 
 from __future__ import annotations

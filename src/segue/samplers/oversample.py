@@ -42,7 +42,7 @@ class Oversample:
     (default of ours; kitchen's 4 must be said).  Weighing by return with temperature 0.1 is Hong et al. 2023
     (arXiv 2306.13085) for a dataset; here `width` is the range of the dataset's returns, and own experience is
     weighed by the same rule (both ours).  With `own_only`, as where own experience is the dataset (Su, Luo and Zhang
-    2025, spec D.2), it is the range of what the own episodes had earned at the phase's door.
+    2025), it is the range of what the own episodes had earned at the phase's door.
 
     Own episodes are weighed when they end, by what the ring still holds of them; single rows at once, or with
     `visible="closed"` when their episode ends.  While nothing has a weight, the rows are uniform over dataset and own
