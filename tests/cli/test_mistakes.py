@@ -36,7 +36,7 @@ COMMANDS = (  # command, a part of what is said
     ("segue run cal-ql hdf5:nowhere.hdf5", "no such file"),
     ("segue run cal-ql hopper-medium", "SEGUE_DATA"),
     ("segue run cal-ql data:mine", "import it with segue data import"),
-    ("segue run cal-ql pointmaze-umaze --set agent.actor_lr=1e-3", "did you mean 'actor_learning_rate'?"),
+    ("segue run cal-ql pointmaze-umaze --set agent.actor_lerning_rate=1e-3", "did you mean 'actor_learning_rate'?"),
     ("segue run cal-ql pointmaze-umaze --set online.utd_ratio=1.5", "not a whole number of updates"),
     ("segue run cal-ql pointmaze-umaze --set agent.gap=0.4", "has no effect here"),
     ("segue run cal-ql pointmaze-umaze --set online.ticks=-5", "must not be negative"),

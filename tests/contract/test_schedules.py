@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from segue.agents import CQL
-from segue.core.options import assign, leaves
+from segue.core.options import ALIASES, assign, leaves
 from segue.core.schedules import Linear, at, ends
 from segue.core.types import SegueError
 from tests.contract.test_agents import SPEC, batch, small
@@ -53,3 +54,14 @@ def test_by_name() -> None:
         assign(CQL(), ["conservative_weight", "end"], "-1", "x")
     with pytest.raises(SegueError, match="updates=0"):
         assign(agent, ["conservative_weight", "updates"], "0", "x")
+
+
+def test_names_of_other_libraries_are_taken() -> None:
+    for alias, option in (("tau", "target_rate"), ("actor_lr", "actor_learning_rate")):
+        agent, path = assign(CQL(), [alias], "0.25", "x")
+        assert path == f"base.{option}"
+        assert getattr(agent.base, option) == 0.25
+    glossary = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text()
+    for alias, option in ALIASES.items():
+        assert f"`{alias}`" in glossary or f".{alias}`" in glossary
+        assert f"{option}`" in glossary

@@ -196,6 +196,9 @@ def assign(target: Any, path: list[str], value: Any, shown: str) -> tuple[Any, s
     """Return a copy of a dataclass with the field at `path` set, and the field's full path."""
     head, *rest = path
     names = [f.name for f in fields(target)]
+    if head not in names and ALIASES.get(head) in [*names, *reachable(target)]:
+        head = ALIASES[head]
+        path = [head, *rest]
     if head not in names:
         inside = [n for n in names if is_dataclass(getattr(target, n)) and head in reachable(getattr(target, n))]
         if len(inside) > 1:
@@ -265,6 +268,19 @@ def check_effect(owner: Any, path: str, shown: str) -> None:
         raise SegueError(f"{shown}: has no effect here; it needs {meta['why']}")
 
 
+ALIASES = {
+    "gamma": "discount",
+    "tau": "target_rate",
+    "lr": "learning_rate",
+    "actor_lr": "actor_learning_rate",
+    "critic_lr": "critic_learning_rate",
+    "value_lr": "value_learning_rate",
+    "alpha_lr": "temperature_learning_rate",
+    "temp_lr": "temperature_learning_rate",
+    "policy_freq": "policy_delay",
+    "expl_noise": "exploration_noise",
+}
+"""Names that d3rlpy, CORL and Stable-Baselines3 share, and what they are here (docs/glossary.md)."""
 MOST_NAMES = 40  # that a message lists
 
 
