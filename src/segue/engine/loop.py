@@ -303,9 +303,8 @@ class _Running:
         (doors then find more than there is now) or where the world is in an episode already: such a world can wait.
         """
         envs, spec = self.state.envs, self.task.spec
-        if (envs is not None and not envs.over.all()) or any(
-            p.validation.steps for p in (self.phase, *dict(following))
-        ):
+        validates = self.phase.validation.steps or any(phase.validation.steps for phase, _ in following)
+        if validates or (envs is not None and not envs.over.all()):
             return
         there, facts = replace(self.state), self.state.facts
         for phase, units in following:
