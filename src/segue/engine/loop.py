@@ -20,7 +20,7 @@ import numpy as np
 from segue.core import replay
 from segue.core.replay import Data, Replay
 from segue.core.scaling import Units, returns_to_go, settled
-from segue.core.types import Array, Learned, Slot, Spec, Task, WorldError
+from segue.core.types import Array, Learned, Slot, Spec, Task, World, WorldError
 from segue.engine import steps
 from segue.engine.envs import VALIDATION, Envs, Episode
 from segue.engine.evaluate import Evaluator
@@ -54,6 +54,7 @@ def run(
     capacity: int | None = None,
     state: RunState | None = None,
     keep_rows: bool = False,
+    world: Callable[[], World] | None = None,
 ) -> Generator[Record, None, None]:
     """Run phases on a task with all seeds side by side and yield where they stand.
 
@@ -62,12 +63,13 @@ def run(
     `units.failure` is "task", the task's own failure reward stands; what units leave to the dataset is read off it.
     `capacity` bounds own experience per seed (oldest out first); by default all that the phases collect is kept, and
     the last million rows for a function, which does not say beforehand.  `state` continues a run.  With `keep_rows`,
-    environment steps are kept in `state.unsaved` until the caller takes them.
+    environment steps are kept in `state.unsaved` until the caller takes them.  `world` makes the worlds; the task's
+    own unless given.
 
     Raises `SegueError` before anything compiles when the parts do not fit, `Diverged` when a number stops being finite,
     and `WorldError` when an environment fails: `state` then holds every completed step, and may be saved.
     """
-    following, spec = as_plan(plan), task.spec
+    following, spec, world = as_plan(plan), task.spec, world or task.world
     if state is None:
         if not callable(plan):
             check_doors(plan, units)
@@ -80,7 +82,7 @@ def run(
             after = () if callable(plan) else tuple(_goes_on(plan[len(state.history) + 1 :]))
             here, *later = (settled(p.units or units, task.failure, source.data) for p in (phase, *after))
             running = _Running(phase, state, task, here, source, doors, keep_rows)
-            running.begin()
+            running.begin(world)
             yield from running.records(tuple(zip(after, later)))
             state.entered = False
     finally:
@@ -162,7 +164,7 @@ class _Running:
         self.shared = len(phase.actors) > 1
         self.resumed = state.entered
 
-    def begin(self) -> None:
+    def begin(self, world: Callable[[], World]) -> None:
         """Check the phase, write returns in its units, make the worlds and go through its door."""
         phase, state, task, units, source = self.phase, self.state, self.task, self.units, self.source
         self.offline = source.within(units)
@@ -172,7 +174,7 @@ class _Running:
         state.units = units
         check_phase(phase, state, task.spec, 0 if source.data is None else len(source.data), task.horizon)
         if phase.collect and phase.ticks and state.envs is None:
-            state.envs = Envs(task.world, state.seeds, state.begun)
+            state.envs = Envs(world, state.seeds, state.begun)
         if not self.resumed:
             enter(state, phase, self.index, task.spec, units, self.offline, self.doors.pop(self.index, None))
         if self.shared and phase.collect and phase.ticks and not self.resumed:

@@ -26,6 +26,7 @@ from segue.report import write_report
 from segue.runs import checkpoint, manifest
 from segue.runs.live import view
 from segue.runs.lock import Interrupted, full_disk, signals
+from segue.runs.moves import Moves
 from segue.runs.policy import save_policy
 from segue.runs.progress import duration
 from segue.runs.sinks import Fan, Jsonl, Sink, TensorBoard, WandB, to_stderr
@@ -97,6 +98,9 @@ def _run(
     book = _Book(folder, task, seeds, sinks, show.row, evaluator, extra["wall_s"])
     manifest.set_status(folder, "running")
     saved = time.monotonic()
+    moves = Moves(folder) if task.real else None
+    if moves is not None:
+        stack.callback(moves.close)
     records = loop.run(
         decided.recipe.phases,
         task,
@@ -104,11 +108,13 @@ def _run(
         decided.recipe.units,
         state=state,
         keep_rows=True,
+        world=None if moves is None else moves.world(task.world),
     )
     stack.callback(records.close)  # and with them the simulators, whatever stops the run
 
     def save() -> None:
         stands = {"position": log.position(), "rows": log.digest(), "wall_s": book.wall()}
+        stands |= {} if moves is None else {"moves": moves.steps}
         checkpoint.save(folder, record.state, stands)
         if record.tick and record.phase.updates:
             book.keep(record)
