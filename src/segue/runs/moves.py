@@ -5,7 +5,6 @@ RUN/moves        a number; written before each step is sent
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,14 @@ class Moves:
 
     def __init__(self, folder: Path) -> None:
         self.steps = sent(folder) or 0
-        self._file = os.open(folder / "moves", os.O_RDWR | os.O_CREAT, 0o666)
+        (folder / "moves").touch()
+        self._file = open(folder / "moves", "r+b", buffering=0)  # noqa: SIM115 - held until close()
 
     def add(self) -> None:
         """Count one step.  It is with the kernel before it is with the robot."""
         self.steps += 1
-        os.pwrite(self._file, f"{self.steps:20d}\n".encode(), 0)
+        self._file.seek(0)
+        self._file.write(f"{self.steps:20d}\n".encode())
 
     def world(self, make: Callable[[], World]) -> Callable[[], World]:
         """A maker of worlds whose steps are counted."""
@@ -33,7 +34,7 @@ class Moves:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
+        self._file.close()
 
 
 class _Counted:
