@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from segue.core import experience
 from segue.core.replay import Units, View
 from segue.core.types import SegueError
 from segue.engine import loop, steps
@@ -16,7 +17,7 @@ from segue.engine.loop import run
 from segue.engine.phase import Phase, fresh
 from segue.engine.state import Diverged, RunState
 from segue.samplers.uniform import Mix, Union
-from tests.toys import HORIZON, UNITS, CorridorTask, corridor_data, small_cql
+from tests.toys import HORIZON, UNITS, Corridor, CorridorTask, corridor_data, small_cql
 
 pytestmark = pytest.mark.xdist_group("engine")  # they compile the same programs
 DATA = corridor_data()
@@ -118,6 +119,46 @@ def test_nothing_recompiles(monkeypatch: pytest.MonkeyPatch) -> None:
     assert steps.advance._cache_size() == 2
     finish(plan(13, 47)[:1], (0, 1))
     assert steps.advance._cache_size() <= 3  # another capacity of replay is another shape
+
+
+def test_nothing_is_compiled_once_the_world_has_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A robot does not wait for a compiler: not in a phase, and not at a door where its episode is open.
+
+    With rows that go to the device, where writing them needs programs too.
+    """
+    agent, seen = small_cql(), list[str]()
+    phases = (
+        Phase("offline", agent, 2, batch=Mix(4)),
+        Phase("warm_up", agent, HORIZON + 3, collect=1, updates=0, actor="random"),
+        Phase("online", agent, 3, collect=2, batch=Mix(4, 4), overlap=True, log_every=2, n_steps=2),
+        Phase("other", agent.base, 2 * HORIZON, collect=1, batch=Mix(4, 4), slot="other", log_every=2),
+    )
+
+    class Watched(Corridor):
+        def reset(self, seed: int) -> np.ndarray:
+            seen.append("reset")
+            return super().reset(seed)
+
+    def heard(name: str, _: float, **more: Any) -> None:
+        if "backend_compile" in name:
+            seen.append(str(more.get("fun_name")))
+
+    class Watching(CorridorTask):
+        def world(self) -> Corridor:
+            return Watched()
+
+    monkeypatch.setattr(experience, "_same_memory", lambda *_: False)
+    jax.clear_caches()
+    jax.monitoring.register_event_duration_secs_listener(heard)
+    try:
+        records = list(run(phases, Watching(DATA), (0, 1), UNITS))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(heard)
+    moving = seen.index("reset")
+    assert moving > 10
+    assert set(seen[moving:]) == {"reset"}
+    assert records[-1].ends
+    assert sum(len(r.episodes) for r in records) >= 4
 
 
 def test_fresh_units_and_slots() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from segue.core.types import SegueError
-from segue.report import read_run
-from segue.report.summary import summarise
+from segue.report import read_run, write_report
+from segue.report.summary import summarise, verdict
 
 
 def test_clocks_meet_at_the_switch(dipping: Path) -> None:
@@ -121,3 +121,22 @@ def test_a_raw_return_is_no_score(dipping: Path) -> None:
     described = json.loads((dipping / "run.json").read_text())
     (dipping / "run.json").write_text(json.dumps(described | {"task_card": {"score": "raw return"}}))
     assert not read_run(dipping).evaluation.known("score")
+
+
+def test_training_episodes_stand_for_evaluations(dipping: Path) -> None:
+    """Where nothing was evaluated: means of each seed's last ones, said to be that, and no verdict on a drop."""
+    about = json.loads((dipping / "run.json").read_text())
+    asked = {"evaluation.episodes": 0, "evaluation.training_episodes": 2}
+    about["config"] |= {key: {"value": value, "source": "task"} for key, value in asked.items()}
+    (dipping / "run.json").write_text(json.dumps(about))
+    log = dipping / "metrics.jsonl"
+    log.write_text("".join(f"{line}\n" for line in log.read_text().splitlines() if '"kind": "evaluation"' not in line))
+    run = read_run(dipping)
+    np.testing.assert_array_equal(run.evaluation.x, [10, 20, 30, 40])
+    returns = run.evaluation.values["return"]
+    np.testing.assert_allclose(returns, [[0.2, 0.35, 0.65, 0.85], [0.3, 0.4, 0.7, 0.95]])
+    headline, _ = verdict(summarise(run, "return"))
+    assert "nothing was evaluated" in headline
+    assert "the last 2 training episodes, with exploration noise" in headline
+    write_report([dipping], page := dipping / "report.html")
+    assert "in evaluation episodes" not in page.read_text()

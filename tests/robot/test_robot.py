@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax.monitoring
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -191,10 +193,25 @@ def test_check_simulates_when_told_to_and_says_what_first(robot: Server, say) ->
 
 
 def test_a_run_moves_it_in_its_online_phase_and_nowhere_else(robot: Server, say) -> None:
-    code, _, err = say(*RUN, "online.ticks=45", "--out", "run")
+    compiled: list[float] = []
+
+    def heard(name: str, _: float, **__: Any) -> None:
+        if "backend_compile" in name:
+            compiled.append(time.monotonic())
+
+    jax.monitoring.register_event_duration_secs_listener(heard)
+    try:
+        code, _, err = say(*RUN, "online.ticks=45", "--out", "run")
+    finally:
+        jax.monitoring.unregister_event_duration_listener(heard)
     assert (code, err) == (0, "")
-    assert "nothing was evaluated (evaluation=none)" in Path("run/report.html").read_text()
+    page = Path("run/report.html").read_text()
+    assert "nothing was evaluated (evaluation=none)" in page
+    assert "the last 10 training episodes, with exploration noise" in page
     assert robot.account() == Counter(connect=1, reset=3, step=45, disconnect=1)  # 20 + 20 + 5 steps
+    moved = [m["time"] for m in robot.received() if m["what"] in ("reset", "step")]
+    assert min(compiled) < moved[0]
+    assert not [t for t in compiled if moved[0] < t < moved[-1]], "it waited for a compiler"
     sent = [m["action"] for m in robot.received() if m["what"] == "step"]
     np.testing.assert_allclose(logged(Path("run"))["action"][:, 0], sent, atol=1e-6)
     assert sum(e.terminated for e in open_source("run:run").episodes) == 0
@@ -204,39 +221,60 @@ def test_a_run_moves_it_in_its_online_phase_and_nowhere_else(robot: Server, say)
     assert robot.moved() == Counter(reset=4, step=65)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["int", "kill"])
-def test_resuming_replays_nothing(how: signal.Signals, robot: Server, say, tmp_path: Path) -> None:
-    """The open episode counts as cut; the run goes on with a new one, and every command is accounted for."""
-    words = [sys.executable, "-m", "segue", *RUN, "online.ticks=60", "--out", "run"]
-    process = subprocess.Popen(words, env={**os.environ, "SEGUE_SAVE_EVERY": "0.05"})
-    while Counter(m["what"] for m in robot.received())["step"] < 25:
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(how)
-    process.wait(timeout=60)
-    before = robot.moved()
-    rows = len(logged(tmp_path / "run")["reward"])
-    assert rows <= before["step"]
-    assert how == signal.SIGKILL or rows == before["step"]  # a signal saves first
-    open_rows = rows % 20
+def test_interrupted_killed_and_resumed_each_command_is_accounted_for(robot: Server, say, tmp_path: Path) -> None:
+    """Nothing is replayed, an open episode counts as cut, and what a kill has lost is told."""
+    run = tmp_path / "run"
+
+    def left(words: tuple[str, ...], after: int, how: signal.Signals) -> tuple[int, str]:
+        """Run a command of Segue's until the robot has had so many steps; return the rows on the disk then."""
+        command, every = [sys.executable, "-m", "segue", *words], {"SEGUE_SAVE_EVERY": "0.05"}
+        process = subprocess.Popen(command, env=os.environ | every, stdout=subprocess.PIPE, text=True)
+        while Counter(m["what"] for m in robot.received())["step"] < after:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(how)
+        said, _ = process.communicate(timeout=60)
+        stands = [json.loads(p.read_text()) for p in sorted((run / "checkpoints").glob("0*/manifest.json"))]
+        trained = segue.load(run).facts["trained"]
+        assert trained["phase"] == "online"
+        # A kill may come when a checkpoint is written and its policy is not yet.
+        assert (trained["update"], trained["environment_step"]) in [
+            (s["updates"], s["environment_steps"]) for s in (stands[-1:] if how == signal.SIGINT else stands)
+        ]
+        return int(stands[-1]["environment_steps"]), said
+
+    def sent() -> list[float]:
+        return [m["action"] for m in robot.received() if m["what"] == "step"]
+
+    first, _ = left((*RUN, "online.ticks=120", "--out", "run"), 25, signal.SIGINT)
+    assert first == robot.moved()["step"]  # a signal saves first
     code, _, err = say("resume", "run", "--set", "evaluation.episodes=2")
     assert (code, err.count("\n")) == (1, 1)
     assert "evaluations would move it" in err
-    assert robot.moved() == before
-    assert say("resume", "run")[0] == 0
+    assert robot.moved()["step"] == first
+
+    second, said = left(("resume", "run"), 70, signal.SIGKILL)
+    assert "were sent" not in said
+    assert "stopped and saved" not in said
+    killed = robot.moved()["step"]
+    assert first < second <= killed
+    code, out, _ = say("resume", "run")
+    assert code == 0
+    lost = [int(n) for n in re.findall(r"(\d+) steps? (?:was|were) sent to data:joint after the last checkpoint", out)]
+    assert sum(lost) - (killed - second) in (0, 1)  # one that was counted may not have been sent
+
     again = robot.received()
-    start = max(i for i, m in enumerate(again) if m["what"] == "connect")
-    assert [m["what"] for m in again[start : start + 3]] == ["connect", "reset", "step"]
-    assert robot.moved()["step"] - before["step"] == 60 - rows
-    table = logged(tmp_path / "run")
-    assert len(table["reward"]) == 60
-    lengths = [len(e) for e in open_source("run:run").episodes]
-    assert sum(lengths) == 60
-    if open_rows:
-        assert sum(lengths[: -(-rows // 20)]) == rows  # an episode ends where the run was left
-    sent = [m["action"] for m in again if m["what"] == "step"]
-    np.testing.assert_allclose(table["action"][:rows, 0], sent[:rows], atol=1e-6)
-    np.testing.assert_allclose(table["action"][rows:, 0], sent[before["step"] :], atol=1e-6)
+    starts = [i for i, m in enumerate(again) if m["what"] == "connect"]
+    assert len(starts) == 3
+    for i in starts:
+        assert [m["what"] for m in again[i : i + 3]] == ["connect", "reset", "step"]
+    actions, table = sent(), logged(run)["action"][:, 0]
+    assert (len(table), len(actions)) == (120, 120 + killed - second)
+    np.testing.assert_allclose(table[:second], actions[:second], atol=1e-6)
+    np.testing.assert_allclose(table[second:], actions[killed:], atol=1e-6)
+    ends = np.cumsum([len(e) for e in open_source("run:run").episodes])
+    assert ends[-1] == 120
+    assert {first, second} <= set(ends.tolist())  # an episode ends where the run was left
 
 
 def test_a_robot_that_goes_away_is_named_and_loses_nothing(robot: Server, say, tmp_path: Path) -> None:

@@ -139,6 +139,9 @@ def _actor(name: str, task: GymTask, recipe: Recipe, ground: Ground | None) -> B
     if name == SCRIPTED and ground is not None:
         return _noisy(scripted(ground, recipe.goals, _walker(task, recipe)), recipe, size)
     policy, explore = _policy(name, task), recipe.explore == "yes"
+    # Compiled here: a robot must not wait for it between its reset and its first step.
+    nothing = np.zeros(task.spec.observation, task.spec.dtype)
+    policy.normalised(nothing, explore=explore, key=jax.random.key(0) if explore else None)
 
     def begin(rng: np.random.Generator) -> Act:
         def act(observation: np.ndarray) -> np.ndarray:

@@ -141,6 +141,22 @@ class Experience:
         self.closed = self.closed.copy()
         self.closed[world] = stop
 
+    def compile(self, longest: int) -> None:
+        """Compile what `append` and `close` call, for episodes of up to so many rows; nothing is written."""
+        if self._host:
+            return
+
+        def outside(column: str, worlds: Any, count: int) -> None:
+            target = self._device[column]
+            shape = (*np.shape(worlds)[:1], count, *target.shape[2:])
+            self._set(column, worlds, np.full(count, target.shape[1]), np.zeros(shape, target.dtype))
+
+        for column in self._device:
+            outside(column, np.arange(self.worlds)[:, None], 1)
+        outside("final", np.int64(0), 1)
+        for size in range(max(min(longest, self.capacity) - 1, 0).bit_length() + 1):
+            outside("mc_return", 0, 1 << size)
+
     def reopen(self) -> None:
         """Count as closed what ended among the rows that `extend` took from a log."""
         _, _, ended = self.ledger.columns()
@@ -170,12 +186,12 @@ class Experience:
         axis = np.ndim(worlds) // 2
         places = np.pad(places, (0, more), constant_values=target.shape[1])
         wide = [(0, more if n == axis else 0) for n in range(np.ndim(values))]
-        self._device[column] = _put(target, worlds, places, np.pad(values, wide))
+        self._device[column] = _put(target, worlds, places, np.pad(np.asarray(values, target.dtype), wide))
 
 
 @partial(jax.jit, donate_argnums=0)
 def _put(column: jax.Array, worlds: Any, places: jax.Array, values: jax.Array) -> jax.Array:
-    return column.at[worlds, places].set(values.astype(column.dtype), mode="drop")
+    return column.at[worlds, places].set(values, mode="drop")
 
 
 def _lazy(shape: tuple[int, ...], dtype: str) -> np.ndarray:

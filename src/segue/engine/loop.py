@@ -7,8 +7,10 @@ dispatches, not on which other seeds run beside one, not on when the caller save
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -18,13 +20,21 @@ import numpy as np
 from segue.core import replay
 from segue.core.replay import Data, Replay
 from segue.core.scaling import Units, returns_to_go, settled
-from segue.core.types import Array, Learned, Slot, Spec, Task, WorldError
+from segue.core.types import Array, Learned, Slot, Spec, Task, World, WorldError
 from segue.engine import steps
 from segue.engine.envs import VALIDATION, Envs, Episode
 from segue.engine.evaluate import Evaluator
 from segue.engine.phase import RANDOM, Phase
 from segue.engine.sharing import Standing
-from segue.engine.state import Record, RunState, check_finite, new_state, take_metrics, validated
+from segue.engine.state import (
+    Record,
+    RunState,
+    check_finite,
+    new_state,
+    not_finite,
+    take_metrics,
+    validated,
+)
 from segue.engine.steps import ACT, DOOR, UPDATE, Explore, keys_of, trained, update_of
 from segue.engine.validate import check_phase, validate
 
@@ -32,6 +42,7 @@ PULSE = 0.4  # seconds between records when nothing else is due
 LEAST = 8  # updates of all seeds together in a dispatch: its scratch memory is mapped anew each time
 LAST = 1_000_000  # rows of own experience that are kept where nothing else is said
 Plan = Callable[[tuple[dict[str, Any], ...]], Phase | None]
+Following = tuple[tuple[Phase, Units], ...]
 
 
 def run(
@@ -44,6 +55,7 @@ def run(
     state: RunState | None = None,
     keep_rows: bool = False,
     checked: bool = False,
+    world: Callable[[], World] | None = None,
 ) -> Generator[Record, None, None]:
     """Run phases on a task with all seeds side by side and yield where they stand.
 
@@ -53,22 +65,26 @@ def run(
     `capacity` bounds own experience per seed (oldest out first); by default all that the phases collect is kept, and
     the last million rows for a function, which does not say beforehand.  `state` continues a run.  With `keep_rows`,
     environment steps are kept in `state.unsaved` until the caller takes them.  `checked` says that `validate` has seen
-    the phases.
+    the phases.  `world` makes the worlds; the task's own unless given.
 
     Raises `SegueError` before anything compiles when the parts do not fit, `Diverged` when a number stops being finite,
     and `WorldError` when an environment fails: `state` then holds every completed step, and may be saved.
     """
-    following, spec = as_plan(plan), task.spec
+    following, spec, world = as_plan(plan), task.spec, world or task.world
     if state is None:
         if not callable(plan) and not checked:
             validate(plan, task, seeds, units)
         most = sum(p.ticks * p.collect for p in plan) if not callable(plan) else LAST if capacity is None else capacity
         state = new_state(seeds, spec, most if capacity is None else min(capacity, most))
     source = _Offline(task.dataset(), spec)
+    doors: dict[int, Any] = {}
     try:
         while (phase := following(state.history)) is not None:
-            here = settled(phase.units or units, task.failure, source.data)
-            yield from _Running(phase, state, task, here, source, keep_rows).records()
+            after = () if callable(plan) else tuple(_goes_on(plan[len(state.history) + 1 :]))
+            here, *later = (settled(p.units or units, task.failure, source.data) for p in (phase, *after))
+            running = _Running(phase, state, task, here, source, doors, keep_rows)
+            running.begin(world)
+            yield from running.records(tuple(zip(after, later)))
             state.entered = False
     finally:
         if state.envs is not None:
@@ -81,6 +97,11 @@ def as_plan(plan: Plan | Sequence[Phase]) -> Plan:
         return plan
     phases = tuple(plan)
     return lambda history: phases[len(history)] if len(history) < len(phases) else None
+
+
+def _goes_on(after: Sequence[Phase]) -> Iterator[Phase]:
+    """The phases that begin while an episode of the one before may be open."""
+    return itertools.takewhile(lambda phase: phase.collect and phase.ticks, after)
 
 
 class _Offline:
@@ -100,10 +121,12 @@ class _Offline:
         return self.replay
 
 
-def enter(state: RunState, phase: Phase, index: int, spec: Spec, units: Units, offline: Replay) -> None:
-    """Take all seeds through a phase's door."""
+def enter(
+    state: RunState, phase: Phase, index: int, spec: Spec, units: Units, offline: Replay, program: Any = None
+) -> None:
+    """Take all seeds through a phase's door; `program` is its compiled one, where that is there already."""
     there = {name: slot.learned for name, slot in state.slots.items()}
-    program = jax.jit(steps.entering(phase, index, spec, units, state.slots))
+    program = program or jax.jit(steps.entering(phase, index, spec, units, state.slots))
     keys, tried = keys_of(state.seeds, DOOR), validated(state.history)
     learned = program(keys, there, tried, offline, state.experience.replay)
     state.slots = state.slots | {phase.slot: trained(phase, units, learned, state.slots.get(phase.slot))}
@@ -123,11 +146,28 @@ class _Running:
     """One phase while it runs; everything that must outlive a kill is in `state`."""
 
     def __init__(
-        self, phase: Phase, state: RunState, task: Task, units: Units, source: _Offline, keep_rows: bool
+        self,
+        phase: Phase,
+        state: RunState,
+        task: Task,
+        units: Units,
+        source: _Offline,
+        doors: dict[int, Any],
+        keep_rows: bool,
     ) -> None:
         self.phase, self.state, self.task, self.units, self.keep_rows = phase, state, task, units, keep_rows
-        self.index = len(state.history)
+        self.source, self.doors, self.index = source, doors, len(state.history)
         self.update = update_of(phase, units)
+        self.offline = source.replay
+        self.update_keys, self.act_keys = keys_of(state.seeds, UPDATE), keys_of(state.seeds, ACT)
+        self.finished: list[Episode] = []
+        self.validates = phase.validation.ticks(task.horizon, phase.ticks)
+        self.shared = len(phase.actors) > 1
+        self.resumed = state.entered
+
+    def begin(self, world: Callable[[], World]) -> None:
+        """Check the phase, write returns in its units, make the worlds and go through its door."""
+        phase, state, task, units, source = self.phase, self.state, self.task, self.units, self.source
         self.offline = source.within(units)
         if units != state.units and state.experience.ledger.count:
             jax.block_until_ready([slot.learned for slot in state.slots.values()])
@@ -137,24 +177,24 @@ class _Running:
         rows = logged, int(own.written.min()), int(own.closed.min())
         check_phase(phase, state.slots, task.spec, task.horizon, *rows)
         if phase.collect and phase.ticks and state.envs is None:
-            state.envs = Envs(task.world, state.seeds, state.begun)
-        self.resumed = state.entered
+            state.envs = Envs(world, state.seeds, state.begun)
         if not self.resumed:
-            enter(state, phase, self.index, task.spec, units, self.offline)
-        self.updates_before = state.updates - (state.tick + state.learned) * phase.updates
-        self.update_keys, self.act_keys = keys_of(state.seeds, UPDATE), keys_of(state.seeds, ACT)
-        self.finished: list[Episode] = []
-        self.validates = phase.validation.ticks(task.horizon, phase.ticks)
-        self.shared = len(phase.actors) > 1
+            enter(state, phase, self.index, task.spec, units, self.offline, self.doors.pop(self.index, None))
         if self.shared and phase.collect and phase.ticks and not self.resumed:
             state.facts["turns"] = [self.turn(w) for w in range(len(state.seeds))]
 
-    def records(self) -> Iterator[Record]:
-        """Go on to the end of the phase and say where it stands whenever something is due."""
+    def records(self, following: Following) -> Iterator[Record]:
+        """Go on to the end of the phase and say where it stands whenever something is due.
+
+        `following` are the phases, with their units, that begin while one of its episodes may be open.
+        """
         phase, state = self.phase, self.state
         if not self.resumed:
             nothing = phase.ticks == 0
             yield self.record(begins=True, ends=nothing, evaluates=self.index == 0 or nothing)
+        if phase.collect and state.tick < phase.ticks:
+            self.compile()
+            self.rehearse(following)
         pace, spoke = 1, time.monotonic()
         while state.tick < phase.ticks:
             if phase.collect:
@@ -232,23 +272,64 @@ class _Running:
             # The first action is computed before the update is launched; the simulator steps while it runs.
             frozen = jax.tree.map(jnp.copy, slot.state) if phase.collect > 1 else slot.state
             slot = slot.moved(frozen)
-            self.ready()
-            action = self.act(slot)
+            action = self.act(slot, self.seen())
             self.learn(phase.updates)
             state.learned = True
             self.move(action)
         while state.moved < phase.collect:
-            self.ready()
-            self.move(self.act(slot))
+            self.move(self.act(slot, self.seen()))
         if phase.updates and not state.learned:
             self.learn(phase.updates)
         state.moved, state.learned = 0, False
         state.tick += 1
 
-    def ready(self) -> None:
-        """Begin the episodes of worlds whose last one is over."""
+    def compile(self) -> None:
+        """Compile all that the phase's ticks call, before its world moves: a robot does not wait for a compiler.
+
+        Each program is called once and changes nothing: no update is done, and no action is taken.
+        """
+        phase, state, spec = self.phase, self.state, self.task.spec
+        if phase.updates:
+            self.learn(0)
+            jax.tree.map(jnp.zeros_like, state.sums)
+        if self.shared:
+            self.turn(0)
+        slot = state.acting(phase)
+        if phase.overlap and phase.collect > 1:
+            slot = slot.moved(jax.tree.map(jnp.copy, slot.state))
+        self.act(slot, np.zeros((len(state.seeds), *spec.observation), spec.dtype))
+        state.experience.compile(self.task.horizon)
+        not_finite(state, phase)
+
+    def rehearse(self, following: Following) -> None:
+        """Compile what the following phases need too: an episode may be open at their doors.
+
+        Each is entered from the slots as they are now, and what it makes is thrown away.  Not where a phase validates
+        (doors then find more than there is now) or where the world is in an episode already: such a world can wait.
+        """
+        envs, spec = self.state.envs, self.task.spec
+        validates = self.phase.validation.steps or any(phase.validation.steps for phase, _ in following)
+        if validates or (envs is not None and not envs.over.all()):
+            return
+        there, facts = replace(self.state), self.state.facts
+        for phase, units in following:
+            there.history = (*there.history, facts)
+            later = _Running(phase, there, self.task, units, self.source, self.doors, False)
+            if later.index in self.doors:
+                return
+            known = {name: slot._replace(learned=Learned(())) for name, slot in there.slots.items()}
+            door = self.doors[later.index] = jax.jit(steps.entering(phase, later.index, spec, units, known))
+            enter(there, phase, later.index, spec, units, self.offline, door)
+            slot, facts = there.slots[phase.slot], there.facts
+            # A copy: what a door carries on may be the arrays that go on here, and updates give theirs away.
+            there.slots = there.slots | {phase.slot: slot._replace(learned=jax.tree.map(jnp.copy, slot.learned))}
+            later.compile()
+
+    def seen(self) -> np.ndarray:
+        """Observations (S, *observation) where the worlds stand; an episode begins where the last one is over."""
         assert self.state.envs is not None
         self.state.envs.begin()
+        return self.state.envs.observation
 
     def turn(self, w: int) -> int:
         """Which of the phase's actors has a world's next episode."""
@@ -278,21 +359,20 @@ class _Running:
             online,
             self.update_keys,
             jnp.int32(state.updates),
-            jnp.int32(state.updates - self.updates_before),
+            jnp.int32((state.tick + state.learned) * phase.updates),
             jnp.int32(count),
         )
         state.slots[phase.slot] = trained(phase, self.units, learned, slot)
         state.updates += count
 
-    def act(self, slot: Slot) -> Array:
-        """Actions (S, A) of a slot's policy where the worlds stand."""
-        assert self.state.envs is not None
-        observation, step = jnp.asarray(self.state.envs.observation), jnp.int32(self.state.environment_steps)
+    def act(self, slot: Slot, observation: np.ndarray) -> Array:
+        """Actions (S, A) of a slot's policy for observations (S, *observation)."""
+        observed, step = jnp.asarray(observation), jnp.int32(self.state.environment_steps)
         if self.phase.actors == (RANDOM,):
             return steps.act_at_random(self.task.spec.action, self.act_keys, step)
         explore = Explore(self.phase.greedy, self.phase.epsilon)
         slots = [slot, *(self.state.slots[name] for name in self.phase.actors[1:])]
-        actions = [steps.act(s.learner, s.units, explore, s.state, observation, self.act_keys, step) for s in slots]
+        actions = [steps.act(s.learner, s.units, explore, s.state, observed, self.act_keys, step) for s in slots]
         if not self.shared:
             return actions[0]
         turns = jnp.asarray(self.state.facts["turns"])

@@ -128,11 +128,16 @@ class Diverged(SegueError):
 _probe = jax.jit(first_not_finite)
 
 
-def check_finite(state: RunState, phase: Phase) -> None:
-    """Raise `Diverged` with the name of the first array of the phase's slot that is not finite."""
+def not_finite(state: RunState, phase: Phase) -> tuple[dict[str, Any], int]:
+    """What the phase's slot has learned, and which of its arrays is the first that is not finite; -1 for none."""
     learned = state.slots[phase.slot].learned
     parts = {"learner": learned.learner, "sampler": learned.sampler, "augmentation": learned.augment}
-    bad = int(_probe(parts))
+    return parts, int(_probe(parts))
+
+
+def check_finite(state: RunState, phase: Phase) -> None:
+    """Raise `Diverged` with the name of the first array of the phase's slot that is not finite."""
+    parts, bad = not_finite(state, phase)
     if bad >= 0:
         (part, *path), leaf = jax.tree_util.tree_leaves_with_path(parts)[bad]
         whose = phase.slot if part.key == "learner" else f"{part.key} of {phase.slot}, "

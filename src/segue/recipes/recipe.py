@@ -24,9 +24,12 @@ class Evaluation:
 
     episodes: int = 20
     """0 evaluates nothing, and so does the setting evaluation=none."""
+    training_episodes: int = options.option(0, when=lambda e: e.episodes == 0, why="evaluation=none")
+    """Training episodes, the last ones, whose mean the report takes for an evaluation; 0 takes none (default of ours,
+    and 10 for a world that exists once)."""
 
     def __post_init__(self) -> None:
-        options.require(self, episodes=self.episodes >= 0)
+        options.require(self, episodes=self.episodes >= 0, training_episodes=self.training_episodes >= 0)
 
 
 @dataclass(frozen=True)

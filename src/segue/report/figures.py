@@ -60,9 +60,9 @@ def colour(index: int) -> str:
     return f"run{index % COLOURS}"
 
 
-def learning_curve(drawn: Sequence[Series], quantity: str) -> Figure:
+def learning_curve(drawn: Sequence[Series], quantity: str, of: str) -> Figure:
     """Evaluations over a whole run, twice: for wide and for narrow windows (the style sheet shows one of them)."""
-    title = f"{name_of(quantity)} in evaluation episodes"
+    title = f"{name_of(quantity)} in {of}"
     wide = _over_time(Frame(940, 380, left=56, top=28, bottom=46), drawn, quantity, title, "wide")
     narrow = _over_time(Frame(400, 300, left=46, top=28, bottom=46), drawn, quantity, title, "narrow")
     return Figure(name_of(quantity), Svg(wide + narrow), "big")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from segue.core.types import SegueError
 from segue.report.run import Curve, Episodes, Handover, PhaseLine, Run, Setting, is_bonus
 
 Row = dict[str, Any]
+MOMENTS = 240  # at which means of training episodes stand for evaluations
 ALWAYS = {"kind", "phase_index", "environment_step", "update", "seeds"}  # what every row has
 
 
@@ -40,8 +42,14 @@ def read_run(folder: Path) -> Run:
     rows = [row for row in rows if row["phase_index"] not in beside or row["kind"] == "phase"]
     offline_updates = _offline_updates(phases, rows, switch)
     kinds = {kind: [row for row in rows if row["kind"] == kind] for kind in ("training", "evaluation", "handover")}
-    if not kinds["evaluation"] and _config(about).get("evaluation.episodes", {}).get("value") != 0:
+    said = {key: item.get("value") for key, item in _config(about).items()}
+    if not kinds["evaluation"] and said.get("evaluation.episodes") != 0:
         raise SegueError(f"{folder.name}: no evaluation in metrics.jsonl yet; report again after the first one")
+    stand_in = 0 if kinds["evaluation"] else int(said.get("evaluation.training_episodes") or 0)
+    if stand_in:
+        at_random = [i for i, phase in enumerate(phases) if said.get(f"{phase.name}.actor") == "random"]
+        lived = [row for row in rows if row["kind"] == "episode" and row["phase_index"] not in at_random]
+        kinds["evaluation"] = _means(lived, seeds, stand_in)
     return Run(
         name=folder.resolve().name,
         recipe=str(about.get("recipe", "?")),
@@ -59,10 +67,35 @@ def read_run(folder: Path) -> Run:
         wall_s=_wall(rows),
         training=_curve(kinds["training"], seeds, switch, offline_updates),
         evaluation=_scored(about, _curve(kinds["evaluation"], seeds, switch, offline_updates)),
+        stand_in=stand_in,
         episodes=_episodes([row for row in rows if row["kind"] == "episode"], seeds),
         handovers=tuple(_handover(row, seeds, kinds["training"]) for row in kinds["handover"]),
         retrained={i: _from_zero(_curve(found, seeds, None, 0), rows, i) for i, found in retrained.items() if found},
     )
+
+
+def _means(episodes: Sequence[Row], seeds: Sequence[int], last: int) -> list[Row]:
+    """Rows as evaluations have them: where an episode of the policy's own ended, means of each seed's last ones.
+
+    An episode of another phase is of another policy and does not count.  At most MOMENTS rows, evenly spread.
+    """
+    rows: dict[tuple[int, int, int, int], Row] = {}
+    lived: dict[tuple[int, int], deque[Row]] = {}
+    for row in sorted(episodes, key=_moment):
+        values = row["values"]
+        if not row["seeds"] or row["seeds"][0] not in seeds or values.get("own", [1.0])[0] == 0:
+            continue
+        lived.setdefault((row["phase_index"], row["seeds"][0]), deque(maxlen=last)).append(values)
+        mine = [lived.get((row["phase_index"], seed), ()) for seed in seeds]
+        means = {n: [_mean(v[n][0] for v in of if n in v) for of in mine] for n in values if n != "own"}
+        rows[_moment(row)] = {**row, "seeds": list(seeds), "values": means}
+    kept = list(rows.values())
+    return [kept[i] for i in sorted({round(i) for i in np.linspace(0, len(kept) - 1, min(len(kept), MOMENTS))})]
+
+
+def _mean(values: Iterable[Any]) -> float:
+    numbers = [_float(value) for value in values]
+    return float(np.mean(numbers)) if numbers else float("nan")
 
 
 def _scored(about: Row, curve: Curve) -> Curve:

@@ -104,10 +104,19 @@ class Run:
     training: Curve
     evaluation: Curve
     """Of the main policy: the one that acts and learns online."""
+    stand_in: int
+    """Training episodes, the last ones, whose means `evaluation` holds; 0 where it holds evaluations."""
     episodes: Episodes
     handovers: tuple[Handover, ...]
     retrained: Mapping[int, Curve]
     """Evaluations of policies trained beside it (OOO's exploiters), by phase index; x counts the phase's updates."""
+
+
+def stand_in_words(run: Run) -> str:
+    """What stands for evaluations where training episodes do, in words."""
+    greedy = any(setting.value is True for key, setting in run.config.items() if key.endswith(".greedy"))
+    noise = "as they were acted" if greedy else "with exploration noise"
+    return f"the last {run.stand_in} training episodes, {noise}"
 
 
 def is_bonus(quantity: str) -> bool:

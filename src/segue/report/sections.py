@@ -10,7 +10,7 @@ import numpy as np
 
 from segue.report import tables
 from segue.report.figures import calibration, learning_curve, middle_curve, name_of, small_curve
-from segue.report.run import Run, is_bonus
+from segue.report.run import Run, is_bonus, stand_in_words
 from segue.report.statistics import interquartile_mean
 from segue.report.summary import Summary, repeats, show, show_difference, show_length, verdict
 from segue.report.svg import Figure
@@ -61,7 +61,7 @@ def of_task(members: Sequence[Member]) -> dict[str, Any]:
         "task": runs[0].task,
         "seeds": [len(run.seeds) for run in runs],
         "two_scales": len({bool(side) for run in runs for side in run.evaluation.online}) == 2,
-        "curve": learning_curve(evaluated, main) if evaluated else None,
+        "curve": learning_curve(evaluated, main, _judged_by(runs)) if evaluated else None,
         "halves": [*_others(members, main), *_episodes(members)],
         "diagnostics": tables.handover(summaries, labels),
         "clouds": list(_clouds(members)),
@@ -71,6 +71,11 @@ def of_task(members: Sequence[Member]) -> dict[str, Any]:
         "comparison": tables.comparison(summaries, labels) if len(members) > 1 else None,
         "judged": "success" if all(run.evaluation.known("success") for run in runs) else "score / 100",
     }
+
+
+def _judged_by(runs: Sequence[Run]) -> str:
+    """What the curves are of."""
+    return ", and in ".join(dict.fromkeys(stand_in_words(r) if r.stand_in else "evaluation episodes" for r in runs))
 
 
 def _others(members: Sequence[Member], main: str) -> Iterator[Figure]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segue.report.notation import count, number, percent
-from segue.report.run import Handover, Run
+from segue.report.run import Handover, Run, stand_in_words
 from segue.report.statistics import (
     Dip,
     Floats,
@@ -82,7 +82,7 @@ def summarise(run: Run, quantity: str) -> Summary:
         dip=dip(steps, interquartile_mean(table[:, path])) if handed_over else None,
         fall=fall(table[:, path]) if handed_over else Interval(np.nan, np.nan, np.nan),
         dips=tuple(dip(steps, row) for row in table[:, path]) if handed_over else (),
-        regret=evaluation_regret(curve.environment_step[whole], judged[:, whole]),
+        regret=nothing if run.stand_in else evaluation_regret(curve.environment_step[whole], judged[:, whole]),
         failure_rate=np.array([_failure_rate(run, seed) for seed in range(len(run.seeds))]),
         before=before[-1] if before else None,
         after=after[-1] if after else None,
@@ -126,12 +126,15 @@ def verdict(summary: Summary) -> tuple[str, str]:
 
 
 def _drop(summary: Summary) -> str:
+    nothing = "No verdict on a drop: nothing was evaluated (evaluation=none)."
     if not len(summary.run.evaluation.x):
-        return "No verdict on a drop: nothing was evaluated (evaluation=none)."
+        return nothing
     name = {"success": "success", "score": "the score", "return": "the return"}[summary.quantity]
     last = float(interquartile_mean(summary.final))
     final = show(summary.quantity, last)
     ended = "ended" if summary.run.status == "finished" else "last stood"
+    if summary.run.stand_in:
+        return f"{nothing} Over {stand_in_words(summary.run)}, {name} {ended} at {final}."
     if summary.dip is None or np.isnan(summary.dip.value):
         if summary.run.switch is None:
             return f"The run has no online part, so nothing was handed over; {name} {ended} offline at {final}."

@@ -9,7 +9,7 @@ import numpy as np
 
 from segue.report.figures import name_of
 from segue.report.notation import MISSING, count, number, percent
-from segue.report.run import Run
+from segue.report.run import Run, stand_in_words
 from segue.report.statistics import (
     Dip,
     Floats,
@@ -84,7 +84,8 @@ def evaluations(summary: Summary) -> Table:
         step, update = count(curve.environment_step[column]), count(curve.update[column])
         name = f"step {step}" if curve.online[column] else f"update {update} (offline)"
         rows.append(Row(Cell(name), texts(show(quantity, v) for v in [float(interquartile_mean(values)), *values])))
-    return Table(f"{name_of(quantity)} of every evaluation.", ["", "IQM", *(f"seed {seed}" for seed in seeds)], rows)
+    judged = f": mean of {stand_in_words(summary.run)}" if summary.run.stand_in else " of every evaluation"
+    return Table(f"{name_of(quantity)}{judged}.", ["", "IQM", *(f"seed {seed}" for seed in seeds)], rows)
 
 
 def per_seed(summary: Summary) -> Table:
@@ -145,7 +146,7 @@ def comparison(summaries: Sequence[Summary], labels: Sequence[str]) -> Table:
             measured("rate", summary.failure_rate),
             Cell("baseline") if summary is first else estimate("probability", better),
         ]
-        rows.append(Row(Cell(label), cells))
+        rows.append(Row(Cell(label, stand_in_words(summary.run) if summary.run.stand_in else ""), cells))
     head = [
         "",
         "seeds",

@@ -26,6 +26,7 @@ from segue.report import write_report
 from segue.runs import checkpoint, manifest
 from segue.runs.live import view
 from segue.runs.lock import Interrupted, full_disk, signals
+from segue.runs.moves import Moves
 from segue.runs.policy import save_policy
 from segue.runs.progress import duration
 from segue.runs.sinks import Fan, Jsonl, Sink, TensorBoard, WandB, to_stderr
@@ -97,6 +98,9 @@ def _run(
     book = _Book(folder, task, seeds, sinks, show.row, evaluator, extra["wall_s"])
     manifest.set_status(folder, "running")
     saved = time.monotonic()
+    moves = Moves(folder) if task.real else None
+    if moves is not None:
+        stack.callback(moves.close)
     records = loop.run(
         decided.recipe.phases,
         task,
@@ -105,12 +109,16 @@ def _run(
         state=state,
         keep_rows=True,
         checked=True,
+        world=None if moves is None else moves.world(task.world),
     )
     stack.callback(records.close)  # and with them the simulators, whatever stops the run
 
     def save() -> None:
         stands = {"position": log.position(), "rows": log.digest(), "wall_s": book.wall()}
+        stands |= {} if moves is None else {"moves": moves.steps}
         checkpoint.save(folder, record.state, stands)
+        if record.tick and record.phase.updates:
+            book.keep(record)
 
     try:
         for record in records:
@@ -160,6 +168,7 @@ class _Book:
         self.folder, self.task, self.seeds, self.sinks, self.show = folder, task, seeds, sinks, show
         self.evaluator = evaluator
         self.began = time.monotonic() - wall_s
+        self.kept = -1  # the run's updates when a policy was written last
 
     def wall(self) -> float:
         """Seconds that the run has taken, over all its sessions."""
@@ -185,13 +194,19 @@ class _Book:
                 lived = None if self.evaluator is None or result is None else self.evaluator.lived(slot, result)
                 found, more = handover(slot, self.task.dataset(), lived)
                 self.row(record, "handover", found, **more)
-                save_policy(self.folder / "policy", slot, self.task.spec, self.seeds, self.facts(record))
+                self.keep(record, whatever=True)
         if record.ends:
             for tried in record.facts.get("validations", ()):
                 values = {"return": tried["return"], "length": tried["steps"]}
                 clocks = earlier(record, record.tick - tried["tick"])
                 self.row(record, "validation", values, keeps=record.phase.validation.keep, **clocks)
             self.row(record, "phase", {}, event="end")
+
+    def keep(self, record: Record, whatever: bool = False) -> None:
+        """Write the policy that acts as the run's bundle, where it has had updates since (or `whatever`)."""
+        if isinstance(record.acting.learner, Agent) and (whatever or record.update != self.kept):
+            save_policy(self.folder / "policy", record.acting, self.task.spec, self.seeds, self.facts(record))
+            self.kept = record.update
 
     def facts(self, record: Record) -> dict[str, Any]:
         """What a policy's bundle says about itself beside its weights."""

@@ -123,7 +123,7 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
         arrays = load_file(folder / "weights.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise SegueError(
-            f"{run}: no readable policy ({type(error).__name__}); a run writes its bundle at the end of each phase"
+            f"{run}: no readable policy ({type(error).__name__}); a run writes its bundle with its checkpoints"
         ) from error
     if not isinstance(bundle, dict):
         raise SegueError(f"{folder / 'policy.json'}: describes no policy; restore it from a backup")

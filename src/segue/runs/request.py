@@ -32,6 +32,7 @@ class Request:
     """Whether a real world may be moved by a policy that has learned nothing."""
 
 
+LAST = 10  # training episodes of a real world that stand for an evaluation
 MOST_SEEDS = 1000  # more is a seed's name taken for a count
 
 
@@ -88,6 +89,8 @@ def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any], rules: Seq
     facts: dict[str, Any] = {"units.failure": task.failure}
     if task.absent:
         facts["evaluation.episodes"] = 0
+    elif task.real:
+        facts["evaluation.training_episodes"] = LAST
     names = (task.domain, *task.presets, task.name)
     recipe = extended(recipe, names)
     if refused(task.spec, "") is not None:

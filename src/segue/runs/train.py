@@ -15,7 +15,7 @@ from segue.core.types import SegueError, Task
 from segue.engine.estimate import Estimate, estimate
 from segue.recipes import Recipe, Resolved, find_recipe
 from segue.recipes.rules import words_of
-from segue.runs import checkpoint, manifest
+from segue.runs import checkpoint, manifest, moves
 from segue.runs.changes import refuse_changed, with_settings
 from segue.runs.checks import check, check_real, device
 from segue.runs.drive import drive, ready
@@ -163,6 +163,9 @@ def resume(
             request, decided, described = with_settings(described, request, recipe_of, task, settings, stands)
         if task.real:
             check_real(decided.recipe, request)
+            if steps := moves.lost(folder, {} if found is None else found[1]["extra"]):
+                what = "1 step was" if steps == 1 else f"{steps:,} steps were"
+                notes.append(f"{what} sent to {request.task} after the last checkpoint, and lost: not in replay")
         n = 0 if data is None else len(data)
         plan = decided.recipe.phases
         resumed = found and checkpoint.load(folder, plan, task.spec, n, task.world, log_fits, task.real)

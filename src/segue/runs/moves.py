@@ -1,0 +1,60 @@
+"""How many steps a run has asked of a world that exists once: a count that outlives a kill, unlike what was learned.
+
+RUN/moves        a number; written before each step is sent
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segue.core.types import World
+
+
+class Moves:
+    """The count of a run's folder; `world` makes worlds that count."""
+
+    def __init__(self, folder: Path) -> None:
+        self.steps = sent(folder) or 0
+        (folder / "moves").touch()
+        self._file = open(folder / "moves", "r+b", buffering=0)  # noqa: SIM115 - held until close()
+
+    def add(self) -> None:
+        """Count one step.  It is with the kernel before it is with the robot."""
+        self.steps += 1
+        self._file.seek(0)
+        self._file.write(f"{self.steps:20d}\n".encode())
+
+    def world(self, make: Callable[[], World]) -> Callable[[], World]:
+        """A maker of worlds whose steps are counted."""
+        return lambda: _Counted(make(), self)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class _Counted:
+    def __init__(self, world: World, moves: Moves) -> None:
+        self.reset, self.close, self._step, self._moves = world.reset, world.close, world.step, moves
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, float]:
+        self._moves.add()
+        return self._step(action)
+
+
+def sent(folder: Path) -> int | None:
+    """Steps that a run has sent; None where it does not say."""
+    try:
+        return int((folder / "moves").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def lost(folder: Path, stands: Mapping[str, Any]) -> int:
+    """Steps that were sent after a checkpoint with these `extra` facts; 0 where nothing is known of them."""
+    steps = sent(folder)
+    return 0 if steps is None else max(steps - int(stands.get("moves", 0)), 0)
