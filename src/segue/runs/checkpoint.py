@@ -28,13 +28,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from segue.core import files, replay
-from segue.engine.state import Carry, validated
-from segue.engine.loop import Plan, as_plan
-from segue.engine.envs import Fleet, Step
-from segue.engine.phase import Phase
-from segue.engine.steps import DOOR, entering, keys_of, learning_of, slot_of
-from segue.core.types import SegueError, Slot, Spec, State, World, WorldError
 from segue.core.scaling import Units, units_of
+from segue.core.types import SegueError, Slot, Spec, State, World, WorldError
+from segue.engine.envs import Fleet, Step
+from segue.engine.loop import Plan, as_plan
+from segue.engine.phase import Phase
+from segue.engine.state import Carry, validated
+from segue.engine.steps import DOOR, entering, keys_of, learning_of, slot_of
 
 FORMAT = 3
 READS = (2, 3)  # format 2 had no seal on its manifests

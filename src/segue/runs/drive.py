@@ -14,28 +14,28 @@ from typing import Any, TextIO
 import numpy as np
 
 from segue.core import files
-from segue.engine import loop
-from segue.runs import checkpoint, manifest
-from segue.engine.state import Carry, Diverged, Record
+from segue.core.types import Agent, SegueError, Task, WorldError
 from segue.data.extras import need
+from segue.engine import loop
 from segue.engine.diagnostics import handover
-from segue.engine.evaluate import Evaluator
 from segue.engine.envs import Episode
-from segue.runs.lock import Interrupted, full_disk, signals
+from segue.engine.evaluate import Evaluator
+from segue.engine.state import Carry, Diverged, Record
+from segue.recipes import Plan
+from segue.report import write_report
+from segue.runs import checkpoint, manifest
 from segue.runs.live import view
+from segue.runs.lock import Interrupted, full_disk, signals
 from segue.runs.policy import save_policy
 from segue.runs.progress import duration
-from segue.recipes import Resolved
 from segue.runs.sinks import Fan, Jsonl, Sink, TensorBoard, WandB, to_stderr
-from segue.report import write_report
-from segue.core.types import Agent, SegueError, Task, WorldError
 
 SAVE_EVERY = 60.0  # seconds between checkpoints; overridden by SEGUE_SAVE_EVERY
 
 
 def drive(
     folder: Path,
-    decided: Resolved,
+    decided: Plan,
     task: Task,
     seeds: tuple[int, ...],
     trackers: Sequence[str] = (),
@@ -69,7 +69,7 @@ def drive(
 
 def _run(
     folder: Path,
-    decided: Resolved,
+    decided: Plan,
     task: Task,
     seeds: tuple[int, ...],
     trackers: Sequence[str],
@@ -90,7 +90,7 @@ def _run(
     log = Jsonl(folder / "metrics.jsonl", extra["position"])
     sinks = Fan([log, *(TRACKERS[t](folder, described, carry) for t in trackers)], tell=show.message)
     stack.callback(sinks.close)
-    episodes = decided.recipe.evaluation.episodes
+    episodes = decided.evaluation.episodes
     evaluator = Evaluator(task, seeds, episodes) if episodes else None
     if evaluator is not None:
         stack.callback(evaluator.close)
@@ -98,10 +98,10 @@ def _run(
     manifest.set_status(folder, "running")
     saved = time.monotonic()
     records = loop.run(
-        decided.recipe.phases,
+        decided.phases,
         task,
         seeds,
-        decided.recipe.units,
+        decided.units,
         carry=carry,
         keep_rows=True,
     )
@@ -134,9 +134,9 @@ def _run(
     show.message(f"finished in {duration(book.wall())}")
 
 
-def _lower(folder: Path, decided: Resolved, phase: str) -> str:
+def _lower(folder: Path, decided: Plan, phase: str) -> str:
     """The command that goes on with a tenth of a phase's first learning rate, where it has one that is a number."""
-    for path, value in decided.recipe.options().items():
+    for path, value in decided.options().items():
         if path.startswith(f"{phase}.learner.") and path.endswith("learning_rate") and isinstance(value, float):
             command = f"segue resume {files.word(folder)} --set {path}={value / 10:.3g}"
             return f" (from the last checkpoint, which is finite: `{command}`, now {value:g})"

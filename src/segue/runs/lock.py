@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from segue.core import files
-from segue.runs.sinks import to_stderr
 from segue.core.types import SegueError
+from segue.runs.sinks import to_stderr
 
 
 class Interrupted(Exception):

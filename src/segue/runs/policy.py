@@ -17,12 +17,12 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from segue.core import files
 from segue.agents import build, describe
-from segue.runs.checkpoint import named_leaves
+from segue.core import files
 from segue.core.observations import pack, parts_of, plain
-from segue.core.types import Agent, Array, SegueError, Slot, Spec, State
 from segue.core.scaling import Units, units_of
+from segue.core.types import Agent, Array, SegueError, Slot, Spec, State
+from segue.runs.checkpoint import named_leaves
 
 FORMAT = 2
 

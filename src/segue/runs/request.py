@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from segue.agents import seeing
-from segue.recipes import Recipe, Resolved, extended, resolve
+from segue.core.types import SegueError, Task
+from segue.recipes import Plan, Recipe, TaskFacts, resolve
 from segue.recipes.rules import rule_of
 from segue.tasks.table import PREFIX
-from segue.core.types import SegueError, Task, refused
 
 
 @dataclass(frozen=True)
@@ -71,18 +70,6 @@ def lasting(task: str) -> str:
     return PREFIX + os.path.abspath(os.path.expanduser(path)) + mark + query
 
 
-def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any], rules: Sequence[str] = ()) -> Resolved:
-    """Decide all of a recipe's numbers for a task; the task's own facts (its failure reward) come before presets.
-
-    Where observations are no vectors, learners see through `segue.agents.Seeing`, and nothing is standardised.
-    """
-    named = {word: rule_of(word) for word in rules}
-    facts: dict[str, Any] = {"units.failure": task.failure}
-    if task.absent:
-        facts["evaluation.episodes"] = 0
-    names = (task.domain, *task.presets, task.name)
-    recipe = extended(recipe, names)
-    if refused(task.spec, "") is not None:
-        facts["units.standardise"] = False
-        recipe = replace(recipe, phases=tuple(replace(p, learner=seeing(p.learner, task.spec)) for p in recipe.phases))
-    return resolve(recipe, names, settings, facts, named)
+def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any], rules: Sequence[str] = ()) -> Plan:
+    """Decide all of a recipe's numbers for a task, with hand-over rules by their words."""
+    return resolve(recipe, TaskFacts.of(task), settings, {word: rule_of(word) for word in rules})

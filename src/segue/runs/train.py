@@ -11,18 +11,18 @@ from typing import Any, TextIO
 import gymnasium
 
 from segue.core import files
+from segue.core.types import SegueError, Task
+from segue.engine.estimate import Estimate, estimate
+from segue.recipes import Plan, Recipe, find_recipe
+from segue.recipes.rules import words_of
 from segue.runs import checkpoint, manifest
-from segue.runs.request import Request, lasting, listed, resolved, seeds_of, settings_of
 from segue.runs.changes import refuse_changed, with_settings
 from segue.runs.checks import check, check_real, device
 from segue.runs.drive import drive, ready
-from segue.engine.estimate import Estimate, estimate
 from segue.runs.lock import lock
-from segue.recipes import Recipe, Resolved, find_recipe
+from segue.runs.request import Request, lasting, listed, resolved, seeds_of, settings_of
 from segue.runs.sinks import unchanged
-from segue.recipes.rules import words_of
 from segue.tasks import GymTask, find_task
-from segue.core.types import SegueError, Task
 
 
 def train(
@@ -55,11 +55,11 @@ def train(
     return start(chosen, found, request, None if folder is None else Path(folder))
 
 
-def needs(decided: Resolved, task: Task, request: Request, timed: bool = False) -> Estimate:
+def needs(decided: Plan, task: Task, request: Request, timed: bool = False) -> Estimate:
     """What a run will need; `timed` lowers its updates to count their operations, which takes seconds."""
-    data, recipe = task.dataset(), decided.recipe
+    data = task.dataset()
     rows = 0 if data is None else len(data)
-    return estimate(recipe.phases, task.spec, recipe.units, len(request.seeds), rows, timed)
+    return estimate(decided.phases, task.spec, decided.units, len(request.seeds), rows, timed)
 
 
 def start(
@@ -162,10 +162,9 @@ def resume(
             stands = {} if found is None else found[1]
             request, decided, described = with_settings(described, request, recipe_of, task, settings, stands)
         if task.real:
-            check_real(decided.recipe, request)
+            check_real(decided, request)
         n = 0 if data is None else len(data)
-        plan = decided.recipe.phases
-        resumed = found and checkpoint.load(folder, plan, task.spec, n, task.world, log_fits, task.real)
+        resumed = found and checkpoint.load(folder, decided.phases, task.spec, n, task.world, log_fits, task.real)
         if settings:
             manifest.write(folder, described)
         for change in described["provenance"].get("changes", ()):
