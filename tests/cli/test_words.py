@@ -12,7 +12,7 @@ from segue.cli.main import LISTS, parse_seeds
 from segue.core.options import gather
 from segue.core.types import SegueError
 from segue.recipes import RECIPES, find_recipe
-from segue.recipes.recipe import apply
+from segue.recipes.plan import apply
 from segue.runs.request import resolved
 from segue.tasks import find_task
 

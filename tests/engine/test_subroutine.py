@@ -127,6 +127,14 @@ def test_presets_of_both_recipes_reach_their_phases() -> None:
     assert best["recommended"].learner == best["retrain-3"].learner
 
 
+def test_fresh_rows_follow_what_is_gathered_unless_they_are_set() -> None:
+    recipe, task = find_recipe("recommend-fresh(sac,iql)"), TaskFacts(("pointmaze",))
+    row = resolve(recipe, task, {"gather.ticks": 99}).table()["retrain-1.batch.rows"]
+    assert row == {"value": 99, "source": "from gather.ticks"}
+    both = {"gather.ticks": 99, "retrain-1.batch.rows": 50}
+    assert resolve(recipe, task, both).table()["retrain-1.batch.rows"] == {"value": 50, "source": "settings"}
+
+
 @pytest.mark.parametrize(
     ("name", "domain", "online", "student"),
     [

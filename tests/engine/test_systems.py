@@ -215,3 +215,27 @@ def test_presets_reach_the_exploiter() -> None:
     assert (rlpd[2].learner.critics, rlpd[2].learner.critic_updates, rlpd[2].learner.temperature) == (2, 1, 0.1)
     assert augment.first.inner.weight == 50.0  # type: ignore[attr-defined]
     assert augment.second == SERA(neighbours=25)
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "path", "source"),
+    [
+        ("ooo(iql)", "kitchen", "exploit-2.learner.agent.dropout", "preset kitchen"),
+        ("ooo(iql)", "kitchen", "exploit-2.learner.agent.actor_hidden", "default"),
+        ("ooo(iql)", "antmaze", "exploit-5.batch.share", "preset antmaze"),
+        ("opt(spot)+rnd", "antmaze", "meta.learner.base.agent.base.critic_last_limit", "preset antmaze"),
+        ("opt(spot)+rnd", "adroit", "meta.augment.weight", "preset adroit"),
+        ("opt(td3-bc)", "pointmaze", "gather.learner.base.policy_noise", "preset pointmaze"),
+        ("opt(td3-bc)", "pointmaze", "online.learner.new_learning_rate", "from critic_learning_rate"),
+        ("recommend(sac,iql)", "pointmaze", "retrain-1.learner.layer_norm", "preset pointmaze"),
+        ("recommend(sac,iql)", "antmaze", "retrain-1.units.shift", "preset antmaze"),
+        ("recommend-better(sac,iql)", "pointmaze", "recommended.learner.first.temperature", "preset pointmaze"),
+        ("iql", "pointmaze", "online.collect", "settings"),
+        ("iql", "pointmaze", "units.failure", "task"),
+    ],
+)
+def test_an_option_that_a_system_copies_keeps_its_source(name: str, domain: str, path: str, source: str) -> None:
+    """And one that is set to its default is set."""
+    settings = {path: 1} if source == "settings" else {}
+    plan = resolve(find_recipe(name), TaskFacts((domain,), {"units.failure": None}), settings)
+    assert plan.table()[path]["source"] == source

@@ -7,8 +7,9 @@ from segue.recipes.cal_ql import CAL_QL, CQL_RECIPE
 from segue.recipes.compose import SYSTEMS, augmented, compose
 from segue.recipes.iql import IQL_RECIPE
 from segue.recipes.pex import PEX_RECIPE
+from segue.recipes.plan import Evaluation, Plan
 from segue.recipes.rebrac import REBRAC_RECIPE
-from segue.recipes.recipe import Evaluation, Method, Plan, Recipe, TaskFacts, published, resolve
+from segue.recipes.recipe import Method, Recipe, TaskFacts, published, resolve
 from segue.recipes.rlpd import RLPD_RECIPE
 from segue.recipes.sac import SAC_RECIPE
 from segue.recipes.spot import SPOT_RECIPE

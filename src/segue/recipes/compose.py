@@ -21,7 +21,8 @@ from segue.core.named import is_named, named
 from segue.core.options import unknown
 from segue.core.types import Agent, SegueError
 from segue.engine.phase import Phase, at_switch
-from segue.recipes.recipe import Plan, Recipe, tried
+from segue.recipes.plan import Plan
+from segue.recipes.recipe import Recipe, tried
 from segue.recipes.systems.ooo import ooo
 from segue.recipes.systems.opt import opt
 from segue.recipes.systems.subroutine import FORMS, subroutine, validated

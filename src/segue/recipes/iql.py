@@ -8,7 +8,8 @@ from segue.agents import IQL
 from segue.core.scaling import Units
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
-from segue.recipes.recipe import Evaluation, published
+from segue.recipes.plan import Evaluation
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix, Union
 
 _LOCOMOTION = {"agent.expectile": 0.7, "agent.inverse_temperature": 3.0, "units.reward_span": 1000.0}

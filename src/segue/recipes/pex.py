@@ -11,7 +11,8 @@ from segue.agents.pex import authors, expand
 from segue.core.scaling import Units
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
-from segue.recipes.recipe import Evaluation, published
+from segue.recipes.plan import Evaluation
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 _IMITATION = {"agent.expectile": 0.8, "agent.inverse_temperature": 3.0, "agent.choice_inverse_temperature": 3.0}

@@ -8,7 +8,8 @@ from segue.agents import RLPD
 from segue.core.scaling import Units
 from segue.engine.phase import RANDOM, Phase
 from segue.recipes.common import pointmaze
-from segue.recipes.recipe import Evaluation, published
+from segue.recipes.plan import Evaluation
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 # The published steps, of which the warm-up is a part: 250,000, 300,000 on AntMaze and 1,000,000 on Adroit.

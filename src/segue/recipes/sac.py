@@ -6,7 +6,8 @@ from segue.agents import SAC
 from segue.core.scaling import Units
 from segue.engine.phase import Phase
 from segue.recipes.common import pointmaze
-from segue.recipes.recipe import Evaluation, published
+from segue.recipes.plan import Evaluation
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 _SPARSE = {"units.scale": 10.0, "units.shift": -5.0}

@@ -10,7 +10,8 @@ from segue.agents.spot import with_density
 from segue.core.scaling import Units
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
-from segue.recipes.recipe import Evaluation, published
+from segue.recipes.plan import Evaluation
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix, Union
 
 # Weights of the authors' program.  Of the expert logs nobody says anything; theirs are those of medium-expert (ours).

@@ -10,7 +10,8 @@ from segue.agents import TD3, TD3BC
 from segue.core.scaling import Units
 from segue.engine.phase import RANDOM, Phase
 from segue.recipes.common import SHORT, pointmaze
-from segue.recipes.recipe import Evaluation, published
+from segue.recipes.plan import Evaluation
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix, Union
 
 _SPARSE = {"antmaze": {"units.shift": -1.0}}

@@ -12,7 +12,8 @@ from segue.agents.rlpd import from_sac
 from segue.core.scaling import Units
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
-from segue.recipes.recipe import Evaluation, published
+from segue.recipes.plan import Evaluation
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 _BASE = SAC(

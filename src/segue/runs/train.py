@@ -40,7 +40,8 @@ def train(
 
     `seeds` is how many, or which ones.  `settings` are options by path ({"online.utd_ratio": 2}), `rules` hand-over
     rules ([segue.recipes.rules.freeze_actor(2_000)]).  A run of a task that is not known by name can be continued with
-    `resume(folder, lambda name: task)`, and one of a recipe of your own with `recipe_of`.  `untrained` lets a policy
+    `resume(folder, lambda name: task)`; a recipe of your own that is named module:name is found again by itself, and
+    another one with `recipe_of`.  `untrained` lets a policy
     that has learned nothing move a real world.  Raises `SegueError`.
     """
     chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe

@@ -19,7 +19,8 @@ from segue.bonuses import RND, Nothing, Returns
 from segue.core.options import reachable
 from segue.core.types import Sampler, SegueError
 from segue.engine.phase import Phase, at_switch, fresh
-from segue.recipes.recipe import DEFAULT, Plan, Recipe, Settings, tried
+from segue.recipes.plan import DEFAULT, Plan, Settings
+from segue.recipes.recipe import Recipe, tried
 from segue.samplers.oversample import Oversample
 from segue.samplers.subset import First, measured
 from segue.samplers.uniform import Mix, Union

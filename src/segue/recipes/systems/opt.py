@@ -14,7 +14,8 @@ from segue.agents.around import Decay
 from segue.agents.opt import Climber, grow, renew_base
 from segue.core.types import SegueError
 from segue.engine.phase import Phase, at_switch
-from segue.recipes.recipe import DEFAULT, Plan, Recipe, tried
+from segue.recipes.plan import DEFAULT, Plan
+from segue.recipes.recipe import Recipe, tried
 from segue.samplers.prioritised import Balanced
 from segue.samplers.uniform import Halves
 

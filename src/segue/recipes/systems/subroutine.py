@@ -20,7 +20,8 @@ from segue.agents.around import Greedy, OneOf, better
 from segue.core.types import SegueError
 from segue.engine.phase import Phase, Validation, at_switch, fresh, take
 from segue.engine.sharing import Either
-from segue.recipes.recipe import DEFAULT, Plan, Recipe, tried
+from segue.recipes.plan import DEFAULT, Plan
+from segue.recipes.recipe import Recipe, tried
 from segue.samplers.oversample import Oversample
 from segue.samplers.subset import Last
 from segue.samplers.uniform import Mix
