@@ -87,6 +87,9 @@ def ooo_plan(plan: Plan, names: Sequence[str], who: str = "ooo") -> Plan:
     explorer = [_optimist(p) if p.updates and p.slot == switch.slot else p for p in plan.phases]
     made_from = {p.name: [(plan, teacher.name), (plan, switch.name)] for p in exploiters}
     made = plan.rebuilt((*explorer, *exploiters), made_from)
+    if isinstance(switch.learner, RLPD) and isinstance(switch.batch, Mix):  # `_optimist` has summed both up
+        rows_of = f"{switch.name}.batch.online"
+        made = made.set({rows_of: switch.batch.offline + switch.batch.online}, plan.source(rows_of))
     if named is not None:
         made = made.set({f"{p.name}.batch.share": t for p, t in zip(exploiters, times)}, f"preset {named}")
     heads = {"exploit": [p.name for p in exploiters], "online": [switch.name], "agent": ["agent"], "units": ["units"]}
