@@ -12,18 +12,16 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from segue.agents import seeing
 from segue.core.encoders import Encoder, Sight
 from segue.core.observations import width
 from segue.core.types import Part, Spec, Transition
-from segue.recipes import find_recipe, resolve
+from segue.recipes import TaskFacts, find_recipe, resolve
 
 CASES = {  # name: (image, channels, strides, batch)
     "PointMaze's preset": (32, (16, 32, 32), (2, 2, 2), 128),
@@ -66,9 +64,7 @@ def updates(size: int) -> float:
     """Milliseconds of one update of IQL that sees an image and two numbers."""
     parts = (Part("pixels", (size, size, 3), "uint8"), Part("velocity", (2,), "float32"))
     spec = Spec((width(parts),), 2, "uint8", parts)
-    recipe = find_recipe("iql")
-    recipe = replace(recipe, phases=tuple(replace(p, learner=seeing(p.learner, spec)) for p in recipe.phases))
-    agent = resolve(recipe, ("pointmaze-pixels",), {}).recipe.phases[0].learner
+    agent = resolve(find_recipe("iql"), TaskFacts(("pointmaze-pixels",), spec=spec), {}).phases[0].learner
     rows = jax.random.randint(jax.random.key(0), (128, width(parts)), 0, 120).astype(jnp.uint8)
     row = jnp.zeros(128)
     batch = Transition(rows, jnp.zeros((128, 2)), row, row, rows, row, row, jnp.zeros((128, 2)))

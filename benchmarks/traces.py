@@ -67,7 +67,13 @@ RUNS: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
     "recommend-fresh": (
         "recommend-fresh(sac,iql)",
         MAZE,
-        (*SMALL, *lasts("online", 900, "online.validation.steps=900"), *RETRAIN, "gather.ticks=400"),
+        (
+            *SMALL,
+            *lasts("online", 900, "online.validation.steps=900"),
+            *RETRAIN,
+            "gather.ticks=400",
+            "retrain-1.batch.rows=400",
+        ),
         (),
     ),
     "alternate": (

@@ -28,7 +28,7 @@ from common import Run, dataset, matrix_rate, measure, seconds, updates
 from segue.agents import CQL
 from segue.core.types import Spec
 from segue.engine import steps
-from segue.recipes import find_recipe, resolve
+from segue.recipes import TaskFacts, find_recipe, resolve
 
 SETTINGS = {"antmaze": (29, 8), "pointmaze": (4, 2)}
 
@@ -58,7 +58,7 @@ def update_gflop(agent: CQL, observation: int, action: int, batch: int) -> float
 def prepare(setting: str, seeds: int) -> tuple[Run, float]:
     """A function that dispatches so many updates of all seeds, compiled, and GFLOP of an update."""
     observation, action = SETTINGS[setting]
-    recipe = resolve(find_recipe("cal-ql"), (setting,), {}).recipe
+    recipe = resolve(find_recipe("cal-ql"), TaskFacts((setting,)), {})
     phase: Any = recipe.phases[0]
     offline = dataset(observation, action, recipe.units, 100_000, 200)
     run, _ = updates(phase, recipe.units, Spec((observation,), action), offline, seeds)

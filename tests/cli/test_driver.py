@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 
 from segue.core.types import SegueError
 from segue.engine.phase import Phase
-from segue.recipes import RECIPES, Evaluation, Recipe
+from segue.recipes import RECIPES, Evaluation, Recipe, published
 from segue.runs import checkpoint, drive, lock, policy, train
 from segue.runs.lock import Interrupted
 from segue.runs.request import Request
@@ -53,17 +53,18 @@ class Toy:
         return 100.0 * success
 
 
-RECIPE = Recipe(
-    "toy",
-    "no paper",
-    "nothing",
-    (
-        Phase("offline", small_cql(), 6, batch=Mix(16), log_every=4),
-        Phase("online", small_cql(), 30, collect=1, batch=Mix(8, 8, "closed"), log_every=10, evaluate_every=10),
-    ),
-    UNITS,
-    Evaluation(2),
+PHASES = (
+    Phase("offline", small_cql(), 6, batch=Mix(16), log_every=4),
+    Phase("online", small_cql(), 30, collect=1, batch=Mix(8, 8, "closed"), log_every=10, evaluate_every=10),
 )
+
+
+def toy(*phases: Phase) -> Recipe:
+    """A recipe of these phases."""
+    return published("toy", "no paper", "nothing", phases, UNITS, Evaluation(2))
+
+
+RECIPE = toy(*PHASES)
 
 
 @pytest.fixture(autouse=True)
@@ -219,12 +220,12 @@ def test_trackers_are_refused_at_the_door(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_a_later_phase_is_refused_before_the_first(tmp_path: Path) -> None:
-    phases = (RECIPE.phases[0], replace(RECIPE.phases[1], actor="ghost"))
+    phases = (PHASES[0], replace(PHASES[1], actor="ghost"))
     with pytest.raises(SegueError, match="slot 'ghost'"):
-        begin(tmp_path / "run", replace(RECIPE, phases=phases))
-    phases = (replace(RECIPE.phases[0], batch=Mix(0, 8)), RECIPE.phases[1])
+        begin(tmp_path / "run", toy(*phases))
+    phases = (replace(PHASES[0], batch=Mix(0, 8)), PHASES[1])
     with pytest.raises(SegueError, match="there is none yet"):
-        begin(tmp_path / "run", replace(RECIPE, phases=phases))
+        begin(tmp_path / "run", toy(*phases))
     assert not list(tmp_path.iterdir())
 
 

@@ -12,7 +12,7 @@ from segue.cli.main import LISTS, parse_seeds
 from segue.core.options import gather
 from segue.core.types import SegueError
 from segue.recipes import RECIPES, find_recipe
-from segue.recipes.recipe import apply
+from segue.recipes.plan import apply
 from segue.runs.request import resolved
 from segue.tasks import find_task
 
@@ -168,14 +168,14 @@ def test_what_is_listed_means_something_and_can_be_set(name: str, task: str) -> 
     decided = resolved(find_recipe(name), find_task(task), {})
     rows = decided.explained()
     assert not [path for path, row in rows.items() if not row["meaning"]]
-    values = decided.recipe.options()
+    values = decided.options()
     for path, row in rows.items():
         value = values.get(path, row["value"])
         if row["value"] is None and path.endswith(".units"):
             assert f"{path}.scale=2" in row["meaning"]
-            assert apply(decided.recipe, f"{path}.scale", "2.0")[0] != decided.recipe
+            assert apply(decided, f"{path}.scale", "2.0")[0] != decided
         if path.rpartition(".")[2] not in WHOLE:
-            assert apply(decided.recipe, path, value)[0] == decided.recipe, path
+            assert apply(decided, path, value)[0] == decided, path
 
 
 @pytest.mark.parametrize("what", ["all", "recipes", "tasks", "agents"])

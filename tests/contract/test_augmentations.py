@@ -24,7 +24,7 @@ from segue.core.scaling import Units
 from segue.core.types import Agent, Augmentation, Door, Learned, SegueError, Slot, Spec
 from segue.engine import loop, steps
 from segue.engine.phase import Phase, refresh
-from segue.recipes import find_recipe, resolve
+from segue.recipes import TaskFacts, find_recipe, resolve
 from segue.runs import checkpoint
 from segue.samplers.prioritised import Balanced
 from segue.samplers.uniform import Mix
@@ -293,14 +293,15 @@ def test_compositions_that_are_none(recipe: str, says: str) -> None:
 def test_compositions() -> None:
     recipe = find_recipe("cal-ql + rnd + sera")
     assert recipe.name == "cal-ql+rnd+sera"
-    offline, online = (p.augment for p in recipe.phases)
+    offline, online = (p.augment for p in recipe().phases)
     assert offline == RND()
     assert online == Both(RND(), SERA())
-    assert recipe.presets["antmaze"]["online.augment.second.neighbours"] == 25
-    assert recipe.presets["adroit-binary"]["online.augment.first.weight"] == 0.5
-    assert recipe.presets["adroit-binary"]["offline.augment.weight"] == 0.5
-    assert find_recipe("sac+sera").phases[0].augment == SERA(q_source="current", scale="dimension")
-    spot = find_recipe("spot+rnd+state-entropy").phases
+    assert recipe(TaskFacts(("antmaze",))).options()["online.augment.second.neighbours"] == 25
+    binary = recipe(TaskFacts(("adroit-binary",))).table()
+    for way in ("online.augment.first.weight", "offline.augment.weight"):
+        assert binary[way] == {"value": 0.5, "source": "preset adroit-binary"}
+    assert find_recipe("sac+sera")().phases[0].augment == SERA(q_source="current", scale="dimension")
+    spot = find_recipe("spot+rnd+state-entropy")().phases
     assert [type(p.augment) for p in spot] == [Nothing, RND, Both]
     assert isinstance(spot[2].augment, Both)
     assert spot[2].augment.second == StateEntropy()
@@ -341,12 +342,12 @@ def test_average_needs_the_same_parts() -> None:
 def test_parts_of_a_composition_are_named_by_the_way_to_them() -> None:
     """A name that several parts have is said to be ambiguous; a word that an option knows is not Python's None."""
     both: Any = find_recipe("ooo(rlpd)+sera")
-    domains = ("pointmaze", "pointmaze-umaze")
+    domains = TaskFacts(("pointmaze", "pointmaze-umaze"))
     with pytest.raises(SegueError, match="there are several 'weight'; say in which of first, second"):
         resolve(both, domains, {"online.augment.weight": "0.5"})
     words = {"weight": "0.5", "scale": "none", "q_source": "frozen", "slot": "none"}
-    made = resolve(both, domains, {f"online.augment.second.{k}": word for k, word in words.items()}).recipe
+    made = resolve(both, domains, {f"online.augment.second.{k}": word for k, word in words.items()})
     sera: Any = next(p for p in made.phases if p.name == "online").augment.second
     assert (sera.weight, sera.scale, sera.slot) == (0.5, "none", None)
-    plain: Any = resolve(find_recipe("sac"), domains, {"agent.target_entropy": "none"}).recipe.phases[-1].learner
+    plain: Any = resolve(find_recipe("sac"), domains, {"agent.target_entropy": "none"}).phases[-1].learner
     assert plain.target_entropy is None

@@ -96,7 +96,7 @@ def test_from_a_log_to_a_policy(tmp_path: Path) -> None:
 
 
 def test_stopped_and_resumed_exactly(tmp_path: Path) -> None:
-    plan = resolved(find_recipe("td3-bc"), task(), NARROW).recipe
+    plan = resolved(find_recipe("td3-bc"), task(), NARROW)
     end = saved = None
     for record in loop.run(plan.phases, task(), (0, 3), plan.units, keep_rows=True):
         end = record.state

@@ -16,7 +16,7 @@ from segue.engine.envs import Envs
 from segue.engine.loop import run
 from segue.engine.phase import Phase, fresh, take
 from segue.engine.state import RunState
-from segue.recipes import Evaluation, Recipe
+from segue.recipes import Evaluation, Plan
 from segue.runs import checkpoint
 from segue.runs.checks import check_real
 from segue.runs.drive import ended
@@ -159,13 +159,13 @@ MOVES = Phase("online", small_cql(), 5, collect=1, batch=Mix(8, 8))
     ],
 )
 def test_a_policy_without_updates_never_moves_a_real_world_first(phases: tuple[Phase, ...], allowed: bool) -> None:
-    recipe = Recipe("own", "no paper", "nothing", phases, UNITS, Evaluation(0))
-    check_real(recipe, asked(untrained=True))
+    plan = Plan(phases, UNITS, Evaluation(0))
+    check_real(plan, asked(untrained=True))
     if allowed:
-        check_real(recipe, asked())
+        check_real(plan, asked())
     else:
         with pytest.raises(SegueError, match="which is not trained"):
-            check_real(recipe, asked())
+            check_real(plan, asked())
 
 
 class Odd(gymnasium.Env):

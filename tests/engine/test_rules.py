@@ -21,7 +21,7 @@ from segue.core.scaling import Units
 from segue.core.types import Door, Learned, SegueError, Slot
 from segue.engine import loop
 from segue.engine.phase import RANDOM, Phase, refresh, renew
-from segue.recipes import find_recipe, resolve, rules
+from segue.recipes import TaskFacts, find_recipe, resolve, rules
 from segue.samplers import Mix, Retain, Union
 from tests.contract.test_agents import SPEC, batch, begin, equal, small
 from tests.toys import UNITS, CorridorTask, corridor_data, small_cql
@@ -186,7 +186,10 @@ def test_rules_run_together_and_resolve_knows_their_origin() -> None:
     carry = finish(phases)
     assert int(carry.experience.replay.written[0]) == 25
     decided = resolve(
-        find_recipe("iql"), ("custom", "mine"), {"warm-up.ticks": 9}, None, {w: rules.rule_of(w) for w in words[:2]}
+        find_recipe("iql"),
+        TaskFacts(("custom", "mine")),
+        {"warm-up.ticks": 9},
+        {w: rules.rule_of(w) for w in words[:2]},
     )
     table = decided.table()
     assert table["warm-up.ticks"] == {"value": 9, "source": "settings"}
@@ -218,7 +221,7 @@ def test_a_wrong_rule_is_one_line(word: str, says: str) -> None:
 
 def test_a_rule_for_one_phase_outlives_a_setting_for_all() -> None:
     rule = {"discount=0.995": rules.rule_of("discount=0.995")}
-    table = resolve(find_recipe("iql"), ("custom",), {"units.discount": 0.98}, None, rule).table()
+    table = resolve(find_recipe("iql"), TaskFacts(("custom",)), {"units.discount": 0.98}, rule).table()
     assert (table["units.discount"]["value"], table["units.discount"]["source"]) == (0.98, "settings")
     assert table["online.units.discount"] == {"value": 0.995, "source": "rule discount=0.995"}
 
@@ -237,7 +240,7 @@ def test_an_actor_inside_another_agent_is_frozen_too() -> None:
 
 
 def test_optimisers_are_new_behind_any_door_that_keeps_them() -> None:
-    made = rules.reset_optimisers()(find_recipe("wsrl").phases, UNITS)
+    made = rules.reset_optimisers()(find_recipe("wsrl")().phases, UNITS)
     assert made[-1].enter == renew(from_sac())
     base = SAC(actor_hidden=(8,), critic_hidden=(8,), critics=3, layer_norm=True)
     agent = RLPD(critics=3, actor_hidden=(8,), critic_hidden=(8,), actor_layer_norm=True, critic_layer_norm=True)
@@ -249,7 +252,7 @@ def test_optimisers_are_new_behind_any_door_that_keeps_them() -> None:
     assert equal(got.critic.optimiser, fresh.critic.optimiser)
     assert not equal(kept.critic.optimiser, fresh.critic.optimiser)
     with pytest.raises(SegueError, match="are new anyway"):  # PEX's are made at its warm-up
-        rules.reset_optimisers()(find_recipe("pex").phases, UNITS)
+        rules.reset_optimisers()(find_recipe("pex")().phases, UNITS)
 
 
 def test_rules_need_a_switch() -> None:

@@ -23,7 +23,8 @@ from segue.engine.phase import Phase, Validation, charged, take
 from segue.engine.sharing import Either, own_turn
 from segue.engine.state import RunState, validated
 from segue.engine.validate import check_doors
-from segue.recipes import RECIPES, find_recipe, resolve, rules
+from segue.recipes import RECIPES, TaskFacts, find_recipe, resolve, rules
+from segue.recipes.systems.subroutine import SMALL
 from segue.runs import checkpoint
 from segue.samplers.subset import Last
 from segue.samplers.uniform import Mix
@@ -56,7 +57,7 @@ VARIANTS = (
     ],
 )
 def test_what_is_charged_is_the_budget_exactly(name: str, domain: str, task: str, total: int) -> None:
-    phases = resolve(find_recipe(name), (domain, task), {}).recipe.phases
+    phases = resolve(find_recipe(name), TaskFacts((domain, task)), {}).phases
     assert charged(phases) == total
     assert all(p.ticks > 0 or p.name == "recommended" for p in phases)
     assert all(p.validation.ticks(300, p.ticks) for p in phases if p.validation.steps)
@@ -68,7 +69,7 @@ def test_what_is_charged_is_the_budget_exactly(name: str, domain: str, task: str
     "form", ["recommend", "fine-tune", "recommend-fresh", "fine-tune-fresh", "alternate", "repeat"]
 )
 def test_every_form_fits_into_the_budget_of_an_own_task(form: str, online: str) -> None:
-    phases = resolve(find_recipe(f"{form}({online},iql)"), ("custom", "gym:Pendulum-v1"), {}).recipe.phases
+    phases = resolve(find_recipe(f"{form}({online},iql)"), TaskFacts(("custom", "gym:Pendulum-v1")), {}).phases
     assert charged(phases) == 50_000
     assert all(p.ticks > 0 or p.name == "recommended" for p in phases)
 
@@ -76,7 +77,7 @@ def test_every_form_fits_into_the_budget_of_an_own_task(form: str, online: str) 
 @pytest.mark.parametrize("name", [*VARIANTS, "cal-ql", "wsrl", "opt(td3-bc)"])
 @pytest.mark.parametrize("total", [9_001, 33_333, 2_000_000])
 def test_another_budget_is_shared_out_alike_to_the_step(name: str, total: int) -> None:
-    found = resolve(find_recipe(name), ("pointmaze", "pointmaze-umaze"), {}).recipe
+    found = resolve(find_recipe(name), TaskFacts(("pointmaze", "pointmaze-umaze")), {})
     usual = found.phases
     phases = rules.budget(total)(usual, found.units)
     assert charged(phases) == total
@@ -90,7 +91,7 @@ def test_another_budget_is_shared_out_alike_to_the_step(name: str, total: int) -
 
 
 def test_a_budget_that_cannot_be_kept_is_one_line() -> None:
-    found = resolve(find_recipe("recommend-fresh(sac,iql)"), ("pointmaze", "pointmaze-umaze"), {}).recipe
+    found = resolve(find_recipe("recommend-fresh(sac,iql)"), TaskFacts(("pointmaze", "pointmaze-umaze")), {})
     with pytest.raises(SegueError, match="budget=4: too few for phase 'gather'"):
         rules.budget(4)(found.phases, found.units)
     pairs = (Phase("online", small("SAC"), 10, collect=2, batch=Mix(0, 8)),)
@@ -102,7 +103,7 @@ def test_a_budget_that_cannot_be_kept_is_one_line() -> None:
 
 
 def test_presets_of_both_recipes_reach_their_phases() -> None:
-    made = resolve(find_recipe("fine-tune-fresh(sac,iql)"), ("pointmaze", "pointmaze-umaze"), {}).recipe
+    made = resolve(find_recipe("fine-tune-fresh(sac,iql)"), TaskFacts(("pointmaze", "pointmaze-umaze")), {})
     by_name: dict[str, Any] = {p.name: p for p in made.phases}
     assert by_name["online"].learner.actor_hidden == (128, 128)
     assert by_name["retrain-1"].learner.actor_hidden == (128, 128)
@@ -114,17 +115,25 @@ def test_presets_of_both_recipes_reach_their_phases() -> None:
     assert by_name["recommended"].units == by_name["fine-tune-1"].units
     assert by_name["gather"].learner == Greedy(by_name["online"].learner)
     # Both halves of a choice are described as they were trained.
-    two = resolve(find_recipe("recommend-better(sac,iql)"), ("pointmaze", "x"), {"online.ticks": 9}).recipe
+    two = resolve(find_recipe("recommend-better(sac,iql)"), TaskFacts(("pointmaze", "x")), {"online.ticks": 9})
     phases: dict[str, Any] = {p.name: p for p in two.phases}
     assert phases["recommended"].learner.first == phases["online"].learner
     assert phases["recommended"].learner.second == phases["retrain-1"].learner
     check_doors(two.phases, two.units)
-    alone = resolve(find_recipe("validated(sac)"), ("pointmaze", "pointmaze-umaze"), {}).recipe.phases
+    alone = resolve(find_recipe("validated(sac)"), TaskFacts(("pointmaze", "pointmaze-umaze")), {}).phases
     assert alone[-1].learner == alone[-2].learner
     best: dict[str, Any] = {
-        p.name: p for p in resolve(find_recipe("repeat(td3,cql)"), ("pointmaze", "x"), {}).recipe.phases
+        p.name: p for p in resolve(find_recipe("repeat(td3,cql)"), TaskFacts(("pointmaze", "x")), {}).phases
     }
     assert best["recommended"].learner == best["retrain-3"].learner
+
+
+def test_fresh_rows_follow_what_is_gathered_unless_they_are_set() -> None:
+    recipe, task = find_recipe("recommend-fresh(sac,iql)"), TaskFacts(("pointmaze",))
+    row = resolve(recipe, task, {"gather.ticks": 99}).table()["retrain-1.batch.rows"]
+    assert row == {"value": 99, "source": "from gather.ticks"}
+    both = {"gather.ticks": 99, "retrain-1.batch.rows": 50}
+    assert resolve(recipe, task, both).table()["retrain-1.batch.rows"] == {"value": 50, "source": "settings"}
 
 
 @pytest.mark.parametrize(
@@ -138,12 +147,18 @@ def test_presets_of_both_recipes_reach_their_phases() -> None:
     ],
 )
 def test_each_agent_learns_in_its_own_units(name: str, domain: str, online: Units, student: Units) -> None:
-    made = resolve(find_recipe(name), (domain,), {}).recipe
+    made = resolve(find_recipe(name), TaskFacts((domain,)), {})
     assert made.units == online
     assert all(p.units is None for p in made.phases if p.slot == "agent")
     assert {p.units for p in made.phases if p.slot == "student"} == {student}
-    changed = resolve(find_recipe(name), (domain,), {"units.discount": 0.9}).recipe
+    changed = resolve(find_recipe(name), TaskFacts((domain,)), {"units.discount": 0.9})
     assert {p.units.discount for p in changed.phases if p.units} == {changed.units.discount} == {0.9}
+
+
+def presets_of(recipe: str) -> set[str]:
+    """Names of the tasks that a recipe of the table has presets for."""
+    method: Any = RECIPES[recipe].plan
+    return set(method.presets)
 
 
 FORMS = ("recommend-fresh", "recommend-weighted", "fine-tune", "alternate")
@@ -159,8 +174,8 @@ def test_every_offline_recipe_fits_on_every_domain_or_says_why() -> None:
             refused.add(offline)
             continue
         for form in forms:
-            for name in set(form.presets) - {"pointmaze-pixels"}:  # where learners have eyes around them
-                phases = resolve(form, (name,), {}).recipe.phases
+            for name in {*presets_of("sac"), *presets_of(offline), *SMALL}:
+                phases = resolve(form, TaskFacts((name,)), {}).phases
                 assert all(p.units is not None for p in phases if p.slot == "student")
     assert refused == {"spot", "pex", "wsrl", "rlpd", "sac", "td3"}
 

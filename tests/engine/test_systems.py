@@ -19,7 +19,7 @@ from segue.core.types import Agent, Door, SegueError
 from segue.engine import loop, steps
 from segue.engine.phase import Phase
 from segue.engine.validate import Shapes, check_phase
-from segue.recipes import Recipe, find_recipe, resolve
+from segue.recipes import Plan, Recipe, TaskFacts, find_recipe, resolve
 from segue.samplers.subset import First, measured
 from segue.samplers.uniform import Mix
 from tests.contract.test_agents import begin, equal
@@ -30,14 +30,14 @@ DATA = corridor_data()
 TASK = CorridorTask(DATA)
 
 
-def shrunk(recipe: Recipe, online: int = 40) -> Recipe:
-    """The recipe with its pointmaze preset, narrow networks and few ticks."""
-    recipe = resolve(recipe, ("pointmaze", "pointmaze-umaze"), {}).recipe
+def shrunk(recipe: Recipe, online: int = 40) -> Plan:
+    """The plan with its pointmaze preset, narrow networks and few ticks."""
+    plan = resolve(recipe, TaskFacts(("pointmaze", "pointmaze-umaze")), {})
     phases = []
-    for phase in recipe.phases:
+    for phase in plan.phases:
         ticks = {"online": online}.get(phase.name, 12 if phase.collect else 3)
         phases.append(replace(phase, ticks=ticks, evaluate_every=0, log_every=5, learner=narrow(phase.learner)))
-    return replace(recipe, phases=tuple(phases))
+    return replace(plan, phases=tuple(phases))
 
 
 def narrow(part: Any) -> Any:
@@ -52,7 +52,7 @@ def narrow(part: Any) -> Any:
     return replace(part, **changes)
 
 
-def traced(recipe: Recipe, task: Any = TASK) -> dict[str, set[str]]:
+def traced(recipe: Plan, task: Any = TASK) -> dict[str, set[str]]:
     """Walk through all doors and updates without compiling anything; metrics that each phase would report."""
     metrics: dict[str, set[str]] = {}
     shapes, logged = Shapes(SPEC, 2, len(task.data or ()), 100), len(task.data or ())
@@ -67,7 +67,7 @@ def traced(recipe: Recipe, task: Any = TASK) -> dict[str, set[str]]:
     return metrics
 
 
-def learning_of_explorer(recipe: Recipe) -> list[Phase]:
+def learning_of_explorer(recipe: Plan) -> list[Phase]:
     return [p for p in recipe.phases if p.slot == "agent" and p.updates]
 
 
@@ -87,7 +87,7 @@ def test_ooo_explores_with_a_bonus_and_exploits_without(name: str, explorer: Any
         assert (rnd.initialiser, rnd.before_learning) == ("xavier", True)
         assert (learning_of_explorer(recipe)[0].learner.critics, exploits[0].learner.critics) == (5, 2)  # type: ignore[attr-defined]
         assert all(p.learner.actor_value == "mean" for p in exploits)  # type: ignore[attr-defined]
-    published = learning_of_explorer(find_recipe(name))[0].augment
+    published = learning_of_explorer(find_recipe(name)())[0].augment
     assert getattr(published, "inner", published).output_gain == (1e-2 if explorer is CQL else 2.0**0.5)  # type: ignore[attr-defined]
     inner = [p.learner.agent if isinstance(p.learner, Bounded) else p.learner for p in exploits]
     assert all(isinstance(learner, exploiter) for learner in inner)
@@ -186,7 +186,7 @@ def test_what_does_not_go_together_says_why() -> None:
 
 
 def test_presets_reach_the_exploiter() -> None:
-    made = resolve(find_recipe("ooo(iql)"), ("adroit-binary", "adroit-pen-binary"), {}).recipe
+    made = resolve(find_recipe("ooo(iql)"), TaskFacts(("adroit-binary", "adroit-pen-binary")), {})
     by_name: dict[str, Phase] = {p.name: p for p in made.phases}
     learner: Any = by_name["exploit-2"].learner
     assert (learner.agent.expectile, learner.agent.dropout) == (0.8, 0.1)
@@ -196,11 +196,35 @@ def test_presets_reach_the_exploiter() -> None:
     assert (batch.inner.rows, batch.inner.beside.batch) == (0, 256)
     assert "mean_over_critics" in reachable(learner)
     assert by_name["exploit-2"].learner.agent.mean_over_critics  # type: ignore[attr-defined]
-    antmaze = resolve(find_recipe("ooo(cal-ql)+sera"), ("antmaze", "antmaze-umaze-diverse"), {}).recipe
+    antmaze = resolve(find_recipe("ooo(cal-ql)+sera"), TaskFacts(("antmaze", "antmaze-umaze-diverse")), {})
     augment: Any = antmaze.phases[1].augment
     assert isinstance(augment, Both)
-    rlpd: Any = resolve(find_recipe("ooo(rlpd)"), ("pointmaze", "pointmaze-umaze"), {}).recipe.phases
+    rlpd: Any = resolve(find_recipe("ooo(rlpd)"), TaskFacts(("pointmaze", "pointmaze-umaze")), {}).phases
     assert (rlpd[1].learner.critics, rlpd[1].batch.offline, rlpd[1].batch.online) == (5, 0, 512)
     assert (rlpd[2].learner.critics, rlpd[2].learner.critic_updates, rlpd[2].learner.temperature) == (2, 1, 0.1)
     assert augment.first.inner.weight == 50.0  # type: ignore[attr-defined]
     assert augment.second == SERA(neighbours=25)
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "path", "source"),
+    [
+        ("ooo(iql)", "kitchen", "exploit-2.learner.agent.dropout", "preset kitchen"),
+        ("ooo(iql)", "kitchen", "exploit-2.learner.agent.actor_hidden", "default"),
+        ("ooo(iql)", "antmaze", "exploit-5.batch.share", "preset antmaze"),
+        ("opt(spot)+rnd", "antmaze", "meta.learner.base.agent.base.critic_last_limit", "preset antmaze"),
+        ("opt(spot)+rnd", "adroit", "meta.augment.weight", "preset adroit"),
+        ("opt(td3-bc)", "pointmaze", "gather.learner.base.policy_noise", "preset pointmaze"),
+        ("opt(td3-bc)", "pointmaze", "online.learner.new_learning_rate", "from critic_learning_rate"),
+        ("recommend(sac,iql)", "pointmaze", "retrain-1.learner.layer_norm", "preset pointmaze"),
+        ("recommend(sac,iql)", "antmaze", "retrain-1.units.shift", "preset antmaze"),
+        ("recommend-better(sac,iql)", "pointmaze", "recommended.learner.first.temperature", "preset pointmaze"),
+        ("iql", "pointmaze", "online.collect", "settings"),
+        ("iql", "pointmaze", "units.failure", "task"),
+    ],
+)
+def test_an_option_that_a_system_copies_keeps_its_source(name: str, domain: str, path: str, source: str) -> None:
+    """And one that is set to its default is set."""
+    settings = {path: 1} if source == "settings" else {}
+    plan = resolve(find_recipe(name), TaskFacts((domain,), {"units.failure": None}), settings)
+    assert plan.table()[path]["source"] == source

@@ -17,7 +17,7 @@ import pytest
 from segue.agents import AGENTS
 from segue.data import read_d4rl
 from segue.recipes import find_recipe
-from segue.recipes.recipe import resolve
+from segue.recipes.recipe import TaskFacts, resolve
 from segue.recipes.rules import rule_of
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -107,7 +107,7 @@ def test_learning_suites_name_what_there_is_and_print_what_runs_hold(tmp_path: P
             pairs = [word for word in words if "=" in word and word not in suite.rules]
             assert dict(pair.split("=") for pair in pairs).keys() == suite.chosen(recipe).keys()
             rules = {word: rule_of(word) for word in suite.rules}
-            resolve(find_recipe(recipe), (domain, task), dict(p.split("=") for p in pairs), None, rules)
+            resolve(find_recipe(recipe), TaskFacts((domain, task)), dict(p.split("=") for p in pairs), rules)
 
     about = {"status": "finished", "seeds": [0, 1], "task": "t", "recipe": "r", "phases": PHASES, "task_card": CARD}
     (tmp_path / "run.json").write_text(json.dumps(about))

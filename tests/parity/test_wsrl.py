@@ -24,7 +24,7 @@ KEY = jax.random.key(0)
 
 
 def wsrl(**changes: Any) -> RLPD:
-    online = find_recipe("wsrl").phases[-1].learner
+    online = find_recipe("wsrl")().phases[-1].learner
     assert isinstance(online, RLPD)
     small = {"actor_hidden": (5,), "critic_hidden": (5, 5), "critics": 4, "critic_updates": PARTS, "target_samples": 3}
     return replace(online, **(small | changes))
@@ -46,7 +46,7 @@ def gaussian(state: Any, observation: Any, noise: Any) -> tuple[np.ndarray, np.n
 
 
 def test_defaults_are_the_spec_s() -> None:
-    agent = find_recipe("wsrl").phases[-1].learner
+    agent = find_recipe("wsrl")().phases[-1].learner
     assert isinstance(agent, RLPD)
     assert (agent.critics, agent.subset, agent.critic_updates) == (10, 2, 4)
     assert (agent.subset_replacement, agent.backup_entropy, agent.actor_value) == (True, False, "min")
@@ -155,7 +155,7 @@ def test_the_switch_keeps_networks_moments_and_the_value_of_the_temperature() ->
 
 def test_pre_training_draws_critics_with_replacement() -> None:
     """As the release does for both draws, so that one critic in ten draws stands alone; CQL's own are all different."""
-    learner = find_recipe("wsrl").phases[0].learner
+    learner = find_recipe("wsrl")().phases[0].learner
     assert isinstance(learner, CQL)
     keys, action = jax.random.split(KEY, 200), jnp.zeros((2, 2))
     draws = [jax.vmap(lambda k: a.draw(k, action)[-2:])(keys) for a in (learner, replaced(learner, False))]  # noqa: B023

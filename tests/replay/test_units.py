@@ -39,7 +39,7 @@ def test_the_failure_reward_is_the_tasks_unless_somebody_says_otherwise(said: An
     decided = resolved(find_recipe("cal-ql"), task, {} if said == "task" else {"units.failure": said})
     table = decided.table()["units.failure"]
     assert (table["value"], table["source"]) == (means, "task" if said == "task" else "settings")
-    for units in (decided.recipe.units, Units(failure=said)):
+    for units in (decided.units, Units(failure=said)):
         assert settled(units, task.failure, DATA).failure == means
     lost = np.zeros(3, np.float32)
     forever = {0.0: -2.0, None: -1.0 * (1 + 0.5 + 0.25), -1.0: -1.75}[means]

@@ -19,7 +19,10 @@ from segue.core.types import SegueError
 from segue.data import write_d4rl
 from segue.data.readers import SOURCES
 from segue.data.store import keep
-from segue.recipes import RECIPES, find_recipe, resolve
+from segue.recipes import RECIPES, TaskFacts, find_recipe, resolve
+from segue.recipes.common import SIGHT
+from segue.recipes.systems import ooo, opt
+from segue.recipes.systems.subroutine import SMALL
 from segue.runs.request import resolved
 from segue.tasks import Record, find_task, reference_score, sources_of, task_names
 from segue.tasks.catalogue import GROUPS, listing, records, task_of
@@ -181,17 +184,22 @@ def test_recipes_resolve(domain: str) -> None:
 def values(recipe: str, task: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
     """Options of a recipe on a task of the table."""
     record = records()[task]
-    table = resolve(find_recipe(recipe), (record.domain, *record.presets, record.name), settings or {}).table()
+    table = resolve(
+        find_recipe(recipe), TaskFacts((record.domain, *record.presets, record.name)), settings or {}
+    ).table()
     return {path: row["value"] for path, row in table.items()}
 
 
 def test_every_preset_is_of_some_task() -> None:
     """A preset under a name that no task has would be read by nobody."""
     known = {name for r in records().values() for name in (r.domain, *r.presets, r.name)} | {"custom"}
-    composed = [find_recipe(f"{recipe}+{bonus}") for recipe in ("iql", "cal-ql") for bonus in AUGMENTATIONS]
-    systems = [find_recipe(f"{name}({recipe})") for name in ("opt", "ooo") for recipe in ("iql", "cal-ql", "td3-bc")]
-    for recipe in (*RECIPES.values(), *composed, *systems, find_recipe("opt(spot)"), find_recipe("ooo(rlpd)")):
-        assert set(recipe.presets) <= known, recipe.name
+    tables: list[Any] = [recipe.plan for recipe in RECIPES.values()]
+    read = {name for method in tables for name in method.presets} | {*SIGHT, *SMALL, *opt.PRESETS, *opt.SPOT_PRESETS}
+    read |= {
+        name for table in (ooo.IQL_PRESETS, ooo.CQL_PRESETS, ooo.SIZES, ooo.IQL_TIMES, ooo.CQL_TIMES) for name in table
+    }
+    read |= {name for bonus in AUGMENTATIONS.values() for name in (*bonus.presets, *bonus.unscaled)}
+    assert read <= known
 
 
 @pytest.mark.parametrize(

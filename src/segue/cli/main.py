@@ -27,7 +27,7 @@ from segue.core.options import gather, split_settings, unknown
 from segue.core.types import SegueError
 from segue.data import cache_folder
 from segue.engine.phase import charged
-from segue.recipes import RECIPES, SYSTEMS, Resolved, find_recipe
+from segue.recipes import RECIPES, SYSTEMS, Plan, find_recipe
 from segue.recipes.rules import RULES, usage, words_of
 from segue.report import write_report
 from segue.runs import manifest, train
@@ -72,7 +72,8 @@ def run_command(
     """Run a recipe on a task: pre-train, hand over, fine-tune, report.
 
     Args:
-        recipe: One of `segue list recipes`, or several parts: cal-ql+sera (see `segue list augmentations`).
+        recipe: One of `segue list recipes`, module:name, or several parts: cal-ql+sera (see `segue list
+            augmentations`).
         task: One of `segue list tasks`, or data:NAME, hdf5:PATH, minari:DATASET, gym:ID.
         seeds: How many (8: seeds 0 to 7), or which ones (3,5,9; one alone: 5,); all learn side by side.
         settings: Options to change, for example online.utd_ratio=2 agent.target_rate=0.01; `segue explain` shows all.
@@ -146,7 +147,7 @@ def list_command(what: ListName = "all", /) -> None:
         console.print(table)
         table = Table("around recipes", "what it does", "paper", title="Systems", title_justify="left")
         for system in SYSTEMS.values():
-            table.add_row(system.example, str(system.around.__doc__).splitlines()[0], system.paper)
+            table.add_row(system.example, system.says, system.paper)
         console.print(table)
     if what in ("all", "tasks"):
         table = Table(title="Tasks", title_justify="left")
@@ -235,23 +236,22 @@ def explain_command(
     console.print(table)
 
 
-def show_phases(decided: Resolved) -> None:
+def show_phases(plan: Plan) -> None:
     """Print a recipe's phases as a table."""
-    recipe = decided.recipe
-    table = Table(title=recipe.paper, title_justify="left")
+    table = Table(title=plan.paper, title_justify="left")
     for column in ("phase", "learner", "slot", "ticks", "a tick", "batch", "rewards"):
         table.add_column(column, overflow="fold")
-    for p in recipe.phases:
+    for p in plan.phases:
         clocks = [f"{n} {unit}{'s' * (n != 1)}" for n, unit in ((p.collect, "step"), (p.updates, "update")) if n]
         bonuses = [type(part).__name__ for part in parts(p.augment) if not isinstance(part, Nothing)]
         rewards = " + ".join(["as they are", *bonuses]) if bonuses else "as they are"
         tick = ", ".join(clocks) or "nothing"
         table.add_row(p.name, title(p.learner), p.slot, f"{p.ticks:,}", tick, options.brief(p.batch), rewards)
     wide_console().print(table)
-    tried = sum(p.validation.steps for p in recipe.phases)
+    tried = sum(p.validation.steps for p in plan.phases)
     choosing = f", {tried:,} of them to choose among checkpoints" if tried else ""
-    print(f"budget: {charged(recipe.phases):,} environment steps per seed{choosing}")
-    print(f"learner's units: {recipe.units}")
+    print(f"budget: {charged(plan.phases):,} environment steps per seed{choosing}")
+    print(f"learner's units: {plan.units}")
 
 
 def wide_console() -> Console:

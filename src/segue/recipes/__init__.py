@@ -1,4 +1,4 @@
-"""The table of recipes."""
+"""Recipes: papers as functions of a task, in a table; systems and bonuses around them; hand-over rules."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from segue.recipes.cal_ql import CAL_QL, CQL_RECIPE
 from segue.recipes.compose import SYSTEMS, augmented, compose
 from segue.recipes.iql import IQL_RECIPE
 from segue.recipes.pex import PEX_RECIPE
+from segue.recipes.plan import Evaluation, Plan
 from segue.recipes.rebrac import REBRAC_RECIPE
-from segue.recipes.recipe import Evaluation, Recipe, Resolved, extended, resolve
+from segue.recipes.recipe import Method, Recipe, TaskFacts, published, resolve
 from segue.recipes.rlpd import RLPD_RECIPE
 from segue.recipes.sac import SAC_RECIPE
 from segue.recipes.spot import SPOT_RECIPE
@@ -37,18 +38,21 @@ __all__ = [
     "RECIPES",
     "SYSTEMS",
     "Evaluation",
+    "Method",
+    "Plan",
     "Recipe",
-    "Resolved",
+    "TaskFacts",
     "augmented",
     "compose",
-    "extended",
     "find_recipe",
+    "published",
     "resolve",
 ]
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return a recipe by name, or one that is composed of others ("cal-ql+sera", see `compose`).
+    """Return a recipe by name, one of your own ("my_lab.recipes:curious"), or one that is composed of others
+    ("cal-ql+sera", see `compose`).
 
     Raises `SegueError`, which suggests the nearest name.
     """

@@ -6,10 +6,11 @@ from segue.agents import AWAC
 from segue.core.scaling import Units
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
-from segue.recipes.recipe import Evaluation, Recipe
+from segue.recipes.plan import Evaluation
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix, Union
 
-AWAC_RECIPE = Recipe(
+AWAC_RECIPE = published(
     "awac",
     "Nair et al. 2020, AWAC, arXiv 2006.09359",
     "pen-cloned 88.7 offline, 86.8 after 1M online steps (CORL's runs of AWAC, 4 seeds)",

@@ -1,4 +1,4 @@
-"""Cal-QL and CQL, offline then online, as in the release of Cal-QL (arXiv 2303.05479; spec sections 2 and 3).
+"""Cal-QL and CQL, offline then online, as in the release of Cal-QL (arXiv 2303.05479).
 
 The schedule differs from the release in one point: there, a whole episode is rolled out and then as many updates are
 done as it had steps; here one update follows each environment step, and a batch sees the rows of closed episodes
@@ -12,8 +12,8 @@ from dataclasses import replace
 from segue.agents import CQL
 from segue.core.scaling import Units
 from segue.engine.phase import Phase
-from segue.recipes.common import PIXELS
-from segue.recipes.recipe import Evaluation, Recipe
+from segue.recipes.plan import Evaluation, Settings
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 _ANTMAZE = {
@@ -23,7 +23,7 @@ _ANTMAZE = {
     "online.batch.online": 128,
 }
 
-_MAZE2D = {"units.scale": 10.0, "units.shift": -5.0, "offline.ticks": 500_000}  # OOO's explorers (spec 6.2)
+_MAZE2D = {"units.scale": 10.0, "units.shift": -5.0, "offline.ticks": 500_000}  # of OOO's explorers
 
 _ADROIT_BINARY = {
     "units.scale": 10.0,
@@ -57,7 +57,7 @@ _KITCHEN = {
     "online.batch.online": 192,
 }
 
-_LOCOMOTION = {  # WSRL's settings for CQL on MuJoCo (spec 2.2)
+_LOCOMOTION = {  # WSRL's settings for CQL on MuJoCo (arXiv 2412.07762)
     "agent.lagrange": False,
     "agent.critic_hidden": (256, 256),
     "offline.ticks": 250_000,
@@ -96,48 +96,51 @@ _POINTMAZE = {
     "evaluation.episodes": 10,
 }
 
-CAL_QL = Recipe(
+_PHASES = (
+    Phase("offline", CQL(), 1_000_000, batch=Mix(256), evaluate_every=50_000),
+    Phase("online", CQL(), 1_000_000, collect=1, batch=Mix(128, 128, "closed"), evaluate_every=2_000),
+)
+_PRESETS: dict[str, Settings] = {
+    "antmaze": _ANTMAZE,
+    "adroit": _ADROIT,
+    "adroit-binary": _ADROIT_BINARY,
+    "pen-binary": {"online.ticks": 200_000},
+    "kitchen": _KITCHEN,
+    "maze2d": _MAZE2D,
+    "locomotion": _LOCOMOTION,
+    "custom": _LOCOMOTION | {"offline.ticks": 20_000, "online.ticks": 20_000, "offline.evaluate_every": 5_000},
+    "pointmaze": _POINTMAZE,
+    "pointmaze-pixels": _POINTMAZE,
+    "pointmaze-medium": {
+        "offline.ticks": 5_000,
+        "offline.evaluate_every": 1_000,
+        "online.ticks": 6_000,
+        "online.evaluate_every": 500,
+    },
+    "pointmaze-large": {
+        "offline.ticks": 20_000,
+        "offline.evaluate_every": 4_000,
+        "online.ticks": 40_000,
+        "online.evaluate_every": 2_000,
+    },
+}
+
+CAL_QL = published(
     "cal-ql",
     "Nakamoto et al. 2023, Cal-QL, arXiv 2303.05479",
     "AntMaze mean 97.3 after 1M online steps (CORL's runs of Cal-QL, 4 seeds)",
-    (
-        Phase("offline", CQL(), 1_000_000, batch=Mix(256), evaluate_every=50_000),
-        Phase("online", CQL(), 1_000_000, collect=1, batch=Mix(128, 128, "closed"), evaluate_every=2_000),
-    ),
+    _PHASES,
     Units(),
     Evaluation(20),
-    {
-        "antmaze": _ANTMAZE,
-        "adroit": _ADROIT,
-        "adroit-binary": _ADROIT_BINARY,
-        "pen-binary": {"online.ticks": 200_000},
-        "kitchen": _KITCHEN,
-        "maze2d": _MAZE2D,
-        "locomotion": _LOCOMOTION,
-        "custom": _LOCOMOTION | {"offline.ticks": 20_000, "online.ticks": 20_000, "offline.evaluate_every": 5_000},
-        "pointmaze": _POINTMAZE,
-        "pointmaze-pixels": _POINTMAZE | PIXELS,
-        "pointmaze-medium": {
-            "offline.ticks": 5_000,
-            "offline.evaluate_every": 1_000,
-            "online.ticks": 6_000,
-            "online.evaluate_every": 500,
-        },
-        "pointmaze-large": {
-            "offline.ticks": 20_000,
-            "offline.evaluate_every": 4_000,
-            "online.ticks": 40_000,
-            "online.evaluate_every": 2_000,
-        },
-    },
+    _PRESETS,
 )
 
-_UNCALIBRATED = tuple(replace(p, learner=CQL(calibrated=False)) for p in CAL_QL.phases)
-
-CQL_RECIPE = replace(
-    CAL_QL,
-    name="cql",
-    paper="Kumar et al. 2020, CQL, arXiv 2006.04779 (the baseline of the Cal-QL paper: same program, no calibration)",
-    aim="AntMaze mean 95.6 after 1M online steps (CORL's runs of CQL, 4 seeds)",
-    phases=_UNCALIBRATED,
+CQL_RECIPE = published(
+    "cql",
+    "Kumar et al. 2020, CQL, arXiv 2006.04779 (the baseline of the Cal-QL paper: same program, no calibration)",
+    "AntMaze mean 95.6 after 1M online steps (CORL's runs of CQL, 4 seeds)",
+    tuple(replace(phase, learner=CQL(calibrated=False)) for phase in _PHASES),
+    Units(),
+    Evaluation(20),
+    _PRESETS,
 )

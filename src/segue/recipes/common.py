@@ -27,8 +27,10 @@ _OFFLINE = {
     "offline.log_every": 100,
     "offline.batch.offline": 128,
 }
-# Default of ours: eyes for pictures of 32 x 32, whose mass of two pixels a shift must not hide.
-PIXELS = {"agent.encoder.channels": (16, 32, 32), "agent.encoder.strides": (2, 2, 2), "agent.shift": 2}
+# Default of ours, for every recipe: an encoder for pictures of 32 x 32, whose mass of two pixels a shift must not hide.
+SIGHT: dict[str, Settings] = {
+    "pointmaze-pixels": {"agent.encoder.channels": (16, 32, 32), "agent.encoder.strides": (2, 2, 2), "agent.shift": 2}
+}
 _MEDIUM = {"online.ticks": 6_000, "online.evaluate_every": 500}
 _LARGE = {"online.ticks": 40_000, "online.evaluate_every": 2_000}
 
@@ -45,5 +47,5 @@ def pointmaze(changes: Settings, offline: bool = True, medium: Settings | None =
         "pointmaze": umaze,
         "pointmaze-medium": _MEDIUM | offline_updates | dict(medium or {}),
         "pointmaze-large": large,
-        "pointmaze-pixels": umaze | PIXELS,
+        "pointmaze-pixels": umaze,
     }

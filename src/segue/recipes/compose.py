@@ -1,7 +1,8 @@
 """Recipes out of recipes, by name on the command line and in Python: `cal-ql+sera` is Cal-QL with SERA's bonus,
-`opt(spot)+rnd` is OPT on SPOT with RND's.
+`opt(spot)+rnd` is OPT on SPOT with RND's, `my_lab.recipes:curious+rnd` a recipe of your own with RND's.
 
-    expression := term { "+" augmentation }        term := recipe | system "(" expression { "," expression } ")"
+    expression := term { "+" augmentation }
+    term := recipe | module ":" name | system "(" expression { "," expression } ")"
 
 A composition is a recipe like any other: its phases can be looked at with `segue explain`, its options set by path, its
 runs resumed.
@@ -10,44 +11,54 @@ runs resumed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
-from segue.bonuses import AUGMENTATIONS, Both, Nothing, parts
+from segue.bonuses import AUGMENTATIONS, Both, Entry, Nothing, bonus_of, parts
+from segue.core.named import is_named, named
 from segue.core.options import unknown
 from segue.core.types import Agent, SegueError
 from segue.engine.phase import Phase, at_switch
-from segue.recipes.recipe import Recipe
-from segue.recipes.systems import subroutine
+from segue.recipes.plan import Plan
+from segue.recipes.recipe import Recipe, tried
 from segue.recipes.systems.ooo import ooo
 from segue.recipes.systems.opt import opt
+from segue.recipes.systems.subroutine import FORMS, subroutine, validated
 
 
 class System(NamedTuple):
     """What goes around recipes, as `segue list` shows it."""
 
     around: Callable[..., Recipe]
+    says: str
+    """What it does, in a line."""
     paper: str
     example: str
     recipes: int = 1
 
 
-_SUBROUTINE = "Su, Luo and Zhang 2025, offline RL as a subroutine, arXiv 2512.00383"
+def line_of(what: Any) -> str:
+    """The first line of a docstring."""
+    return str(what.__doc__).splitlines()[0]
+
+
 SYSTEMS: dict[str, System] = {
-    "ooo": System(ooo, "Mark et al. 2023, OOO, arXiv 2310.08558", "ooo(iql), ooo(cal-ql) or ooo(rlpd)"),
-    "opt": System(opt, "Shin et al. 2025, OPT, arXiv 2507.08387", "opt(td3-bc) or opt(spot)"),
-    "validated": System(subroutine.validated, _SUBROUTINE, "validated(sac)"),
-    "recommend": System(subroutine.recommend, _SUBROUTINE, "recommend(sac,iql)", 2),
-    "recommend-fresh": System(subroutine.recommend_fresh, _SUBROUTINE, "recommend-fresh(sac,iql)", 2),
-    "recommend-weighted": System(subroutine.recommend_weighted, _SUBROUTINE, "recommend-weighted(sac,iql)", 2),
-    "fine-tune": System(subroutine.fine_tune, _SUBROUTINE, "fine-tune(sac,iql)", 2),
-    "fine-tune-fresh": System(subroutine.fine_tune_fresh, _SUBROUTINE, "fine-tune-fresh(sac,iql)", 2),
-    "recommend-better": System(subroutine.recommend_better, _SUBROUTINE, "recommend-better(sac,iql)", 2),
-    "alternate": System(subroutine.alternate, _SUBROUTINE, "alternate(sac,iql)", 2),
-    "repeat": System(subroutine.repeat, _SUBROUTINE, "repeat(sac,iql)", 2),
+    "ooo": System(ooo, line_of(ooo), "Mark et al. 2023, OOO, arXiv 2310.08558", "ooo(iql), ooo(cal-ql) or ooo(rlpd)"),
+    "opt": System(opt, line_of(opt), "Shin et al. 2025, OPT, arXiv 2507.08387", "opt(td3-bc) or opt(spot)"),
+    **{
+        word: System(
+            partial(subroutine, word),
+            line_of(form),
+            "Su, Luo and Zhang 2025, offline RL as a subroutine, arXiv 2512.00383",
+            "validated(sac)" if form is validated else f"{word}(sac,iql)",
+            1 if form is validated else 2,
+        )
+        for word, form in FORMS.items()
+    },
 }
-_TOKEN = re.compile(r"\s*([A-Za-z0-9_.-]+|[()+,])")
+_TOKEN = re.compile(r"\s*([A-Za-z0-9_.:-]+|[()+,])")
 
 
 def compose(expression: str, recipes: Mapping[str, Recipe]) -> Recipe:
@@ -69,7 +80,7 @@ def _expression(words: list[str], shown: str, recipes: Mapping[str, Recipe]) -> 
     recipe, words = _term(words, shown, recipes)
     while words and words[0] == "+":
         name, words = _word(words[1:], shown, "an augmentation")
-        if name not in AUGMENTATIONS:
+        if name not in AUGMENTATIONS and not is_named(name):
             unknown(f"recipe {shown}", name, AUGMENTATIONS)
         recipe = augmented(recipe, name)
     return recipe, words
@@ -92,6 +103,8 @@ def _term(words: list[str], shown: str, recipes: Mapping[str, Recipe]) -> tuple[
         return SYSTEMS[name].around(*inner), words[1:]
     if name in SYSTEMS:
         raise SegueError(f"recipe {shown}: {name} goes around a recipe; write {SYSTEMS[name].example}")
+    if is_named(name):
+        return _own(name), words
     if name not in recipes:
         unknown(f"recipe {shown}", name, recipes)
     return recipes[name], words
@@ -104,51 +117,50 @@ def _word(words: list[str], shown: str, what: str) -> tuple[str, list[str]]:
     return words[0], words[1:]
 
 
+def _own(word: str) -> Recipe:
+    """Return the recipe that stands under a name in a module: a `Recipe`, or a function of the task."""
+    found = named(word, "a recipe")
+    if isinstance(found, Recipe):
+        return replace(found, name=word)
+    if not callable(found) or isinstance(found, type):
+        kind = f"the class {found.__name__}" if isinstance(found, type) else f"of type {type(found).__name__}"
+        raise SegueError(f"{word} is {kind}; name a Recipe, or a function that takes a task and returns a Plan")
+    return Recipe(word, (found.__doc__ or f"{word}, a recipe of your own").strip().splitlines()[0], "", found)
+
+
 def augmented(recipe: Recipe, name: str) -> Recipe:
-    """Return a recipe whose fine-tuning agent learns with an augmentation of the table, and its presets.
+    """Return a recipe whose fine-tuning agent learns with a bonus, of the table or module:name, and its presets.
 
     The augmentation acts where the agent that fine-tunes learns online, or wherever it learns (`Entry.when`).  What
     else a recipe trains (a density, a policy for the end that must see true rewards) is left as it is.
     """
-    entry = AUGMENTATIONS[name]
-    switch = recipe.phases[at_switch(recipe.phases, f"recipe {recipe.name}+{name}")]
-    paid, moved = [], {}
+    entry, who = bonus_of(name), f"{recipe.name}+{name}"
+    return tried(
+        who,
+        f"{recipe.paper}; {entry.paper}",
+        f"what {name} adds to {recipe.name}",
+        lambda task: augmented_plan(recipe(task), task.names, entry, who),
+    )
+
+
+def augmented_plan(plan: Plan, names: Sequence[str], entry: Entry, who: str) -> Plan:
+    """Return a plan whose fine-tuning agent learns with a bonus, for a task of these names."""
+    switch = plan.phases[at_switch(plan.phases, f"recipe {who}")]
+    paid: list[str] = []
     phases: list[Phase] = []
-    for phase in recipe.phases:
+    for phase in plan.phases:
         here = phase.slot == switch.slot and phase.updates and isinstance(phase.learner, Agent)
         if here and (entry.when == "always" or phase.collect):
             if type(entry.augmentation) in map(type, parts(phase.augment)):
-                raise SegueError(
-                    f"recipe {recipe.name}+{name}: phase '{phase.name}' has that bonus already; add it once"
-                )
+                raise SegueError(f"recipe {who}: phase '{phase.name}' has that bonus already; add it once")
             before = [p for p in phases if p.slot == phase.slot and p.updates and isinstance(p.learner, Agent)]
             new = entry.augmentation if before or entry.from_scratch is None else entry.from_scratch
             alone = isinstance(phase.augment, Nothing)
             paid.append(f"{phase.name}.augment.{'' if alone else 'second.'}")
-            if not alone:
-                moved[f"{phase.name}.augment."] = f"{phase.name}.augment.first."
             phase = replace(phase, augment=new if alone else Both(phase.augment, new))
         phases.append(phase)
-    presets = {
-        key: {_moved(path, moved): value for path, value in preset.items()} for key, preset in recipe.presets.items()
-    }
-    for key in {*entry.presets, *entry.unscaled}:
-        kept = presets.get(key, {})
-        options = {**entry.presets.get(key, {}), **({} if "units.scale" in kept else entry.unscaled.get(key, {}))}
-        presets[key] = kept | {f"{way}{option}": value for way in paid for option, value in options.items()}
-    return replace(
-        recipe,
-        name=f"{recipe.name}+{name}",
-        paper=f"{recipe.paper}; {entry.paper}",
-        aim=f"what {name} adds to {recipe.name}",
-        phases=tuple(phases),
-        presets=presets,
-    )
-
-
-def _moved(path: str, moved: Mapping[str, str]) -> str:
-    """A preset's path to an augmentation that has become the first of two."""
-    for old, new in moved.items():
-        if path.startswith(old):
-            return new + path.removeprefix(old)
-    return path
+    plan = plan.rebuilt(tuple(phases))
+    for key in dict.fromkeys(names):
+        options = {**entry.presets.get(key, {}), **(entry.unscaled.get(key, {}) if plan.units.scale == 1.0 else {})}
+        plan = plan.set({f"{way}{option}": v for way in paid for option, v in options.items()}, f"preset {key}")
+    return plan

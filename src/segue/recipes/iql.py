@@ -1,4 +1,4 @@
-"""IQL, offline then online, as in its official code (arXiv 2110.06169; spec section 4): one pool of rows, the dataset's
+"""IQL, offline then online, as in its official code (arXiv 2110.06169): one pool of rows, the dataset's
 and one's own, sampled uniformly; one update after each environment step.
 """
 
@@ -8,12 +8,13 @@ from segue.agents import IQL
 from segue.core.scaling import Units
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
-from segue.recipes.recipe import Evaluation, Recipe
+from segue.recipes.plan import Evaluation
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix, Union
 
 _LOCOMOTION = {"agent.expectile": 0.7, "agent.inverse_temperature": 3.0, "units.reward_span": 1000.0}
 
-IQL_RECIPE = Recipe(
+IQL_RECIPE = published(
     "iql",
     "Kostrikov et al. 2021, IQL, arXiv 2110.06169",
     "AntMaze mean 56.3 offline, 78.5 after 1M online steps (CORL's runs of IQL, 4 seeds)",
@@ -34,7 +35,7 @@ IQL_RECIPE = Recipe(
         },
         "adroit": {"agent.expectile": 0.8, "agent.inverse_temperature": 3.0, "agent.dropout": 0.1},
         "kitchen": {"agent.expectile": 0.7, "agent.inverse_temperature": 0.5, "agent.dropout": 0.1},
-        "maze2d": {"units.shift": -1.0, "agent.inverse_temperature": 3.0, "offline.ticks": 500_000},  # OOO's (spec 6.2)
+        "maze2d": {"units.shift": -1.0, "agent.inverse_temperature": 3.0, "offline.ticks": 500_000},  # OOO's
         "locomotion": _LOCOMOTION,
         "custom": SHORT | {"agent.expectile": 0.7, "agent.inverse_temperature": 3.0},
         **pointmaze(

@@ -139,7 +139,7 @@ def meaning(owner: Any, path: str) -> str:
     """What the option at a path below a dataclass means; empty where nobody says it (a class of the user's own)."""
     head, _, rest = path.partition(".")
     if head == "type":
-        return "what it is: the recipe chooses it, and no setting changes it"
+        return "what it is: the recipe chooses it, and a setting may put a part of your own there (module:name)"
     if rest and is_dataclass(getattr(owner, head)):
         return meaning(getattr(owner, head), rest)
     kind: Any = type(owner)

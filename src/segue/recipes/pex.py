@@ -11,12 +11,13 @@ from segue.agents.pex import authors, expand
 from segue.core.scaling import Units
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
-from segue.recipes.recipe import Evaluation, Recipe
+from segue.recipes.plan import Evaluation
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 _IMITATION = {"agent.expectile": 0.8, "agent.inverse_temperature": 3.0, "agent.choice_inverse_temperature": 3.0}
 
-PEX_RECIPE = Recipe(
+PEX_RECIPE = published(
     "pex",
     "Zhang et al. 2023, PEX, arXiv 2302.00935",
     "a policy beside the offline one; the paper's tables could not be read, so no number is aimed at",
@@ -36,7 +37,7 @@ PEX_RECIPE = Recipe(
             "offline.ticks": 25_000,
             "offline.evaluate_every": 5_000,
         },
-        "kitchen": {"agent.expectile": 0.7, "agent.inverse_temperature": 0.5},  # IQL's (spec D.2)
+        "kitchen": {"agent.expectile": 0.7, "agent.inverse_temperature": 0.5},  # IQL's
         "custom": SHORT,
         **pointmaze(
             {

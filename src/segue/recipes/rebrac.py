@@ -10,7 +10,8 @@ from segue.agents.around import Decay
 from segue.core.scaling import Units
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
-from segue.recipes.recipe import Evaluation, Recipe
+from segue.recipes.plan import Evaluation
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 
@@ -67,7 +68,7 @@ _LOCOMOTION = {
 }
 _ADROIT = {"agent.actor_learning_rate": 3e-4, "agent.critic_learning_rate": 3e-4}
 
-REBRAC_RECIPE = Recipe(
+REBRAC_RECIPE = published(
     "rebrac",
     "Tarasov et al. 2023, ReBRAC, arXiv 2305.09836",
     "pen-cloned 74.0 offline, 138.2 after 1M online steps (CORL's runs of ReBRAC, 4 seeds)",

@@ -1,5 +1,5 @@
-"""RLPD: no pre-training, twenty critic updates a step on batches of which one half is the dataset's (arXiv 2302.02948;
-spec section 8).
+"""RLPD: no pre-training, twenty critic updates a step on batches of which one half is the dataset's (arXiv
+2302.02948).
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from segue.agents import RLPD
 from segue.core.scaling import Units
 from segue.engine.phase import RANDOM, Phase
 from segue.recipes.common import pointmaze
-from segue.recipes.recipe import Evaluation, Recipe
+from segue.recipes.plan import Evaluation
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 # The published steps, of which the warm-up is a part: 250,000, 300,000 on AntMaze and 1,000,000 on Adroit.
 _SPARSE = {"agent.critic_hidden": (256, 256, 256), "agent.actor_hidden": (256, 256, 256), "agent.backup_entropy": False}
 
-RLPD_RECIPE = Recipe(
+RLPD_RECIPE = published(
     "rlpd",
     "Ball et al. 2023, RLPD, arXiv 2302.02948",
     "AntMaze 98, 94, 98, 97, 93, 94 after 1M online steps (FQL's runs of RLPD; the paper has figures only)",

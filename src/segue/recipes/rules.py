@@ -35,7 +35,7 @@ def changed(phases: Phases, index: int, **fields: Any) -> Phases:
 class warm_up:
     """Collect `steps` environment steps before fine-tuning begins, with the policy as it stands or at random.
 
-    WSRL collects with the frozen pre-trained policy (spec 9.1), RLPD and TD3 at random (spec 8.3).
+    WSRL collects with the frozen pre-trained policy (arXiv 2412.07762), RLPD (arXiv 2302.02948) and TD3 at random.
     """
 
     steps: int = 5_000

@@ -1,4 +1,4 @@
-"""SAC from scratch: no dataset, the control of every offline-to-online experiment (spec 1)."""
+"""SAC from scratch: no dataset, the control of every offline-to-online experiment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from segue.agents import SAC
 from segue.core.scaling import Units
 from segue.engine.phase import Phase
 from segue.recipes.common import pointmaze
-from segue.recipes.recipe import Evaluation, Recipe
+from segue.recipes.plan import Evaluation
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 _SPARSE = {"units.scale": 10.0, "units.shift": -5.0}
@@ -19,7 +20,7 @@ _POINTMAZE = {
     "online.batch.online": 128,
 }
 
-SAC_RECIPE = Recipe(
+SAC_RECIPE = published(
     "sac",
     "Haarnoja et al. 2018, SAC, arXiv 1812.05905 (JaxCQL's form)",
     "a control: what the same online budget gives without data",

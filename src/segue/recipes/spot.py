@@ -1,5 +1,5 @@
 """SPOT: a density of the dataset's actions first, then TD3 that pays for leaving it, offline and online (arXiv
-2202.06239; spec section B).  The density stays as it is online; its weight falls to a fifth.
+2202.06239).  The density stays as it is online; its weight falls to a fifth.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from segue.agents.spot import with_density
 from segue.core.scaling import Units
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
-from segue.recipes.recipe import Evaluation, Recipe
+from segue.recipes.plan import Evaluation
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix, Union
 
-# Spec B.2.  Of the expert logs nobody says anything; theirs are those of medium-expert (ours).
+# Weights of the authors' program.  Of the expert logs nobody says anything; theirs are those of medium-expert (ours).
 _WEIGHTS = {
     "halfcheetah": {"medium": 0.05, "medium-replay": 0.05, "medium-expert": 1.0, "expert": 1.0},
     "hopper": {"medium": 0.1, "medium-replay": 0.1, "medium-expert": 0.2, "expert": 0.2},
@@ -27,7 +28,7 @@ _LOCOMOTION = {
 _LAST_LAYERS = {"agent.actor_last_limit": 1e-3, "agent.critic_last_limit": 3e-3}  # AntMaze; Adroit as in CORL
 _ADROIT = _LAST_LAYERS | {"agent.weight": 1.0, "agent.floor": 0.5}
 
-SPOT_RECIPE = Recipe(
+SPOT_RECIPE = published(
     "spot",
     "Wu et al. 2022, SPOT, arXiv 2202.06239",
     "AntMaze mean 52.9 offline, 92.4 after 1M online steps (CORL's runs of SPOT, 4 seeds)",

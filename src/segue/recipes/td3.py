@@ -1,7 +1,7 @@
 """TD3 from scratch; and TD3+BC offline, which TD3 fine-tunes.
 
-The cloning term is dropped at the switch, as OEMA and OPT do (spec B.3).  From scratch, 25,000 random steps come first
-(default of ours).
+The cloning term is dropped at the switch, as OEMA and OPT (arXiv 2507.08387) do.  From scratch, 25,000 random steps
+come first (default of ours).
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from segue.agents import TD3, TD3BC
 from segue.core.scaling import Units
 from segue.engine.phase import RANDOM, Phase
 from segue.recipes.common import SHORT, pointmaze
-from segue.recipes.recipe import Evaluation, Recipe
+from segue.recipes.plan import Evaluation
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix, Union
 
 _SPARSE = {"antmaze": {"units.shift": -1.0}}
 
-TD3_RECIPE = Recipe(
+TD3_RECIPE = published(
     "td3",
     "Fujimoto et al. 2018, TD3, arXiv 1802.09477",
     "a control: what the same online budget gives without data",
@@ -31,7 +32,7 @@ TD3_RECIPE = Recipe(
     },
 )
 
-TD3_BC_RECIPE = Recipe(
+TD3_BC_RECIPE = published(
     "td3-bc",
     "Fujimoto and Gu 2021, TD3+BC, arXiv 2106.06860; fine-tuned by TD3",
     "hopper-medium 60.4, halfcheetah-medium 48.1 offline (CORL's runs of TD3+BC, 4 seeds)",

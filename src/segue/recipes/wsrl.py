@@ -1,8 +1,8 @@
 """WSRL: pre-train with a calibrated ensemble, let the frozen policy fill an empty replay, then fine-tune without the
-dataset (arXiv 2412.07762; spec section 9).
+dataset (arXiv 2412.07762).
 
 The online agent is RLPD's program with other options.  Its actor and temperature move only when they are updated; the
-release also moves them by stale momentum in between (`online.learner.drift=true`, spec 9.5).
+release also moves them by stale momentum in between (`online.learner.drift=true`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from segue.agents.rlpd import from_sac
 from segue.core.scaling import Units
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
-from segue.recipes.recipe import Evaluation, Recipe
+from segue.recipes.plan import Evaluation
+from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 _BASE = SAC(
@@ -43,9 +44,9 @@ _ONLINE = RLPD(
     entropy_share=1.0,
     temperature_loss="softplus",
 )
-_NO_MAXIMUM = {"online.target_samples": 1, "agent.lagrange": False}  # pre-training keeps the best of ten (spec 2.2)
+_NO_MAXIMUM = {"online.target_samples": 1, "agent.lagrange": False}  # pre-training keeps the best of ten
 
-WSRL_RECIPE = Recipe(
+WSRL_RECIPE = published(
     "wsrl",
     "Zhou et al. 2024, WSRL, arXiv 2412.07762",
     "pen-binary 98 %, door-binary 100 % success after 300k online steps (Q2RL's runs of WSRL, 5 seeds)",

@@ -13,14 +13,14 @@ import jax
 
 from segue.core.types import SegueError, Task
 from segue.engine.phase import Phase
-from segue.recipes import Recipe, Resolved
+from segue.recipes import Plan, Recipe
 from segue.runs import manifest
 from segue.runs.request import Request, resolved
 
 CLOCKS = ("tick", "environment_steps", "updates")
 
 
-def refuse_changed(folder: Path, described: Mapping[str, Any], decided: Resolved) -> None:
+def refuse_changed(folder: Path, described: Mapping[str, Any], decided: Plan) -> None:
     """Compare values only: a number that now comes from elsewhere is the same number."""
     tables = json.loads(json.dumps(manifest.plain(decided.table()))), described["config"]
     now, was = ({(path, json.dumps(row["value"])) for path, row in table.items()} for table in tables)
@@ -41,7 +41,7 @@ def with_settings(
     task: Task,
     settings: Mapping[str, Any],
     stands: Mapping[str, Any],
-) -> tuple[Request, Resolved, dict[str, Any]]:
+) -> tuple[Request, Plan, dict[str, Any]]:
     """The request, its numbers and run.json with settings changed in the middle of a run.
 
     `stands` is the manifest of the checkpoint that the run goes on from.  Finished phases keep their numbers.  Raises
@@ -54,7 +54,7 @@ def with_settings(
         raise SegueError(f"{whole[0]}: of a part that has begun only options can change; start a new run")
     tried = again({**request.settings, **settings})
     now = json.loads(json.dumps(manifest.plain(tried.table())))
-    phases, behind = tried.recipe.phases, len(stands.get("history", ()))
+    phases, behind = tried.phases, len(stands.get("history", ()))
     behind += behind < len(phases) and stands.get("entered", False) and stands["tick"] == phases[behind].ticks
     finished = [p.name for p in phases[:behind]]
     moved = {}
@@ -70,13 +70,13 @@ def with_settings(
         if inside and (option in ("updates", "actor") or option.startswith("validation.")):
             # Its clocks and rows are told from these, and tries with others could not be compared.
             raise SegueError(f"{path}: cannot change in the middle of its phase; start a new run")
-        moved[path] = tried.recipe.options()[path]
+        moved[path] = tried.options()[path]
     if not moved:
         done = f" (finished: {', '.join(finished)})" if finished else ""
         raise SegueError(f"--set {' '.join(settings)}: changes nothing in what is still to come{done}; leave it out")
     asked = replace(request, settings={**request.settings, **moved})
     decided = again(asked.settings)
-    for one, other in zip(again(request.settings).recipe.phases, decided.recipe.phases):
+    for one, other in zip(again(request.settings).phases, decided.phases):
         if _shapes(one, task) != _shapes(other, task):  # carried over a door, a network would keep its old shape
             changed = ", ".join(path for path in sorted(moved) if path.startswith(f"{other.name}."))
             raise SegueError(f"{changed}: gives a network another shape than it has; start a new run")

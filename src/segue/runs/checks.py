@@ -11,35 +11,34 @@ from segue.core.named import is_named
 from segue.core.types import SegueError, Task
 from segue.engine.phase import RANDOM, Phase, fresh, take
 from segue.engine.validate import validate
-from segue.recipes import Recipe, Resolved
+from segue.recipes import Plan
 from segue.runs.drive import ready
 from segue.runs.request import Request
 
 
-def check(decided: Resolved, task: Task, request: Request) -> None:
+def check(plan: Plan, task: Task, request: Request) -> None:
     """Refuse what cannot work, before anything is compiled or written: each phase's door, the trackers, the seeds.
 
     How much experience a phase will find is not known yet; the most that it can be is assumed.
     """
     ready(request.trackers)
     device()
-    recipe = decided.recipe
     if task.real:
-        check_real(recipe, request)
+        check_real(plan, request)
     if task.absent:
-        check_absent(recipe, request)
-    if not any(p.ticks * (p.updates + p.collect) for p in recipe.phases):
+        check_absent(plan, request)
+    if not any(p.ticks * (p.updates + p.collect) for p in plan.phases):
         raise SegueError("no phase has anything to do: all their ticks are 0")
-    for phase in recipe.phases:
+    for phase in plan.phases:
         describe(phase.learner)  # or its policy could not be loaded again
-    validate(recipe.phases, task, request.seeds, recipe.units)
+    validate(plan.phases, task, request.seeds, plan.units)
 
 
-def check_absent(recipe: Recipe, request: Request) -> None:
+def check_absent(plan: Plan, request: Request) -> None:
     """Refuse what needs an environment where there is none."""
-    moving = [f"{p.name}.ticks=0" for p in recipe.phases if p.collect and p.ticks]
-    moving += [f"{p.name}.validation.steps=0" for p in recipe.phases if p.validation.steps]
-    if moving or recipe.evaluation.episodes:
+    moving = [f"{p.name}.ticks=0" for p in plan.phases if p.collect and p.ticks]
+    moving += [f"{p.name}.validation.steps=0" for p in plan.phases if p.validation.steps]
+    if moving or plan.evaluation.episodes:
         by_name = ":" in request.task and not is_named(request.task)
         named = f"{request.task}?env=ID" if by_name else "env= of GymTask.custom"
         raise SegueError(
@@ -48,17 +47,17 @@ def check_absent(recipe: Recipe, request: Request) -> None:
         )
 
 
-def check_real(recipe: Recipe, request: Request) -> None:
+def check_real(plan: Plan, request: Request) -> None:
     """Refuse what would move a world that exists once behind its owner's back."""
-    if any(p.collect and p.ticks for p in recipe.phases) and len(request.seeds) > 1:
+    if any(p.collect and p.ticks for p in plan.phases) and len(request.seeds) > 1:
         raise SegueError(f"{request.task} exists once, and {len(request.seeds)} seeds want to move it; give --seeds 0,")
-    if recipe.evaluation.episodes:
+    if plan.evaluation.episodes:
         raise SegueError(
             f"{request.task} exists once: evaluations would move it between the steps of an episode; give "
             "--set evaluation=none"
         )
     learned: set[str] = set()
-    for phase in recipe.phases:
+    for phase in plan.phases:
         learned = _stand_trained(phase, learned)
         if phase.validation.steps:
             raise SegueError(

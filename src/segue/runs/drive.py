@@ -21,7 +21,7 @@ from segue.engine.diagnostics import handover
 from segue.engine.envs import Episode
 from segue.engine.evaluate import Evaluator
 from segue.engine.state import Diverged, Record, RunState
-from segue.recipes import Resolved
+from segue.recipes import Plan
 from segue.report import write_report
 from segue.runs import checkpoint, manifest
 from segue.runs.live import view
@@ -36,7 +36,7 @@ SAVE_EVERY = 60.0  # seconds between checkpoints; overridden by SEGUE_SAVE_EVERY
 
 def drive(
     folder: Path,
-    decided: Resolved,
+    decided: Plan,
     task: Task,
     seeds: tuple[int, ...],
     trackers: Sequence[str] = (),
@@ -70,7 +70,7 @@ def drive(
 
 def _run(
     folder: Path,
-    decided: Resolved,
+    decided: Plan,
     task: Task,
     seeds: tuple[int, ...],
     trackers: Sequence[str],
@@ -91,7 +91,7 @@ def _run(
     log = Jsonl(folder / "metrics.jsonl", extra["position"])
     sinks = Fan([log, *(TRACKERS[t](folder, described, state) for t in trackers)], tell=show.message)
     stack.callback(sinks.close)
-    episodes = decided.recipe.evaluation.episodes
+    episodes = decided.evaluation.episodes
     evaluator = Evaluator(task, seeds, episodes) if episodes else None
     if evaluator is not None:
         stack.callback(evaluator.close)
@@ -102,10 +102,10 @@ def _run(
     if moves is not None:
         stack.callback(moves.close)
     records = loop.run(
-        decided.recipe.phases,
+        decided.phases,
         task,
         seeds,
-        decided.recipe.units,
+        decided.units,
         state=state,
         keep_rows=True,
         checked=True,
@@ -143,9 +143,9 @@ def _run(
     show.message(f"finished in {duration(book.wall())}")
 
 
-def _lower(folder: Path, decided: Resolved, phase: str) -> str:
+def _lower(folder: Path, decided: Plan, phase: str) -> str:
     """The command that goes on with a tenth of a phase's first learning rate, where it has one that is a number."""
-    for path, value in decided.recipe.options().items():
+    for path, value in decided.options().items():
         if path.startswith(f"{phase}.learner.") and path.endswith("learning_rate") and isinstance(value, float):
             command = f"segue resume {files.word(folder)} --set {path}={value / 10:.3g}"
             return f" (from the last checkpoint, which is finite: `{command}`, now {value:g})"

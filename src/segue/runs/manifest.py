@@ -20,7 +20,7 @@ from segue.core import files
 from segue.core.files import is_whole, sealed
 from segue.core.named import FORM, file_of
 from segue.core.types import SegueError, Task
-from segue.recipes import Resolved
+from segue.recipes import Plan
 
 PACKAGES = (
     "segue",
@@ -39,7 +39,7 @@ LOOSE = frozenset({"status"})  # of run.json: what changes while the run runs st
 NEEDED = {"segue", "status", "request", "config", "phases", "provenance"}  # what resuming reads
 
 
-def describe(decided: Resolved, task: Task, request: Mapping[str, Any]) -> dict[str, Any]:
+def describe(decided: Plan, task: Task, request: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that a reader must know to trust or repeat the run: config with sources, versions, data hash."""
     data, asked, config = task.dataset(), plain(request), plain(decided.table())
     ends = None if data is None else len(data.ends())
@@ -47,7 +47,7 @@ def describe(decided: Resolved, task: Task, request: Mapping[str, Any]) -> dict[
         "segue": metadata.version("segue"),
         "status": "running",
         "recipe": request["recipe"],
-        "paper": decided.recipe.paper,
+        "paper": decided.paper,
         "task": request["task"],
         "seeds": list(request["seeds"]),
         "command": sys.argv[:1] and [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -64,7 +64,7 @@ def describe(decided: Resolved, task: Task, request: Mapping[str, Any]) -> dict[
                 "updates": p.updates,
                 "validation": p.validation.steps,
             }
-            for p in decided.recipe.phases
+            for p in decided.phases
         ],
         "task_card": plain(task.card()),
         "provenance": {

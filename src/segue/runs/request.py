@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from segue.agents import seeing
 from segue.core.options import parts_first
 from segue.core.parts import describe, is_part, name_of
-from segue.core.types import SegueError, Task, refused
-from segue.recipes import Recipe, Resolved, extended, resolve
+from segue.core.types import SegueError, Task
+from segue.recipes import Plan, Recipe, TaskFacts, resolve
 from segue.recipes.rules import rule_of
 from segue.tasks.table import PREFIX
 
@@ -32,7 +31,6 @@ class Request:
     """Whether a real world may be moved by a policy that has learned nothing."""
 
 
-LAST = 10  # training episodes of a real world that stand for an evaluation
 MOST_SEEDS = 1000  # more is a seed's name taken for a count
 
 
@@ -80,25 +78,12 @@ def lasting(task: str) -> str:
     return PREFIX + os.path.abspath(os.path.expanduser(path)) + mark + query
 
 
-def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any], rules: Sequence[str] = ()) -> Resolved:
-    """Decide all of a recipe's numbers for a task; the task's own facts (its failure reward) come before presets.
-
-    Where observations are no vectors, learners see through `segue.agents.Seeing`, and nothing is standardised.
-    """
+def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any], rules: Sequence[str] = ()) -> Plan:
+    """Decide all of a recipe's numbers for a task, with hand-over rules by their words."""
     named = {word: rule_of(word) for word in rules}
-    facts: dict[str, Any] = {"units.failure": task.failure}
-    if task.absent:
-        facts["evaluation.episodes"] = 0
-    elif task.real:
-        facts["evaluation.training_episodes"] = LAST
-    names = (task.domain, *task.presets, task.name)
-    recipe = extended(recipe, names)
-    if refused(task.spec, "") is not None:
-        facts["units.standardise"] = False
-        recipe = replace(recipe, phases=tuple(replace(p, learner=seeing(p.learner, task.spec)) for p in recipe.phases))
-    decided = resolve(recipe, names, parts_first(settings), facts, named)
+    plan = resolve(recipe, TaskFacts.of(task), parts_first(settings), named)
     # What presets gave a part went with it when a setting put another in its place.
-    set_whole = [path for path, source in decided.sources.items() if path.endswith(".type") and source == "settings"]
+    set_whole = [path for path, source in plan.sources.items() if path.endswith(".type") and source == "settings"]
     inside = tuple(path.removesuffix("type") for path in set_whole)
     lost = lambda path, source: path.startswith(inside) and source.startswith(("preset", "rule", "task"))  # noqa: E731
-    return replace(decided, sources={path: s for path, s in decided.sources.items() if not lost(path, s)})
+    return replace(plan, sources={path: s for path, s in plan.sources.items() if not lost(path, s)})

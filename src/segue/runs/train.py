@@ -13,7 +13,7 @@ import gymnasium
 from segue.core import files
 from segue.core.types import SegueError, Task
 from segue.engine.estimate import Estimate, estimate
-from segue.recipes import Recipe, Resolved, find_recipe
+from segue.recipes import Plan, Recipe, find_recipe
 from segue.recipes.rules import words_of
 from segue.runs import checkpoint, manifest, moves
 from segue.runs.changes import refuse_changed, with_settings
@@ -40,7 +40,8 @@ def train(
 
     `seeds` is how many, or which ones.  `settings` are options by path ({"online.utd_ratio": 2}), `rules` hand-over
     rules ([segue.recipes.rules.freeze_actor(2_000)]).  A run of a task that is not known by name can be continued with
-    `resume(folder, lambda name: task)`, and one of a recipe of your own with `recipe_of`.  `untrained` lets a policy
+    `resume(folder, lambda name: task)`; a recipe of your own that is named module:name is found again by itself, and
+    another one with `recipe_of`.  `untrained` lets a policy
     that has learned nothing move a real world.  Raises `SegueError`.
     """
     chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
@@ -55,11 +56,11 @@ def train(
     return start(chosen, found, request, None if folder is None else Path(folder))
 
 
-def needs(decided: Resolved, task: Task, request: Request, timed: bool = False) -> Estimate:
+def needs(decided: Plan, task: Task, request: Request, timed: bool = False) -> Estimate:
     """What a run will need; `timed` lowers its updates to count their operations, which takes seconds."""
-    data, recipe = task.dataset(), decided.recipe
+    data = task.dataset()
     rows = 0 if data is None else len(data)
-    return estimate(recipe.phases, task.spec, recipe.units, len(request.seeds), rows, timed)
+    return estimate(decided.phases, task.spec, decided.units, len(request.seeds), rows, timed)
 
 
 def start(
@@ -162,13 +163,12 @@ def resume(
             stands = {} if found is None else found[1]
             request, decided, described = with_settings(described, request, recipe_of, task, settings, stands)
         if task.real:
-            check_real(decided.recipe, request)
+            check_real(decided, request)
             if steps := moves.lost(folder, {} if found is None else found[1]["extra"]):
                 what = "1 step was" if steps == 1 else f"{steps:,} steps were"
                 notes.append(f"{what} sent to {request.task} after the last checkpoint, and lost: not in replay")
         n = 0 if data is None else len(data)
-        plan = decided.recipe.phases
-        resumed = found and checkpoint.load(folder, plan, task.spec, n, task.world, log_fits, task.real)
+        resumed = found and checkpoint.load(folder, decided.phases, task.spec, n, task.world, log_fits, task.real)
         if settings:
             manifest.write(folder, described)
         for change in described["provenance"].get("changes", ()):

@@ -1,16 +1,16 @@
-"""OOO around a recipe (Mark et al. 2023, arXiv 2310.08558; spec sections 5 to 7): an optimistic agent explores with a
+"""OOO around a recipe (Mark et al. 2023, arXiv 2310.08558): an optimistic agent explores with a
 novelty bonus, and a pessimistic one is then trained from scratch, offline and on true rewards, on everything seen up to
 a time; for several times from one exploration.
 
 `ooo(iql)`, `ooo(cal-ql)` and `ooo(rlpd)` are the published ones; other recipes lend their own offline agent to the
-exploitation.  Where the release errs (spec 6.4), this does what the paper says.
+exploitation.  Where the release errs, this does what the paper says.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 from segue.agents import CQL, IQL, RLPD, SAC
@@ -19,18 +19,17 @@ from segue.bonuses import RND, Nothing, Returns
 from segue.core.options import reachable
 from segue.core.types import Sampler, SegueError
 from segue.engine.phase import Phase, at_switch, fresh
-from segue.recipes.recipe import Recipe
+from segue.recipes.plan import DEFAULT, Plan, Settings
+from segue.recipes.recipe import Recipe, tried
 from segue.samplers.oversample import Oversample
 from segue.samplers.subset import First, measured
 from segue.samplers.uniform import Mix, Union
 
-Settings = Mapping[str, Any]
-
 # Shares of the exploration after which exploiters are trained: the release's times where it has others than quarters.
 # Its IQL explores AntMaze for 2,000,000 steps and exploits at 500,000 to 1,500,000.
 _QUARTERS = (0.25, 0.5, 0.75, 1.0)
-_IQL_TIMES: dict[str, tuple[float, ...]] = {"antmaze": (0.25, 0.375, 0.5, 0.625, 0.75)}
-_CQL_TIMES: dict[str, tuple[float, ...]] = {
+IQL_TIMES: dict[str, tuple[float, ...]] = {"antmaze": (0.25, 0.375, 0.5, 0.625, 0.75)}
+CQL_TIMES: dict[str, tuple[float, ...]] = {
     "kitchen": (0.1, 0.25, 0.5, 1.0),
     "kitchen-complete": (0.025, 0.0625, 0.125, 0.25, 0.5, 0.75, 1.0),
 }
@@ -46,45 +45,60 @@ def ooo(recipe: Recipe) -> Recipe:
     release has other times, at those.  Raises `SegueError` where that makes no sense.
     """
     who = f"ooo({recipe.name})"
-    index = at_switch(recipe.phases, who)
-    switch = recipe.phases[index]
-    offline = [p for p in recipe.phases[:index] if p.slot == switch.slot and p.updates]
+    return tried(
+        who,
+        f"Mark et al. 2023, OOO, arXiv 2310.08558, on {recipe.paper}",
+        "14 % to 26 % above its base on average (the paper's abstract)",
+        lambda task: ooo_plan(recipe(task), task.names, who),
+    )
+
+
+def ooo_plan(plan: Plan, names: Sequence[str], who: str = "ooo") -> Plan:
+    """Return a plan with OOO's bonus and its exploiters, for a task of these names."""
+    index = at_switch(plan.phases, who)
+    switch = plan.phases[index]
+    offline = [p for p in plan.phases[:index] if p.slot == switch.slot and p.updates]
     if any(p.enter is not None for p in (*offline, switch)):
         raise SegueError(
             f"{who}: its agent enters through a door, where one that starts from scratch has nothing to take"
         )
-    if any(not isinstance(p.augment, Nothing) for p in recipe.phases):
+    if any(not isinstance(p.augment, Nothing) for p in plan.phases):
         raise SegueError(
             f"{who}: the recipe has a bonus already; write ooo(RECIPE)+NAME, and ooo's own stands beside it"
         )
-
-    explorer = [_optimist(p) if p.updates and p.slot == switch.slot else p for p in recipe.phases]
-    learner, rows = _pessimist(offline[-1].learner if offline else switch.learner), _rows(switch, bool(offline))
+    teacher = offline[-1] if offline else switch
+    learner, rows = _pessimist(plan, teacher), _rows(switch, bool(offline))
     bounded = {"value_minimum", "value_maximum"} <= set(reachable(learner))
-    exploiter = Phase(
-        "exploit",
-        Bounded(learner) if bounded else learner,
-        2_000_000 if isinstance(learner, IQL) else 1_000_000,
-        slot="exploiter",
-        enter=measured if bounded else fresh,
-        units=switch.units,
-        evaluate_every=50_000,
-    )
-
-    def at(times: tuple[float, ...]) -> tuple[Phase, ...]:
-        named = ((f"exploit-{n}", First(rows, share)) for n, share in enumerate(times, start=1))
-        return tuple(replace(exploiter, name=name, batch=batch) for name, batch in named)
-
-    published, times = _published(learner)
-    return replace(
-        recipe,
-        name=who,
-        paper=f"Mark et al. 2023, OOO, arXiv 2310.08558, on {recipe.paper}",
-        aim="14 % to 26 % above its base on average (the paper's abstract)",
-        phases=(*explorer, *at(_QUARTERS)),
-        presets=_presets(recipe, switch, learner, published, times),
-        more={name: at(shares)[len(_QUARTERS) :] for name, shares in times.items()},
-    )
+    published, release = _published(learner)
+    named, times = next(((n, release[n]) for n in reversed(names) if n in release), (None, _QUARTERS))
+    exploiters = [
+        Phase(
+            f"exploit-{n}",
+            Bounded(learner) if bounded else learner,
+            2_000_000 if isinstance(learner, IQL) else 1_000_000,
+            batch=First(rows, share),
+            slot="exploiter",
+            enter=measured if bounded else fresh,
+            units=switch.units,
+            evaluate_every=50_000,
+        )
+        for n, share in enumerate(times, start=1)
+    ]
+    explorer = [_optimist(p) if p.updates and p.slot == switch.slot else p for p in plan.phases]
+    made_from = {p.name: [(plan, teacher.name), (plan, switch.name)] for p in exploiters}
+    made = plan.rebuilt((*explorer, *exploiters), made_from)
+    if isinstance(switch.learner, RLPD) and isinstance(switch.batch, Mix):  # `_optimist` has summed both up
+        rows_of = f"{switch.name}.batch.online"
+        made = made.set({rows_of: switch.batch.offline + switch.batch.online}, plan.source(rows_of))
+    if named is not None:
+        made = made.set({f"{p.name}.batch.share": t for p, t in zip(exploiters, times)}, f"preset {named}")
+    heads = {"exploit": [p.name for p in exploiters], "online": [switch.name], "agent": ["agent"], "units": ["units"]}
+    heads |= {"exploiter": ["exploiter"]} | {p.name: [p.name] for p in plan.phases if p is not switch}
+    for name in dict.fromkeys(names):
+        for path, value in {**SIZES.get(name, {}), **published.get(name, {})}.items():
+            head, _, rest = path.partition(".")
+            made = made.set({f"{phase}.{rest}": value for phase in heads.get(head, ())}, f"preset {name}")
+    return made
 
 
 def _optimist(phase: Phase) -> Phase:
@@ -100,25 +114,29 @@ def _optimist(phase: Phase) -> Phase:
 
 
 def _novelty(learner: Any) -> RND:
-    """RND with the networks and the order that its weight was chosen with (spec 5.1); others get IQL's."""
+    """RND with the networks and the order that its weight was chosen with; others get IQL's."""
     if isinstance(learner, CQL):
         return RND(hidden=(512, 512), output_gain=1e-2)
     return RND(initialiser="xavier", before_learning=True) if isinstance(learner, (RLPD, SAC)) else RND()
 
 
-def _pessimist(learner: Any) -> Any:
+def _pessimist(plan: Plan, teacher: Phase) -> Any:
     """The exploiter: IQL stays IQL, Cal-QL becomes CQL, an online agent becomes SAC; others stay what they are."""
-    if isinstance(learner, Decay):
-        return _pessimist(learner.agent)
+    learner: Any = teacher.learner.agent if isinstance(teacher.learner, Decay) else teacher.learner
     if isinstance(learner, IQL):
         return replace(learner, mean_over_critics=True)
     if isinstance(learner, CQL):
         return replace(learner, calibrated=False)
-    return _SAC if isinstance(learner, (RLPD, SAC)) else learner
+    if not isinstance(learner, (RLPD, SAC)):
+        return learner
+    # What a preset says of the explorer holds for it too, but for what makes it SAC.
+    said = {f.name for f in fields(learner) if plan.source(f"{teacher.name}.learner.{f.name}") != DEFAULT}
+    kept = said & {f.name for f in fields(_SAC)} - {"critics", "critic_updates", "subset", "backup_entropy"}
+    return replace(_SAC, **{name: getattr(learner, name) for name in kept})
 
 
 def _rows(switch: Phase, offline: bool) -> Sampler:
-    """The exploiter's rows: 8 of 256 are successes, for CQL and without prior data 32 on top of 256 (spec 6.3)."""
+    """The exploiter's rows: 8 of 256 are successes, for CQL and without prior data 32 on top of 256."""
     if not offline:
         return Oversample(32, Mix(0, 256), by="reward", threshold=1.0, own_only=True)
     if isinstance(switch.learner, CQL):
@@ -129,40 +147,8 @@ def _rows(switch: Phase, offline: bool) -> Sampler:
 def _published(learner: Any) -> tuple[dict[str, Settings], dict[str, tuple[float, ...]]]:
     """Numbers of the release, by task, and its times where they are not quarters."""
     if isinstance(learner, CQL):
-        return _CQL, _CQL_TIMES
-    return (_IQL, _IQL_TIMES) if isinstance(learner, IQL) else ({}, {})
-
-
-def _presets(
-    recipe: Recipe,
-    switch: Phase,
-    learner: Any,
-    published: Mapping[str, Settings],
-    times: Mapping[str, tuple[float, ...]],
-) -> dict[str, dict[str, Any]]:
-    """The base recipe's presets, for the exploiter too where it has the option; OOO's own on top (spec 6.2)."""
-    online = switch.name
-    # RLPD's exploiter is SAC with two critics, whatever the explorer has (spec 6.1).
-    fixed = {"critics", "critic_updates", "subset", "backup_entropy"} if isinstance(learner, RLPD) else set()
-    known = set(reachable(learner)) - fixed
-    presets = {name: dict(kept) for name, kept in recipe.presets.items()}
-    for kept in presets.values():
-        own = {k.partition(".")[2]: v for k, v in kept.items() if k.startswith(("agent.", "offline."))}
-        kept |= {f"exploiter.{name}": value for name, value in own.items() if name in known}
-        if isinstance(switch.learner, RLPD) and f"{online}.batch.offline" in kept:
-            kept[f"{online}.batch.online"] += kept.pop(f"{online}.batch.offline")
-    has = {p.name for p in recipe.phases} | {"agent", "exploiter", "units"}
-    for name in {*published, *_SIZES}:
-        kept, shares = presets.setdefault(name, {}), times.get(name, _QUARTERS)
-        exploit = [f"exploit-{n}" for n in range(1, len(shares) + 1)]
-        if shares is not _QUARTERS:
-            kept |= {f"{phase}.batch.share": share for phase, share in zip(exploit, shares)}
-        for path, value in {**_SIZES.get(name, {}), **published.get(name, {})}.items():
-            head, _, rest = path.partition(".")
-            for phase in exploit if head == "exploit" else [online if head == "online" else head]:
-                if phase in has or phase in exploit:
-                    kept[f"{phase}.{rest}"] = value
-    return presets
+        return CQL_PRESETS, CQL_TIMES
+    return (IQL_PRESETS, IQL_TIMES) if isinstance(learner, IQL) else ({}, {})
 
 
 _HALF: dict[str, Any] = {"offline.augment.weight": 0.5, "online.augment.weight": 0.5}
@@ -176,7 +162,7 @@ def _within(minimum: float, maximum: float) -> dict[str, Any]:
     return {path: value for path, value in limits.items() if math.isfinite(value)}
 
 
-_IQL: dict[str, Settings] = {
+IQL_PRESETS: dict[str, Settings] = {
     "antmaze": {"offline.ticks": 500_000, "online.ticks": 2_000_000},
     "maze2d": {"online.ticks": 500_000},
     "adroit": _HALF | _ONLY_UNION,
@@ -199,7 +185,7 @@ _IQL: dict[str, Settings] = {
     },
 }
 _KITCHEN_ROWS = _NO_MORE | {"exploit.batch.inner.beside.offline": 64, "exploit.batch.inner.beside.online": 192}
-_CQL: dict[str, Settings] = {
+CQL_PRESETS: dict[str, Settings] = {
     "antmaze": _NO_MORE | {"offline.augment.weight": 50.0, "online.augment.weight": 50.0, "online.ticks": 2_000_000},
     "maze2d": _within(-5.0, 6.0) | {"online.ticks": 1_000_000},
     "adroit": _HALF | _NO_MORE,
@@ -232,7 +218,7 @@ _POINTMAZE = {
     "online.augment.output_gain": 2.0**0.5,
     "exploit.log_every": 100,
 }
-_SIZES: dict[str, Settings] = {
+SIZES: dict[str, Settings] = {
     "pointmaze": _POINTMAZE | {"exploit.ticks": 5_000, "exploit.evaluate_every": 1_000},
     "pointmaze-medium": {"exploit.ticks": 20_000, "exploit.evaluate_every": 2_500},
     "pointmaze-large": {"exploit.ticks": 20_000, "exploit.evaluate_every": 2_500},

@@ -1,11 +1,11 @@
-"""OPT around a recipe (arXiv 2507.08387; spec section A): gather with the frozen policy, pre-train a second pair of
+"""OPT around a recipe (arXiv 2507.08387): gather with the frozen policy, pre-train a second pair of
 critics, fine-tune with both.  `opt(td3-bc)` and `opt(spot)` are as published; on other agents it is an experiment of
 ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,19 +14,18 @@ from segue.agents.around import Decay
 from segue.agents.opt import Climber, grow, renew_base
 from segue.core.types import SegueError
 from segue.engine.phase import Phase, at_switch
-from segue.recipes.recipe import Recipe
+from segue.recipes.plan import DEFAULT, Plan
+from segue.recipes.recipe import Recipe, tried
 from segue.samplers.prioritised import Balanced
 from segue.samplers.uniform import Halves
 
-Settings = Mapping[str, Any]
-
-_GATHER, _META, _ONLINE = 25_000, 50_000, 275_000  # the first 25,000 of 300,000 steps gather (spec A.2)
+_GATHER, _META, _ONLINE = 25_000, 50_000, 275_000  # the first 25,000 of 300,000 steps gather
 
 _LOCOMOTION = {"units.standardise": False, "online.updates": 5, "agent.kappa": 0.3, "agent.kappa_steps": 150_000}
 _ANTMAZE = {"agent.kappa_steps": 100_000}
 _ADROIT = {"agent.kappa_steps": 250_000}
-# For SPOT alone (spec A.6, A.7).
-_SPOT: dict[str, dict[str, Any]] = {
+# For SPOT alone.
+SPOT_PRESETS: dict[str, dict[str, Any]] = {
     "antmaze": {"gather.units.discount": 0.995, "meta.units.discount": 0.995, "online.units.discount": 0.995},
     "adroit": {"agent.actor_layer_norm": True, "agent.critic_layer_norm": True, "agent.norm_after": True},
 }
@@ -46,7 +45,7 @@ def _small(gather: int, meta: int, online: int) -> dict[str, Any]:
     }
 
 
-_PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, Any]] = {
     "locomotion": _LOCOMOTION,
     "locomotion-random": {"agent.kappa": 1.0, "agent.kappa_end": 1.0},
     "locomotion-medium-replay": {"agent.kappa": 0.1},
@@ -76,10 +75,20 @@ def opt(recipe: Recipe) -> Recipe:
     fit.
     """
     who = f"opt({recipe.name})"
-    index = at_switch(recipe.phases, who)
-    switch = recipe.phases[index]
+    return tried(
+        who,
+        f"Shin et al. 2025, OPT, arXiv 2507.08387, on {recipe.paper}",
+        "MuJoCo total 939 on TD3 (752 without), AntMaze total 565 on SPOT (466 without) after 300k steps",
+        lambda task: opt_plan(recipe(task), task.names, who),
+    )
+
+
+def opt_plan(plan: Plan, names: Sequence[str], who: str = "opt") -> Plan:
+    """Return a plan with OPT's phases in the place of its fine-tuning, for a task of these names."""
+    index = at_switch(plan.phases, who)
+    switch = plan.phases[index]
     base: Any = switch.learner
-    trained = [p for p in recipe.phases[:index] if p.slot == switch.slot and p.updates]
+    trained = [p for p in plan.phases[:index] if p.slot == switch.slot and p.updates]
     inner = base.agent if isinstance(base, Decay) else base
     if not isinstance(inner, Climber):
         raise SegueError(f"{who}: the actor of {type(inner).__name__} cannot climb other critics than its own")
@@ -89,8 +98,9 @@ def opt(recipe: Recipe) -> Recipe:
     spot = isinstance(inner, SPOT)
     between: Any = {"slot": switch.slot, "units": switch.units}
     visible: Any = getattr(switch.batch, "visible", "all")
+    often = f"{switch.name}.evaluate_every"
     phases = (
-        *recipe.phases[:index],
+        *plan.phases[:index],
         Phase("gather", trained[-1].learner, _GATHER, collect=1, updates=0, **between),
         Phase(
             "meta",
@@ -108,22 +118,13 @@ def opt(recipe: Recipe) -> Recipe:
             ticks=_ONLINE,
             batch=Balanced(visible=visible),
             enter=renew_base if spot else None,
-            evaluate_every=5_000,
+            evaluate_every=5_000 if plan.source(often) == DEFAULT else switch.evaluate_every,
         ),
-        *recipe.phases[index + 1 :],
+        *plan.phases[index + 1 :],
     )
-    # What the base recipe says of rows and lengths of its fine-tuning does not fit any more.
-    gone = (f"{switch.name}.batch.", f"{switch.name}.ticks", f"{switch.name}.updates", f"{switch.name}.utd_ratio")
-    presets = {name: {k: v for k, v in kept.items() if not k.startswith(gone)} for name, kept in recipe.presets.items()}
-    for more in (_PRESETS, _SPOT if spot else {}):
-        for name, settings in more.items():
-            renamed = {k.replace("online.", f"{switch.name}.", 1): v for k, v in settings.items()}
-            presets[name] = {**presets.get(name, {}), **renamed}
-    return replace(
-        recipe,
-        name=who,
-        paper=f"Shin et al. 2025, OPT, arXiv 2507.08387, on {recipe.paper}",
-        aim="MuJoCo total 939 on TD3 (752 without), AntMaze total 565 on SPOT (466 without) after 300k steps",
-        phases=phases,
-        presets=presets,
-    )
+    made_from = {"gather": [(plan, trained[-1].name)], "meta": [(plan, switch.name), (plan, trained[-1].name)]}
+    plan = plan.rebuilt(phases, made_from)
+    for name in dict.fromkeys(names):
+        said = PRESETS.get(name, {}) | (SPOT_PRESETS.get(name, {}) if spot else {})
+        plan = plan.set({k.replace("online.", f"{switch.name}.", 1): v for k, v in said.items()}, f"preset {name}")
+    return plan

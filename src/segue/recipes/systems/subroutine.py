@@ -1,4 +1,4 @@
-"""Offline RL as a subroutine of online RL (Su, Luo and Zhang 2025, arXiv 2512.00383; spec section D).
+"""Offline RL as a subroutine of online RL (Su, Luo and Zhang 2025, arXiv 2512.00383).
 
 An agent that starts from nothing learns online; its own history then is the dataset of an offline agent, whose policy
 is recommended, or fine-tuned with what is left of the budget.  Everything that moves the world is charged to one
@@ -12,16 +12,16 @@ The paper's lists of variants and tasks could not be read; phases and numbers fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from segue.agents.around import Greedy, OneOf, better
-from segue.core.options import reachable
-from segue.core.types import Learner, Sampler, SegueError
+from segue.core.types import SegueError
 from segue.engine.phase import Phase, Validation, at_switch, fresh, take
 from segue.engine.sharing import Either
-from segue.recipes.recipe import Recipe, apply
+from segue.recipes.plan import DEFAULT, Plan
+from segue.recipes.recipe import Recipe, tried
 from segue.samplers.oversample import Oversample
 from segue.samplers.subset import Last
 from segue.samplers.uniform import Mix
@@ -59,155 +59,182 @@ SMALL = {
 }
 
 
-def validated(online: Recipe) -> Recipe:
+Phases = tuple[Phase, ...]
+# A form of the method: from the phases of the online agent, and the offline agent as it learns offline and fine-tunes.
+Form = Callable[[Phases, Any, Any], Phases]
+
+
+def validated(online: Phases, learner: Any, tuned: Any) -> Phases:
     """The online agent alone, with the same right to choose among its checkpoints."""
-    phases = _online(f"validated({online.name})", online, Validation(1, keep=BEST))
-    final = Phase("recommended", phases[-1].learner, 0, slot=phases[-1].slot, enter=take(BEST))
-    return _spent(f"validated({online.name})", online, None, (*phases, final))
+    acting = online[-1]
+    return (*_kept(online), Phase("recommended", acting.learner, 0, slot=acting.slot, enter=take(BEST)))
 
 
-def recommend(online: Recipe, offline: Recipe, who: str = "recommend", new: bool = False) -> Recipe:
-    """Learn online, then offline from one's own history.
-
-    `new`: from fresh rows of the best online policy alone.
-    """
-    name = f"{who}({online.name},{offline.name})"
-    phases = _online(name, online, Validation(1, keep=BEST) if new else Validation())
-    if new:
-        acting: Any = phases[-1].learner
-        greedy = Greedy(acting)
-        phases += (Phase("gather", greedy, 0, collect=1, updates=0, slot=phases[-1].slot, enter=take(BEST)),)
-    learner, _ = _pair(name, offline)
-    return _spent(name, online, offline, (*phases, _retrain(1, learner, new), _best(learner)))
+def recommend(online: Phases, learner: Any, tuned: Any) -> Phases:
+    """Learn online, then offline from one's own history."""
+    return (*online, _retrain(1, learner), _best(learner))
 
 
-def fine_tune(online: Recipe, offline: Recipe, who: str = "fine-tune", new: bool = False) -> Recipe:
-    """As `recommend`, then online again from the best offline policy, with its own history as the dataset."""
-    name = f"{who}({online.name},{offline.name})"
-    phases, (_, tuned) = recommend(online, offline, who, new).phases[:-1], _pair(name, offline)
-    final = Phase("recommended", tuned, 0, slot=STUDENT)
-    return _spent(name, online, offline, (*phases, _tune(1, tuned), final))
-
-
-def recommend_fresh(online: Recipe, offline: Recipe) -> Recipe:
+def recommend_fresh(online: Phases, learner: Any, tuned: Any) -> Phases:
     """As `recommend`, from fresh rows of the best online policy alone."""
-    return recommend(online, offline, "recommend-fresh", new=True)
+    return (*_fresh(online), _retrain(1, learner, new=True), _best(learner))
 
 
-def fine_tune_fresh(online: Recipe, offline: Recipe) -> Recipe:
-    """As `fine-tune`, after fresh rows of the best online policy."""
-    return fine_tune(online, offline, "fine-tune-fresh", new=True)
-
-
-def recommend_weighted(online: Recipe, offline: Recipe) -> Recipe:
+def recommend_weighted(online: Phases, learner: Any, tuned: Any) -> Phases:
     """As `recommend`, from rows that are drawn the more often the more their episode earned (the author's code)."""
-    made = recommend(online, offline, "recommend-weighted")
     better_rows = Oversample(256, None, by="return", own_only=True)
-    phases = tuple(replace(p, batch=better_rows) if p.name == "retrain-1" else p for p in made.phases)
-    return _spent(made.name, online, offline, phases)
+    return (*online, replace(_retrain(1, learner), batch=better_rows), _best(learner))
 
 
-def recommend_better(online: Recipe, offline: Recipe) -> Recipe:
+def fine_tune(online: Phases, learner: Any, tuned: Any) -> Phases:
+    """As `recommend`, then online again from the best offline policy, with its own history as the dataset."""
+    return (*online, _retrain(1, learner), _tune(1, tuned), Phase("recommended", tuned, 0, slot=STUDENT))
+
+
+def fine_tune_fresh(online: Phases, learner: Any, tuned: Any) -> Phases:
+    """As `fine-tune`, after fresh rows of the best online policy."""
+    final = Phase("recommended", tuned, 0, slot=STUDENT)
+    return (*_fresh(online), _retrain(1, learner, new=True), _tune(1, tuned), final)
+
+
+def recommend_better(online: Phases, learner: Any, tuned: Any) -> Phases:
     """As `recommend`, and each seed then chooses between its best online and its best offline checkpoint.
 
     Both agents must learn in the same units, for whose values a report shows.
     """
-    name = f"recommend-better({online.name},{offline.name})"
-    phases = _online(name, online, Validation(1, keep=BEST))
-    acting: Any = phases[-1].learner
-    learner: Any = _pair(name, offline)[0]
-    both = OneOf(acting, learner, (phases[-1].slot, STUDENT))
+    acting: Any = online[-1].learner
+    both = OneOf(acting, learner, (online[-1].slot, STUDENT))
     final = Phase("recommended", both, 0, slot="recommended", enter=better(BEST, BEST_STUDENT))
-    return _spent(name, online, offline, (*phases, _retrain(1, learner, False), final))
+    return (*_kept(online), _retrain(1, learner), final)
 
 
-def alternate(online: Recipe, offline: Recipe) -> Recipe:
+def alternate(online: Phases, learner: Any, tuned: Any) -> Phases:
     """As `fine-tune`, while each episode is acted by the policy that fine-tunes or by the offline one it came from."""
-    name = f"alternate({online.name},{offline.name})"
-    phases, (_, tuned) = recommend(online, offline).phases[:-1], _pair(name, offline)
     shared = replace(_tune(1, tuned), actor=Either(BEST_STUDENT), validation=Validation(1, keep=BEST_TUNED))
     final = Phase("recommended", tuned, 0, slot=STUDENT, enter=take(BEST_TUNED))
-    return _spent(name, online, offline, (*phases, shared, final))
+    return (*online, _retrain(1, learner), shared, final)
 
 
-def repeat(online: Recipe, offline: Recipe) -> Recipe:
+def repeat(online: Phases, learner: Any, tuned: Any) -> Phases:
     """Online, offline, fine-tuned, offline on everything, twice over; the best of the last offline phase."""
-    name = f"repeat({online.name},{offline.name})"
-    learner, tuned = _pair(name, offline)
-    lessons = [part for n in (1, 2) for part in (_retrain(n, learner, False), _tune(n, tuned))]
-    phases = (*_online(name, online, Validation()), *lessons, _retrain(3, learner, False), _best(learner))
-    return _spent(name, online, offline, phases)
+    lessons = [part for n in (1, 2) for part in (_retrain(n, learner), _tune(n, tuned))]
+    return (*online, *lessons, _retrain(3, learner), _best(learner))
+
+
+FORMS: dict[str, Form] = {
+    "validated": validated,
+    "recommend": recommend,
+    "recommend-fresh": recommend_fresh,
+    "recommend-weighted": recommend_weighted,
+    "fine-tune": fine_tune,
+    "fine-tune-fresh": fine_tune_fresh,
+    "recommend-better": recommend_better,
+    "alternate": alternate,
+    "repeat": repeat,
+}
+
+
+def subroutine(word: str, online: Recipe, offline: Recipe | None = None) -> Recipe:
+    """Return a form of the method, by its word, with these two recipes (`validated` takes the online one alone)."""
+    second = [] if offline is None else [offline]
+    who = f"{word}({','.join(r.name for r in (online, *second))})"
+    return tried(
+        who,
+        f"Su, Luo and Zhang 2025, arXiv 2512.00383, with {'; '.join(r.paper for r in (online, *second))}",
+        "gains mainly where rewards are sparse, once policies are validated (the paper's abstract)",
+        lambda task: subroutine_plan(FORMS[word], online(task), *(r(task) for r in second), names=task.names, who=who),
+    )
+
+
+def subroutine_plan(
+    form: Form, online: Plan, offline: Plan | None = None, *, names: Sequence[str], who: str = "subroutine"
+) -> Plan:
+    """Return the plan of a form for a task of these names, whose steps and validations cost exactly its budget."""
+    acting, taught = _online(who, online), [] if offline is None else _pair(who, offline)
+    phases = form(acting, *(p.learner for p in taught or (acting[-1], acting[-1])))
+    students = [p.name for p in phases if p.slot in (STUDENT, "recommended")]
+    made_from = {p.name: [(online, acting[-1].name)] for p in phases if p.name not in {a.name for a in acting}}
+    if offline is not None:
+        # What units read off a dataset is left out: there is none but the run's own.
+        units = replace(offline.units, standardise=False, reward_span=None)
+        phases = tuple(replace(p, units=units) if p.name in students else p for p in phases)
+        for phase in phases:
+            if phase.name in students:
+                of = taught[phase.name.startswith("fine-tune")]
+                first = made_from[phase.name] if phase.slot == "recommended" else []
+                made_from[phase.name] = [(offline, of.name), *((offline, p.name) for p in taught), *first]
+    made = online.rebuilt(phases, made_from)
+    if offline is not None and isinstance(taught[0].batch, Mix):
+        sizes = {
+            f"{p.name}.batch.{'rows' if isinstance(p.batch, Oversample) else 'online'}": taught[0].batch.offline
+            for p in phases
+            if p.slot == STUDENT and p.ticks
+        }
+        made = made.set(sizes, offline.source(f"{taught[0].name}.batch.offline"))
+    idle = {p.name for p in acting if not p.updates}
+    name = next((name for name in reversed(names) if name in SMALL), None)
+    budget, source = (USUAL, DEFAULT) if name is None else (SMALL[name], f"preset {name}")
+    spent = _settings(phases, budget)
+    if name is None:  # where the online recipe's preset has a warm-up of its own, that one stays
+        spent = {k: v for k, v in spent.items() if k.partition(".")[0] not in idle or online.source(k) == DEFAULT}
+    rows = {f"{p.name}.batch.rows": "gather.ticks" for p in phases if isinstance(p.batch, Last)}
+    return replace(made.set(spent, source), follows=rows)
 
 
 # -- phases ----------------------------------------------------------------------------------------------------
 
 
-def _online(who: str, recipe: Recipe, validation: Validation) -> tuple[Phase, ...]:
-    """The phases of a recipe that starts from nothing, up to its learning one."""
-    index = at_switch(recipe.phases, who)
-    batch = recipe.phases[index].batch
+def _online(who: str, plan: Plan) -> Phases:
+    """The phases of an agent that starts from nothing, up to its learning one."""
+    index = at_switch(plan.phases, who)
+    batch = plan.phases[index].batch
     logged = not isinstance(batch, Mix) or batch.offline > 0
-    if logged or any((p.updates and not p.collect) or p.enter for p in recipe.phases):
-        raise SegueError(f"{who}: {recipe.name} does not start from nothing; the first recipe must be like sac or td3")
-    return (*recipe.phases[:index], replace(recipe.phases[index], validation=validation))
+    if logged or any((p.updates and not p.collect) or p.enter for p in plan.phases):
+        name = who.partition("(")[2].partition(",")[0].removesuffix(")")
+        raise SegueError(f"{who}: {name} does not start from nothing; the first recipe must be like sac or td3")
+    return plan.phases[: index + 1]
 
 
-def _pair(who: str, recipe: Recipe) -> tuple[Learner, Learner]:
-    """What an offline recipe trains before its switch and after it."""
-    index = at_switch(recipe.phases, who)
-    switch = recipe.phases[index]
-    there = [p for p in recipe.phases[: index + 1] if p.slot == switch.slot]
+def _pair(who: str, plan: Plan) -> list[Phase]:
+    """The phases in which an offline recipe trains its agent before its switch and after it."""
+    index = at_switch(plan.phases, who)
+    there = [p for p in plan.phases[: index + 1] if p.slot == plan.phases[index].slot]
     before = [p for p in there[:-1] if p.updates]
     if not before or any(p.enter for p in there):
         why = "enters through a door" if before else "has no offline phase"
-        raise SegueError(f"{who}: {recipe.name} {why}; the second recipe must be like iql, cql, cal-ql or td3-bc")
-    return before[-1].learner, switch.learner
+        name = who.removesuffix(")").rpartition(",")[2]
+        raise SegueError(f"{who}: {name} {why}; the second recipe must be like iql, cql, cal-ql or td3-bc")
+    return [before[-1], there[-1]]
 
 
-def _retrain(n: int, learner: Learner, new: bool) -> Phase:
-    rows: Sampler = Last(Mix(0, 256), 1) if new else Mix(0, 256)
+def _kept(online: Phases) -> Phases:
+    """The online phases with validations in the last one."""
+    return (*online[:-1], replace(online[-1], validation=Validation(1, keep=BEST)))
+
+
+def _fresh(online: Phases) -> Phases:
+    """The online phases, and fresh rows of their best policy."""
+    acting: Any = online[-1].learner
+    gather = Phase("gather", Greedy(acting), 0, collect=1, updates=0, slot=online[-1].slot, enter=take(BEST))
+    return (*_kept(online), gather)
+
+
+def _retrain(n: int, learner: Any, new: bool = False) -> Phase:
+    rows = Last(Mix(0, 256), 1) if new else Mix(0, 256)
     kept = Validation(1, keep=BEST_STUDENT)
     return Phase(f"retrain-{n}", learner, 1, batch=rows, slot=STUDENT, enter=fresh, validation=kept)
 
 
-def _tune(n: int, learner: Learner) -> Phase:
+def _tune(n: int, tuned: Any) -> Phase:
     door = take(BEST_STUDENT)
-    return Phase(f"fine-tune-{n}", learner, 1, collect=1, batch=Mix(0, 256), slot=STUDENT, enter=door)
+    return Phase(f"fine-tune-{n}", tuned, 1, collect=1, batch=Mix(0, 256), slot=STUDENT, enter=door)
 
 
-def _best(learner: Learner) -> Phase:
+def _best(learner: Any) -> Phase:
     return Phase("recommended", learner, 0, slot=STUDENT, enter=take(BEST_STUDENT))
 
 
 # -- numbers ---------------------------------------------------------------------------------------------------
-
-
-def _spent(name: str, online: Recipe, offline: Recipe | None, phases: tuple[Phase, ...]) -> Recipe:
-    """Return the recipe of these phases, whose steps and validations cost exactly the budget, in every preset too."""
-    made = replace(
-        online,
-        name=name,
-        paper=f"Su, Luo and Zhang 2025, arXiv 2512.00383, with {online.paper}"
-        + (f"; {offline.paper}" if offline else ""),
-        aim="gains mainly where rewards are sparse, once policies are validated (the paper's abstract)",
-        phases=phases,
-        presets={},
-    )
-    for path, value in _settings(phases, USUAL).items():
-        made, _ = apply(made, path, value)
-    student = _student_phases(phases)
-    if offline:
-        own = replace(offline.units, standardise=False, reward_span=None)
-        made = replace(made, phases=tuple(replace(p, units=own) if p.name in student else p for p in made.phases))
-    presets: dict[str, dict[str, Any]] = {}
-    for domain in dict.fromkeys([*online.presets, *(offline.presets if offline else ()), *SMALL]):
-        steps = ("online.ticks", "online.evaluate_every")
-        kept = {k: v for k, v in online.presets.get(domain, {}).items() if k not in steps}
-        kept |= _taught(online.presets.get(domain, {}), offline, domain, phases) if offline else {}
-        if domain in SMALL:
-            kept |= _settings(phases, SMALL[domain])
-        presets[domain] = kept
-    return replace(made, presets=presets)
 
 
 def _settings(phases: tuple[Phase, ...], budget: Budget) -> dict[str, Any]:
@@ -236,37 +263,3 @@ def _settings(phases: tuple[Phase, ...], budget: Budget) -> dict[str, Any]:
     steps += sum(out[f"{p.name}.ticks"] for p in phases if p.collect and f"{p.name}.ticks" in out)
     left = budget.total - steps
     return out | {f"{learning.name}.ticks": left, f"{learning.name}.evaluate_every": budget.total // 20}
-
-
-def _size(batch: Sampler) -> str:
-    """The option that holds how many rows a student's batch has."""
-    return "rows" if isinstance(batch, Oversample) else "online"
-
-
-def _student_phases(phases: tuple[Phase, ...]) -> list[str]:
-    """Names of the phases whose numbers are in the offline recipe's units."""
-    return [p.name for p in phases if p.slot in (STUDENT, "recommended")]
-
-
-def _taught(learned: Mapping[str, Any], offline: Recipe, domain: str, phases: tuple[Phase, ...]) -> dict[str, Any]:
-    """An offline recipe's preset, for the phases of the student: its agent, its units, the size of its batches.
-
-    What units read off a dataset is left out: there is none but the run's own.  What the online recipe's preset
-    (`learned`) says of units reaches all phases, and is taken back for the student's.
-    """
-    preset, out = offline.presets.get(domain, {}), dict[str, Any]()
-    known = {name for p in phases if p.slot == STUDENT for name in reachable(p.learner)}
-    said = {path for path in (*learned, *preset) if path.startswith("units.")}
-    for path in said - {"units.standardise", "units.reward_span"}:
-        value = preset.get(path, getattr(offline.units, path.removeprefix("units.")))
-        out |= {f"{name}.{path}": value for name in _student_phases(phases)}
-    for path, value in preset.items():
-        head, _, rest = path.partition(".")
-        # What a rule of the offline recipe's own fine-tuning has (a weight's decay), a student may lack.
-        if head == "agent" and rest.rpartition(".")[2] in known:
-            out[f"{STUDENT}.{rest}"] = value
-        elif head == "offline" and rest in known:
-            out |= {f"{p.name}.{rest}": value for p in phases if p.name.startswith("retrain")}
-        elif path == "offline.batch.offline":
-            out |= {f"{p.name}.batch.{_size(p.batch)}": value for p in phases if p.slot == STUDENT and p.ticks}
-    return out
