@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from segue.agents import AGENTS, CQL, IQL, OPT, PEX, SAC, SPOT, OnlinePretraining, Seeing
-from segue.agents.around import Decay, FreezeActor, Greedy
+from segue.agents.around import Decay
 from segue.bonuses import AUGMENTATIONS, RND, VCSE, Both, Returns
 from segue.core import replay
 from segue.core.encoders import Encoder
@@ -81,8 +81,7 @@ AROUND = [
     *(OPT(base) for base in CLIMBERS),
     *(OnlinePretraining(base) for base in CLIMBERS),
     Decay(OPT(SUBSETS), ("kappa_end",)),
-    FreezeActor(PEX(IQL(actor_hidden=(8,), critic_hidden=(8,), dropout=0.1))),
-    Greedy(SUBSETS, 0.1),
+    PEX(IQL(actor_hidden=(8,), critic_hidden=(8,), dropout=0.1)),
 ]
 SAMPLERS = [Union(16), Blend(16), Retain(0.5, Balanced(16, 16, (8,))), Oversample(4, Mix(8, 8))]
 BONUSES = [entry.augmentation for entry in AUGMENTATIONS.values()]
