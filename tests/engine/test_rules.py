@@ -18,10 +18,10 @@ from segue.agents.around import Decay
 from segue.agents.rlpd import from_sac
 from segue.core.options import leaves
 from segue.core.scaling import Units
-from segue.core.types import Door, Learned, SegueError, Slot
+from segue.core.types import Door, Learned, SegueError, Slot, policy_of
 from segue.engine import loop
 from segue.engine.phase import RANDOM, Phase, refresh, renew
-from segue.engine.steps import held, policy_of
+from segue.engine.steps import held
 from segue.recipes import TaskFacts, find_recipe, resolve, rules
 from segue.samplers import Mix, Retain, Union
 from tests.contract.test_agents import SPEC, batch, begin, equal, small

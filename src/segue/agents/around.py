@@ -14,7 +14,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from segue.core.nets import Maximise, own_critics
 from segue.core.options import assign, reachable, require, unknown
-from segue.core.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition, valued
+from segue.core.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition, policy_of, valued
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class Decay:
                 assign(self.agent, [name], value * self.floor, name)
             except SegueError as error:
                 raise SegueError(f"Decay: {error} at the end; give a floor above {self.floor:g}") from error
+
+    @property
+    def policy(self) -> tuple[str, ...]:
+        """The agent's."""
+        return policy_of(self.agent)
 
     def share(self, step: Array) -> Array:
         """What is left of the numbers in the update after `step` others."""
@@ -141,6 +146,11 @@ class Bounded:
     def __post_init__(self) -> None:
         for name in ("value_minimum", "value_maximum"):
             option_of(self.agent, name)
+
+    @property
+    def policy(self) -> tuple[str, ...]:
+        """The agent's, whose state stands inside."""
+        return tuple(f"agent.{path}" for path in policy_of(self.agent))
 
     def init(self, key: Key, spec: Spec) -> BoundedState:
         """Return a fresh state without bounds: the largest finite numbers, because states must be finite."""

@@ -29,6 +29,7 @@ from segue.core.types import (
     Spec,
     State,
     Transition,
+    policy_of,
     refused,
     valued,
 )
@@ -48,6 +49,11 @@ class Seeing:
     def __post_init__(self) -> None:
         require(self, shift=self.shift >= 0)
         object.__setattr__(self, "parts", parts_of(self.parts, "Seeing"))
+
+    @property
+    def policy(self) -> tuple[str, ...]:
+        """The agent's."""
+        return policy_of(self.agent)
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state of the agent, whose other networks see as its critics do.
