@@ -54,16 +54,16 @@ def test_the_audit_finds_what_it_looks_for() -> None:
 
 def used_twice(phase: Phase, spec: Spec = SPEC, seeds: int = 1, goes_on: bool = False) -> list[str]:
     """What a phase's door and one of its updates use twice; nothing but keys is computed."""
-    state = jax.eval_shape(lambda key: phase.learner.init(key, spec), KEY)
-    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct((seeds, *x.shape), x.dtype), state)
-    slots = {"agent": Slot(phase.learner, Learned(()), UNITS)} if goes_on else {}
-    states = {"agent": Learned(state)} if goes_on else {}
+    slots, states = {}, {}
+    if goes_on:
+        state = jax.eval_shape(lambda key: phase.learner.init(key, spec), KEY)
+        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct((seeds, *x.shape), x.dtype), state)
+        slots, states = {"agent": Slot(phase.learner, Learned(()), UNITS)}, {"agent": Learned(state)}
     offline = jax.eval_shape(lambda: replay.empty(1, 40, spec.observation, spec.action, spec.dtype))
     online = jax.eval_shape(lambda: replay.empty(seeds, 20, spec.observation, spec.action, spec.dtype))
     keys, audit = steps.keys_of(range(seeds), steps.DOOR), Audit()
     door = partial(steps.entering(phase, 0, spec, UNITS, slots), validated={})
-    audit.walk(door, keys, states, offline=offline, online=online)
-    learning = jax.eval_shape(door, keys, states, offline=offline, online=online)
+    learning = audit.walk(door, keys, states, offline=offline, online=online)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
     update = steps.update_of(phase, UNITS)
     audit.walk(update, one, offline, online, jnp.int32(0), keys[0], jnp.int32(1_000), jnp.int32(3))
