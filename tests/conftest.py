@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import re
 import shutil
@@ -17,12 +18,12 @@ from typing import Any
 import pytest
 
 # Before JAX is imported.  Most of the suite's time is compilation: without LLVM's optimisation it takes half as long,
-# and what one test has compiled another reads.  The cache is the suite's own and not a user's.  Its workers and the
-# programs that they start share it: with a limit of size JAX locks its files.
+# and what one test has compiled another reads.  The cache is the suite's own and not a user's; its workers and the
+# programs that they start share it.  With a limit of size JAX would read all its files at each write.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="segue-tests-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
-os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(50 * 2**30)
+os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = "-1"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 # The older fusion compiles in half the time; jaxlib 0.11 has no other one.
@@ -47,22 +48,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.name))
 
 
+def pytest_collection_finish() -> None:
+    """Look for garbage seldom, and not among what imports have made: tracing makes millions of objects."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+def mappings() -> int:
+    """How many mappings of memory this process has: a compiled program has tens to hundreds of them."""
+    maps = Path("/proc/self/maps")
+    return maps.read_bytes().count(b"\n") if maps.exists() else 0
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _compiled_programs_go() -> Iterator[None]:
-    """Keep a worker's memory small: it would hold gigabytes of programs at the end."""
+    """Keep a worker's memory small: it would hold gigabytes of programs at the end.  A few serve the next module."""
     yield
-    jax.clear_caches()
+    if not 0 < mappings() < 5_000:
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)
 def _not_too_many_programs() -> Iterator[None]:
     """Let compiled programs go before the kernel's limit of mappings (65,530 by default) is reached.
 
-    A program has hundreds of them, and at the limit XLA dies of a segmentation fault.
+    At the limit XLA dies of a segmentation fault.
     """
     yield
-    maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > 25_000:
+    if mappings() > 25_000:
         jax.clear_caches()
 
 

@@ -47,11 +47,15 @@ class Audit:
             for key in self.drawn.keys() & self.derived.keys()
         ]
 
-    def walk(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> None:
-        """Trace a function and note what it does with the keys among `arguments`; other arguments may be shapes."""
-        closed = jax.make_jaxpr(function)(*arguments, **named)
+    def walk(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """Trace a function and note what it does with the keys among `arguments`; other arguments may be shapes.
+
+        Returns the shapes of what the function returns.
+        """
+        closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments, **named)
         given = [once(lambda x=x: x) for x in jax.tree.leaves((arguments, named))]
         self._jaxpr(closed.jaxpr, [once(lambda x=x: x) for x in closed.consts], given, "")
+        return shapes
 
     def _jaxpr(self, jaxpr: Any, consts: list[Lazy], given: list[Lazy], where: str) -> list[Lazy]:
         known: dict[Any, Lazy] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *given), strict=True))

@@ -70,7 +70,7 @@ def test_a_run_of_an_own_recipe_finds_it_again(tmp_path: Path) -> None:
         ("own_lib:curious", "there is no module 'own_lib'"),
         ("own_lab:number", "is of type int; name a Recipe, or a function"),
         ("opt(own_lab:wrong)", "returned int for a task; return a Plan"),
-        ("iql+own_lab:short", "there is no 'own_lab:short'"),
+        ("iql+own_lab:short", "own_lab:short is not a bonus"),
     ],
 )
 def test_a_wrong_name_is_one_line(name: str, says: str) -> None:

@@ -61,6 +61,12 @@ def begin(agent: Any, key: jax.Array, spec: Spec) -> Any:
     return agent.init(key, spec)
 
 
+@partial(jax.jit, static_argnums=0)
+def learn(agent: Any, state: Any, rows: Transition, key: jax.Array, step: int = 0) -> Any:
+    """One update, in one program."""
+    return agent.update(state, rows, key, step)
+
+
 def equal(a: Any, b: Any) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 

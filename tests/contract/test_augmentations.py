@@ -94,8 +94,8 @@ def test_a_weight_of_zero_changes_nothing(name: str, exact: Any) -> None:
 
 @pytest.mark.parametrize("name", EACH)
 def test_it_pays_resumes_exactly_and_leaves_the_truth_in_replay(name: str, plain: Any, tmp_path: Path) -> None:
-    plan, whole = phases(EACH[name]), None
     steps.advance.clear_cache()
+    plan, whole = phases(EACH[name]), None
     for record in loop.run(plan, TASK, SEEDS, UNITS, keep_rows=True):
         whole, metrics = record.state, record.metrics or {}
         if record.index == 1 and record.tick == 8:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segue.agents.cql import CQL, Candidates
-from tests.contract.test_agents import SPEC, batch, equal, small
+from tests.contract.test_agents import SPEC, batch, begin, equal, learn, small
 
 
 @pytest.mark.parametrize(("actions", "gap"), [(8, 8.946), (24, 20.04), (28, 22.81), (30, 24.20)])
@@ -49,10 +49,10 @@ def test_calibration_stops_at_the_return() -> None:
 def test_each_loss_moves_only_its_own_part() -> None:
     """Perturb what one part's step depends on; the others' steps must not notice."""
     agent = small("CQL")
-    state = agent.init(jax.random.key(0), SPEC)
+    state = begin(agent, jax.random.key(0), SPEC)
 
     def after(a: CQL) -> dict:
-        return a.update(state, batch(), jax.random.key(1), jnp.int32(0))[0]._asdict()
+        return learn(a, state, batch(), jax.random.key(1))[0]._asdict()
 
     plain = after(agent)
     heavier = after(replace(agent, conservative_weight=50.0))
@@ -71,16 +71,16 @@ def test_multiplier_follows_the_gap(gap: float, falls: bool) -> None:
     """alpha' falls while the gap is smaller than wanted, and rises while it is larger."""
     agent = small("CQL")
     agent = replace(agent, gap=gap)
-    state = agent.init(jax.random.key(0), SPEC)
-    after, _ = agent.update(state, batch(), jax.random.key(1), jnp.int32(0))
+    state = begin(agent, jax.random.key(0), SPEC)
+    after, _ = learn(agent, state, batch(), jax.random.key(1))
     assert (float(after.multiplier.params) < float(state.multiplier.params)) == falls
 
 
 def test_hand_over_to_sac_is_the_identity() -> None:
     """SAC goes on from Cal-QL's state as it is; the multiplier rides along untouched (WSRL's hand-over)."""
     agent = small("CQL")
-    state = agent.init(jax.random.key(0), SPEC)
-    after, _ = agent.base.update(state, batch(), jax.random.key(1), jnp.int32(0))
+    state = begin(agent, jax.random.key(0), SPEC)
+    after, _ = learn(agent.base, state, batch(), jax.random.key(1))
     assert type(after) is type(state)
     assert equal(after.multiplier, state.multiplier)
     assert not equal(after.critic, state.critic)
@@ -96,12 +96,12 @@ def test_blocks_of_rows_change_rounding_only(double_precision: None, monkeypatch
     # Returns that are not known: in all rows of a part, in some of another, and in none of the rest.
     rows = rows._replace(mc_return=jnp.where(jnp.isin(jnp.arange(128), jnp.arange(7, 28)), jnp.nan, rows.mc_return))
     agent = small("CQL")
-    state, noise = agent.init(jax.random.key(0), SPEC), agent.draw(jax.random.key(1), rows.action)
+    state, noise = begin(agent, jax.random.key(0), SPEC), agent.draw(jax.random.key(1), rows.action)
     assert cql.blocks(128) == 8
     assert cql.blocks(120) == cql.blocks(130) == 1
-    parts, said = agent.learn(state, rows, noise)
+    parts, said = jax.jit(lambda *given: agent.learn(*given))(state, rows, noise)
     monkeypatch.setattr(cql, "BLOCKS", 1)
-    whole, also = agent.learn(state, rows, noise)
+    whole, also = jax.jit(lambda *given: agent.learn(*given))(state, rows, noise)
     for a, b in zip(jax.tree.leaves((parts, said)), jax.tree.leaves((whole, also)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
     assert np.isfinite(also["bound_rate_next"])

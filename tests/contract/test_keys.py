@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from segue.agents import AGENTS, CQL, IQL, OPT, PEX, SAC, SPOT, OnlinePretraining, Seeing
-from segue.agents.around import Decay, FreezeActor, Greedy
+from segue.agents.around import Decay
 from segue.bonuses import AUGMENTATIONS, RND, VCSE, Both, Returns
 from segue.core import replay
 from segue.core.encoders import Encoder
@@ -54,16 +54,16 @@ def test_the_audit_finds_what_it_looks_for() -> None:
 
 def used_twice(phase: Phase, spec: Spec = SPEC, seeds: int = 1, goes_on: bool = False) -> list[str]:
     """What a phase's door and one of its updates use twice; nothing but keys is computed."""
-    state = jax.eval_shape(lambda key: phase.learner.init(key, spec), KEY)
-    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct((seeds, *x.shape), x.dtype), state)
-    slots = {"agent": Slot(phase.learner, Learned(()), UNITS)} if goes_on else {}
-    states = {"agent": Learned(state)} if goes_on else {}
+    slots, states = {}, {}
+    if goes_on:
+        state = jax.eval_shape(lambda key: phase.learner.init(key, spec), KEY)
+        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct((seeds, *x.shape), x.dtype), state)
+        slots, states = {"agent": Slot(phase.learner, Learned(()), UNITS)}, {"agent": Learned(state)}
     offline = jax.eval_shape(lambda: replay.empty(1, 40, spec.observation, spec.action, spec.dtype))
     online = jax.eval_shape(lambda: replay.empty(seeds, 20, spec.observation, spec.action, spec.dtype))
     keys, audit = steps.keys_of(range(seeds), steps.DOOR), Audit()
     door = partial(steps.entering(phase, 0, spec, UNITS, slots), validated={})
-    audit.walk(door, keys, states, offline=offline, online=online)
-    learning = jax.eval_shape(door, keys, states, offline=offline, online=online)
+    learning = audit.walk(door, keys, states, offline=offline, online=online)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
     update = steps.update_of(phase, UNITS)
     audit.walk(update, one, offline, online, jnp.int32(0), keys[0], jnp.int32(1_000), jnp.int32(3))
@@ -81,8 +81,7 @@ AROUND = [
     *(OPT(base) for base in CLIMBERS),
     *(OnlinePretraining(base) for base in CLIMBERS),
     Decay(OPT(SUBSETS), ("kappa_end",)),
-    FreezeActor(PEX(IQL(actor_hidden=(8,), critic_hidden=(8,), dropout=0.1))),
-    Greedy(SUBSETS, 0.1),
+    PEX(IQL(actor_hidden=(8,), critic_hidden=(8,), dropout=0.1)),
 ]
 SAMPLERS = [Union(16), Blend(16), Retain(0.5, Balanced(16, 16, (8,))), Oversample(4, Mix(8, 8))]
 BONUSES = [entry.augmentation for entry in AUGMENTATIONS.values()]

@@ -13,7 +13,7 @@ import pytest
 from segue.agents import RLPD, SPOT, TD3, VAE, ReBRAC
 from segue.core.optim import APART
 from segue.core.types import Spec
-from tests.contract.test_agents import batch, equal
+from tests.contract.test_agents import batch, begin, equal, learn
 
 SPEC = Spec((5,), 3)
 NETS: dict[str, Any] = {"actor_hidden": (16, 16), "critic_hidden": (16, 16)}
@@ -27,11 +27,8 @@ def test_spot_drops_units_of_its_target_actor() -> None:
         "actor": SPOT(TD3(**NETS), VAE((8,)), dropout=0.5, target_dropout=False),
         "both": SPOT(TD3(**NETS), VAE((8,)), dropout=0.5),
     }
-    state, rows = agents["none"].init(KEY, SPEC), batch()
-    targets = {
-        name: float(jax.jit(agent.update)(state, rows, KEY, jnp.int32(0))[1]["td_target"])
-        for name, agent in agents.items()
-    }
+    state, rows = begin(agents["none"], KEY, SPEC), batch()
+    targets = {name: float(learn(agent, state, rows, KEY)[1]["td_target"]) for name, agent in agents.items()}
     assert targets["none"] == pytest.approx(targets["actor"], abs=1e-6)
     assert abs(targets["both"] - targets["none"]) > 1e-4
 
@@ -51,10 +48,11 @@ def test_last_layers_begin_within_their_limits(agent: Any) -> None:
 def test_a_log_deviation_that_does_not_learn_stands_still() -> None:
     """Even with moments of a phase in which it learned."""
     agent = RLPD(**NETS, critics=2, critic_updates=1)
-    update = lambda agent, state: jax.jit(agent.update)(state, batch(), KEY, jnp.int32(0))[0]  # noqa: E731
+    update = lambda agent, state: learn(agent, state, batch(), KEY)[0]  # noqa: E731
     scale = lambda state: (state.actor.params.log_std_multiplier, state.actor.params.log_std_offset)  # noqa: E731
-    before = update(replace(agent, learn_log_std_scale=True), agent.init(KEY, SPEC))
-    assert not equal(scale(before), scale(agent.init(KEY, SPEC)))
+    start = begin(agent, KEY, SPEC)
+    before = update(replace(agent, learn_log_std_scale=True), start)
+    assert not equal(scale(before), scale(start))
     after = update(replace(agent, learn_log_std_scale=False), before)
     assert equal(scale(after), scale(before))
     assert not equal(after.actor.params.network, before.actor.params.network)

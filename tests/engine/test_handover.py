@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from segue.agents import RLPD, SAC, TD3
-from segue.agents.around import FreezeActor
 from segue.core.scaling import Units
 from segue.core.types import Learned, Slot, valued
 from segue.engine.diagnostics import against, handover
@@ -19,7 +18,7 @@ from segue.engine.evaluate import Evaluation, Evaluator, Trajectory
 from segue.report.run import Handover
 from segue.report.statistics import fall, value_error
 from segue.report.summary import judgement
-from tests.toys import SPEC, Corridor, CorridorTask, small_cql
+from tests.toys import SPEC, Corridor, CorridorTask
 
 TRIALS, SEEDS, EPISODES, DISCOUNT, HORIZON = 100, 4, 10, 0.99, 200
 Episode = tuple[np.ndarray, np.ndarray, float, bool]  # exact values (T,), rewards (T,), value beyond the cut, cut
@@ -150,7 +149,6 @@ def test_too_few_seeds_have_no_interval() -> None:
 
 @pytest.mark.parametrize("backup_entropy", [False, True])
 @pytest.mark.parametrize("make", [lambda b: SAC(actor_hidden=(4,), critic_hidden=(4,), backup_entropy=b),
-                                  lambda b: FreezeActor(small_cql(base=SAC((4,), (4,), backup_entropy=b))),
                                   lambda b: RLPD(actor_hidden=(4,), critic_hidden=(4,), backup_entropy=b)])  # fmt: skip
 def test_the_draw_and_the_entropy_of_a_backup_are_said(make: Any, backup_entropy: bool) -> None:
     """-log pi of a nearly uniform action in [-1, 1] is about log 2; alpha is 1 here."""

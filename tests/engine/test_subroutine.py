@@ -13,7 +13,7 @@ import pytest
 
 import segue
 from segue.agents import VAE
-from segue.agents.around import Greedy, OneOf, better
+from segue.agents.around import OneOf, better
 from segue.core.scaling import Units
 from segue.core.types import SegueError
 from segue.engine import loop
@@ -22,6 +22,7 @@ from segue.engine.evaluate import Evaluator
 from segue.engine.phase import Phase, Validation, charged, take
 from segue.engine.sharing import Either, own_turn
 from segue.engine.state import RunState, validated
+from segue.engine.steps import Explore
 from segue.engine.validate import check_doors
 from segue.recipes import RECIPES, TaskFacts, find_recipe, resolve, rules
 from segue.recipes.systems.subroutine import SMALL
@@ -113,7 +114,7 @@ def test_presets_of_both_recipes_reach_their_phases() -> None:
     # What is recommended is described as what was trained, or its policy could not be loaded.
     assert by_name["recommended"].learner == by_name["fine-tune-1"].learner
     assert by_name["recommended"].units == by_name["fine-tune-1"].units
-    assert by_name["gather"].learner == Greedy(by_name["online"].learner)
+    assert (by_name["gather"].learner, by_name["gather"].greedy) == (by_name["online"].learner, True)
     # Both halves of a choice are described as they were trained.
     two = resolve(find_recipe("recommend-better(sac,iql)"), TaskFacts(("pointmaze", "x")), {"online.ticks": 9})
     phases: dict[str, Any] = {p.name: p for p in two.phases}
@@ -210,7 +211,7 @@ def plan(steps: int = 6 * HORIZON) -> tuple[Phase, ...]:
     online, kept = Validation(steps, 2, "best"), Validation(steps, 2, "kept")
     return (
         Phase("online", small("SAC"), 30, collect=1, batch=Mix(0, 8), log_every=10, validation=online),
-        Phase("gather", Greedy(small("SAC")), 10, collect=1, updates=0, slot="reference", enter=take("best")),
+        Phase("gather", small("SAC"), 10, collect=1, updates=0, slot="reference", enter=take("best"), greedy=True),
         Phase("retrain", small("SAC"), 9, batch=Last(Mix(0, 8), 10), slot="student", validation=kept),
         Phase("recommended", small("SAC"), 0, slot="recommended", enter=take("kept")),
     )
@@ -328,12 +329,13 @@ def test_greedy() -> None:
     state = agent.init(jax.random.key(0), SPEC)
     observation, key = np.zeros((400, 2), np.float32), jax.random.key(1)
     best = agent.act(state, observation, key, False)
-    assert equal(Greedy(agent).act(state, observation, key, True), best)
-    some = np.asarray(Greedy(agent, 0.25).act(state, observation, key, True)) != np.asarray(best)
+    assert equal(Explore(True)(agent, state, observation, key), best)
+    assert not equal(Explore()(agent, state, observation, key), best)
+    some = np.asarray(Explore(True, 0.25)(agent, state, observation, key)) != np.asarray(best)
     assert 0.15 < some.mean() < 0.35
-    assert equal(Greedy(agent, 0.25).act(state, observation, key, False), best)
-    with pytest.raises(SegueError, match="epsilon"):
-        Greedy(agent, 2.0)
+    for wrong in ({"epsilon": 2.0}, {"freeze_actor": -1}):
+        with pytest.raises(SegueError, match=next(iter(wrong))):
+            next(iter(loop.run((replace(plan()[0], **wrong),), TASK, (0,), UNITS)))
 
 
 # -- who acts, and who is recommended --------------------------------------------------------------------------
@@ -364,7 +366,7 @@ def test_two_policies_share_the_episodes_and_a_stop_changes_nothing(tmp_path: Pa
     shared = Validation(8 * HORIZON, 2, "tuned")
     phases = (
         Phase("online", small("SAC"), 20, collect=1, batch=Mix(0, 8), validation=always),
-        Phase("frozen", Greedy(small("SAC")), 0, slot="best", enter=take("best")),
+        Phase("frozen", small("SAC"), 0, slot="best", enter=take("best")),
         Phase(
             "shared",
             small("SAC"),

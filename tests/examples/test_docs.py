@@ -52,6 +52,14 @@ def test_ci_runs_the_readme_command() -> None:
     assert f"tests='{said}'\n" in (ROOT / ".ci" / "run").read_text()
 
 
+def test_ci_runs_on_every_python_that_is_said() -> None:
+    jobs = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    said = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
+    assert re.findall(r'part: tests, python: "(.*)" }', jobs) == said
+    assert f'part: tests, python: "{said[0]}", lowest: 1' in jobs
+    assert re.findall(r"run: (.+)", jobs) == [".ci/run ${{ matrix.part }}"]
+
+
 @pytest.mark.parametrize("line", commands())
 def test_commands_parse(line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each command resolves its recipe, task, settings and flags; nothing is run or made."""

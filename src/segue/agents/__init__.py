@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from segue.agents.around import Bounded, Decay, FreezeActor, Greedy, OneOf
+from segue.agents.around import Bounded, Decay, OneOf
 from segue.agents.awac import AWAC
 from segue.agents.cql import CQL
 from segue.agents.iql import IQL
@@ -83,8 +83,6 @@ PARTS: dict[str, type[Any]] = {
     "Bounded": Bounded,
     "Decay": Decay,
     "Encoder": Encoder,
-    "FreezeActor": FreezeActor,
-    "Greedy": Greedy,
     "OneOf": OneOf,
     "OnlinePretraining": OnlinePretraining,
     "Seeing": Seeing,
@@ -107,8 +105,6 @@ __all__ = [
     "Decay",
     "Encoder",
     "Entry",
-    "FreezeActor",
-    "Greedy",
     "OneOf",
     "OnlinePretraining",
     "ReBRAC",
@@ -121,9 +117,9 @@ __all__ = [
 
 
 def title(learner: Any) -> str:
-    """What to call a learner: its class, and what is around it, "IQL (FreezeActor)"."""
+    """What to call a learner: its class, and what is around it, "IQL (Decay)"."""
     around = []
-    while isinstance(learner, (Bounded, Decay, FreezeActor, Greedy, Seeing)):
+    while isinstance(learner, (Bounded, Decay, Seeing)):
         around.append(type(learner).__name__)
         learner = learner.agent
     name = type(learner).__name__

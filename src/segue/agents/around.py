@@ -14,7 +14,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from segue.core.nets import Maximise, own_critics
 from segue.core.options import assign, reachable, require, unknown
-from segue.core.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition, valued
+from segue.core.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition, policy_of, valued
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class Decay:
                 assign(self.agent, [name], value * self.floor, name)
             except SegueError as error:
                 raise SegueError(f"Decay: {error} at the end; give a floor above {self.floor:g}") from error
+
+    @property
+    def policy(self) -> tuple[str, ...]:
+        """The agent's."""
+        return policy_of(self.agent)
 
     def share(self, step: Array) -> Array:
         """What is left of the numbers in the update after `step` others."""
@@ -142,6 +147,11 @@ class Bounded:
         for name in ("value_minimum", "value_maximum"):
             option_of(self.agent, name)
 
+    @property
+    def policy(self) -> tuple[str, ...]:
+        """The agent's, whose state stands inside."""
+        return tuple(f"agent.{path}" for path in policy_of(self.agent))
+
     def init(self, key: Key, spec: Spec) -> BoundedState:
         """Return a fresh state without bounds: the largest finite numbers, because states must be finite."""
         most = float(jnp.finfo(jnp.float32).max)
@@ -164,42 +174,6 @@ class Bounded:
     def valued(self, state: BoundedState, observation: Array, key: Key) -> tuple[Array, Array]:
         """What the agent's backup takes: (B, A) and (B,)."""
         return valued(self.agent, state.agent, observation, key)
-
-
-@dataclass(frozen=True)
-class Greedy:
-    """Explore as an agent acts without noise, but for a share `epsilon` of uniform actions (default of ours: none)."""
-
-    agent: Agent
-    epsilon: float = 0.0
-
-    def __post_init__(self) -> None:
-        require(self, epsilon=0 <= self.epsilon <= 1)
-
-    def init(self, key: Key, spec: Spec) -> State:
-        """Return a fresh state of the agent."""
-        return self.agent.init(key, spec)
-
-    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
-        """Do one update of the agent."""
-        return self.agent.update(state, batch, key, step)
-
-    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
-        """The agent's best action, or a uniform one."""
-        action = self.agent.act(state, observation, key, False)
-        if not explore or not self.epsilon:
-            return action
-        k_whether, k_action = jax.random.split(key)
-        uniform = jax.random.uniform(k_action, action.shape, minval=-1.0, maxval=1.0)
-        return jnp.where(jax.random.bernoulli(k_whether, self.epsilon, action.shape[:1])[:, None], uniform, action)
-
-    def q(self, state: State, observation: Array, action: Array) -> Array:
-        """Values of the agent, (B,)."""
-        return self.agent.q(state, observation, action)
-
-    def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
-        """What the agent's backup takes: (B, A) and (B,)."""
-        return valued(self.agent, state, observation, key)
 
 
 class OneOfState(NamedTuple):
@@ -271,50 +245,6 @@ class better:
 def parts_of(learner: Any) -> dict[str, str]:
     """Other slots whose agents a learner holds, with the names of its fields that do."""
     return dict(zip(learner.slots, ("first", "second"))) if isinstance(learner, OneOf) else {}
-
-
-@dataclass(frozen=True)
-class FreezeActor:
-    """Leave an agent's actor as it is for the phase's first updates, while everything else learns (default of ours)."""
-
-    agent: Agent
-    updates: int = 5_000
-
-    def __post_init__(self) -> None:
-        require(self, updates=self.updates >= 0)
-
-    def init(self, key: Key, spec: Spec) -> State:
-        """Return a fresh state of the agent."""
-        return self.agent.init(key, spec)
-
-    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
-        """Do one update of the agent, and take the actor's step back while it is frozen."""
-        moved, metrics = self.agent.update(state, batch, key, step)
-        frozen = step < self.updates
-        return _held(state, moved, frozen), metrics | {"actor_frozen": jnp.asarray(frozen, jnp.float32)}
-
-    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
-        """Act as the agent does."""
-        return self.agent.act(state, observation, key, explore)
-
-    def q(self, state: State, observation: Array, action: Array) -> Array:
-        """Values of the agent, (B,)."""
-        return self.agent.q(state, observation, action)
-
-    def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
-        """What the agent's backup takes: (B, A) and (B,)."""
-        return valued(self.agent, state, observation, key)
-
-
-def _held(before: Any, after: Any, frozen: Array) -> Any:
-    """The state after an update with the actor from before it where it is frozen, at any depth of agents in agents."""
-    if "actor" in before._fields:
-        actor = jax.tree.map(lambda old, new: jnp.where(frozen, old, new), before.actor, after.actor)
-        return after._replace(actor=actor)
-    inner = next((name for name in ("base", "agent") if name in before._fields), None)
-    if inner is None:
-        raise SegueError(f"FreezeActor: {type(before).__name__} has no part called 'actor'")
-    return after._replace(**{inner: _held(getattr(before, inner), getattr(after, inner), frozen)})
 
 
 def option_of(owner: Any, name: str) -> Any:

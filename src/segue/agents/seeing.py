@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from segue.agents.around import Bounded, Decay, FreezeActor, Greedy, OneOf
+from segue.agents.around import Bounded, Decay, OneOf
 from segue.core.encoders import WHOLE, Encoder, shifted, side_by_side, with_eyes
 from segue.core.observations import is_image, parts_of, unpack
 from segue.core.optim import Trained
@@ -29,6 +29,7 @@ from segue.core.types import (
     Spec,
     State,
     Transition,
+    policy_of,
     refused,
     valued,
 )
@@ -48,6 +49,11 @@ class Seeing:
     def __post_init__(self) -> None:
         require(self, shift=self.shift >= 0)
         object.__setattr__(self, "parts", parts_of(self.parts, "Seeing"))
+
+    @property
+    def policy(self) -> tuple[str, ...]:
+        """The agent's."""
+        return policy_of(self.agent)
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state of the agent, whose other networks see as its critics do.
@@ -103,7 +109,7 @@ def seeing(learner: Any, spec: Spec) -> Any:
     """Return a learner as a task's observations need it: itself where they are flat, else one that sees."""
     if refused(spec, "") is None or isinstance(learner, Seeing):
         return learner
-    if isinstance(learner, Bounded | Decay | FreezeActor | Greedy):
+    if isinstance(learner, Bounded | Decay):
         return replace(learner, agent=seeing(learner.agent, spec))
     if isinstance(learner, OneOf):
         return replace(learner, first=seeing(learner.first, spec), second=seeing(learner.second, spec))

@@ -72,8 +72,7 @@ def run_command(
     """Run a recipe on a task: pre-train, hand over, fine-tune, report.
 
     Args:
-        recipe: One of `segue list recipes`, module:name, or several parts: cal-ql+sera (see `segue list
-            augmentations`).
+        recipe: One of `segue list recipes`, module:name, or composed: cal-ql+sera, opt(spot).
         task: One of `segue list tasks`, or data:NAME, hdf5:PATH, minari:DATASET, gym:ID.
         seeds: How many (8: seeds 0 to 7), or which ones (3,5,9; one alone: 5,); all learn side by side.
         settings: Options to change, for example online.utd_ratio=2 agent.target_rate=0.01; `segue explain` shows all.

@@ -314,4 +314,9 @@ def valued(agent: Any, state: State, observation: Array, key: Key) -> tuple[Arra
     return agent.act(state, observation, key, False), jnp.zeros(jax.tree.leaves(observation)[0].shape[:1])
 
 
+def policy_of(learner: Learner) -> tuple[str, ...]:
+    """Parts of a learner's state that are its policy, by their paths; none for what does not act."""
+    return learner.policy if isinstance(learner, Freezable) else ()
+
+
 Seeds = Sequence[int]

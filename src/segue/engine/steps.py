@@ -19,7 +19,6 @@ from segue.core.types import (
     Array,
     Augmentation,
     Door,
-    Freezable,
     Key,
     Learned,
     Learner,
@@ -29,6 +28,7 @@ from segue.core.types import (
     Spec,
     State,
     Transition,
+    policy_of,
 )
 from segue.engine.phase import Phase
 
@@ -96,11 +96,6 @@ class Update:
             state = held(policy_of(self.learner), learned.learner, state, frozen)
             metrics = metrics | {"actor_frozen": frozen.astype(jnp.float32)}
         return Learned(state, sampler, augment), metrics
-
-
-def policy_of(learner: Learner) -> tuple[str, ...]:
-    """Parts of a learner's state that are its policy, by their paths; none for what does not act."""
-    return learner.policy if isinstance(learner, Freezable) else ()
 
 
 def held(paths: Sequence[str], before: State, after: State, frozen: Array) -> State:

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 
 from segue.core import replay
 from segue.core.scaling import Units, settled
-from segue.core.types import Agent, Learned, SegueError, Slot, Spec, Task
+from segue.core.types import Agent, Learned, SegueError, Slot, Spec, Task, policy_of
 from segue.engine import steps
 from segue.engine.phase import RANDOM, Phase
-from segue.engine.steps import DOOR, keys_of, policy_of, trained, update_of
+from segue.engine.steps import DOOR, keys_of, trained, update_of
 
 
 class Shapes:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Literal, get_type_hints
 
-from segue.agents.around import Decay, FreezeActor
+from segue.agents.around import Decay
 from segue.core.options import parse, require, unknown
 from segue.core.scaling import Units
 from segue.core.types import Sampler, SegueError
@@ -90,10 +90,10 @@ class freeze_actor:
     updates: int = 5_000
 
     def __call__(self, phases: Phases, units: Units) -> Phases:
-        """Put `FreezeActor` around the agent that fine-tunes."""
+        """Let the phase that fine-tunes freeze its policy at first."""
+        require(self, updates=self.updates >= 0)
         index = at_switch(phases, "freeze_actor")
-        agent: Any = phases[index].learner
-        return changed(phases, index, learner=FreezeActor(agent, self.updates))
+        return changed(phases, index, freeze_actor=self.updates)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from segue.agents.around import Greedy, OneOf, better
+from segue.agents.around import OneOf, better
 from segue.core.types import SegueError
 from segue.engine.phase import Phase, Validation, at_switch, fresh, take
 from segue.engine.sharing import Either
@@ -214,8 +214,8 @@ def _kept(online: Phases) -> Phases:
 
 def _fresh(online: Phases) -> Phases:
     """The online phases, and fresh rows of their best policy."""
-    acting: Any = online[-1].learner
-    gather = Phase("gather", Greedy(acting), 0, collect=1, updates=0, slot=online[-1].slot, enter=take(BEST))
+    last = online[-1]
+    gather = Phase("gather", last.learner, 0, collect=1, updates=0, slot=last.slot, enter=take(BEST), greedy=True)
     return (*_kept(online), gather)
 
 
