@@ -30,13 +30,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 import segue
 from segue.agents import SAC, describe
 from segue.cli.data_shown import show_report
 from segue.collect import RANDOM, Recipe, collect
-from segue.core.replay import Data
+from segue.core.replay import Data, View
 from segue.data import write_d4rl
 from segue.data.card import numbers
 from segue.data.doctor import examine
@@ -151,9 +152,10 @@ def about_a_third(evaluations: Sequence[dict[str, Any]], random: float) -> dict[
 
 def experience(task: GymTask, folder: Path, settings: Settings, until: int) -> Iterator[Recorded]:
     """Episodes of the first `until` steps of training; the last one may be cut."""
-    own = checkpoint.load(folder, settings.phases(), task.spec, 0, None)[0].online
-    columns = (own.observation, own.action, own.reward, own.terminated, own.ended, own.next_observation)
-    seen, action, reward, terminated, ended, then = (np.asarray(column[0, :until]) for column in columns)
+    own = checkpoint.load(folder, settings.phases(), task.spec, 0, None)[0].experience.replay
+    rows = View(own, jnp.int32(0), 1.0).take(jnp.arange(until))
+    columns = (rows.observation, rows.action, rows.reward, rows.terminated, own.ended[0, :until], rows.next_observation)
+    seen, action, reward, terminated, ended, then = map(np.asarray, columns)
     return episodes_of(Data(seen, action, reward, terminated > 0, ended & (terminated == 0), then))
 
 
