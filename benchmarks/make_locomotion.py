@@ -30,13 +30,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 import segue
 from segue.agents import SAC, describe
 from segue.cli.data_shown import show_report
 from segue.collect import RANDOM, Recipe, collect
-from segue.core.replay import Data
+from segue.core.replay import Data, View
 from segue.data import write_d4rl
 from segue.data.card import numbers
 from segue.data.doctor import examine
@@ -107,18 +108,18 @@ def train(task: GymTask, folder: Path, settings: Settings, say: Speaker) -> list
     before = json.loads(log.read_text()) if log.exists() else {**about, "evaluations": []}
     if {key: before[key] for key in about} != about:
         raise segue.SegueError(f"{folder}: was begun with other settings ({before['settings']}); give another --out")
-    carry = None
+    state = None
     if checkpoint.latest(folder) is not None:
-        carry, _ = checkpoint.load(folder, phases, task.spec, 0, task.world)
-        say(f"{folder.name}: going on at step {carry.environment_steps:,}", news=True)
-    begun = 0 if carry is None else carry.environment_steps
+        state, _ = checkpoint.load(folder, phases, task.spec, 0, task.world)
+        say(f"{folder.name}: going on at step {state.environment_steps:,}", news=True)
+    begun = 0 if state is None else state.environment_steps
     # Those after the checkpoint are made again, and come out the same.
     found = [e for e in before["evaluations"] if e["environment_step"] <= begun]
     low, high = (bound.tolist() for bound in task.action_bounds)
     facts = {"task": task.name, "observation": {"keys": []}, "action": {"low": low, "high": high}}
     saved = since = time.monotonic()
     evaluator = segue.Evaluator(task, (settings.seed,), settings.episodes)
-    records = segue.run(phases, task, (settings.seed,), segue.Units(), carry=carry, keep_rows=True)
+    records = segue.run(phases, task, (settings.seed,), segue.Units(), state=state, keep_rows=True)
     with contextlib.closing(evaluator), contextlib.closing(records):
         for record in records:
             step = record.environment_step
@@ -131,7 +132,7 @@ def train(task: GymTask, folder: Path, settings: Settings, say: Speaker) -> list
                 found.append({"environment_step": step, **means, "returns": returns, "policy": policy})
                 write_json(log, {**about, "versions": versions(), "evaluations": found})
             if evaluates or time.monotonic() - saved > SAVE_EVERY:
-                checkpoint.save(folder, record.carry)
+                checkpoint.save(folder, record.state)
                 saved = time.monotonic()
             rate = (step - begun) / (time.monotonic() - since)
             last = f"; return {found[-1]['return']:.1f} at {found[-1]['environment_step']:,}" if found else ""
@@ -151,9 +152,10 @@ def about_a_third(evaluations: Sequence[dict[str, Any]], random: float) -> dict[
 
 def experience(task: GymTask, folder: Path, settings: Settings, until: int) -> Iterator[Recorded]:
     """Episodes of the first `until` steps of training; the last one may be cut."""
-    own = checkpoint.load(folder, settings.phases(), task.spec, 0, None)[0].online
-    columns = (own.observation, own.action, own.reward, own.terminated, own.ended, own.next_observation)
-    seen, action, reward, terminated, ended, then = (np.asarray(column[0, :until]) for column in columns)
+    own = checkpoint.load(folder, settings.phases(), task.spec, 0, None)[0].experience.replay
+    rows = View(own, jnp.int32(0), 1.0).take(jnp.arange(until))
+    columns = (rows.observation, rows.action, rows.reward, rows.terminated, own.ended[0, :until], rows.next_observation)
+    seen, action, reward, terminated, ended, then = map(np.asarray, columns)
     return episodes_of(Data(seen, action, reward, terminated > 0, ended & (terminated == 0), then))
 
 

@@ -29,7 +29,7 @@ from segue.runs.train import resume, train
 from segue.samplers import Balanced, Blend, First, Halves, Last, Mix, Oversample, Retain, Union
 from segue.tasks import GymTask, find_task
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AWAC",

@@ -192,7 +192,7 @@ def test_rules_run_together_and_resolve_knows_their_origin() -> None:
     )
     table = decided.table()
     assert table["warm-up.ticks"] == {"value": 9, "source": "settings"}
-    assert table["online.learner.updates"] == {"value": 3, "source": "rule freeze_actor=3"}
+    assert table["online.freeze_actor"] == {"value": 3, "source": "rule freeze_actor=3"}
 
 
 @pytest.mark.parametrize(

@@ -376,6 +376,7 @@ def test_two_policies_share_the_episodes_and_a_stop_changes_nothing(tmp_path: Pa
             actor=Either("best"),
             validation=shared,
             log_every=20,
+            greedy=True,
         ),
     )
     told, carry, saved = [], None, False
