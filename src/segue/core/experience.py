@@ -79,6 +79,7 @@ class Experience:
     def __init__(self, worlds: int, capacity: int, spec: Spec) -> None:
         self.worlds, self.capacity, self.ledger = worlds, max(capacity, 1), Ledger(worlds)
         self.written, self.closed = np.zeros(worlds, np.int32), np.zeros(worlds, np.int32)
+        self._closed = self.closed, jnp.asarray(self.closed)
         self._ends = np.zeros(worlds, np.int64)  # episodes that have ended: each has its place in `final`
         shapes = columns(worlds, capacity, spec.observation, spec.action, spec.dtype)[: -len(_COUNTS)]
         self._host: dict[str, np.ndarray] = {}
@@ -93,7 +94,10 @@ class Experience:
     @property
     def replay(self) -> Replay:
         """What programs read."""
-        return Replay(**self._device, written=jnp.asarray(self.written), closed=jnp.asarray(self.closed))
+        # Counts are made anew and never written in place: a program may still be waiting to read them.
+        if self._closed[0] is not self.closed:
+            self._closed = self.closed, jnp.asarray(self.closed)
+        return Replay(**self._device, written=jnp.asarray(self.written), closed=self._closed[1])
 
     def append(self, step: Step, readers: Any) -> None:
         """Write one row for each world; its return is NaN until `close`.

@@ -358,16 +358,16 @@ class _Running:
             self.offline,
             online,
             self.update_keys,
-            jnp.int32(state.updates),
-            jnp.int32((state.tick + state.learned) * phase.updates),
-            jnp.int32(count),
+            np.int32(state.updates),
+            np.int32((state.tick + state.learned) * phase.updates),
+            np.int32(count),
         )
         state.slots[phase.slot] = trained(phase, self.units, learned, slot)
         state.updates += count
 
     def act(self, slot: Slot, observation: np.ndarray) -> Array:
         """Actions (S, A) of a slot's policy for observations (S, *observation)."""
-        observed, step = jnp.asarray(observation), jnp.int32(self.state.environment_steps)
+        observed, step = observation, np.int32(self.state.environment_steps)
         if self.phase.actors == (RANDOM,):
             return steps.act_at_random(self.task.spec.action, self.act_keys, step)
         explore = Explore(self.phase.greedy, self.phase.epsilon)
