@@ -1,7 +1,7 @@
 """Run an older checkout and this one beside each other, and compare what the runs computed.
 
-    git archive COMMIT | tar -x -C /tmp/old
-    python benchmarks/traces.py /tmp/old --keep /tmp/traces
+    git archive COMMIT | tar -x -C OLD
+    python benchmarks/traces.py OLD --keep FOLDER
 
 Each run of the table below is started twice through the command line, with the sources of either checkout, the same
 Python and the same threads.  Rows of metrics (without the clock on the wall), the weights of every policy, and the
