@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from segue.agents import IQL, RLPD, SAC
 from segue.core import experience
 from segue.core.replay import Units, View
 from segue.core.types import SegueError
@@ -16,6 +17,7 @@ from segue.engine import loop, steps
 from segue.engine.loop import run
 from segue.engine.phase import Phase, fresh
 from segue.engine.state import Diverged, RunState
+from segue.engine.validate import validate
 from segue.samplers.uniform import Mix, Union
 from tests.toys import HORIZON, UNITS, Corridor, CorridorTask, corridor_data, small_cql
 
@@ -224,3 +226,22 @@ def test_divergence_is_named() -> None:
     with pytest.raises(Diverged, match=r"agent\.\w+.*not finite"):
         for _ in run(plan(), CorridorTask(bad), (0, 1), UNITS):
             pass
+
+
+@pytest.mark.parametrize(
+    ("phases", "says"),
+    [
+        (
+            (Phase("offline", IQL((4,), (4,)), 2), Phase("online", SAC((4,), (4,)), 2, collect=1)),
+            "phase 'online': SAC cannot go on with what IQL leaves in slot 'agent'",
+        ),
+        (
+            (Phase("online", RLPD((4,), (4,), critic_updates=3), 2, collect=1, batch=Mix(0, 8)),),
+            "phase 'online': a batch of 8 rows cannot be cut into critic_updates=3",
+        ),
+        ((Phase("online", SAC((4,), (4,)), 2, n_steps=0),), "phase 'online': n_steps=0 is out of range"),
+    ],
+)
+def test_what_cannot_run_is_told_before_anything_is_computed(phases: Any, says: str) -> None:
+    with pytest.raises(SegueError, match=says):
+        validate(phases, TASK, (0,), UNITS)

@@ -91,7 +91,7 @@ class Balanced:
         return Priorities(trained(network, self.learning_rate), tree, highest, jnp.int32(0), jnp.int32(0), mean, std)
 
     def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
-        """Rows (batch, ...) in the order of the tree; while no own row is visible, uniform rows of the dataset."""
+        """Indices of (batch,) rows in the order of the tree; while no own row is visible, uniform over the dataset."""
         k_offline, k_online, k_rows = jax.random.split(key, 3)
         closed = self.visible == "closed"
         state = self.enter(state, offline.room, online)

@@ -49,7 +49,7 @@ class Mix:
         return ()
 
     def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
-        """Rows (offline + online, ...), the dataset's first."""
+        """Indices of (offline + online,) rows, the dataset's first."""
         k_offline, k_online, k_instead = jax.random.split(key, 3)
         closed = self.visible == "closed"
         parts: Indices = ()
@@ -92,7 +92,7 @@ class Halves:
         return ()
 
     def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
-        """Rows (2 * rows, ...), the dataset's first."""
+        """Indices of (2 * rows,) rows, the dataset's first."""
         return Mix(self.rows, self.rows, self.visible).sample(state, key, offline, online)
 
     def refuse(self, offline: int, written: int, closed: int) -> str | None:
@@ -112,7 +112,7 @@ class Union:
         return ()
 
     def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
-        """Rows (batch, ...) in random order of origin."""
+        """Indices of (batch,) rows in random order of origin."""
         _, n_offline = offline.span(False)
         oldest, n_online = online.span(self.visible == "closed")
         at = jax.random.randint(key, (self.batch,), 0, jnp.maximum(n_offline + n_online, 1))
@@ -160,7 +160,7 @@ class Blend:
         return jnp.int32(0)
 
     def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
-        """Rows (batch, ...), the dataset's first."""
+        """Indices of (batch,) rows, the dataset's first."""
         k_offline, k_online = jax.random.split(key)
         closed = self.visible == "closed"
         start, end = (self.batch * share for share in self.ends())
