@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from segue.bonuses.bonus import Both
 from segue.bonuses.nothing import Nothing
@@ -41,9 +41,9 @@ class Entry(NamedTuple):
     paper: str
     parity: str
     """What its numbers are tested against."""
-    presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    presets: Mapping[str, Mapping[str, object]] = MappingProxyType({})
     """Options by a task's domain, its presets or its name."""
-    unscaled: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    unscaled: Mapping[str, Mapping[str, object]] = MappingProxyType({})
     """The same for recipes that leave rewards at their own size, where a failing step costs 1 at most."""
     from_scratch: Augmentation | None = None
     """What stands instead of it where nothing is trained before it, so that there is no critic to copy."""

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
 from segue.core.options import alike
-from segue.core.types import Array, Augmentation, Door, Key, Metrics, Slot, Spec, State, Transition
+from segue.core.types import Array, Augmentation, Door, Key, Learner, Metrics, Slot, Spec, State, Transition
+
+S = TypeVar("S")
+Relabelled = tuple[S, Transition, Metrics]
+"""A state of type S, a batch with other rewards, and what is to be said of it."""
+
+
+class Trains(Protocol):
+    """A phase, as far as a bonus asks: who learns, and in which slot."""
+
+    learner: Learner
+    slot: str
 
 
 class Moments(NamedTuple):
@@ -52,7 +63,7 @@ def paid(batch: Transition, bonus: Array, name: str) -> tuple[Transition, Metric
 class Composite(Protocol):
     """An augmentation that is made of others."""
 
-    def inside(self, state: Any) -> list[tuple[Augmentation, State]]:
+    def inside(self, state: State) -> list[tuple[Augmentation, State]]:
         """Return its parts, each with its part of the state."""
         ...
 
@@ -81,7 +92,7 @@ class Both:
     first: Augmentation
     second: Augmentation
 
-    def refuse(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+    def refuse(self, phase: Trains, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
         """Return why a phase cannot have one of the two."""
         return self.first.refuse(phase, slots, spec, offline) or self.second.refuse(phase, slots, spec, offline)
 
@@ -94,7 +105,7 @@ class Both:
         """Return the two with their states."""
         return list(zip((self.first, self.second), state, strict=True))
 
-    def relabel(self, state: State, batch: Transition, key: Key, slot: Slot) -> tuple[Any, Transition, Metrics]:
+    def relabel(self, state: State, batch: Transition, key: Key, slot: Slot) -> Relabelled[State]:
         """Let both rewrite the batch and add what they changed."""
         k_first, k_second = jax.random.split(key)
         first, one, metrics = self.first.relabel(state[0], batch, k_first, slot)

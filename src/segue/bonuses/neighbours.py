@@ -9,14 +9,15 @@ This is VCSE's estimator (arXiv 2305.19476); SERA and QCSE use it with Q in the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from segue.bonuses.bonus import Trains
 from segue.core.optim import polyak
-from segue.core.types import Agent, Array, Door, SegueError, Slot, Spec, flat, refused
+from segue.core.types import Agent, Array, Door, SegueError, Slot, Spec, State, flat, refused
 
 Scale = Literal["data", "dimension", "none"]
 POOL = 1024  # rows of a batch among which neighbours are looked for; larger batches are thinned evenly
@@ -90,13 +91,13 @@ class Critic(eqx.Module):
     """An agent's values, kept apart from what the agent goes on to learn."""
 
     agent: Agent = eqx.field(static=True)
-    state: Any
+    state: State
 
     def q(self, observation: Array, action: Array) -> Array:
         """Values (B,)."""
         return self.agent.q(self.state, observation, action)
 
-    def followed_by(self, state: Any, rate: float) -> Critic:
+    def followed_by(self, state: State, rate: float) -> Critic:
         """The moving average towards another state of the same structure; what is not a real number stays."""
         move = lambda t, o: polyak(t, o, rate) if jnp.issubdtype(t.dtype, jnp.floating) else t  # noqa: E731
         return Critic(self.agent, jax.tree.map(move, self.state, state))
@@ -111,12 +112,24 @@ def copied(door: Door, name: str | None, who: str) -> Critic:
         door.units.observation_std,
     ):
         raise SegueError(f"{who}: slot '{name}' was trained on observations in other units; give the phases the same")
-    agent: Any = slot.learner
-    return Critic(agent, slot.state)
+    return current(slot)
+
+
+def current(slot: Slot) -> Critic:
+    """The critic of a slot's agent as it stands now; `refuse_values` has seen that it is one."""
+    assert isinstance(slot.learner, Agent)
+    return Critic(slot.learner, slot.state)
 
 
 def refuse_values(
-    who: str, source: str, of: str | None, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int, scale: Scale
+    who: str,
+    source: str,
+    of: str | None,
+    phase: Trains,
+    slots: Mapping[str, Slot],
+    spec: Spec,
+    offline: int,
+    scale: Scale,
 ) -> str | None:
     """Return why a phase cannot have a bonus that looks at values of `source`, or None."""
     if refusal := refuse_scale(who, scale, spec, offline):
@@ -140,7 +153,7 @@ def refuse_values(
     return None
 
 
-def _parts(agent: Agent, spec: Spec) -> Any:
+def _parts(agent: Agent, spec: Spec) -> tuple[jax.tree_util.PyTreeDef, list[tuple[int, ...]]]:
     """Structure and shapes of an agent's state."""
     state = jax.eval_shape(lambda: agent.init(jax.random.key(0), spec))
     return jax.tree.structure(state), [x.shape for x in jax.tree.leaves(state)]

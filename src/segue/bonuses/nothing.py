@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from segue.core.types import Door, Key, Metrics, Slot, Spec, State, Transition
 
@@ -13,7 +12,7 @@ from segue.core.types import Door, Key, Metrics, Slot, Spec, State, Transition
 class Nothing:
     """Leave the batch as it is."""
 
-    def refuse(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+    def refuse(self, phase: object, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
         """Fit everywhere."""
         return None
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from segue.bonuses.bonus import begun
+from segue.bonuses.bonus import Relabelled, Trains, begun
 from segue.core.nets import MLP
 from segue.core.optim import Trained, descend, polyak, trained
 from segue.core.options import require, tunable, usual
-from segue.core.types import Array, Augmentation, Door, Key, Metrics, Slot, Spec, State, Transition, flat
+from segue.core.types import Array, Augmentation, Door, Key, Slot, Spec, State, Transition, flat
 
 
 class ReturnsState(NamedTuple):
@@ -42,7 +42,7 @@ class Returns:
     def __post_init__(self) -> None:
         require(self, **usual(self), value_target_rate=0 < self.value_target_rate <= 1)
 
-    def refuse(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+    def refuse(self, phase: Trains, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
         """Return why a phase cannot have it: the bonus does not fit."""
         return self.inner.refuse(phase, slots, spec, offline)
 
@@ -58,7 +58,7 @@ class Returns:
         """Return the augmentation with its state."""
         return [(self.inner, state.inner)]
 
-    def relabel(self, state: ReturnsState, batch: Transition, key: Key, slot: Slot) -> tuple[Any, Transition, Metrics]:
+    def relabel(self, state: ReturnsState, batch: Transition, key: Key, slot: Slot) -> Relabelled[ReturnsState]:
         """Let the bonus be paid, learn its sums, and add them to the returns."""
         inner, paid, metrics = self.inner.relabel(state.inner, batch, key, slot)
         following = state.target(batch.next_observation)[..., 0]

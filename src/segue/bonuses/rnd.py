@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +74,7 @@ class RND:
             frozen_after=self.frozen_after is None or self.frozen_after >= 0,
         )
 
-    def refuse(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+    def refuse(self, phase: object, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
         """Return why a phase cannot have this bonus: it takes flat observations."""
         return refused(spec, "rnd")
 
@@ -82,10 +83,10 @@ class RND:
         k_predictor, k_target = jax.random.split(key)
         size = flat(door.spec, "rnd")
         sizes = (size, *self.hidden, self.features)
-        nets: dict[str, Any] = {"initialiser": self.initialiser, "output_gain": self.output_gain}
+        create = partial(MLP.create, sizes=sizes, initialiser=self.initialiser, output_gain=self.output_gain)
         return State(
-            trained(MLP.create(k_predictor, sizes, **nets), self.learning_rate),
-            MLP.create(k_target, sizes, **nets),
+            trained(create(k_predictor), self.learning_rate),
+            create(k_target),
             no_moments((size,)),
             no_moments(()),
             jnp.int32(0),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 
-from segue.bonuses.bonus import Moments, no_moments, paid
-from segue.bonuses.neighbours import Critic, Scale, Scaled, conditioned_bonus, copied, refuse_values, scaled
+from segue.bonuses.bonus import Moments, Relabelled, Trains, no_moments, paid
+from segue.bonuses.neighbours import Critic, Scale, Scaled, conditioned_bonus, copied, current, refuse_values, scaled
 from segue.core.options import option, require, tunable
-from segue.core.types import Door, Key, Metrics, Slot, Spec, Transition
+from segue.core.types import Door, Key, Slot, Spec, Transition
 
 
 class SERAState(NamedTuple):
@@ -51,7 +51,7 @@ class SERA:
     def __post_init__(self) -> None:
         require(self, weight=self.weight >= 0, neighbours=self.neighbours >= 2, average_rate=0 < self.average_rate <= 1)
 
-    def refuse(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+    def refuse(self, phase: Trains, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
         """Return why a phase cannot have this bonus."""
         return refuse_values("sera", self.q_source, self.slot, phase, slots, spec, offline, self.scale)
 
@@ -60,13 +60,12 @@ class SERA:
         apart = None if self.q_source == "current" else copied(door, self.slot, "sera")
         return SERAState(apart, scaled(self.scale, door, "sera"), no_moments(()))
 
-    def relabel(self, state: SERAState, batch: Transition, key: Key, slot: Slot) -> tuple[Any, Transition, Metrics]:
+    def relabel(self, state: SERAState, batch: Transition, key: Key, slot: Slot) -> Relabelled[SERAState]:
         """Add weight * tanh(bonus) to the rewards of a batch."""
-        agent: Any = slot.learner
         critic = state.critic
         if critic is not None and self.q_source == "average":
             critic = critic.followed_by(slot.state, self.average_rate)
-        q = (critic or Critic(agent, slot.state)).q(batch.observation, batch.action)
+        q = (critic or current(slot)).q(batch.observation, batch.action)
         q = (q - jnp.mean(q)) / (jnp.std(q) + 1e-6)
         raw = conditioned_bonus(state.scale(batch.observation), q, self.neighbours)
         moments = state.bonus.take(raw)

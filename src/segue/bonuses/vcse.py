@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from segue.bonuses.bonus import Moments, no_moments, paid
+from segue.bonuses.bonus import Moments, Relabelled, Trains, no_moments, paid
 from segue.bonuses.neighbours import (
     Critic,
     Scale,
     Scaled,
     conditioned_bonus,
     copied,
+    current,
     refuse_scale,
     refuse_values,
     scaled,
@@ -71,7 +72,7 @@ class VCSE:
         """Whether the bonus has critics of its own."""
         return self.q_source == "extrinsic"
 
-    def refuse(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+    def refuse(self, phase: Trains, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
         """Return why a phase cannot have this bonus."""
         return refuse_values("vcse", self.q_source, self.slot, phase, slots, spec, offline, self.scale)
 
@@ -85,9 +86,9 @@ class VCSE:
             apart = copied(door, self.slot, "vcse")
         return VCSEState(apart, own, scaled(self.scale, door, "vcse"))
 
-    def relabel(self, state: VCSEState, batch: Transition, key: Key, slot: Slot) -> tuple[Any, Transition, Metrics]:
+    def relabel(self, state: VCSEState, batch: Transition, key: Key, slot: Slot) -> Relabelled[VCSEState]:
         """Add weight * bonus to the rewards of a batch; with critics of its own, let them learn from it first."""
-        agent: Any = slot.learner
+        agent = current(slot).agent
         k_next, k_now = jax.random.split(key)
         action = agent.act(slot.state, batch.observation, k_now, False)
         metrics: Metrics = {}
@@ -97,7 +98,7 @@ class VCSE:
             state, metrics = state._replace(own=own), {"vcse_critic_loss": loss}
             value = jnp.min(own.target(batch.observation, action), axis=0)
         else:
-            value = (state.critic or Critic(agent, slot.state)).q(batch.observation, action)
+            value = (state.critic or current(slot)).q(batch.observation, action)
         bonus = conditioned_bonus(state.scale(batch.observation), layer_normalised(value), self.neighbours)
         batch, more = paid(batch, self.weight * bonus, "vcse")
         return state, batch, metrics | more
@@ -139,7 +140,7 @@ class StateEntropy:
     def __post_init__(self) -> None:
         require(self, weight=self.weight >= 0, neighbours=self.neighbours >= 2)
 
-    def refuse(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+    def refuse(self, phase: Trains, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
         """Return why a phase cannot have this bonus."""
         return refuse_scale("state-entropy", self.scale, spec, offline)
 
@@ -147,7 +148,7 @@ class StateEntropy:
         """Nothing has been seen yet."""
         return EntropyState(scaled(self.scale, door, "state-entropy"), no_moments(()))
 
-    def relabel(self, state: EntropyState, batch: Transition, key: Key, slot: Slot) -> tuple[Any, Transition, Metrics]:
+    def relabel(self, state: EntropyState, batch: Transition, key: Key, slot: Slot) -> Relabelled[EntropyState]:
         """Add weight * bonus to the rewards of a batch."""
         raw = state_bonus(state.scale(batch.observation), self.neighbours)
         moments = state.bonus.take(raw)

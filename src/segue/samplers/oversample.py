@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from segue.core.options import option, require, tunable
-from segue.core.replay import Indices, View, either, online_share
+from segue.core.replay import Indices, either, online_share
 from segue.core.types import Array, Door, Key, Metrics, Sampler, SegueError, State
 from segue.samplers import sum_tree
-from segue.samplers.subset import Retained
+from segue.samplers.subset import Own, Retained, Shown
 from segue.samplers.sum_tree import CHUNK, Tree
 from segue.samplers.uniform import Mix, Union, Visible, at_leaves
 
@@ -94,7 +94,7 @@ class Oversample:
         beside = () if self.beside is None else self.beside.init(key, door)
         return Favours(beside, tree, origin, width, jnp.int32(0), jnp.int32(0))
 
-    def own_returns(self, online: View) -> tuple[Array, Array]:
+    def own_returns(self, online: Own) -> tuple[Array, Array]:
         """Return of each own row's episode (N,), in the order of time, and where there is one that has ended."""
         oldest, size = online.span(True)
         at = jnp.arange(online.replay.capacity)
@@ -115,7 +115,7 @@ class Oversample:
             return jnp.exp(jnp.minimum((value - origin) / (self.temperature * width), 60.0))
         return jnp.where(value > origin if self.threshold is None else value >= origin, 1.0, 0.0)
 
-    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
+    def sample(self, state: State, key: Key, offline: Shown, online: Own) -> tuple[State, Indices, Metrics]:
         """Rows: those of `beside` first, then (rows, ...); `rows=0` leaves those of `beside` alone."""
         if not self.rows and self.beside is not None:
             beside, first, said = self.beside.sample(state.beside, key, offline, online)
@@ -134,7 +134,7 @@ class Oversample:
         share = jnp.mean(1.0 - online_rows)
         return state, rows, metrics | {"offline_share": share, "oversampled": weighed * self.rows / len(online_rows)}
 
-    def follow(self, state: Favours, first: int, online: View) -> Favours:
+    def follow(self, state: Favours, first: int, online: Own) -> Favours:
         """Weigh what was written, or has ended, since the last call; a row that was overwritten loses its weight."""
         replay, world, capacity = online.replay, online.world, online.replay.capacity
         oldest, size = online.span(self.closed())
@@ -150,7 +150,7 @@ class Oversample:
             tree = self.episodes(state._replace(tree=tree), first, online, start, stop)
         return state._replace(tree=tree, written=written, weighed=jnp.maximum(state.weighed, stop))
 
-    def episodes(self, state: Favours, first: int, online: View, start: Array, stop: Array) -> Tree:
+    def episodes(self, state: Favours, first: int, online: Own, start: Array, stop: Array) -> Tree:
         """Weigh the own episodes between two absolute counts, one after the other."""
         replay, world, capacity = online.replay, online.world, online.replay.capacity
         nothing = 0.0 if self.by == "return" else -jnp.inf

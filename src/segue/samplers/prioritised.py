@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from segue.core.nets import MLP
 from segue.core.optim import Trained, descend, trained
 from segue.core.options import require, tunable
-from segue.core.replay import Indices, Rows, View, gather, online_share
+from segue.core.replay import Indices, Rows, gather, online_share
 from segue.core.types import Array, Door, Key, Metrics, State, flat
 from segue.samplers import sum_tree
+from segue.samplers.subset import Own, Shown
 from segue.samplers.sum_tree import Tree
 from segue.samplers.uniform import Visible, at_leaves, uniform
 
@@ -90,7 +91,7 @@ class Balanced:
         std = jnp.asarray(units.observation_std or (1.0,) * size, float)
         return Priorities(trained(network, self.learning_rate), tree, highest, jnp.int32(0), jnp.int32(0), mean, std)
 
-    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
+    def sample(self, state: State, key: Key, offline: Shown, online: Own) -> tuple[State, Indices, Metrics]:
         """Indices of (batch,) rows in the order of the tree; while no own row is visible, uniform over the dataset."""
         k_offline, k_online, k_rows = jax.random.split(key, 3)
         closed = self.visible == "closed"
@@ -120,7 +121,7 @@ class Balanced:
         }
         return state, indices, metrics
 
-    def enter(self, state: Priorities, first: int, online: View) -> Priorities:
+    def enter(self, state: Priorities, first: int, online: Own) -> Priorities:
         """Give the own rows written since the last call their first priority; a row that was overwritten loses its."""
         oldest, size = online.span(self.visible == "closed")
         stop, written, capacity = oldest + size, online.replay.written[online.world], online.replay.capacity

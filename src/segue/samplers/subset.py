@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from segue.core.options import option, require
-from segue.core.replay import Indices, Rows, View
+from segue.core.replay import Indices, Replay, Rows, View
 from segue.core.types import Array, Door, Key, Metrics, Sampler, SegueError, State
 
 
 class Retained(NamedTuple):
     """What is left of a dataset: some rows of a view, as a view."""
 
-    view: View
+    view: Shown
     rows: Array  # (K,) int32 absolute counts
 
     def span(self, closed_only: bool) -> tuple[Array, Array]:
@@ -82,7 +82,7 @@ class Retain:
         rows = jnp.sort(chosen).astype(jnp.int32)
         return Keeping(rows, self.inner.init(k_inner, door._replace(offline=Retained(door.offline, rows))))
 
-    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
+    def sample(self, state: State, key: Key, offline: Shown, online: Own) -> tuple[State, Indices, Metrics]:
         """Rows as the inner sampler takes them."""
         inner, rows, metrics = self.inner.sample(state.inner, key, Retained(offline, state.rows), online)
         return state._replace(inner=inner), rows, metrics
@@ -99,13 +99,13 @@ class Retain:
 class Part(NamedTuple):
     """A part of own experience, as if there were nothing else: the rows from count `start` up to `stop`, as a view."""
 
-    view: View
+    view: Own
     start: Array
     stop: Array
     closed: Array  # rows before it belong to episodes that ended before `stop`
 
     @property
-    def replay(self) -> Any:
+    def replay(self) -> Replay:
         """The whole replay."""
         return self.view.replay
 
@@ -144,6 +144,12 @@ class Part(NamedTuple):
         )
 
 
+Own = View | Part
+"""Rows of own experience, all or some of them."""
+Shown = View | Part | Retained
+"""Rows that a sampler draws from."""
+
+
 class FirstState(NamedTuple):
     """State of `First`: how many rows show, where the last ended episode among them ends; the inner sampler's state."""
 
@@ -177,7 +183,7 @@ class First:
         inner = self.inner.init(key, door._replace(online=Part(door.online, jnp.int32(0), shown, closed)))
         return FirstState(shown, closed, inner)
 
-    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
+    def sample(self, state: State, key: Key, offline: Shown, online: Own) -> tuple[State, Indices, Metrics]:
         """Rows as the inner sampler takes them."""
         early = Part(online, jnp.int32(0), state.rows, state.closed)
         inner, rows, metrics = self.inner.sample(state.inner, key, offline, early)
@@ -205,11 +211,11 @@ class Last:
         """The inner sampler's state."""
         return self.inner.init(key, door._replace(online=self.part(door.online)))
 
-    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
+    def sample(self, state: State, key: Key, offline: Shown, online: Own) -> tuple[State, Indices, Metrics]:
         """Rows as the inner sampler takes them."""
         return self.inner.sample(state, key, offline, self.part(online))
 
-    def part(self, online: View) -> Part:
+    def part(self, online: Own) -> Part:
         """The rows that show."""
         written = online.replay.written[online.world]
         return Part(online, written - self.rows, written, online.replay.closed[online.world])
@@ -227,13 +233,13 @@ def first_rows(door: Door, share: float, rows: int | None) -> Array:
     return jnp.int32(written * share) if rows is None else jnp.minimum(written, rows)
 
 
-def counts(view: View) -> Array:
+def counts(view: Own) -> Array:
     """Absolute count of the row at each place of a ring (N,) int32; negative where nothing was written yet."""
     newest = view.replay.written[view.world] - 1
     return newest - (newest - jnp.arange(view.replay.capacity)) % view.replay.capacity
 
 
-def measured(door: Door, state: Any) -> Any:
+def measured(door: Door, state: State) -> State:
     """Start `agents.around.Bounded` afresh, with the bounds of the dataset and of the own rows that the phase's sampler
     shows: all of them, or those of `First`.
 

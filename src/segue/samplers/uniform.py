@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +11,18 @@ import jax.numpy as jnp
 from segue.core.options import option, require, tunable
 from segue.core.replay import Indices, Segment, either
 from segue.core.types import Array, Door, Key, Metrics, State
+from segue.samplers.subset import Own, Shown
 
-AnyView = Any  # replay.View, or a part of one (samplers.subset)
 Visible = Literal["all", "closed"]
 
 
-def uniform(key: Key, view: AnyView, count: int, closed_only: bool) -> Indices:
+def uniform(key: Key, view: Shown, count: int, closed_only: bool) -> Indices:
     """`count` rows drawn with replacement; row 0 when there is none yet."""
     oldest, size = view.span(closed_only)
     return (Segment(view, oldest + jax.random.randint(key, (count,), 0, jnp.maximum(size, 1))),)
 
 
-def at_leaves(offline: AnyView, online: AnyView, leaves: Array) -> Indices:
+def at_leaves(offline: Shown, online: Own, leaves: Array) -> Indices:
     """Rows at leaves (B,) of a tree: the dataset's rows, then the ring of own experience."""
     place = leaves - offline.room
     newest = online.replay.written[online.world] - 1
@@ -48,7 +48,7 @@ class Mix:
         """No state."""
         return ()
 
-    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
+    def sample(self, state: State, key: Key, offline: Shown, online: Own) -> tuple[State, Indices, Metrics]:
         """Indices of (offline + online,) rows, the dataset's first."""
         k_offline, k_online, k_instead = jax.random.split(key, 3)
         closed = self.visible == "closed"
@@ -91,7 +91,7 @@ class Halves:
         """No state."""
         return ()
 
-    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
+    def sample(self, state: State, key: Key, offline: Shown, online: Own) -> tuple[State, Indices, Metrics]:
         """Indices of (2 * rows,) rows, the dataset's first."""
         return Mix(self.rows, self.rows, self.visible).sample(state, key, offline, online)
 
@@ -111,7 +111,7 @@ class Union:
         """No state."""
         return ()
 
-    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
+    def sample(self, state: State, key: Key, offline: Shown, online: Own) -> tuple[State, Indices, Metrics]:
         """Indices of (batch,) rows in random order of origin."""
         _, n_offline = offline.span(False)
         oldest, n_online = online.span(self.visible == "closed")
@@ -159,7 +159,7 @@ class Blend:
         """Updates so far, int32."""
         return jnp.int32(0)
 
-    def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Indices, Metrics]:
+    def sample(self, state: State, key: Key, offline: Shown, online: Own) -> tuple[State, Indices, Metrics]:
         """Indices of (batch,) rows, the dataset's first."""
         k_offline, k_online = jax.random.split(key)
         closed = self.visible == "closed"
