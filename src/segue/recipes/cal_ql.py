@@ -12,7 +12,8 @@ from dataclasses import replace
 from segue.agents import CQL
 from segue.core.scaling import Units
 from segue.engine.phase import Phase
-from segue.recipes.plan import Evaluation, Settings
+from segue.recipes.common import Settings
+from segue.recipes.plan import Evaluation
 from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 

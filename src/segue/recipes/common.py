@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-Settings = Mapping[str, Any]
+Settings = Mapping[str, object]
+"""Options by path."""
 
-SHORT = {"offline.ticks": 20_000, "online.ticks": 20_000, "offline.evaluate_every": 5_000}  # for tasks of one's own
+# Of tasks of one's own.
+SHORT: dict[str, object] = {"offline.ticks": 20_000, "online.ticks": 20_000, "offline.evaluate_every": 5_000}
 
 # Default of ours: a laptop's networks, batches and budgets, those of Cal-QL's preset.
 _LAPTOP = {

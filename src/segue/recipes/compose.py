@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from segue.bonuses import AUGMENTATIONS, Both, Entry, Nothing, bonus_of, parts
 from segue.core.named import is_named, named
@@ -39,7 +39,7 @@ class System(NamedTuple):
     recipes: int = 1
 
 
-def line_of(what: Any) -> str:
+def line_of(what: object) -> str:
     """The first line of a docstring."""
     return str(what.__doc__).splitlines()[0]
 

@@ -10,7 +10,6 @@ import functools
 import inspect
 import textwrap
 from dataclasses import is_dataclass
-from typing import Any
 
 MEANINGS = {
     # networks
@@ -135,14 +134,14 @@ def _said(kind: type) -> dict[str, str]:
     return said
 
 
-def meaning(owner: Any, path: str) -> str:
+def meaning(owner: object, path: str) -> str:
     """What the option at a path below a dataclass means; empty where nobody says it (a class of the user's own)."""
     head, _, rest = path.partition(".")
     if head == "type":
         return "what it is: the recipe chooses it, and a setting may put a part of your own there (module:name)"
     if rest and is_dataclass(getattr(owner, head)):
         return meaning(getattr(owner, head), rest)
-    kind: Any = type(owner)
+    kind: type = type(owner)
     try:
         said = _said(kind).get(head, "")
     except (OSError, TypeError, SyntaxError, ValueError):  # a class that was typed into an interpreter

@@ -7,18 +7,31 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from segue.agents.around import parts_of
 from segue.core import options
 from segue.core.scaling import Units
 from segue.core.types import SegueError
 from segue.engine.phase import Phase
+from segue.recipes.common import Settings
 from segue.recipes.meanings import meaning
 
-Settings = Mapping[str, Any]
 Rule = Callable[[tuple[Phase, ...], Units], tuple[Phase, ...]]
 DEFAULT, USER = "default", "settings"
+
+
+class Decided(TypedDict):
+    """The value of an option, and where it came from."""
+
+    value: object
+    source: str
+
+
+class Explained(Decided):
+    """And what the option means."""
+
+    meaning: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +62,7 @@ class Plan:
     follows: Mapping[str, str] = field(default_factory=dict)
     """{path: other path}: options that take another option's value, unless they are set."""
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, object]:
         """All options by full path, in the order of phases."""
         out = {f"units.{k}": v for k, v in options.leaves(self.units).items()}
         out |= {f"evaluation.{k}": v for k, v in options.leaves(self.evaluation).items()}
@@ -122,35 +135,35 @@ class Plan:
             before += phase.ticks * phase.collect
         return replace(plan, phases=tuple(phases), sources=sources)
 
-    def table(self) -> dict[str, dict[str, Any]]:
+    def table(self) -> dict[str, Decided]:
         """{path: {"value", "source"}}, JSON-ready."""
         plain = lambda v: list(v) if isinstance(v, tuple) else v  # noqa: E731
         return {path: {"value": plain(v), "source": self.source(path)} for path, v in self.options().items()}
 
-    def explained(self) -> dict[str, dict[str, Any]]:
+    def explained(self) -> dict[str, Explained]:
         """{path: {"value", "source", "meaning"}} of everything that a setting can name, JSON-ready.
 
         Beside the options stands what is computed from them: PHASE.utd_ratio.
         """
-        rows, owners = {}, self.owners()
+        rows, owners, phases = dict[str, Explained](), self.owners(), {p.name: p for p in self.phases}
         for path, entry in self.table().items():
             head, _, rest = path.partition(".")
             said = meaning(owners[head], rest)
             if rest == "units" and entry["value"] is None:
                 said = f"{said} Its parts are set one by one: {path}.scale=2"
-            rows[path] = entry | {"meaning": said}
-            if rest == "updates" and owners[head].collect:
-                ratio = owners[head].updates / owners[head].collect
+            rows[path] = {**entry, "meaning": said}
+            if rest == "updates" and phases[head].collect:
+                ratio = phases[head].updates / phases[head].collect
                 said = f"updates per environment step: {head}.updates / {head}.collect"
                 rows[f"{head}.utd_ratio"] = {"value": ratio, "source": entry["source"], "meaning": said}
         return rows
 
-    def owners(self) -> dict[str, Any]:
+    def owners(self) -> dict[str, object]:
         """The first words of paths, and what they are of."""
         return {"units": self.units, "evaluation": self.evaluation} | {p.name: p for p in self.phases}
 
 
-def apply(plan: Plan, path: str, value: Any) -> tuple[Plan, list[str]]:
+def apply(plan: Plan, path: str, value: object) -> tuple[Plan, list[str]]:
     """Return a plan with one setting applied, and the full paths that it changed."""
     if path == "evaluation" and value in (None, "none"):
         path, value = "evaluation.episodes", 0
@@ -197,7 +210,7 @@ def apply(plan: Plan, path: str, value: Any) -> tuple[Plan, list[str]]:
     return replace(plan, phases=tuple(phases)), changed
 
 
-def _assign_phase(phase: Phase, words: list[str], value: Any, path: str) -> tuple[Phase, str]:
+def _assign_phase(phase: Phase, words: list[str], value: object, path: str) -> tuple[Phase, str]:
     if words == ["utd_ratio"]:  # the field's word for updates per environment step
         if not phase.collect:
             raise SegueError(f"{path}: phase '{phase.name}' takes no environment steps, so it has no utd_ratio")
@@ -216,7 +229,7 @@ def _example(plan: Plan, head: str) -> str:
 
 class _Option(NamedTuple):
     way: list[str]
-    value: Any
+    value: object
     source: str
 
 

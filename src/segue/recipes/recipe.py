@@ -12,8 +12,8 @@ from segue.core import options
 from segue.core.scaling import Units
 from segue.core.types import SegueError, Spec, Task, refused
 from segue.engine.phase import Phase
-from segue.recipes.common import SIGHT
-from segue.recipes.plan import USER, Evaluation, Plan, Rule, Settings, apply
+from segue.recipes.common import SIGHT, Settings
+from segue.recipes.plan import USER, Evaluation, Plan, Rule, apply
 
 
 class TaskFacts(NamedTuple):

@@ -17,9 +17,10 @@ from segue.agents import CQL, IQL, RLPD, SAC
 from segue.agents.around import Bounded, Decay
 from segue.bonuses import RND, Nothing, Returns
 from segue.core.options import reachable
-from segue.core.types import Sampler, SegueError
+from segue.core.types import Learner, Sampler, SegueError
 from segue.engine.phase import Phase, at_switch, fresh
-from segue.recipes.plan import DEFAULT, Plan, Settings
+from segue.recipes.common import Settings
+from segue.recipes.plan import DEFAULT, Plan
 from segue.recipes.recipe import Recipe, tried
 from segue.samplers.oversample import Oversample
 from segue.samplers.subset import First, measured
@@ -113,7 +114,7 @@ def _optimist(phase: Phase) -> Phase:
     return replace(phase, learner=learner, batch=batch, augment=Returns(bonus) if calibrated else bonus)
 
 
-def _novelty(learner: Any) -> RND:
+def _novelty(learner: Learner) -> RND:
     """RND with the networks and the order that its weight was chosen with; others get IQL's."""
     if isinstance(learner, CQL):
         return RND(hidden=(512, 512), output_gain=1e-2)
@@ -144,21 +145,21 @@ def _rows(switch: Phase, offline: bool) -> Sampler:
     return Oversample(8, Union(248), by="reward")
 
 
-def _published(learner: Any) -> tuple[dict[str, Settings], dict[str, tuple[float, ...]]]:
+def _published(learner: Learner) -> tuple[dict[str, Settings], dict[str, tuple[float, ...]]]:
     """Numbers of the release, by task, and its times where they are not quarters."""
     if isinstance(learner, CQL):
         return CQL_PRESETS, CQL_TIMES
     return (IQL_PRESETS, IQL_TIMES) if isinstance(learner, IQL) else ({}, {})
 
 
-_HALF: dict[str, Any] = {"offline.augment.weight": 0.5, "online.augment.weight": 0.5}
-_NO_MORE: dict[str, Any] = {"exploit.batch.inner.rows": 0}  # successes are drawn as often as other rows
+_HALF: dict[str, object] = {"offline.augment.weight": 0.5, "online.augment.weight": 0.5}
+_NO_MORE: dict[str, object] = {"exploit.batch.inner.rows": 0}  # successes are drawn as often as other rows
 _ONLY_UNION = _NO_MORE | {"exploit.batch.inner.beside.batch": 256}
 
 
-def _within(minimum: float, maximum: float) -> dict[str, Any]:
+def _within(minimum: float, maximum: float) -> dict[str, object]:
     """Bounds of an explorer's values: the release's rewards, in the learner's units, for ever at a discount of 0.99."""
-    limits: dict[str, Any] = {"agent.value_minimum": minimum * 100.0, "agent.value_maximum": maximum * 100.0}
+    limits = {"agent.value_minimum": minimum * 100.0, "agent.value_maximum": maximum * 100.0}
     return {path: value for path, value in limits.items() if math.isfinite(value)}
 
 

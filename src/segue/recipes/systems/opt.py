@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 from segue.agents import OPT, SPOT, OnlinePretraining
 from segue.agents.around import Decay
 from segue.agents.opt import Climber, grow, renew_base
 from segue.core.types import SegueError
 from segue.engine.phase import Phase, at_switch
+from segue.recipes.common import Settings
 from segue.recipes.plan import DEFAULT, Plan
 from segue.recipes.recipe import Recipe, tried
 from segue.samplers.prioritised import Balanced
-from segue.samplers.uniform import Halves
+from segue.samplers.uniform import Halves, Visible
 
 _GATHER, _META, _ONLINE = 25_000, 50_000, 275_000  # the first 25,000 of 300,000 steps gather
 
@@ -25,13 +26,13 @@ _LOCOMOTION = {"units.standardise": False, "online.updates": 5, "agent.kappa": 0
 _ANTMAZE = {"agent.kappa_steps": 100_000}
 _ADROIT = {"agent.kappa_steps": 250_000}
 # For SPOT alone.
-SPOT_PRESETS: dict[str, dict[str, Any]] = {
+SPOT_PRESETS: dict[str, Settings] = {
     "antmaze": {"gather.units.discount": 0.995, "meta.units.discount": 0.995, "online.units.discount": 0.995},
     "adroit": {"agent.actor_layer_norm": True, "agent.critic_layer_norm": True, "agent.norm_after": True},
 }
 
 
-def _small(gather: int, meta: int, online: int) -> dict[str, Any]:
+def _small(gather: int, meta: int, online: int) -> dict[str, int]:
     """Default of ours, for runs of thousands of steps: the whole online budget stays the base recipe's.
 
     The new critics get as many updates as the offline ones had: after 4,000 a goal 100 steps away had not reached them,
@@ -45,7 +46,7 @@ def _small(gather: int, meta: int, online: int) -> dict[str, Any]:
     }
 
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, Settings] = {
     "locomotion": _LOCOMOTION,
     "locomotion-random": {"agent.kappa": 1.0, "agent.kappa_end": 1.0},
     "locomotion-medium-replay": {"agent.kappa": 0.1},
@@ -87,7 +88,7 @@ def opt_plan(plan: Plan, names: Sequence[str], who: str = "opt") -> Plan:
     """Return a plan with OPT's phases in the place of its fine-tuning, for a task of these names."""
     index = at_switch(plan.phases, who)
     switch = plan.phases[index]
-    base: Any = switch.learner
+    base = switch.learner
     trained = [p for p in plan.phases[:index] if p.slot == switch.slot and p.updates]
     inner = base.agent if isinstance(base, Decay) else base
     if not isinstance(inner, Climber):
@@ -96,13 +97,13 @@ def opt_plan(plan: Plan, names: Sequence[str], who: str = "opt") -> Plan:
         why = "has a door of its own" if trained else "has no offline phase before it"
         raise SegueError(f"{who}: its fine-tuning {why}; opt goes on with an agent that was trained offline")
     spot = isinstance(inner, SPOT)
-    between: Any = {"slot": switch.slot, "units": switch.units}
-    visible: Any = getattr(switch.batch, "visible", "all")
+    between = partial(Phase, slot=switch.slot, units=switch.units)
+    visible: Visible = getattr(switch.batch, "visible", "all")
     often = f"{switch.name}.evaluate_every"
     phases = (
         *plan.phases[:index],
-        Phase("gather", trained[-1].learner, _GATHER, collect=1, updates=0, **between),
-        Phase(
+        between("gather", trained[-1].learner, _GATHER, collect=1, updates=0),
+        between(
             "meta",
             OnlinePretraining(base),
             _META,
@@ -110,7 +111,6 @@ def opt_plan(plan: Plan, names: Sequence[str], who: str = "opt") -> Plan:
             # Both pairs of critics are to speak of the same rewards.
             augment=trained[-1].augment,
             enter=grow,
-            **between,
         ),
         replace(
             switch,
@@ -125,6 +125,6 @@ def opt_plan(plan: Plan, names: Sequence[str], who: str = "opt") -> Plan:
     made_from = {"gather": [(plan, trained[-1].name)], "meta": [(plan, switch.name), (plan, trained[-1].name)]}
     plan = plan.rebuilt(phases, made_from)
     for name in dict.fromkeys(names):
-        said = PRESETS.get(name, {}) | (SPOT_PRESETS.get(name, {}) if spot else {})
+        said = {**PRESETS.get(name, {}), **(SPOT_PRESETS.get(name, {}) if spot else {})}
         plan = plan.set({k.replace("online.", f"{switch.name}.", 1): v for k, v in said.items()}, f"preset {name}")
     return plan

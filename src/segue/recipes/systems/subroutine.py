@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from segue.agents.around import OneOf, better
-from segue.core.types import SegueError
+from segue.core.types import Agent, Learner, SegueError
 from segue.engine.phase import Phase, Validation, at_switch, fresh, take
 from segue.engine.sharing import Either
 from segue.recipes.plan import DEFAULT, Plan
@@ -61,61 +60,63 @@ SMALL = {
 
 Phases = tuple[Phase, ...]
 # A form of the method: from the phases of the online agent, and the offline agent as it learns offline and fine-tunes.
-Form = Callable[[Phases, Any, Any], Phases]
+Form = Callable[[Phases, Learner, Learner], Phases]
 
 
-def validated(online: Phases, learner: Any, tuned: Any) -> Phases:
+def validated(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     """The online agent alone, with the same right to choose among its checkpoints."""
     acting = online[-1]
     return (*_kept(online), Phase("recommended", acting.learner, 0, slot=acting.slot, enter=take(BEST)))
 
 
-def recommend(online: Phases, learner: Any, tuned: Any) -> Phases:
+def recommend(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     """Learn online, then offline from one's own history."""
     return (*online, _retrain(1, learner), _best(learner))
 
 
-def recommend_fresh(online: Phases, learner: Any, tuned: Any) -> Phases:
+def recommend_fresh(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     """As `recommend`, from fresh rows of the best online policy alone."""
     return (*_fresh(online), _retrain(1, learner, new=True), _best(learner))
 
 
-def recommend_weighted(online: Phases, learner: Any, tuned: Any) -> Phases:
+def recommend_weighted(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     """As `recommend`, from rows that are drawn the more often the more their episode earned (the author's code)."""
     better_rows = Oversample(256, None, by="return", own_only=True)
     return (*online, replace(_retrain(1, learner), batch=better_rows), _best(learner))
 
 
-def fine_tune(online: Phases, learner: Any, tuned: Any) -> Phases:
+def fine_tune(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     """As `recommend`, then online again from the best offline policy, with its own history as the dataset."""
     return (*online, _retrain(1, learner), _tune(1, tuned), Phase("recommended", tuned, 0, slot=STUDENT))
 
 
-def fine_tune_fresh(online: Phases, learner: Any, tuned: Any) -> Phases:
+def fine_tune_fresh(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     """As `fine-tune`, after fresh rows of the best online policy."""
     final = Phase("recommended", tuned, 0, slot=STUDENT)
     return (*_fresh(online), _retrain(1, learner, new=True), _tune(1, tuned), final)
 
 
-def recommend_better(online: Phases, learner: Any, tuned: Any) -> Phases:
+def recommend_better(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     """As `recommend`, and each seed then chooses between its best online and its best offline checkpoint.
 
     Both agents must learn in the same units, for whose values a report shows.
     """
-    acting: Any = online[-1].learner
+    acting = online[-1].learner
+    assert isinstance(acting, Agent)
+    assert isinstance(learner, Agent)
     both = OneOf(acting, learner, (online[-1].slot, STUDENT))
     final = Phase("recommended", both, 0, slot="recommended", enter=better(BEST, BEST_STUDENT))
     return (*_kept(online), _retrain(1, learner), final)
 
 
-def alternate(online: Phases, learner: Any, tuned: Any) -> Phases:
+def alternate(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     """As `fine-tune`, while each episode is acted by the policy that fine-tunes or by the offline one it came from."""
     shared = replace(_tune(1, tuned), actor=Either(BEST_STUDENT), validation=Validation(1, keep=BEST_TUNED))
     final = Phase("recommended", tuned, 0, slot=STUDENT, enter=take(BEST_TUNED))
     return (*online, _retrain(1, learner), shared, final)
 
 
-def repeat(online: Phases, learner: Any, tuned: Any) -> Phases:
+def repeat(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     """Online, offline, fine-tuned, offline on everything, twice over; the best of the last offline phase."""
     lessons = [part for n in (1, 2) for part in (_retrain(n, learner), _tune(n, tuned))]
     return (*online, *lessons, _retrain(3, learner), _best(learner))
@@ -219,27 +220,27 @@ def _fresh(online: Phases) -> Phases:
     return (*_kept(online), gather)
 
 
-def _retrain(n: int, learner: Any, new: bool = False) -> Phase:
+def _retrain(n: int, learner: Learner, new: bool = False) -> Phase:
     rows = Last(Mix(0, 256), 1) if new else Mix(0, 256)
     kept = Validation(1, keep=BEST_STUDENT)
     return Phase(f"retrain-{n}", learner, 1, batch=rows, slot=STUDENT, enter=fresh, validation=kept)
 
 
-def _tune(n: int, tuned: Any) -> Phase:
+def _tune(n: int, tuned: Learner) -> Phase:
     door = take(BEST_STUDENT)
     return Phase(f"fine-tune-{n}", tuned, 1, collect=1, batch=Mix(0, 256), slot=STUDENT, enter=door)
 
 
-def _best(learner: Any) -> Phase:
+def _best(learner: Learner) -> Phase:
     return Phase("recommended", learner, 0, slot=STUDENT, enter=take(BEST_STUDENT))
 
 
 # -- numbers ---------------------------------------------------------------------------------------------------
 
 
-def _settings(phases: tuple[Phase, ...], budget: Budget) -> dict[str, Any]:
+def _settings(phases: tuple[Phase, ...], budget: Budget) -> dict[str, int | float]:
     """Ticks and validations of all phases, so that together they cost `budget.total`."""
-    out: dict[str, Any] = {}
+    out: dict[str, int | float] = {}
     learning = phases[at_switch(phases, "subroutine")]
     for phase in phases:
         if phase.name.startswith("retrain"):
