@@ -6,9 +6,9 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from rich.table import Table
@@ -16,11 +16,12 @@ from rich.table import Table
 from segue.cli.data_shown import console, plain, progress, received, show_report, waiting
 from segue.collect import RANDOM, Goals, Recipe, Starts, collect, environment_of, facts_of
 from segue.core.options import unknown
-from segue.core.types import SegueError
+from segue.core.types import Part, SegueError
 from segue.data.card import numbers, pictures, summarise
 from segue.data.doctor import examine, mend, movements
 from segue.data.export import export_minari, export_npz
 from segue.data.extras import versions
+from segue.data.facts import Facts, known_of
 from segue.data.files import write_atomically
 from segue.data.readers import SOURCES, Source, guessed, open_source
 from segue.data.store import Stored, datasets_folder, find_stored, place, save, stored_names
@@ -66,11 +67,11 @@ def import_command(source: SourceText, name: Name = "", /, env: str = "", replac
     if folder.exists() and not replace:
         raise SegueError(f"dataset {name} exists; choose another name, or give --replace")
     opened = first_of(published, source) if published is not None else opened_here(source)
-    facts = {**opened.facts, "versions": versions(), "imported": now()}
+    facts: Facts = {**opened.facts, "versions": versions(), "imported": now()}
     if published is not None:
         facts["environment"] = environment_of(find_gym_task(f"gym:{source}"))
     elif env:
-        known = facts.get("environment") or {}
+        known = known_of(facts)
         facts["environment"] = known if known.get("env_id") == env else {"env_id": env}
     stored = save(folder, progress(opened.episodes, opened.rows), facts, replace=replace)
     said(name, stored)
@@ -117,7 +118,7 @@ def collect_command(
     if found.real:
         print(f"moving {found.name}: at least {steps:,} steps, policy {', '.join(policy)}", file=sys.stderr)
     recipe = Recipe(policy, shares, noise, epsilon, explore, starts, goals, walker)
-    made = facts_of(found, recipe, steps, seed) | {"versions": versions(), "imported": now()}
+    made: Facts = {**facts_of(found, recipe, steps, seed), "versions": versions(), "imported": now()}
     said(name, save(folder, progress(collect(found, recipe, steps, seed), steps), made, replace=replace))
 
 
@@ -126,11 +127,12 @@ def list_command() -> None:
     """Show the datasets that were imported."""
     table = Table("dataset", "transitions", "episodes", "observation", "environment", "source")
     for name in stored_names():
-        facts = find_stored(name).facts
+        stored = find_stored(name)
+        facts = stored.facts
         row = facts["columns"]["observation"]
-        parts = facts.get("observation_parts") or [["", row["row"], row["dtype"].lstrip("<|")]]
-        shape = ", ".join(f"{part} {tuple(size)} {kind}".strip() for part, size, kind in parts)
-        environment = (facts.get("environment") or {}).get("env_id", "not named")
+        parts = stored.made_of or (Part("", tuple(row["row"]), row["dtype"].lstrip("<|")),)
+        shape = ", ".join(f"{p.name} {p.shape} {p.dtype}".strip() for p in parts)
+        environment = known_of(facts).get("env_id", "not named")
         numbers = [f"{facts[k]:,}" for k in ("transitions", "episodes")]
         table.add_row(name, *numbers, shape, environment, str(facts.get("source", "")))
     if table.row_count:
@@ -205,7 +207,8 @@ def check_command(
         what = f"what is wrong ({', '.join(left)}) needs somebody who knows the log" if left else "nothing is wrong"
         raise SegueError(f"segue data check --fix: there is nothing to mend safely: {what}; {fix} was not written")
     if fix:
-        mended = {**_plain_facts(facts), "mended": {"from": name, "sha256": facts.get("sha256"), "by": report.fixes}}
+        digest = None if stored is None else stored.facts["sha256"]
+        mended: Facts = {**facts, "mended": {"from": name, "sha256": digest, "by": report.fixes}}
         stored = save(place(fix), mend(report, read()), mended)
         if left:
             print(f"{fix}: {', '.join(report.fixes)} mended; {', '.join(left)} remain, which nobody can mend safely")
@@ -215,17 +218,11 @@ def check_command(
         raise SystemExit(1)
 
 
-def _task_name(name: str, facts: Mapping[str, Any], env: str, imported: bool) -> str:
+def _task_name(name: str, facts: Facts, env: str, imported: bool) -> str:
     """The task whose environment a log is compared with; empty where none is known."""
-    if imported and (env or (facts.get("environment") or {}).get("env_id")):
+    if imported and (env or known_of(facts).get("env_id")):
         return f"data:{name}?env={env}" if env else f"data:{name}"
     return f"gym:{env}" if env else ""
-
-
-def _plain_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What a copy keeps of a dataset's facts: all but what `save` counts anew."""
-    counted = ("format", "name", "transitions", "episodes", "parts", "columns", "sha256", "files")
-    return {k: v for k, v in facts.items() if k not in counted}
 
 
 @app.command(name="export")
@@ -257,7 +254,7 @@ def card_command(name: Name, /, out: Path | None = None) -> None:
         out: Folder for card.html and card.json; the dataset's own by default.
     """
     stored = find_stored(name)
-    known = LAYOUTS.get((stored.facts.get("environment") or {}).get("env_id", ""))
+    known = LAYOUTS.get(known_of(stored.facts).get("env_id", ""))
     card = {**stored.facts, **numbers(stored, known.positions if known else None), **examined(stored)}
     folder = out or stored.folder
     write_json(folder / "card.json", card)
@@ -274,11 +271,10 @@ def sources_command() -> None:
     console().print(table)
 
 
-def examined(stored: Stored) -> dict[str, Any]:
+def examined(stored: Stored) -> dict[str, object]:
     """What the doctor has said of a dataset, if it was asked."""
     path = stored.folder / "findings.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return found
+    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def opened_here(source: str) -> Source:
@@ -310,6 +306,6 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write JSON, whole or not at all."""
     write_atomically(path, json.dumps(value, indent=1) + "\n")

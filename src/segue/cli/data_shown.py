@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -71,7 +70,7 @@ def received() -> Iterator[Callable[[int, int | None], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
-def plain(value: Any) -> str:
+def plain(value: object) -> str:
     """A JSON value in a table's cell."""
     if isinstance(value, dict):
         return ", ".join(f"{k} {plain(v)}" for k, v in value.items())

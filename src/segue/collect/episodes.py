@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import jax
 import numpy as np
@@ -23,6 +23,7 @@ from segue.collect.navigate import Act, Goals, scripted
 from segue.collect.walker import Walker, find_walker, read_walker
 from segue.core.options import require
 from segue.core.types import SegueError
+from segue.data.facts import Environment, Facts, cells_of
 from segue.data.recorded import CLIP_ACTION, Recorded
 from segue.engine.envs import COLLECTION, episode_seed
 from segue.runs.policy import Policy, load
@@ -195,11 +196,11 @@ def _policy(name: str, task: GymTask) -> Policy:
     return policy
 
 
-def facts_of(task: GymTask, recipe: Recipe, steps: int, seed: int) -> dict[str, Any]:
+def facts_of(task: GymTask, recipe: Recipe, steps: int, seed: int) -> Facts:
     """What the log's description says of where it is from, as JSON."""
     environment = environment_of(task)
     low, high = task.action_bounds
-    made = {
+    made: dict[str, object] = {
         "policies": list(recipe.policies),
         "shares": list(recipe.shares),
         "noise": recipe.noise,
@@ -212,12 +213,15 @@ def facts_of(task: GymTask, recipe: Recipe, steps: int, seed: int) -> dict[str, 
     if SCRIPTED in recipe.policies:
         walker = _walker(task, recipe)
         made |= {"goals": recipe.goals, "walker": walker and {"sha256": walker.sha256}}
-    source = f"collect:{task.name}"
-    bounds = {"low": low.tolist(), "high": high.tolist()}
-    return {"source": source, "environment": environment, "action": bounds, "collected": made}
+    return {
+        "source": f"collect:{task.name}",
+        "environment": environment,
+        "action": {"low": low.tolist(), "high": high.tolist()},
+        "collected": made,
+    }
 
 
-def environment_of(task: GymTask) -> dict[str, Any]:
+def environment_of(task: GymTask) -> Environment:
     """What a log says of its environment, as JSON; `SegueError` for one without an id."""
     if not isinstance(task.env, str):
         raise SegueError(f"{task.name}: the environment has no id, so a log could not name it; register it first")
@@ -228,5 +232,5 @@ def environment_of(task: GymTask) -> dict[str, Any]:
         "keys": list(task.keys),
         "reward": "binary" if task.reward == "success-1" else "env",  # as an older Segue reads it
         "rules": task.rules(),
-        **{key: value for key, value in task.options if key in ("reset_cell", "goal_cell")},
+        **cells_of(dict(task.options)),
     }

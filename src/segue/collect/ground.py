@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import gymnasium
 import numpy as np
@@ -15,6 +15,11 @@ from segue.core.types import SegueError
 from segue.data.extras import robotics
 from segue.data.making.pointmaze import Cell, next_cells
 from segue.tasks import GymTask, GymWorld
+
+if TYPE_CHECKING:
+    from gymnasium_robotics.envs.maze.maze_v4 import MazeEnv
+
+    from segue.tasks.antmaze import AntMaze
 
 STARTS = 1  # keeps the choice of a start apart from all else that is drawn from an episode's seed
 
@@ -60,7 +65,7 @@ class Ground:
     position: slice
     state: slice
     goal: Callable[[], np.ndarray]
-    place: Callable[[Cell], dict[str, Any]]
+    place: Callable[[Cell], dict[str, object]]
     goal_cell: Cell | None
     spread: tuple[float, ...] = ()
 
@@ -91,7 +96,9 @@ class StartAnywhere(gymnasium.Wrapper):
         super().__init__(env)
         self._ground, self._cells = ground, sorted(set(ground.centre) - {ground.goal_cell})
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
+    ) -> tuple[object, dict[str, object]]:
         """Reset in a cell that `seed` chooses."""
         rng = np.random.default_rng(None if seed is None else [seed, STARTS])
         placed = self._ground.place(self._cells[rng.integers(len(self._cells))])
@@ -115,17 +122,18 @@ def ground_of(task: GymTask, world: GymWorld) -> Ground:
 
     from segue.tasks.antmaze import AntMaze
 
-    inner: Any = world.env.unwrapped
+    inner = world.env.unwrapped
     if isinstance(inner, AntMaze):
-        return _d4rl(task, world, inner)
+        return _d4rl(task, inner)
     if isinstance(inner, MazeEnv):
         return _robotics(task, world, inner)
     raise SegueError(f"{task.name}: {type(inner).__name__} is no maze that Segue can find its way in; leave it out")
 
 
-def _robotics(task: GymTask, world: GymWorld, inner: Any) -> Ground:
-    body, layout = DOMAINS[task.domain], inner.maze
-    sizes = {key: int(np.prod(world.env.observation_space[key].shape)) for key in task.keys}  # type: ignore[index]
+def _robotics(task: GymTask, world: GymWorld, inner: MazeEnv) -> Ground:
+    body, layout, space = DOMAINS[task.domain], inner.maze, world.env.observation_space
+    parts = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {}
+    sizes = {key: int(np.prod(parts[key].shape or ())) for key in task.keys}
     seen = {body.position, body.state} <= set(sizes) and sizes[body.state] >= body.size
     if not seen or world.observation_dtype != "float32":  # beside an image a row is bytes
         raise SegueError(
@@ -144,17 +152,17 @@ def _robotics(task: GymTask, world: GymWorld, inner: Any) -> Ground:
         slice(start[body.state], start[body.state] + body.size),
         lambda: np.asarray(inner.goal),
         lambda cell: {"reset_cell": np.array(cell)},
-        None if goal is None else (int(goal[0]), int(goal[1])),
+        (int(goal[0]), int(goal[1])) if isinstance(goal, tuple) else None,
     )
 
 
-def _d4rl(task: GymTask, world: GymWorld, inner: Any) -> Ground:
-    from segue.tasks.antmaze import CELL, GOAL_NOISE, MAPS, cell, place
+def _d4rl(task: GymTask, inner: AntMaze) -> Ground:
+    from segue.tasks.antmaze import CELL, GOAL_NOISE, cell, place
 
-    rows = MAPS[world.env.spec.kwargs["maze"]]  # type: ignore[union-attr]
+    rows = inner.rows
     grid = [[int(mark == "1") for mark in row] for row in rows]
 
-    def put(at: Cell) -> dict[str, Any]:
+    def put(at: Cell) -> dict[str, object]:
         inner.init_qpos[:2] = place(rows, *at)
         return {}
 
@@ -172,7 +180,7 @@ def _d4rl(task: GymTask, world: GymWorld, inner: Any) -> Ground:
     )
 
 
-def _free(grid: Sequence[Sequence[Any]], name: str) -> list[Cell]:
+def _free(grid: Sequence[Sequence[object]], name: str) -> list[Cell]:
     """Free cells of a map, in order; `SegueError` for one that a body could leave."""
     edge = [*grid[0], *grid[-1], *(mark for row in grid for mark in (row[0], row[-1]))]
     if any(mark != 1 for mark in edge):
@@ -180,7 +188,7 @@ def _free(grid: Sequence[Sequence[Any]], name: str) -> list[Cell]:
     return [(i, j) for i, row in enumerate(grid) for j, mark in enumerate(row) if mark != 1]
 
 
-def _ways(grid: Any, name: str) -> dict[Cell, dict[Cell, Cell]]:
+def _ways(grid: Sequence[Sequence[object]], name: str) -> dict[Cell, dict[Cell, Cell]]:
     cells = _free(grid, name)
     toward = {goal: next_cells(grid, goal) for goal in cells}
     if len(cells) < 2 or len(toward[cells[0]]) < len(cells):

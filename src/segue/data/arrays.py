@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -31,32 +30,25 @@ def from_arrays(
     `truncated`, an episode also ends wherever `next_observation` differs from the next row's observation.
     Raises `SegueError` that names the array and the row that does not fit.
     """
-    columns: dict[str, Any] = {
-        "observation": np.asarray(observation),
-        "action": np.asarray(action, np.float32),
-        "reward": np.asarray(reward, np.float32),
-        "terminated": np.asarray(terminated).astype(bool),
-        "next_observation": np.asarray(next_observation),
-    }
-    n = columns["reward"].shape[0] if columns["reward"].ndim == 1 else -1
-    if n < 0 or columns["action"].ndim != 2 or columns["terminated"].ndim != 1:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in columns.items())
+    action, reward = np.asarray(action, np.float32), np.asarray(reward, np.float32)
+    seen, then, ended = np.asarray(observation), np.asarray(next_observation), np.asarray(terminated).astype(bool)
+    n = len(reward) if reward.ndim == 1 else -1
+    if n < 0 or action.ndim != 2 or ended.ndim != 1:
+        names = ("observation", "action", "reward", "terminated", "next_observation")
+        shapes = ", ".join(f"{name} {x.shape}" for name, x in zip(names, (seen, action, reward, ended, then)))
         raise SegueError(f"{source}: need action (N, A), reward (N,) and terminated (N,); have {shapes}")
-    seen, then = columns["observation"], columns["next_observation"]
     if seen.shape != then.shape:
         raise SegueError(f"{source}: observation is {seen.shape} and next_observation {then.shape}; they must agree")
     if truncated is None:
         truncated = np.zeros(n, bool)
         if len(seen) == n and n > 1:
             jumps = (seen[1:] != then[:-1]).reshape(n - 1, -1).any(axis=1)
-            truncated[:-1] = jumps & ~columns["terminated"][:-1]
-    for name in ("observation", "next_observation"):
-        if columns[name].dtype.kind == "f":
-            columns[name] = columns[name].astype(np.float32, copy=False)
-    return Data(truncated=np.asarray(truncated).astype(bool), source=source, **columns).check()
+            truncated[:-1] = jumps & ~ended[:-1]
+    seen, then = (x.astype(np.float32, copy=False) if x.dtype.kind == "f" else x for x in (seen, then))
+    return Data(seen, action, reward, ended, np.asarray(truncated).astype(bool), then, source).check()
 
 
-def from_episodes(episodes: Iterable[Mapping[str, Any]], source: str = "episodes") -> Data:
+def from_episodes(episodes: Iterable[Mapping[str, object]], source: str = "episodes") -> Data:
     """Checked `Data` of complete episodes, each a mapping with T steps.
 
     Keys: `action` (T, A), `reward` (T,), `observation` (T + 1, ...) with the final one, or (T, ...) beside
@@ -88,5 +80,5 @@ def demonstrations(data: Data, success_reward: float = SUCCESS_REWARD) -> Data:
         if len(hits):
             keep[start : start + hits[-1] + 1] = True
     names = ("observation", "action", "reward", "terminated", "truncated", "next_observation")
-    rows: dict[str, Any] = {name: getattr(data, name)[keep] for name in names}
+    rows = {name: getattr(data, name)[keep] for name in names}
     return end_at_success(replace(data, **rows), success_reward)

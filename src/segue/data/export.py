@@ -12,15 +12,22 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from segue.core.observations import unpacked
 from segue.core.types import SegueError
 from segue.data.extras import need, robotics
+from segue.data.facts import Facts, known_of
 from segue.data.files import write_atomically
 from segue.data.recorded import Recorded
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Space
+    from minari import MinariDataset
+    from minari.data_collector import EpisodeBuffer
 
 
 def export_npz(episodes: Iterable[Recorded], path: str | Path) -> None:
@@ -43,12 +50,12 @@ def export_npz(episodes: Iterable[Recorded], path: str | Path) -> None:
 
 def _write_npz(episodes: Iterable[Recorded], path: Path) -> None:
     with contextlib.ExitStack() as stack:
-        written: dict[str, tuple[Any, np.dtype, tuple[int, ...]]] = {}
+        written: dict[str, tuple[IO[bytes], np.dtype, tuple[int, ...]]] = {}
         rows = 0
         for number, episode in enumerate(episodes):
             for name, column in _columns(episode).items():
                 if name not in written:
-                    file = stack.enter_context(tempfile.TemporaryFile(dir=path.parent))
+                    file: IO[bytes] = stack.enter_context(tempfile.TemporaryFile(dir=path.parent))
                     written[name] = file, column.dtype, column.shape[1:]
                 file, dtype, row = written[name]
                 if column.shape[1:] != row or column.dtype != dtype:
@@ -93,7 +100,7 @@ def _parts(episode: Recorded, name: str, rows: np.ndarray) -> dict[str, np.ndarr
     return {f"{name}/{part}": value for part, value in unpacked(episode.made_of, rows).items()}
 
 
-def export_minari(episodes: Iterable[Recorded], facts: Mapping[str, Any], dataset_id: str) -> Path:
+def export_minari(episodes: Iterable[Recorded], facts: Facts, dataset_id: str) -> Path:
     """Write episodes as a local Minari dataset and return its folder, with memory for one episode.
 
     `facts` are those of a source or a stored dataset.  Actions are scaled back to the environment's own bounds, if
@@ -131,7 +138,9 @@ def export_minari(episodes: Iterable[Recorded], facts: Mapping[str, Any], datase
     return folder
 
 
-def _create(minari: Any, buffers: Iterator[Any], dataset_id: str, more: Mapping[str, Any]) -> Any:
+def _create(
+    minari: ModuleType, buffers: Iterator[EpisodeBuffer], dataset_id: str, more: Mapping[str, object]
+) -> MinariDataset:
     create = minari.create_dataset_from_buffers
     # what it takes for an image it would store as JPEG, which loses some of it
     exact = {"jpeg_encoding": False} if "jpeg_encoding" in inspect.signature(create).parameters else {}
@@ -143,8 +152,8 @@ def _create(minari: Any, buffers: Iterator[Any], dataset_id: str, more: Mapping[
 
 
 def _buffers(
-    minari: Any, episodes: Iterable[Recorded], low: np.ndarray, high: np.ndarray, dataset_id: str
-) -> Iterator[Any]:
+    minari: ModuleType, episodes: Iterable[Recorded], low: np.ndarray, high: np.ndarray, dataset_id: str
+) -> Iterator[EpisodeBuffer]:
     for number, episode in enumerate(e for e in episodes if len(e)):
         if episode.next_observation is not None:
             raise SegueError(
@@ -163,7 +172,7 @@ def _buffers(
         )
 
 
-def _bounds(facts: Mapping[str, Any], first: Recorded, dataset_id: str) -> tuple[np.ndarray, np.ndarray]:
+def _bounds(facts: Facts, first: Recorded, dataset_id: str) -> tuple[np.ndarray, np.ndarray]:
     """The environment's bounds (A,) of the action; -1 and 1 if they are not known."""
     size = first.action.shape[1]
     known = facts.get("action") or {"low": [-1.0], "high": [1.0]}
@@ -176,10 +185,10 @@ def _bounds(facts: Mapping[str, Any], first: Recorded, dataset_id: str) -> tuple
     return low, high
 
 
-def _spaces(first: Recorded, low: np.ndarray, high: np.ndarray) -> dict[str, Any]:
+def _spaces(first: Recorded, low: np.ndarray, high: np.ndarray) -> dict[str, Space]:
     from gymnasium.spaces import Box, Dict
 
-    def box(row: tuple[int, ...], octets: bool) -> Any:
+    def box(row: tuple[int, ...], octets: bool) -> Space:
         return Box(0, 255, row, np.uint8) if octets else Box(-np.inf, np.inf, row, np.float32)
 
     seen = box(first.observation.shape[1:], first.observation.dtype == np.uint8)
@@ -189,11 +198,11 @@ def _spaces(first: Recorded, low: np.ndarray, high: np.ndarray) -> dict[str, Any
     return {"observation_space": seen, "action_space": action}
 
 
-def _spec(facts: Mapping[str, Any]) -> str | None:
+def _spec(facts: Facts) -> str | None:
     """The environment as Minari writes it; None if Gymnasium does not know it."""
     import gymnasium
 
-    known = facts.get("environment") or {}
+    known = known_of(facts)
     if "env_id" not in known:
         return None
     with contextlib.suppress(SegueError):  # without them, only Gymnasium's own environments are known

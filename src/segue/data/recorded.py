@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -50,25 +49,25 @@ class Recorded:
         return self.next_observation if self.next_observation is not None else self.observation[1:]
 
 
-def recorded(given: Mapping[str, Any], where: str) -> Recorded | None:
+def recorded(given: Mapping[str, object], where: str, made_of: tuple[Part, ...] = ()) -> Recorded | None:
     """Checked `Recorded` of a mapping with T steps, or None if it has no step.
 
     Keys: `action` (T, A) in [-1, 1], `reward` (T,), `observation` (T + 1, ...) with the final one, or (T, ...) beside
     `next_observation` (T, ...).  An observation of several parts is a mapping of such arrays by name.  Optional:
-    `terminated` (one bool, or (T,) flags of which only the last may be set), `success`, `source`, and `made_of` if
-    observations are rows of bytes already.  Values are not judged here, because a log with faults must be readable to
-    be mended: `Data.check` and the doctor judge them.  Raises `SegueError` that begins with `where` and names the array
-    that does not fit.
+    `terminated` (one bool, or (T,) flags of which only the last may be set), `success`, `source`.  `made_of`: the parts
+    of observations that are rows of bytes already.  Values are not judged here, because a log with faults must be
+    readable to be mended: `Data.check` and the doctor judge them.  Raises `SegueError` that begins with `where` and
+    names the array that does not fit.
     """
     missing = [key for key in ("observation", "action", "reward") if key not in given]
     if missing:
         raise SegueError(f"{where}: no '{missing[0]}'; it has {', '.join(sorted(given)) or 'nothing'}")
     reward, action = numbers(given["reward"], "reward", where), numbers(given["action"], "action", where)
-    seen, made_of = observations(given["observation"], "observation", where)
-    then, alike = given.get("next_observation"), made_of
-    if then is not None:
-        then, alike = observations(then, "next_observation", where)
-    if alike != made_of:
+    seen, parts = observations(given["observation"], "observation", where)
+    then, alike = None, parts
+    if given.get("next_observation") is not None:
+        then, alike = observations(given["next_observation"], "next_observation", where)
+    if alike != parts:
         raise SegueError(f"{where}: 'observation' has other parts than 'next_observation'; give both the same")
     if reward.ndim != 1 or action.ndim != 2:
         raise SegueError(f"{where}: need action (T, A) and reward (T,); have {action.shape} and {reward.shape}")
@@ -94,11 +93,12 @@ def recorded(given: Mapping[str, Any], where: str) -> Recorded | None:
         raise SegueError(f"{where}: 'success' is not one number; give 1 or 0, or nothing") from error
     if not math.isnan(success) and not 0.0 <= success <= 1.0:
         raise SegueError(f"{where}: 'success' is {success:g}; give 1 or 0, a share between them, or nothing")
-    source, made_of = str(given.get("source", "")), tuple(given.get("made_of", made_of))
-    return Recorded(seen, action, reward, bool(flags[-1]), success, then, source, made_of)
+    return Recorded(
+        seen, action, reward, bool(flags[-1]), success, then, str(given.get("source", "")), made_of or parts
+    )
 
 
-def numbers(value: Any, name: str, where: str) -> np.ndarray:
+def numbers(value: object, name: str, where: str) -> np.ndarray:
     """Float32 array; `SegueError` if it does not hold numbers."""
     try:
         array = np.asarray(value)
@@ -109,7 +109,7 @@ def numbers(value: Any, name: str, where: str) -> np.ndarray:
     return array.astype(np.float32, copy=False)
 
 
-def observations(value: Any, name: str, where: str) -> tuple[np.ndarray, tuple[Part, ...]]:
+def observations(value: object, name: str, where: str) -> tuple[np.ndarray, tuple[Part, ...]]:
     """Return observations as one array, and the parts of its rows if those are bytes, else ().
 
     Images (uint8) alone stay as they are, all else is float32; several arrays with an image among them become rows of
@@ -135,10 +135,9 @@ def together(arrays: Mapping[str, np.ndarray], where: str) -> tuple[np.ndarray, 
     return np.concatenate(flat, axis=1), ()
 
 
-def array(value: Any, name: str, where: str) -> np.ndarray:
+def array(value: object, name: str, where: str) -> np.ndarray:
     """Float32, but images (uint8) as they are; `SegueError` unless there are numbers with a row a step."""
-    image = isinstance(value, np.ndarray) and value.dtype == np.uint8
-    found: np.ndarray = value if image else numbers(value, name, where)
+    found = value if isinstance(value, np.ndarray) and value.dtype == np.uint8 else numbers(value, name, where)
     if found.ndim == 0:
         raise SegueError(f"{where}: '{name}' is one number; give an array with a row for each step")
     return found
@@ -154,7 +153,7 @@ def scaled(action: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return np.asarray(2.0 * (np.asarray(action, np.float64) - low) / (high - low) - 1.0, np.float32)
 
 
-def numbered(episodes: Iterable[Mapping[str, Any]], source: str) -> Iterator[Recorded]:
+def numbered(episodes: Iterable[Mapping[str, object]], source: str) -> Iterator[Recorded]:
     """Yield mappings as `Recorded`, but for those without a step; an error names the episode's number."""
     for number, episode in enumerate(episodes):
         if (found := recorded(episode, f"{source}, episode {number}")) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -12,6 +12,14 @@ from segue.report.figures import colour
 from segue.report.notation import count, number, percent, short
 from segue.report.svg import Figure, Frame, Scale, box, horizontal_axis, picture, points, vertical_axis
 from segue.report.templates import fill
+
+
+class Histogram(TypedDict):
+    """A distribution as a card holds it."""
+
+    edges: list[float]
+    counts: list[int]
+    not_finite: NotRequired[int]
 
 
 def card_page(card: Mapping[str, Any], pictures: Mapping[str, Sequence[bytes]] | None = None) -> str:
@@ -51,7 +59,7 @@ def card_page(card: Mapping[str, Any], pictures: Mapping[str, Sequence[bytes]] |
     )
 
 
-def _bars(found: Mapping[str, Any], title: str, index: int, small: bool = False) -> Figure:
+def _bars(found: Histogram, title: str, index: int, small: bool = False) -> Figure:
     """A histogram in the colour of an index."""
     frame = Frame(320, 150 if small else 190, left=46, top=10, bottom=26, right=10)
     edges, counts = np.asarray(found["edges"], float), np.asarray(found["counts"], float)
@@ -69,7 +77,7 @@ def _bars(found: Mapping[str, Any], title: str, index: int, small: bool = False)
     return Figure(title + (f" ({count(lost)} not finite)" if lost else ""), drawn, "small")
 
 
-def _map(found: Mapping[str, Any], sampled: str) -> Figure:
+def _map(found: Mapping[str, object], sampled: str) -> Figure:
     """Visited positions: cells shaded by visits, rings where episodes began, dots where they ended."""
     x, y, counts = (np.asarray(found[k], float) for k in ("x", "y", "counts"))
     frame = Frame(640.0, 0, left=50, top=12, bottom=40, right=12)
@@ -82,7 +90,7 @@ def _map(found: Mapping[str, Any], sampled: str) -> Figure:
     left, upper = across(x[:-1]), up(y[1:])
     cells = [box(left[i], upper[j], side, side, "cell", shade[i, j]) for i, j in visited]
     starts, ends = (np.asarray(found[k], float).reshape(-1, 2) for k in ("starts", "ends"))
-    won = np.array([bool(success) for success in found["succeeded"]], bool)
+    won = np.asarray(found["succeeded"]).astype(bool)
     marks = [points(across(starts[:, 0]), up(starts[:, 1]), "start", 3.4)]
     for style, chosen in (("end lost", ~won), ("end won", won)):
         marks.append(points(across(ends[chosen, 0]), up(ends[chosen, 1]), style, 2.0))
@@ -92,7 +100,7 @@ def _map(found: Mapping[str, Any], sampled: str) -> Figure:
     return Figure(said, picture(frame, title, said, body, "map"), "")
 
 
-def _facts(card: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(card: Mapping[str, Any]) -> dict[str, object]:
     """The provenance of a dataset; some entries may be empty."""
     return {
         "source": card.get("source"),

@@ -50,7 +50,7 @@ def render(runs: Sequence[Run]) -> str:
         "report.html",
         members=shown,
         groups=[
-            of_task(group) | {"members": [one for one in shown if one["run"].task == task]}
+            of_task(group) | {"members": [one for one, member in zip(shown, members) if member.run.task == task]}
             for task, group in zip(tasks, groups)
         ],
         together=tables.all_tasks(summaries) if len(groups) > 1 else None,

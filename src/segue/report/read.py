@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from segue.core.types import SegueError
 from segue.report.run import Curve, Episodes, Handover, PhaseLine, Run, Setting, is_bonus
 
-Row = dict[str, Any]
 MOMENTS = 240  # at which means of training episodes stand for evaluations
 ALWAYS = {"kind", "phase_index", "environment_step", "update", "seeds"}  # what every row has
+Numbers = Sequence[float | None]
+
+
+class Row(TypedDict):
+    """A line of `metrics.jsonl`; `values` hold a number for each seed."""
+
+    kind: str
+    phase_index: int
+    environment_step: int
+    update: int
+    seeds: list[int]
+    tick: NotRequired[int]
+    values: NotRequired[Mapping[str, Numbers]]
+    wall_s: NotRequired[float]
+    points: NotRequired[Mapping[str, Numbers]]
+    episodes: NotRequired[Mapping[str, Sequence[Numbers]]]
 
 
 def read_run(folder: Path) -> Run:
@@ -80,7 +95,7 @@ def _means(episodes: Sequence[Row], seeds: Sequence[int], last: int) -> list[Row
     An episode of another phase is of another policy and does not count.  At most MOMENTS rows, evenly spread.
     """
     rows: dict[tuple[int, int, int, int], Row] = {}
-    lived: dict[tuple[int, int], deque[Row]] = {}
+    lived: dict[tuple[int, int], deque[Mapping[str, Numbers]]] = {}
     for row in sorted(episodes, key=_moment):
         values = row["values"]
         if not row["seeds"] or row["seeds"][0] not in seeds or values.get("own", [1.0])[0] == 0:
@@ -93,12 +108,12 @@ def _means(episodes: Sequence[Row], seeds: Sequence[int], last: int) -> list[Row
     return [kept[i] for i in sorted({round(i) for i in np.linspace(0, len(kept) - 1, min(len(kept), MOMENTS))})]
 
 
-def _mean(values: Iterable[Any]) -> float:
+def _mean(values: Iterable[object]) -> float:
     numbers = [_float(value) for value in values]
     return float(np.mean(numbers)) if numbers else float("nan")
 
 
-def _scored(about: Row, curve: Curve) -> Curve:
+def _scored(about: dict[str, Any], curve: Curve) -> Curve:
     """The curve, without its scores where the task has no reference scores: they would repeat the raw returns."""
     if isinstance((about.get("task_card") or {}).get("score"), str):
         return replace(curve, values={name: table for name, table in curve.values.items() if name != "score"})
@@ -119,7 +134,7 @@ def _from_zero(curve: Curve, rows: Sequence[Row], phase: int) -> Curve:
     return replace(curve, x=(curve.update - began).astype(np.float64))
 
 
-def _read_about(path: Path) -> Row:
+def _read_about(path: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -136,7 +151,7 @@ def _read_rows(path: Path) -> list[Row]:
         lines = path.read_bytes().split(b"\n")
     except OSError:
         raise SegueError(f"{path.parent}: no readable metrics.jsonl, so no evaluation yet; report later") from None
-    rows = []
+    rows: list[Row] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -144,7 +159,8 @@ def _read_rows(path: Path) -> list[Row]:
             row = json.loads(line)
         except ValueError:
             row = None
-        if not (isinstance(row, dict) and row.keys() >= ALWAYS):
+        whole = isinstance(row, dict) and row.keys() >= ALWAYS
+        if not whole:
             if number == len(lines):  # no newline behind it: the write was cut off
                 break
             raise SegueError(f"{path}: line {number} is not a metrics row; remove that line") from None
@@ -229,16 +245,16 @@ def _wall(rows: Sequence[Row]) -> dict[int, float]:
     return {phase: high - low for phase, (low, high) in spans.items()}
 
 
-def _config(about: Row) -> dict[str, Row]:
+def _config(about: dict[str, Any]) -> dict[str, dict[str, Any]]:
     config = about.get("config") or {}
     return {key: item if isinstance(item, dict) else {"value": item} for key, item in config.items()}
 
 
-def _float(value: Any) -> float:
+def _float(value: object) -> float:
     """The number, or NaN for null and for what is no number; infinities stay, they are a finding."""
     return float(value) if isinstance(value, (int, float)) else float("nan")
 
 
-def _short(learner: Any) -> str:
+def _short(learner: object) -> str:
     """A learner's name: `run.json` may give a word or a dictionary with its hyper-parameters."""
     return str(learner.get("name", "?")) if isinstance(learner, dict) else str(learner)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from segue.report.statistics import Floats
 class Setting:
     """One resolved configuration value and where it came from."""
 
-    value: Any
+    value: object
     source: str
 
 
@@ -97,7 +96,7 @@ class Run:
     seeds: tuple[int, ...]
     config: Mapping[str, Setting]
     phases: tuple[PhaseLine, ...]
-    provenance: Mapping[str, Any]
+    provenance: Mapping[str, object]
     switch: int | None
     offline_updates: int
     wall_s: Mapping[int, float]  # seconds spent in each phase that has rows

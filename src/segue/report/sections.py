@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Member(NamedTuple):
         return self.summary.run
 
 
-def of_run(member: Member) -> dict[str, Any]:
+def of_run(member: Member) -> dict[str, object]:
     """Return the values of one run that the template shows."""
     summary, run = member.summary, member.run
     headline, detail = verdict(summary)
@@ -52,7 +52,7 @@ def of_run(member: Member) -> dict[str, Any]:
     }
 
 
-def of_task(members: Sequence[Member]) -> dict[str, Any]:
+def of_task(members: Sequence[Member]) -> dict[str, object]:
     """Return the values that the template shows of the runs of one task, drawn together."""
     main, runs = members[0].summary.quantity, [member.run for member in members]
     summaries, labels = [member.summary for member in members], [member.label for member in members]
@@ -146,16 +146,16 @@ def _chance(item: Summary) -> str:
     return f"below the value at the switch; [{low}, {high}] without the bias of a minimum"
 
 
-def flattened(facts: Any, prefix: str = "") -> dict[str, Any]:
+def flattened(facts: object, prefix: str = "") -> dict[str, object]:
     """Nested dictionaries as one, with dotted keys."""
     if not isinstance(facts, dict) or not facts:
         return {prefix: facts}
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for key, value in facts.items():
         flat |= flattened(value, f"{prefix}.{key}" if prefix else str(key))
     return flat
 
 
-def written(value: Any) -> str:
+def written(value: object) -> str:
     """A value as a person would type it."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

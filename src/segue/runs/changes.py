@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from segue.core.types import SegueError, Task
 from segue.engine.phase import Phase
 from segue.recipes import Plan, Recipe
+from segue.recipes.common import Settings
 from segue.runs import manifest
+from segue.runs.checkpoint import Manifest
+from segue.runs.manifest import Change, Described
 from segue.runs.request import Request, resolved
 
-CLOCKS = ("tick", "environment_steps", "updates")
 
-
-def refuse_changed(folder: Path, described: Mapping[str, Any], decided: Plan) -> None:
+def refuse_changed(folder: Path, described: Described, decided: Plan) -> None:
     """Compare values only: a number that now comes from elsewhere is the same number."""
     tables = json.loads(json.dumps(manifest.plain(decided.table()))), described["config"]
     now, was = ({(path, json.dumps(row["value"])) for path, row in table.items()} for table in tables)
@@ -35,13 +35,13 @@ def refuse_changed(folder: Path, described: Mapping[str, Any], decided: Plan) ->
 
 
 def with_settings(
-    described: Mapping[str, Any],
+    described: Described,
     request: Request,
     recipe_of: Callable[[str], Recipe],
     task: Task,
-    settings: Mapping[str, Any],
-    stands: Mapping[str, Any],
-) -> tuple[Request, Plan, dict[str, Any]]:
+    settings: Settings,
+    stands: Manifest | None,
+) -> tuple[Request, Plan, Described]:
     """The request, its numbers and run.json with settings changed in the middle of a run.
 
     `stands` is the manifest of the checkpoint that the run goes on from.  Finished phases keep their numbers.  Raises
@@ -54,8 +54,10 @@ def with_settings(
         raise SegueError(f"{whole[0]}: of a part that has begun only options can change; start a new run")
     tried = again({**request.settings, **settings})
     now = json.loads(json.dumps(manifest.plain(tried.table())))
-    phases, behind = tried.phases, len(stands.get("history", ()))
-    behind += behind < len(phases) and stands.get("entered", False) and stands["tick"] == phases[behind].ticks
+    phases, behind, entered = tried.phases, 0, False
+    if stands is not None:
+        behind, entered = len(stands["history"]), stands["entered"]
+        behind += behind < len(phases) and entered and stands["tick"] == phases[behind].ticks
     finished = [p.name for p in phases[:behind]]
     moved = {}
     for path in now.keys() | was.keys():
@@ -66,7 +68,7 @@ def with_settings(
             raise SegueError(f"{path}: cannot change in a run that has begun; start a new run")
         if option in ("ticks", "collect", "validation.steps"):
             raise SegueError(f"{path}: a run's length cannot change once it has begun; start a new run")
-        inside = phase == phases[min(behind, len(phases) - 1)].name and stands.get("entered", False)
+        inside = phase == phases[min(behind, len(phases) - 1)].name and entered
         if inside and (option in ("updates", "actor") or option.startswith("validation.")):
             # Its clocks and rows are told from these, and tries with others could not be compared.
             raise SegueError(f"{path}: cannot change in the middle of its phase; start a new run")
@@ -80,13 +82,15 @@ def with_settings(
         if _shapes(one, task) != _shapes(other, task):  # carried over a door, a network would keep its old shape
             changed = ", ".join(path for path in sorted(moved) if path.startswith(f"{other.name}."))
             raise SegueError(f"{changed}: gives a network another shape than it has; start a new run")
-    change = {
+    change: Change = {
         "phase": phases[behind].name,
-        **{clock: stands.get(clock, 0) for clock in CLOCKS},
+        "tick": 0 if stands is None else stands["tick"],
+        "environment_steps": 0 if stands is None else stands["environment_steps"],
+        "updates": 0 if stands is None else stands["updates"],
         "settings": {path: [was[path]["value"], now[path]["value"]] for path in sorted(moved)},
     }
     provenance = described["provenance"]
-    written = {
+    written: Described = {
         **described,
         "request": manifest.plain(asdict(asked)),
         "config": manifest.plain(decided.table()),

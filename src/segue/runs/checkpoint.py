@@ -15,11 +15,11 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ from safetensors.numpy import load_file, save_file
 from segue.core import files
 from segue.core.experience import Experience, Step
 from segue.core.scaling import Units, units_of
-from segue.core.types import Learned, SegueError, Slot, Spec, State, World, WorldError
+from segue.core.types import Array, Learned, SegueError, Slot, Spec, State, World, WorldError
 from segue.engine.envs import Envs
 from segue.engine.loop import Plan, as_plan
 from segue.engine.phase import Phase
@@ -41,10 +41,46 @@ FORMAT = 4
 KEEP = 2
 KINDS = ("slots", "samplers", "augmentations")
 """What arrays of a slot are called: those of its learner, its sampler and its bonus."""
-Fits = Callable[[Mapping[str, Any]], str | None]
 
 
-def save(folder: Path, state: RunState, extra: dict[str, Any] | None = None) -> Path:
+class Extra(TypedDict, total=False):
+    """What `drive` wants to know again."""
+
+    position: int
+    """Bytes of metrics.jsonl."""
+    rows: str
+    """SHA-256 of these."""
+    wall_s: float
+    moves: int
+    """Steps that were sent to a world that exists once."""
+
+
+class Manifest(TypedDict):
+    """manifest.json, without its seal; see `segue.engine.state.RunState`."""
+
+    format: int
+    seeds: list[int]
+    history: list[dict[str, Any]]
+    entered: bool
+    facts: dict[str, Any]
+    tick: int
+    environment_steps: int
+    updates: int
+    capacity: int
+    envs: bool
+    moved: int
+    learned: bool
+    cuts: list[int]
+    units: dict[str, dict[str, object]]
+    replay: list[dict[str, Any]]
+    state: str
+    extra: Extra
+
+
+Fits = Callable[[Manifest], str | None]
+
+
+def save(folder: Path, state: RunState, extra: Extra | None = None) -> Path:
     """Write a checkpoint of `state` under the run's folder and return its folder; older ones but one are removed.
 
     `extra` (JSON) comes back from `load`.  Takes the rows in `state.unsaved`.  Raises `SegueError` when the disk is
@@ -64,7 +100,7 @@ def save(folder: Path, state: RunState, extra: dict[str, Any] | None = None) -> 
             arrays = {k: np.ascontiguousarray(v) for k, v in jax.device_get(_arrays(state)).items()}
             weights = temporary / "state.safetensors"
             files.write(weights, lambda path: _save_file(arrays, path))
-            manifest = {
+            manifest: Manifest = {
                 "format": FORMAT,
                 "seeds": list(state.seeds),
                 "history": list(state.history),
@@ -95,7 +131,7 @@ def save(folder: Path, state: RunState, extra: dict[str, Any] | None = None) -> 
     return root / f"{number:06d}"
 
 
-def _remove_old(folder: Path, newest: int, parts: Sequence[Mapping[str, Any]]) -> None:
+def _remove_old(folder: Path, newest: int, parts: Sequence[dict[str, Any]]) -> None:
     """Remove all checkpoints but the newest whole ones; one that needs rows which the log lost is not whole."""
     kept = 0
     for path in reversed(_folders(folder)):
@@ -116,23 +152,23 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(p for p in (folder / "checkpoints").glob("[0-9]*") if p.name.isdigit())
 
 
-def _manifest(path: Path) -> dict[str, Any] | str:
+def _manifest(path: Path) -> Manifest | str:
     """A checkpoint's manifest, or what is wrong with it."""
     place = path / "manifest.json"
     try:
-        manifest = json.loads(place.read_text("utf-8"))
+        manifest: Manifest = json.loads(place.read_text("utf-8"))
         if not files.is_whole(manifest) or files.SEAL not in manifest:
             return f"{place} is damaged"
         if manifest["format"] != FORMAT:
             return f"{place} has format {manifest['format']}, and this version reads {FORMAT}"
-        return dict(manifest)
+        return manifest
     except FileNotFoundError:
         return f"{place} is missing"
     except (OSError, ValueError, KeyError, TypeError):
         return f"{place} is damaged"
 
 
-def _state_fault(path: Path, manifest: Mapping[str, Any]) -> str | None:
+def _state_fault(path: Path, manifest: Manifest) -> str | None:
     return _fault(path / "state.safetensors", manifest["state"])
 
 
@@ -146,7 +182,7 @@ def _fault(path: Path, digest: str) -> str | None:
         return f"{path} cannot be read ({error.strerror})"
 
 
-def latest(folder: Path, fits: Fits = lambda manifest: None) -> tuple[Path, dict[str, Any], str | None] | None:
+def latest(folder: Path, fits: Fits = lambda manifest: None) -> tuple[Path, Manifest, str | None] | None:
     """Newest whole checkpoint: its folder, its manifest, and what is wrong with the newest one if that is another.
 
     `fits` may say what else is wrong with one.  None where none was ever written.  Raises `SegueError` where none of
@@ -177,7 +213,7 @@ def load(
     world: Callable[[], World] | None,
     fits: Fits = lambda manifest: None,
     real: bool = False,
-) -> tuple[RunState, dict[str, Any]]:
+) -> tuple[RunState, Extra]:
     """Return the state of the newest whole checkpoint and its `extra`; `fits` as for `latest`.
 
     Open episodes are replayed from their seeds and actions.  A `real` world is neither made nor moved here: its open
@@ -232,13 +268,13 @@ def load(
     return state, manifest["extra"]
 
 
-def named_leaves(prefix: str, tree: State) -> dict[str, Any]:
+def named_leaves(prefix: str, tree: State) -> dict[str, Array]:
     """Arrays of a pytree under readable, stable names."""
     return {prefix + jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def _arrays(state: RunState) -> dict[str, Any]:
-    out: dict[str, Any] = {}
+def _arrays(state: RunState) -> dict[str, Array | np.ndarray]:
+    out: dict[str, Array | np.ndarray] = {}
     for name, slot in state.slots.items():
         for kind, tree in zip(KINDS, slot.learned):
             out |= named_leaves(f"{kind}.{name}", tree)
@@ -261,7 +297,7 @@ def _shapes(state: RunState, plan: Plan, spec: Spec, n_offline: int) -> dict[str
     return shapes.slots
 
 
-def _restore(arrays: dict[str, np.ndarray], prefix: str, template: Any) -> Any:
+def _restore(arrays: dict[str, np.ndarray], prefix: str, template: State) -> State:
     leaves = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(template):
         name = prefix + jax.tree_util.keystr(path)
@@ -292,7 +328,7 @@ def _make(folder: Path) -> None:
         files.sync(folder.parent)
 
 
-def _experience(folder: Path, manifest: dict[str, Any], spec: Spec, worlds: int, cuts: Sequence[int]) -> Experience:
+def _experience(folder: Path, manifest: Manifest, spec: Spec, worlds: int, cuts: Sequence[int]) -> Experience:
     """Own experience, from the log; episodes end at `cuts` too.  Returns are written at the phase's door."""
     experience = Experience(worlds, manifest["capacity"], spec)
     for part in manifest["replay"]:

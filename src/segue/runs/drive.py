@@ -24,12 +24,14 @@ from segue.engine.state import Diverged, Record, RunState
 from segue.recipes import Plan
 from segue.report import write_report
 from segue.runs import checkpoint, manifest
+from segue.runs.checkpoint import Extra
 from segue.runs.live import view
 from segue.runs.lock import Interrupted, full_disk, signals
+from segue.runs.manifest import Described
 from segue.runs.moves import Moves
 from segue.runs.policy import save_policy
 from segue.runs.progress import duration
-from segue.runs.sinks import Fan, Jsonl, Sink, TensorBoard, WandB, to_stderr
+from segue.runs.sinks import Fan, Jsonl, Row, Sink, TensorBoard, Values, WandB, to_stderr
 
 SAVE_EVERY = 60.0  # seconds between checkpoints; overridden by SEGUE_SAVE_EVERY
 
@@ -40,7 +42,7 @@ def drive(
     task: Task,
     seeds: tuple[int, ...],
     trackers: Sequence[str] = (),
-    resumed: tuple[RunState, dict[str, Any]] | None = None,
+    resumed: tuple[RunState, Extra] | None = None,
     notes: Sequence[str] = (),
     stream: TextIO | None = None,
 ) -> Path:
@@ -74,7 +76,7 @@ def _run(
     task: Task,
     seeds: tuple[int, ...],
     trackers: Sequence[str],
-    resumed: tuple[RunState, dict[str, Any]] | None,
+    resumed: tuple[RunState, Extra] | None,
     notes: Sequence[str],
     stream: TextIO | None,
     interval: float,
@@ -114,7 +116,7 @@ def _run(
     stack.callback(records.close)  # and with them the simulators, whatever stops the run
 
     def save() -> None:
-        stands = {"position": log.position(), "rows": log.digest(), "wall_s": book.wall()}
+        stands: Extra = {"position": log.position(), "rows": log.digest(), "wall_s": book.wall()}
         stands |= {} if moves is None else {"moves": moves.steps}
         checkpoint.save(folder, record.state, stands)
         if record.tick and record.phase.updates:
@@ -161,7 +163,7 @@ class _Book:
         task: Task,
         seeds: tuple[int, ...],
         sinks: Sink,
-        show: Callable[[dict[str, Any]], None],
+        show: Callable[[Row], None],
         evaluator: Evaluator | None,
         wall_s: float,
     ) -> None:
@@ -179,7 +181,7 @@ class _Book:
         if record.begins:
             self.row(record, "phase", {}, event="begin", units=manifest.plain(asdict(record.units)))
         for e in record.episodes:
-            values = {"return": [e.raw_return], "length": [e.length], "success": [e.success]}
+            values: dict[str, Values] = {"return": [e.raw_return], "length": [e.length], "success": [e.success]}
             values |= {} if e.own is None else {"own": [float(e.own)]}
             self.row(record, "episode", values, seeds=[e.seed], **ended(record, e))
         if record.metrics:
@@ -208,7 +210,7 @@ class _Book:
             save_policy(self.folder / "policy", record.acting, self.task.spec, self.seeds, self.facts(record))
             self.kept = record.update
 
-    def facts(self, record: Record) -> dict[str, Any]:
+    def facts(self, record: Record) -> dict[str, object]:
         """What a policy's bundle says about itself beside its weights."""
         card = self.task.card()
         low, high = self.task.action_bounds
@@ -223,9 +225,9 @@ class _Book:
             },
         }
 
-    def row(self, record: Record, kind: str, values: Mapping[str, Any], **more: Any) -> None:
+    def row(self, record: Record, kind: str, values: Mapping[str, Values], **more: object) -> None:
         """Write one row to the sinks and show it."""
-        row = {
+        row: Any = {  # a `Row`, and more
             "kind": kind,
             "phase": record.phase.name,
             "phase_index": record.index,
@@ -257,11 +259,11 @@ def earlier(record: Record, ticks: int) -> dict[str, int]:
     }
 
 
-def _tensorboard(folder: Path, described: dict[str, Any], state: RunState | None) -> Sink:
+def _tensorboard(folder: Path, described: Described, state: RunState | None) -> Sink:
     return TensorBoard(folder / "tensorboard", 0 if state is None else state.updates)
 
 
-def _wandb(folder: Path, described: dict[str, Any], state: RunState | None) -> Sink:
+def _wandb(folder: Path, described: Described, state: RunState | None) -> Sink:
     config = {k: v["value"] for k, v in described["config"].items()}
     return WandB(folder, "segue", folder.name, config | {"recipe": described["recipe"], "task": described["task"]})
 

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self, TextIO
+from typing import Literal, Self, TextIO
 
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
@@ -70,7 +70,7 @@ class LiveView:
     def __exit__(self, *exception: object) -> None:
         self._try(self.face.stop)
 
-    def _try(self, action: Callable[[], Any]) -> None:
+    def _try(self, action: Callable[[], object]) -> None:
         if not self.well:
             return
         try:
@@ -95,16 +95,15 @@ class PlainView:
     def show(self, row: Row | None = None) -> None:
         """Write where the run stands, with the row's numbers."""
         p = self._progress
-        match (row or {}).get("kind"):
-            case "evaluation":
-                values = [f"{name} {p.show(past[-1])}" for name, past in p.latest() if past]
-                self._state(f"{p.measure}: {', '.join(values)}")
-            case "phase":
-                self._state((row or {}).get("event", ""))
-            case "handover":
-                self._state(handover(row or {}))
-            case _ if p.clock() - self._last >= self._interval:
-                self._state(", ".join(f"{name} {number(value)}" for name, value in p.metrics()))
+        if row is not None and row["kind"] == "evaluation":
+            values = [f"{name} {p.show(past[-1])}" for name, past in p.latest() if past]
+            self._state(f"{p.measure}: {', '.join(values)}")
+        elif row is not None and row["kind"] == "phase":
+            self._state(row.get("event", ""))
+        elif row is not None and row["kind"] == "handover":
+            self._state(handover(row))
+        elif p.clock() - self._last >= self._interval:
+            self._state(", ".join(f"{name} {number(value)}" for name, value in p.metrics()))
 
     def say(self, text: str) -> None:
         """Write a line with the time."""

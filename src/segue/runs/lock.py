@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -71,7 +71,7 @@ def signals() -> Iterator[Callable[[], int | None]]:
     """
     seen: list[int] = []
 
-    def note(number: int, frame: Any) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         if seen:
             raise KeyboardInterrupt(number)  # the user means it
         seen.append(number)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ from segue.core.files import is_whole, sealed
 from segue.core.named import FORM, file_of
 from segue.core.types import SegueError, Task
 from segue.recipes import Plan
+from segue.recipes.plan import Decided
 
 PACKAGES = (
     "segue",
@@ -39,10 +40,74 @@ LOOSE = frozenset({"status"})  # of run.json: what changes while the run runs st
 NEEDED = {"segue", "status", "request", "config", "phases", "provenance"}  # what resuming reads
 
 
-def describe(decided: Plan, task: Task, request: Mapping[str, Any]) -> dict[str, Any]:
+class PhaseFacts(TypedDict):
+    """A phase as it is announced."""
+
+    name: str
+    ticks: int
+    collect: int
+    updates: int
+    slot: NotRequired[str]
+    learner: NotRequired[str]
+    validation: NotRequired[int]
+
+
+class DatasetFacts(TypedDict):
+    """The log that a run learns from."""
+
+    source: str
+    sha256: str
+    transitions: int
+    episodes: int
+
+
+class Change(TypedDict):
+    """Settings that were changed in the middle of a run: values before and after, and the clocks."""
+
+    phase: str
+    tick: int
+    environment_steps: int
+    updates: int
+    settings: dict[str, list[object]]
+
+
+class Provenance(TypedDict):
+    """With what a run was made."""
+
+    versions: dict[str, str]
+    own: dict[str, str]
+    platform: str
+    backend: str
+    dataset: DatasetFacts | None
+    changes: NotRequired[list[Change]]
+
+
+class Described(TypedDict):
+    """run.json, without its seal."""
+
+    segue: str
+    status: str
+    recipe: str
+    paper: str
+    task: str
+    seeds: list[int]
+    command: list[str]
+    created: str
+    request: dict[str, Any]
+    """What was asked for, as `segue.runs.request.Request`."""
+    config: dict[str, Decided]
+    phases: list[PhaseFacts]
+    task_card: Mapping[str, object]
+    provenance: Provenance
+
+
+def describe(decided: Plan, task: Task, request: Mapping[str, Any]) -> Described:
     """Everything that a reader must know to trust or repeat the run: config with sources, versions, data hash."""
     data, asked, config = task.dataset(), plain(request), plain(decided.table())
-    ends = None if data is None else len(data.ends())
+    logged: DatasetFacts | None = None
+    if data is not None:
+        rows, ends = len(data), len(data.ends())
+        logged = {"source": task.source, "sha256": data.sha256(), "transitions": rows, "episodes": ends}
     return {
         "segue": metadata.version("segue"),
         "status": "running",
@@ -72,9 +137,7 @@ def describe(decided: Plan, task: Task, request: Mapping[str, Any]) -> dict[str,
             "own": own_modules(asked, config),
             "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
             "backend": jax.default_backend(),
-            "dataset": None
-            if data is None
-            else {"source": task.source, "sha256": data.sha256(), "transitions": len(data), "episodes": ends},
+            "dataset": logged,
         },
     }
 
@@ -90,13 +153,13 @@ def versions() -> dict[str, str]:
     return out
 
 
-def own_modules(request: Any, config: Any) -> dict[str, str]:
+def own_modules(request: object, config: object) -> dict[str, str]:
     """First digits of the SHA-256 of the file of each module of one's own that a run names, as module:name."""
     modules = sorted({word.partition(":")[0] for word in FORM.findall(json.dumps([request, config]))})
     return {module: files.sha256(file)[:12] for module in modules if (file := file_of(module)) is not None}
 
 
-def moved(described: Mapping[str, Any]) -> list[str]:
+def moved(described: Described) -> list[str]:
     """What a resumed run finds changed ("jax 0.7.0 -> 0.7.1"): its numbers may differ in their last digits."""
     before = described["provenance"]
     was = {"backend": before.get("backend"), **before.get("versions", {}), **before.get("own", {})}
@@ -104,7 +167,7 @@ def moved(described: Mapping[str, Any]) -> list[str]:
     return [f"{name} {was[name]} -> {now.get(name)}" for name in was if was[name] != now.get(name)]
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """JSON with infinities as words, so that run.json stays valid JSON."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
@@ -117,10 +180,10 @@ def plain(value: Any) -> Any:
     return value
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read(folder: Path) -> Described:
     """Return a run's run.json; `SegueError` where the folder is no run."""
     try:
-        described = json.loads((folder / "run.json").read_text("utf-8"))
+        described: Described = json.loads((folder / "run.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         if (folder / "checkpoints").is_dir():
             raise SegueError(f"{folder / 'run.json'}: is missing or damaged; restore it from a backup") from error
@@ -132,11 +195,11 @@ def read(folder: Path) -> dict[str, Any]:
     return described
 
 
-def write(folder: Path, described: Mapping[str, Any]) -> None:
+def write(folder: Path, described: Described) -> None:
     """Write run.json under its seal: all of it or, whatever happens, the one before."""
     files.write(folder / "run.json", json.dumps(sealed(described, LOOSE), indent=1, allow_nan=False))
 
 
 def set_status(folder: Path, status: str) -> None:
     """Note where the run stands: running, interrupted, failed or finished."""
-    write(folder, read(folder) | {"status": status})
+    write(folder, {**read(folder), "status": status})

@@ -5,13 +5,13 @@ RUN/moves        a number; written before each step is sent
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from segue.core.types import World
+from segue.runs.checkpoint import Extra
 
 
 class Moves:
@@ -54,7 +54,7 @@ def sent(folder: Path) -> int | None:
         return None
 
 
-def lost(folder: Path, stands: Mapping[str, Any]) -> int:
+def lost(folder: Path, stands: Extra) -> int:
     """Steps that were sent after a checkpoint with these `extra` facts; 0 where nothing is known of them."""
     steps = sent(folder)
     return 0 if steps is None else max(steps - int(stands.get("moves", 0)), 0)

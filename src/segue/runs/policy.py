@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -40,7 +41,9 @@ class Policy:
         self.units = units_of(facts["units"])
         self._low, self._high = (np.asarray(facts["action"][k], np.float32) for k in ("low", "high"))
 
-    def act(self, observation: Any, *, explore: bool = False, key: Array | None = None) -> np.ndarray:
+    def act(
+        self, observation: ArrayLike | Mapping[str, ArrayLike], *, explore: bool = False, key: Array | None = None
+    ) -> np.ndarray:
         """Return actions within the environment's bounds, (A,) or (B, A), float32.
 
         `observation` is one observation or a batch of them, or a mapping with the keys that the task's observation is
@@ -49,7 +52,9 @@ class Policy:
         action = self.normalised(observation, explore=explore, key=key)
         return self._low + 0.5 * (action + 1.0) * (self._high - self._low)
 
-    def normalised(self, observation: Any, *, explore: bool = False, key: Array | None = None) -> np.ndarray:
+    def normalised(
+        self, observation: ArrayLike | Mapping[str, ArrayLike], *, explore: bool = False, key: Array | None = None
+    ) -> np.ndarray:
         """As `act`, with actions in [-1, 1] as the policy has learned them."""
         array = self._flat(observation)
         single = array.ndim == len(self.spec.observation)
@@ -64,7 +69,7 @@ class Policy:
         action = np.asarray(_act(self.agent, self.units, explore, self.state, batch, key))
         return action[0] if single else action
 
-    def _flat(self, observation: Any) -> np.ndarray:
+    def _flat(self, observation: ArrayLike | Mapping[str, ArrayLike]) -> np.ndarray:
         if isinstance(observation, Mapping):
             keys = self.facts["observation"]["keys"]
             missing = [k for k in keys if k not in observation]

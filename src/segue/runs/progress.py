@@ -6,18 +6,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from itertools import zip_longest
-from typing import Any
 
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
+from segue.runs.manifest import PhaseFacts
 from segue.runs.sinks import Row
 
-Plan = Sequence[Mapping[str, Any]]
-Values = Sequence[float | None]
+Plan = Sequence[PhaseFacts]
 
 MEASURES = ("success", "score", "return")  # the first that an evaluation has is shown
 TELLING = ("critic_loss", "actor_loss", "q_data", "bound_rate", "temperature")
@@ -30,7 +29,7 @@ class Progress:
     """Where the run is, how fast it goes, and the last numbers."""
 
     def __init__(self, plan: Plan, seeds: Sequence[int], clock: Callable[[], float]):
-        self.plan: list[dict[str, Any]] = []
+        self.plan: list[PhaseFacts] = []
         self.seeds, self.clock = list(seeds), clock
         self.began = clock()
         self.index, self.ended, self._told = 0, False, False  # `ended`: the current phase
@@ -46,8 +45,8 @@ class Progress:
         self._now = (0, 0, 0)  # tick, environment step, update
         self._pace: dict[tuple[int, int], float] = {}  # (collect, updates) -> seconds per tick
 
-    def _add(self, phase: Mapping[str, Any]) -> None:
-        self.plan.append(dict(phase))
+    def _add(self, phase: PhaseFacts) -> None:
+        self.plan.append({**phase})
         self.bars.add_task("", total=phase["ticks"] or None)
 
     def pulse(self, index: int, tick: int, environment_step: int, update: int, begin: bool = False) -> None:
@@ -73,7 +72,7 @@ class Progress:
         begin = row["kind"] == "phase" and row.get("event") == "begin"
         self.pulse(row["phase_index"], row["tick"], row["environment_step"], row["update"], begin)
         self.plan[self.index]["name"] = row["phase"]
-        values: dict[str, Values] = row.get("values", {})
+        values = row["values"]
         if row["kind"] == "phase" and not begin:
             self.ended = True
             self._finish(self.index)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 
@@ -13,8 +13,11 @@ from segue.core.options import parts_first
 from segue.core.parts import describe, is_part, name_of
 from segue.core.types import SegueError, Task
 from segue.recipes import Plan, Recipe, TaskFacts, resolve
+from segue.recipes.common import Settings
 from segue.recipes.rules import rule_of
 from segue.tasks.table import PREFIX
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Request:
     recipe: str
     task: str
     seeds: tuple[int, ...]
-    settings: Mapping[str, Any]
+    settings: Settings
     trackers: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
     untrained: bool = False
@@ -34,37 +37,42 @@ class Request:
 MOST_SEEDS = 1000  # more is a seed's name taken for a count
 
 
-def seeds_of(asked: Any, where: str) -> tuple[int, ...]:
+def _whole(x: object) -> TypeGuard[int]:
+    return isinstance(x, (int, np.integer)) and not isinstance(x, bool)
+
+
+def seeds_of(asked: object, where: str) -> tuple[int, ...]:
     """(0, ..., n - 1) for a number, else the seeds that are named; `SegueError` for what is neither."""
-    whole = lambda x: isinstance(x, (int, np.integer)) and not isinstance(x, bool)  # noqa: E731
-    if not (whole(asked) or (isinstance(asked, (Sequence, np.ndarray)) and not isinstance(asked, str))):
+    if _whole(asked):
+        if asked > MOST_SEEDS:
+            raise SegueError(
+                f"{where}: that is how many, {MOST_SEEDS} at most; the one seed {asked} is '{asked},' or [{asked}]"
+            )
+        seeds = tuple(range(asked))
+    elif isinstance(asked, (Sequence, np.ndarray)) and not isinstance(asked, str):
+        if not all(_whole(x) for x in asked):
+            raise SegueError(f"{where}: seeds are whole numbers; give [3, 5, 9]")
+        seeds = tuple(int(x) for x in asked)
+    else:
         raise SegueError(f"{where}: give how many (8), or which ones ([3, 5, 9])")
-    if whole(asked) and asked > MOST_SEEDS:
-        raise SegueError(
-            f"{where}: that is how many, {MOST_SEEDS} at most; the one seed {asked} is '{asked},' or [{asked}]"
-        )
-    named = range(int(asked)) if whole(asked) else list(asked)
-    if not all(whole(x) for x in named):
-        raise SegueError(f"{where}: seeds are whole numbers; give [3, 5, 9]")
-    seeds = tuple(int(x) for x in named)
     if not seeds or min(seeds) < 0 or max(seeds) >= 2**31 or len(set(seeds)) < len(seeds):
         raise SegueError(f"{where}: give at least one seed, none negative or above 2147483647, none twice")
     return seeds
 
 
-def listed(given: Any) -> tuple[Any, ...]:
+def listed(given: str | Iterable[T]) -> tuple[str | T, ...]:
     """Several words or one: track="wandb" is ["wandb"]."""
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def settings_of(given: Mapping[str, Any] | None) -> dict[str, Any]:
+def settings_of(given: Settings | None) -> dict[str, object]:
     """Options by path, as run.json can hold them: whole parts are described.  `SegueError` for what is no mapping."""
     if given is not None and not isinstance(given, Mapping):
         raise SegueError(f"settings={given!r}: give a mapping, for example {{'online.utd_ratio': 2}}")
     return {path: _written(value) for path, value in (given or {}).items()}
 
 
-def _written(value: Any) -> Any:
+def _written(value: object) -> object:
     if isinstance(value, type):
         return name_of(value)
     return describe(value) if is_part(value) else value
@@ -78,7 +86,7 @@ def lasting(task: str) -> str:
     return PREFIX + os.path.abspath(os.path.expanduser(path)) + mark + query
 
 
-def resolved(recipe: Recipe, task: Task, settings: Mapping[str, Any], rules: Sequence[str] = ()) -> Plan:
+def resolved(recipe: Recipe, task: Task, settings: Settings, rules: Sequence[str] = ()) -> Plan:
     """Decide all of a recipe's numbers for a task, with hand-over rules by their words."""
     named = {word: rule_of(word) for word in rules}
     plan = resolve(recipe, TaskFacts.of(task), parts_first(settings), named)

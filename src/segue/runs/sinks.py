@@ -19,19 +19,37 @@ import math
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from types import ModuleType
+from typing import NotRequired, Protocol, TypedDict
 
 import numpy as np
 
 from segue.core.types import SegueError
 
-Row = dict[str, Any]
+Values = Sequence[float | None] | np.ndarray
+
+
+class Row(TypedDict):
+    """What a run emits.  Rows of a kind may have more keys, which are kept as they are."""
+
+    kind: str
+    phase: str
+    phase_index: int
+    tick: int
+    environment_step: int
+    update: int
+    wall_s: float
+    seeds: list[int]
+    values: Mapping[str, Values]
+    event: NotRequired[str]
+
+
 Folder = str | os.PathLike[str]
 Tell = Callable[[str], None]
-Post = Callable[[Row], Any]
-Finish = Callable[[], Any]
+Post = Callable[[Row], object]
+Finish = Callable[[], object]
 
 
 class Sink(Protocol):
@@ -48,7 +66,7 @@ class Sink(Protocol):
         ...
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Rewrite a value as strictly valid JSON: arrays become lists, NaN and infinities None, all else its `str`."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
@@ -205,7 +223,7 @@ class Extra:
             self._tell(f"warning: {self._name} is switched off, the run goes on ({cause})")
 
 
-def _package(name: str, extra: str) -> Any:
+def _package(name: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -228,7 +246,7 @@ def TensorBoard(folder: Folder, resumed_at: int | None = None, tell: Tell = to_s
     return Extra("TensorBoard", begin, tell)
 
 
-def WandB(folder: Folder, project: str, name: str, config: Mapping[str, Any], tell: Tell = to_stderr) -> Extra:
+def WandB(folder: Folder, project: str, name: str, config: Mapping[str, object], tell: Tell = to_stderr) -> Extra:
     """Scalars over updates.  The W&B id stays in `folder`, so a resumed run goes on in its own page.
 
     What was sent cannot be taken back: rows that a resumed run repeats appear twice there.

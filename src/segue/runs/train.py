@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import gymnasium
 
@@ -14,9 +14,11 @@ from segue.core import files
 from segue.core.types import SegueError, Task
 from segue.engine.estimate import Estimate, estimate
 from segue.recipes import Plan, Recipe, find_recipe
+from segue.recipes.common import Settings
 from segue.recipes.rules import words_of
 from segue.runs import checkpoint, manifest, moves
 from segue.runs.changes import refuse_changed, with_settings
+from segue.runs.checkpoint import Manifest
 from segue.runs.checks import check, check_real, device
 from segue.runs.drive import drive, ready
 from segue.runs.lock import lock
@@ -29,11 +31,11 @@ def train(
     recipe: Recipe | str,
     task: Task | str,
     seeds: int | Sequence[int] = 4,
-    settings: Mapping[str, Any] | None = None,
+    settings: Settings | None = None,
     *,
     folder: str | os.PathLike[str] | None = None,
     track: str | Sequence[str] = (),
-    rules: Sequence[Any] = (),
+    rules: Sequence[object] = (),
     untrained: bool = False,
 ) -> Path:
     """Do in Python what `segue run` does; return the run's folder.
@@ -108,7 +110,7 @@ def resume(
     task_of: Callable[[str], Task] = find_task,
     stream: TextIO | None = None,
     recipe_of: Callable[[str], Recipe] = find_recipe,
-    settings: Mapping[str, Any] | None = None,
+    settings: Settings | None = None,
 ) -> Path:
     """Continue a run from its newest whole checkpoint; exact, whatever stopped it.  Return the run's folder.
 
@@ -143,7 +145,7 @@ def resume(
         refuse_changed(folder, described, decided)
         log = folder / "metrics.jsonl"
 
-        def log_fits(found: Mapping[str, Any]) -> str | None:
+        def log_fits(found: Manifest) -> str | None:
             extra = found["extra"]
             whole = unchanged(log, extra.get("position", 0), extra.get("rows"))
             return None if whole else f"{log} is not as the checkpoint saw it"
@@ -160,7 +162,7 @@ def resume(
         if found is not None and found[2] is not None:
             notes.append(f"{found[2]}; going on from checkpoint {found[0].name}")
         if settings:
-            stands = {} if found is None else found[1]
+            stands = None if found is None else found[1]
             request, decided, described = with_settings(described, request, recipe_of, task, settings, stands)
         if task.real:
             check_real(decided, request)

@@ -18,7 +18,6 @@ from __future__ import annotations
 import tempfile
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any
 
 import gymnasium.envs.mujoco
 import numpy as np
@@ -57,7 +56,7 @@ class AntMaze(AntEnv):
     """
 
     def __init__(self, maze: str = "umaze", render_mode: str | None = None) -> None:
-        rows = MAPS[maze]
+        self.rows = rows = MAPS[maze]
         self._goal_centre = np.asarray(place(rows, *cell(rows, "G")))
         self.goal = self._goal_centre.copy()
         with tempfile.TemporaryDirectory() as folder:
@@ -79,9 +78,7 @@ class AntMaze(AntEnv):
         self.goal = self._goal_centre + sum(self.np_random.uniform(0.0, width, 2) for width in GOAL_NOISE)
         return observation
 
-    def step(  # type: ignore[override]
-        self, action: np.ndarray
-    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, bool]]:  # type: ignore[override]
         """Act; `info["success"]` says whether the goal is reached."""
         observation, _, _, truncated, _ = super().step(action)
         reached = bool(np.linalg.norm(observation[:2] - self.goal) <= RADIUS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gymnasium
 import numpy as np
 
@@ -19,13 +17,12 @@ class PointMazePixels(gymnasium.Wrapper):
     Reset with options "reset_cell" and "goal_cell".
     """
 
-    def __init__(self, maze: str, **keywords: Any) -> None:
+    def __init__(self, maze: str, **keywords: object) -> None:
         robotics()
         made = gymnasium.make(MAZES[maze].env, max_episode_steps=None, disable_env_checker=True, **keywords)
         super().__init__(ExactGoal(made))
-        view, inner = VIEWS[maze], made.unwrapped
-        self._point: Any = inner.point_env  # type: ignore[attr-defined]
-        self._camera = Camera(self._point.model, len(inner.maze.maze_map), view.size)  # type: ignore[attr-defined]
+        view, self._point = VIEWS[maze], made.get_wrapper_attr("point_env")
+        self._camera = Camera(self._point.model, len(made.get_wrapper_attr("maze").maze_map), view.size)
         self.observation_space = gymnasium.spaces.Dict(
             {
                 PIXELS: gymnasium.spaces.Box(0, 255, (view.size, view.size, 3), np.uint8),
@@ -34,13 +31,13 @@ class PointMazePixels(gymnasium.Wrapper):
         )
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         """Begin an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         return self._seen(observation), info
 
-    def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, object]]:
         """Push for `REPEAT` steps of the simulator, or until the goal is reached; their rewards are added."""
         total = 0.0
         for _ in range(REPEAT):
@@ -55,7 +52,7 @@ class PointMazePixels(gymnasium.Wrapper):
         self._camera.close()
         super().close()
 
-    def _seen(self, observation: dict[str, Any]) -> dict[str, Any]:
+    def _seen(self, observation: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {
             PIXELS: self._camera(self._point.data),
             VELOCITY: np.asarray(observation["observation"][2:], np.float32),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 Words = tuple[str, ...]
 
@@ -30,9 +29,9 @@ class Record:
     domain: str
     provenance: str
     presets: tuple[str, ...] = ()
-    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    env_kwargs: Mapping[str, object] = field(default_factory=dict)
     keys: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     exact_goal: bool = False
     reward: str = "env"
     success: str = "never"

@@ -13,6 +13,7 @@ import gymnasium
 from segue.core.named import is_named, named
 from segue.core.parts import made, missing
 from segue.core.types import SegueError, Task
+from segue.data.facts import Environment, cells_of, known_of
 from segue.data.readers.d4rl import read_d4rl
 from segue.data.readers.minari import read_environment
 from segue.data.readers.named import environment
@@ -162,7 +163,7 @@ def task_from_file(path: str | Path, name: str | None = None, query: Query | Non
             "offline only)"
         )
     kwargs = {} if query.env else known.get("env_kwargs")
-    options: dict[str, Any] = {key: known[key] for key in ("reset_cell", "goal_cell") if key in known}
+    options = cells_of(known)
     horizon = known.get("max_episode_steps")
     layout = query.layout(env)
     if layout.exact_goal and "goal_cell" not in options:
@@ -178,8 +179,7 @@ def _from_file(name: str, path: str, query: Query) -> GymTask:
 
 def _from_stored(name: str, dataset: str, query: Query) -> GymTask:
     """Return the task of an imported dataset: the environment that it names, or that of the query."""
-    facts = find_stored(dataset).facts
-    known = facts.get("environment") or {}
+    known = known_of(find_stored(dataset).facts)
     env = query.env or known.get("env_id")
     if dataset in records() and query == Query() and env in (None, records()[dataset].env):
         return task_of(records()[dataset])
@@ -193,7 +193,7 @@ def _from_stored(name: str, dataset: str, query: Query) -> GymTask:
     if "rules" in known:
         return _as_played(known, query, dataset)
     layout = replace(layout, keys=query.parts or layout.keys or tuple(known.get("keys", ())))
-    options = {key: known[key] for key in ("reset_cell", "goal_cell") if key in known}
+    options = cells_of(known)
     if layout.exact_goal and "goal_cell" not in options:
         raise SegueError(f"{name}: {env} needs its one evaluation task, 'reset_cell' and 'goal_cell', from the log")
     horizon, kwargs = known.get("max_episode_steps"), known.get("env_kwargs")
@@ -201,12 +201,12 @@ def _from_stored(name: str, dataset: str, query: Query) -> GymTask:
     return _task(dataset, env, layout, f"stored:{dataset}", horizon, kwargs, options, reward, name)
 
 
-def _as_played(known: Mapping[str, Any], query: Query, dataset: str) -> GymTask:
+def _as_played(known: Environment, query: Query, dataset: str) -> GymTask:
     """Return the task that a log was made by, with the log in the place of its own; another one's presets are not its.
 
     Raises `SegueError` where its description has been changed by hand.
     """
-    rules = dict(known["rules"])
+    rules: dict[str, Any] = dict(known["rules"])
     layout = LAYOUTS.get(known["env_id"], Layout("custom", None))
     reference = rules.pop("reference", layout.reference)
     try:
@@ -255,8 +255,8 @@ def _task(
     layout: Layout,
     source: str,
     horizon: int | None = None,
-    kwargs: Mapping[str, Any] | None = None,
-    options: Mapping[str, Any] | None = None,
+    kwargs: Mapping[str, object] | None = None,
+    options: Mapping[str, object] | None = None,
     reward: str = "env",
     where: str | Path | None = None,
 ) -> GymTask:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -15,12 +14,12 @@ from segue.core.replay import Data
 from segue.core.types import SegueError, Spec
 from segue.data import describe, end_at_success, make_pointmaze, make_pointmaze_pixels, read_d4rl, read_minari
 from segue.data.extras import versions
-from segue.data.readers.reader import RULES
+from segue.data.facts import RULES
 from segue.data.store import find_stored
 from segue.tasks.scores import SUCCESS
 from segue.tasks.worlds import GymWorld, is_real, make_env, registered
 
-Pairs = tuple[tuple[str, Any], ...]
+Pairs = tuple[tuple[str, object], ...]
 NOWHERE = "there is a log and no environment; name one (data:NAME?env=ID), or learn offline only"
 MAKE = "give GymTask.custom its id, its class, or a function that makes one"
 
@@ -69,9 +68,9 @@ class GymTask:
         horizon: int | None = None,
         domain: str = "custom",
         presets: tuple[str, ...] = (),
-        env_kwargs: Mapping[str, Any] | None = None,
+        env_kwargs: Mapping[str, object] | None = None,
         keys: tuple[str, ...] = (),
-        options: Mapping[str, Any] | None = None,
+        options: Mapping[str, object] | None = None,
         exact_goal: bool = False,
         reward: str = "env",
         success: str = "never",
@@ -231,11 +230,11 @@ class GymTask:
         random, expert = self.reference
         return 100.0 * (np.asarray(raw_return, np.float64) - random) / (expert - random)
 
-    def rules(self) -> dict[str, Any]:
-        """What the task says beside its environment, as JSON (`segue.data.readers.reader.RULES`)."""
+    def rules(self) -> dict[str, object]:
+        """What the task says beside its environment, as JSON (`segue.data.facts.RULES`)."""
         return {name: dict(self.options) if name == "options" else getattr(self, name) for name in RULES}
 
-    def card(self) -> dict[str, Any]:
+    def card(self) -> dict[str, object]:
         """Everything that defines the task and what its log holds, as JSON-ready values."""
         used = self.dataset()
         logged = self._read() if self.terminal_success else used  # whole trajectories are what a reader can judge
@@ -300,16 +299,16 @@ SOURCES: dict[str, Callable[[GymTask, str], Data | None]] = {
 }
 
 
-def pairs(mapping: Mapping[str, Any]) -> Pairs:
+def pairs(mapping: Mapping[str, object]) -> Pairs:
     """Turn a mapping into sorted, hashable pairs; lists and arrays become tuples."""
     return tuple((key, _frozen(mapping[key])) for key in sorted(mapping))
 
 
-def _frozen(value: Any) -> Any:
+def _frozen(value: object) -> object:
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return value if isinstance(value, str | int | float | bool | tuple | None) else repr(value)

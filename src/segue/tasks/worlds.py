@@ -45,8 +45,8 @@ PACKAGES = {"ogbench": "ogbench"}  # module in "module:id" -> the extra that ins
 
 
 def make_env(
-    env: str | Callable[[], gymnasium.Env],
-    kwargs: Mapping[str, Any] | None = None,
+    env: str | Callable[..., gymnasium.Env],
+    kwargs: Mapping[str, object] | None = None,
     horizon: int | None = None,
     exact_goal: bool = False,
 ) -> gymnasium.Env:
@@ -95,18 +95,18 @@ def registered(env: str) -> EnvSpec | None:
 
 def is_real(env: str | Callable[..., gymnasium.Env]) -> bool:
     """Whether an environment's class says `metadata = {"real": True}`; none is made, so nothing is reached."""
+    made: object = env
     if isinstance(env, str):
         found = registered(env)
-        if found is None:
-            return False
-        try:
-            entry = found.entry_point
-            env = load_env_creator(entry) if isinstance(entry, str) else entry  # type: ignore[assignment]
-        except Exception:  # not installed: `make_env` says so
-            return False
-    if not (isinstance(env, type) and issubclass(env, gymnasium.Env)):
+        made = None if found is None else found.entry_point
+        if isinstance(made, str):
+            try:
+                made = load_env_creator(made)
+            except Exception:  # not installed: `make_env` says so
+                return False
+    if not (isinstance(made, type) and issubclass(made, gymnasium.Env)):
         return False
-    said: Any = env.metadata  # a property, where only a made environment can say
+    said = made.metadata  # a property, where only a made environment can say
     return isinstance(said, Mapping) and bool(said.get("real"))
 
 
@@ -119,8 +119,8 @@ class ExactGoal(gymnasium.Wrapper):
     """
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         """Reset with options that name a "goal_cell"."""
         observation, info = self.env.reset(seed=seed, options=options)
         maze: Any = self.env.unwrapped
@@ -150,7 +150,7 @@ class GymWorld:
         env: gymnasium.Env,
         horizon: int,
         keys: tuple[str, ...] = (),
-        options: Mapping[str, Any] | None = None,
+        options: Mapping[str, object] | None = None,
         reward: str = "env",
         success: str = "never",
         terminal_success: bool = False,
@@ -171,7 +171,7 @@ class GymWorld:
         """Begin an episode; return its first observation."""
         self.env.unwrapped.action_space.seed(seed)
         with _global_seed(seed), _named(self.env, "reset()"):
-            returned: Any = self.env.reset(seed=seed, options=dict(self._options) or None)
+            returned = self.env.reset(seed=seed, options=dict(self._options) or None)
         if not (isinstance(returned, tuple) and len(returned) == 2):
             raise WorldError(f"{_title(self.env)}: reset() must return (observation, info), as Gymnasium's do; mend it")
         self._step, self._succeeded, self._over = 0, math.nan, False
@@ -186,7 +186,7 @@ class GymWorld:
             raise SegueError(f"{_title(self.env)}: action {action} is not {self.action_size} finite numbers in [-1, 1]")
         scaled = self._middle + self._half * np.clip(action, -1.0, 1.0)
         with _named(self.env, "step()"):
-            returned: Any = self.env.step(scaled.astype(self._dtype))
+            returned = self.env.step(scaled.astype(self._dtype))
         if not (isinstance(returned, tuple) and len(returned) == 5):
             found = f"{len(returned)} values" if isinstance(returned, tuple) else f"a {type(returned).__name__}"
             raise WorldError(
@@ -284,7 +284,7 @@ def _keep_action_space(env: gymnasium.Env) -> None:
 
     OGBench's arms do, so the random steps of their resets could not be seeded, and Gymnasium warns at each look.
     """
-    inner: Any = env.unwrapped
+    inner = env.unwrapped
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*precision lowered", UserWarning)
         space = inner.action_space

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from segue.core.observations import reals
@@ -18,7 +16,7 @@ BINS = 40
 CELLS = 60  # of a map's longer side
 
 
-def describe(data: Data, failure: float | None = None) -> dict[str, Any]:
+def describe(data: Data, failure: float | None = None) -> dict[str, object]:
     """Sizes, raw episode returns, lengths (rows), ends and content hash of a dataset, as JSON-ready values.
 
     `failure` is the raw reward of a step without success.  An episode succeeds if any of its rows has another reward
@@ -43,7 +41,7 @@ def describe(data: Data, failure: float | None = None) -> dict[str, Any]:
     }
 
 
-def summarise(stored: Stored) -> dict[str, Any]:
+def summarise(stored: Stored) -> dict[str, object]:
     """Raw episode returns, lengths, ends and successes of a dataset, JSON-ready; reads no observation."""
     ends, returns, success = _episodes(stored)
     known = success[~np.isnan(success)]
@@ -55,7 +53,7 @@ def summarise(stored: Stored) -> dict[str, Any]:
     }
 
 
-def numbers(stored: Stored, positions: tuple[int, int] | None = None) -> dict[str, Any]:
+def numbers(stored: Stored, positions: tuple[int, int] | None = None) -> dict[str, object]:
     """Everything that a card draws, JSON-ready.
 
     `positions`: columns of x and y in a flat observation, if it has a place.  Distributions of observations and
@@ -70,7 +68,7 @@ def numbers(stored: Stored, positions: tuple[int, int] | None = None) -> dict[st
     seen = stored.current()
     flat = len(seen.shape) == 2
     sampled = reals(stored.made_of, seen[rows]).astype(np.float64) if flat else np.zeros((len(rows), 0))
-    card: dict[str, Any] = {
+    card: dict[str, object] = {
         **summarise(stored),
         "sampled_rows": len(rows),
         "returns": histogram(returns),
@@ -96,7 +94,7 @@ def numbers(stored: Stored, positions: tuple[int, int] | None = None) -> dict[st
     return card
 
 
-def histogram(values: np.ndarray, within: tuple[float, float] | None = None) -> dict[str, Any]:
+def histogram(values: np.ndarray, within: tuple[float, float] | None = None) -> dict[str, object]:
     """Edges (B + 1,) and counts (B,) of the finite values, in BINS bins over their range or over `within`."""
     finite = values[np.isfinite(values)]
     if not len(finite):
@@ -126,7 +124,7 @@ def _episodes(stored: Stored) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return ends, np.add.reduceat(np.asarray(reward, np.float64), np.concatenate([[0], ends[:-1]])), success
 
 
-def _map(place: np.ndarray) -> dict[str, Any]:
+def _map(place: np.ndarray) -> dict[str, object]:
     """How many sampled rows lie in each square cell of a map: edges of x and y, counts (X, Y)."""
     place = place[np.isfinite(place).all(axis=1)]
     low, high = (place.min(axis=0), place.max(axis=0)) if len(place) else (np.zeros(2), np.ones(2))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from segue.data.doctor.finding import Finding
 from segue.data.doctor.log import Log
 from segue.data.doctor.simulator.replayed import Replayed, replay_log
 from segue.data.doctor.simulator.world import Simulator
+from segue.data.facts import Facts, known_of
 from segue.data.recorded import Recorded
 
 LAYOUT = ("observation-layout", "observation-shape", "standardised-observations")
@@ -31,7 +32,7 @@ class Case:
     """
 
     log: Log
-    facts: Mapping[str, Any]
+    facts: Facts
     task: Task | None = None
     units: Units | None = None
     spec: Spec | None = None
@@ -54,8 +55,7 @@ class Case:
         """Longest episode of the task, or of the environment that the log names; None if neither is known."""
         if self.task is not None:
             return self.task.horizon
-        limit = (self.facts.get("environment") or {}).get("max_episode_steps")
-        return None if limit is None else int(limit)
+        return known_of(self.facts).get("max_episode_steps")
 
     @cached_property
     def failure(self) -> float | None:

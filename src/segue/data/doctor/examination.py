@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from segue.core.scaling import Units
 from segue.core.types import SegueError, Task
@@ -12,6 +11,7 @@ from segue.data.doctor.checks import CHECKS, layout, lengths
 from segue.data.doctor.finding import Finding, Report, ordered
 from segue.data.doctor.log import Log
 from segue.data.doctor.simulator.world import EPISODES, RESETS, STEPS, Simulator
+from segue.data.facts import Facts
 from segue.data.recorded import Recorded
 
 STILL = (
@@ -23,7 +23,7 @@ WORLD = ("start-coverage", *layout.CHECKS, *AGAIN)  # checks that want a task
 
 def examine(
     episodes: Callable[[], Iterator[Recorded]],
-    facts: Mapping[str, Any],
+    facts: Facts,
     *,
     task: Task | None = None,
     units: Units | None = None,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -33,11 +34,11 @@ class Finding:
     of: str = "log"
     rows: tuple[tuple[int, int], ...] = ()
     fix: str | None = None
-    numbers: Mapping[str, Any] = field(default_factory=dict)
+    numbers: Mapping[str, object] = field(default_factory=dict)
     marked: np.ndarray | None = field(default=None, compare=False, repr=False)
     """What `fix` works on, (K, 2) or (K, 3) int64: episode, step and a flag that the mend knows."""
 
-    def table(self) -> dict[str, Any]:
+    def table(self) -> dict[str, object]:
         """The finding as JSON."""
         return {
             "code": self.code,
@@ -77,7 +78,7 @@ class Report:
         wanted = severities or SEVERITIES
         return tuple(dict.fromkeys(f.code for f in self.findings if f.severity in wanted))
 
-    def table(self) -> list[dict[str, Any]]:
+    def table(self) -> list[dict[str, object]]:
         """All findings as JSON, worst first."""
         return [finding.table() for finding in self.findings]
 
@@ -109,14 +110,14 @@ def ordered(findings: list[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda f: SEVERITIES.index(f.severity)))
 
 
-def shown(episode: Any, step: Any) -> tuple[tuple[int, int], ...]:
+def shown(episode: ArrayLike, step: ArrayLike) -> tuple[tuple[int, int], ...]:
     """The first few of some rows, as a finding names them; `step` may be one number for all."""
     episodes = np.atleast_1d(episode)[:SHOWN]
     steps = np.broadcast_to(step, np.atleast_1d(episode).shape)[:SHOWN]
     return tuple((int(e), int(s)) for e, s in zip(episodes, steps))
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Numbers of NumPy as JSON; numbers that are not finite become None."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}

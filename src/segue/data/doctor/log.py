@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ EARLY = 5  # first steps of an episode, whose rewards are compared with those of
 VALUES = 32  # distinct rewards that are told apart; more are dense
 WIDEST = 1_024  # numbers of an observation that are looked at column by column
 
-_EPISODE: dict[str, Any] = {
+_EPISODE: dict[str, type[np.generic]] = {
     "length": np.int64,
     "total": np.float64,
     "terminated": np.bool_,
@@ -54,7 +53,7 @@ class Log:
         """Shape of an observation, size of an action, type of an observation; None where there is no step."""
         self.values: dict[float, int] | None = {}
         self.rows = 0
-        self._lists: dict[str, list[Any]] = {name: [] for name in _EPISODE}
+        self._lists: dict[str, list[float | np.generic]] = {name: [] for name in _EPISODE}
         self._parts: dict[str, int] = {}
         for number, episode in enumerate(episodes):
             self._add(number, episode)
@@ -88,7 +87,7 @@ class Log:
 
     def _add(self, number: int, episode: Recorded) -> None:
         steps = len(episode)
-        line: dict[str, Any] = dict.fromkeys(_EPISODE, 0)
+        line: dict[str, float | np.generic] = dict.fromkeys(_EPISODE, 0)
         line |= {"length": steps, "terminated": episode.terminated, "success": episode.success, "hits": 0}
         line |= {"part": self._parts.setdefault(episode.source, len(self._parts))}
         line |= dict.fromkeys(("best", "reward_first", "reward_before_last", "reward_last"), np.nan)

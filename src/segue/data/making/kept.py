@@ -7,7 +7,6 @@ import json
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -27,7 +26,7 @@ def content_hash(arrays: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def write_d4rl(path: str | Path, arrays: Mapping[str, np.ndarray], attrs: Mapping[str, Any]) -> str:
+def write_d4rl(path: str | Path, arrays: Mapping[str, np.ndarray], attrs: Mapping[str, object]) -> str:
     """Write named arrays in D4RL's layout with attributes, atomically; return the content hash, which is one of them.
 
     Names with a slash ("infos/goal") become groups.  Attributes that `segue.find_task("hdf5:PATH")` reads: `env_id`,
@@ -50,7 +49,7 @@ def verify(path: str | Path) -> None:
     attrs = load(path, ())[1]
     if "sha256" not in attrs or "arrays" not in attrs:
         raise SegueError(f"{path}: no content hash in its attributes; write it with write_d4rl")
-    arrays = load(path, tuple(json.loads(attrs["arrays"])))[0]
+    arrays = load(path, tuple(json.loads(str(attrs["arrays"]))))[0]
     if content_hash(arrays) != attrs["sha256"]:
         raise SegueError(f"{path}: the content does not match its hash; delete the file and make it again")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from segue.data.files import cache_folder
 from segue.data.making.kept import made, write_d4rl
 from segue.data.making.pointmaze import MAZES, NOISE, RECIPE, PointMass, collect
 from segue.data.readers.d4rl import read_d4rl
+
+if TYPE_CHECKING:
+    from mujoco import MjData, MjModel
 
 REPEAT = 5  # steps of the simulator (0.01 s) that an action is held for
 DRAWING = 1  # goes up whenever the same state would be drawn in another way
@@ -65,7 +68,7 @@ class Camera:
     `size`: height and width in pixels.  Raises `SegueError` if nothing can be drawn here.
     """
 
-    def __init__(self, model: Any, cells: int, size: int) -> None:
+    def __init__(self, model: MjModel, cells: int, size: int) -> None:
         mujoco = need("mujoco", "envs", "a picture of PointMaze")
         cure = "install EGL (libegl1 on Debian) or OSMesa and set MUJOCO_GL to it"
         if not hasattr(mujoco, "GLContext"):
@@ -90,7 +93,7 @@ class Camera:
         self._camera.azimuth, self._camera.elevation = 90.0, -90.0
         self._camera.distance = cells / 2.0 / np.tan(np.radians(model.vis.global_.fovy / 2.0))
 
-    def __call__(self, data: Any) -> np.ndarray:
+    def __call__(self, data: MjData) -> np.ndarray:
         """Picture (size, size, 3) of uint8 of where everything stands now."""
         # A goal that was moved is drawn where it was until positions are computed again; no state changes by it.
         self._mujoco.mj_kinematics(self._model, data)

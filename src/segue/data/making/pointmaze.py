@@ -15,9 +15,10 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +30,10 @@ from segue.data.files import cache_folder, write_atomically
 from segue.data.making.kept import made, write_d4rl
 from segue.data.readers.d4rl import read_d4rl
 from segue.data.recorded import CLIP_ACTION
+
+if TYPE_CHECKING:
+    from gymnasium_robotics.envs.maze.point_maze import PointMazeEnv
+    from mujoco import MjData, MjModel
 
 Cell = tuple[int, int]  # row and column of the maze's map
 
@@ -73,13 +78,15 @@ def make_pointmaze(maze: str = "umaze", steps: int | None = None, seed: int = 0,
     if steps < 1 or not 0.0 <= noise < math.inf:
         raise SegueError(f"pointmaze: steps={steps}, noise={noise}; give at least one step and a noise of 0 or more")
     path = cache_folder() / f"pointmaze-{maze}-{steps}-seed{seed}-noise{noise:g}-r{RECIPE}.hdf5"
-    made(path, lambda: _make(path, MAZES[maze], {"maze": maze, "steps": steps, "seed": seed, "noise": noise}))
+    made(path, lambda: _make(path, maze, steps, seed, noise))
     return read_d4rl(path)
 
 
-def _make(path: Path, maze: Maze, arguments: dict[str, Any]) -> None:
-    arrays = collect(maze, arguments["steps"], arguments["seed"], arguments["noise"])
-    recipe = {"maker": "segue.data.make_pointmaze", "recipe": RECIPE, **arguments, "gain": GAIN, "damping": DAMPING}
+def _make(path: Path, name: str, steps: int, seed: int, noise: float) -> None:
+    maze = MAZES[name]
+    arrays = collect(maze, steps, seed, noise)
+    recipe = {"maker": "segue.data.make_pointmaze", "recipe": RECIPE, "maze": name, "steps": steps, "seed": seed}
+    recipe |= {"noise": noise, "gain": GAIN, "damping": DAMPING}
     task = {"env_id": maze.env, "max_episode_steps": maze.horizon}
     task |= {"reset_cell": maze.reset_cell, "goal_cell": maze.goal_cell}
     said = {"env_kwargs": {"continuing_task": False}, "recipe": recipe, "versions": versions()}
@@ -154,10 +161,10 @@ class PointMass:
         import gymnasium
 
         self._mujoco = need("mujoco", "envs", "PointMaze")
-        self._env = gymnasium.make(maze.env, max_episode_steps=maze.horizon, disable_env_checker=True).unwrapped
-        layout = self._env.maze  # type: ignore[attr-defined]
-        self._model = self._env.point_env.model  # type: ignore[attr-defined]
-        self._data = self._env.point_env.data  # type: ignore[attr-defined]
+        made = gymnasium.make(maze.env, max_episode_steps=maze.horizon, disable_env_checker=True)
+        self._env: PointMazeEnv = made.unwrapped
+        layout, inner = made.get_wrapper_attr("maze"), made.get_wrapper_attr("point_env")
+        self._model, self._data = inner.model, inner.data
         self.grid = layout.maze_map
         self.centre: dict[Cell, tuple[float, float]] = {}
         for row, line in enumerate(self.grid):
@@ -168,14 +175,14 @@ class PointMass:
         self._left, self._top = float(layout.x_map_center), float(layout.y_map_center)
 
     @property
-    def simulator(self) -> tuple[Any, Any]:
+    def simulator(self) -> tuple[MjModel, MjData]:
         """MuJoCo's model and data, for a camera."""
         return self._model, self._data
 
     def place_goal(self, cell: Cell) -> None:
         """Show the goal at the centre of a cell; nothing that moves depends on it."""
-        self._env.goal = np.array(self.centre[cell])  # type: ignore[attr-defined]
-        self._env.update_target_site_pos()  # type: ignore[attr-defined]
+        self._env.goal = np.array(self.centre[cell])
+        self._env.update_target_site_pos()
 
     def reset(self, x: float, y: float) -> tuple[float, float, float, float]:
         """Put the mass at rest at (x, y) metres and return x, y, vx, vy."""
@@ -203,7 +210,7 @@ class PointMass:
         return at if at in self.centre else min(self.centre, key=lambda cell: math.dist(self.centre[cell], (x, y)))
 
 
-def next_cells(grid: list[list[Any]], goal: Cell) -> dict[Cell, Cell]:
+def next_cells(grid: Sequence[Sequence[object]], goal: Cell) -> dict[Cell, Cell]:
     """For every cell that can reach `goal`, the cell to go to next (breadth-first; 1 is a wall)."""
     onward, queue = {goal: goal}, deque([goal])
     while queue:

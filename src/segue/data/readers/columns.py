@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from segue.core.types import SegueError
+from segue.data.facts import Facts
 from segue.data.readers.reader import Options
 
 KNOWN: dict[str, tuple[str, ...]] = {
@@ -55,14 +56,14 @@ class Roles(NamedTuple):
         every = (*self.observation, *self.next_observation, *self.action, *scalars)
         return tuple(dict.fromkeys(name for name in every if name))
 
-    def facts(self, source: str, size: int = 1) -> dict[str, Any]:
+    def facts(self, source: str, size: int = 1) -> Facts:
         """Facts of a source of such a table; `size`: the action's, if it is known before rows are read."""
         used = {role: getattr(self, role) for role in KNOWN if getattr(self, role)}
         notes = {role: list(value) if isinstance(value, tuple) else value for role, value in used.items()}
-        facts: dict[str, Any] = {"source": source, "environment": None, "notes": {"columns": notes}}
-        for name, bound in (("low", self.low), ("high", self.high)):
-            if bound is not None:
-                facts.setdefault("action", {})[name] = np.resize(bound, max(size, len(bound))).tolist()
+        facts: Facts = {"source": source, "environment": None, "notes": {"columns": notes}}
+        if self.low is not None and self.high is not None:
+            low, high = (np.resize(bound, max(size, len(bound))).tolist() for bound in (self.low, self.high))
+            facts["action"] = {"low": low, "high": high}
         return facts
 
 
@@ -91,11 +92,10 @@ def choose(names: Sequence[str], options: Options, where: str) -> Roles:
     if found["next_observation"] and options.text("final"):
         raise SegueError(f"{where}: final={final} has no effect beside next observations; leave it out")
     low, high = bounds(options, where)
-    filled: dict[str, Any] = {
-        role: tuple(value) if role in VECTORS else "".join(value) for role, value in found.items()
-    }
-    inside = final != "row" or not filled["episode"]
-    return Roles(**filled, low=low, high=high, final=final, inside=inside)
+    seen, then, action = (tuple(found[role]) for role in VECTORS)
+    reward, terminated, truncated, episode, success = ("".join(found[role]) for role in KNOWN if role not in VECTORS)
+    inside = final != "row" or not episode
+    return Roles(seen, action, reward, then, terminated, truncated, episode, success, low, high, final, inside)
 
 
 def bounds(options: Options, where: str) -> tuple[np.ndarray | None, np.ndarray | None]:

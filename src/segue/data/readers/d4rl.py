@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import h5py
 import numpy as np
 
 from segue.core.replay import TOLERANCE, Data
 from segue.core.types import SegueError
+from segue.data.facts import Environment, Facts
 from segue.data.readers.named import correspond, environment, limit_of, load
 from segue.data.readers.reader import Options, Source
 from segue.data.recorded import CLIP_ACTION, Recorded, bounded, joined, recorded
@@ -68,9 +69,10 @@ def source(where: str, options: Options) -> Source:
     if stream.success is not None:
         _one_a_row(SUCCESS, stream.success, stream.reward, stream.where)
     known = environment(path)
-    facts: dict[str, Any] = {"source": options.source, "environment": None}
+    facts: Facts = {"source": options.source, "environment": None}
     if "env_id" in known:
-        facts["environment"] = {"env_kwargs": {}, **known} | ({"reward": "binary"} if binary else {})
+        named: Environment = {"env_kwargs": {}, **known}
+        facts["environment"] = {**named, "reward": "binary"} if binary else named
     return Source(facts, episodes(stream), len(stream.kept))
 
 

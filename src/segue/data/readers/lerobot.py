@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from segue.core.types import Part, SegueError
+from segue.data.facts import Facts
 from segue.data.readers import table
 from segue.data.readers.columns import Roles, bounds, listed
 from segue.data.readers.npy import natural
@@ -93,7 +94,7 @@ def source(where: str, options: Options) -> Source:
     }
     if not reward:
         notes["reward"] = "1 at an end with success, else 0" if success else "none in the log: every reward is 0"
-    facts = roles.facts(options.source) | {"notes": notes}
+    facts: Facts = {**roles.facts(options.source), "notes": notes}
     total = sum(episode.length for episode in known.values())
 
     def finished() -> Iterator[Recorded]:
@@ -116,7 +117,7 @@ def source(where: str, options: Options) -> Source:
     return Source(facts, finished(), total)
 
 
-def _cuts(features: dict[str, Any], keys: tuple[str, ...], one: Recorded, folder: Path) -> list[int]:
+def _cuts(features: Mapping[str, dict[str, Any]], keys: tuple[str, ...], one: Recorded, folder: Path) -> list[int]:
     """Where the columns of each key but the first begin among those of all keys."""
     try:
         widths = [math.prod(int(n) for n in features[key].get("shape") or (1,)) for key in keys]
@@ -146,7 +147,7 @@ def _blocks(folder: Path, known: dict[int, _Episode], roles: Roles) -> Iterator[
         raise SegueError(f"{folder}: {rows:,} rows in data, {total:,} by meta/episodes; fetch the dataset again")
 
 
-def _episodes(folder: Path, info: dict[str, Any], images: str) -> dict[int, _Episode]:
+def _episodes(folder: Path, info: Mapping[str, object], images: str) -> dict[int, _Episode]:
     """Episodes by number."""
     version = str(info.get("codebase_version"))
     if version.startswith("v3."):
@@ -164,7 +165,7 @@ def _episodes(folder: Path, info: dict[str, Any], images: str) -> dict[int, _Epi
     return dict(sorted(found.items()))
 
 
-def _version_3(folder: Path, info: dict[str, Any], images: str) -> Iterator[tuple[int, _Episode]]:
+def _version_3(folder: Path, info: Mapping[str, object], images: str) -> Iterator[tuple[int, _Episode]]:
     paths = {name: info.get(name) or usual for name, usual in _VERSION_3.items()}
     files = sorted(folder.glob("meta/episodes/*/*.parquet"), key=lambda f: (natural(f.parent), natural(f)))
     wanted = ["episode_index", "length", "data/chunk_index", "data/file_index"]
@@ -187,7 +188,7 @@ def _version_3(folder: Path, info: dict[str, Any], images: str) -> Iterator[tupl
                 yield number, _Episode(length, data, video, begin)
 
 
-def _version_2(folder: Path, info: dict[str, Any], images: str) -> Iterator[tuple[int, _Episode]]:
+def _version_2(folder: Path, info: Mapping[str, Any], images: str) -> Iterator[tuple[int, _Episode]]:
     paths = {name: info.get(name) or usual for name, usual in _VERSION_2.items()}
     for line in _lines(folder / "meta" / "episodes.jsonl"):
         try:
@@ -201,7 +202,7 @@ def _version_2(folder: Path, info: dict[str, Any], images: str) -> Iterator[tupl
         yield number, _Episode(length, _filled(folder, paths["data_path"], **where), video, 0.0)
 
 
-def _filled(folder: Path, template: Any, **values: Any) -> Path:
+def _filled(folder: Path, template: object, **values: object) -> Path:
     """A path in the folder by its template; `SegueError` if it leads elsewhere."""
 
     def value(match: re.Match[str]) -> str:
@@ -230,7 +231,7 @@ def _limits(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return low - same, high + same
 
 
-def _fps(info: dict[str, Any], folder: Path) -> float:
+def _fps(info: Mapping[str, object], folder: Path) -> float:
     fps = info.get("fps")
     if not isinstance(fps, int | float) or not 0 < fps < 1e6:
         raise SegueError(f"{folder}: meta/info.json gives fps={fps!r}; repair it")

@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from segue.core.replay import Data
 from segue.core.types import SegueError
 from segue.data.extras import need
+from segue.data.facts import Facts
 from segue.data.readers.damage import reading
 from segue.data.readers.reader import Options, Source
 from segue.data.recorded import CLIP_ACTION, Recorded, bounded, data_of, numbered, scaled
+
+if TYPE_CHECKING:
+    import gymnasium
+    from minari import MinariDataset
 
 OPTIONS = ("keys",)
 _NOTES = ("author", "code_permalink", "dataset_id")
@@ -28,8 +33,8 @@ def source(where: str, options: Options) -> Source:
         written = {k: str(v) for k, v in log.storage.metadata.items() if k in _NOTES}
         steps = int(log.total_steps)
     keys: tuple[str, ...] = options.names("keys")
-    bounds = {"low": low.tolist(), "high": high.tolist()}
-    facts: dict[str, Any] = {"source": options.source, "environment": None, "action": bounds, "notes": written}
+    facts: Facts = {"source": options.source, "environment": None, "notes": written}
+    facts["action"] = {"low": low.tolist(), "high": high.tolist()}
     with contextlib.suppress(SegueError):  # one without an environment is a dataset all the same
         with reading(Path(where)):
             found = _environment(log, where)
@@ -61,13 +66,15 @@ def read_minari(
     return data_of(episodes(log, dataset, keys, 1.0 if clip_action is None else clip_action), f"minari:{dataset}")
 
 
-def episodes(log: Any, dataset: str | Path, keys: tuple[str, ...], clip: float = CLIP_ACTION) -> Iterator[Recorded]:
+def episodes(
+    log: MinariDataset, dataset: str | Path, keys: tuple[str, ...], clip: float = CLIP_ACTION
+) -> Iterator[Recorded]:
     """Yield the episodes of an opened dataset; errors of a damaged file become one line."""
     with reading(Path(dataset)):
         yield from numbered(_steps(log, f"minari {dataset}", keys, clip), f"minari:{dataset}")
 
 
-def _steps(log: Any, where: str, keys: tuple[str, ...], clip: float) -> Iterator[Mapping[str, Any]]:
+def _steps(log: MinariDataset, where: str, keys: tuple[str, ...], clip: float) -> Iterator[Mapping[str, object]]:
     low, high = action_bounds(log.action_space, where)
     for episode in log.iterate_episodes():
         solved = np.asarray((episode.infos or {}).get("success", np.nan), np.float64)
@@ -84,7 +91,7 @@ class Environment(NamedTuple):
     """What a Minari dataset says about its environment."""
 
     env: str
-    kwargs: dict[str, Any]
+    kwargs: dict[str, object]
     horizon: int
     keys: tuple[str, ...]
 
@@ -97,7 +104,7 @@ def read_environment(dataset: str | Path) -> Environment:
     return _environment(open_log(dataset), dataset)
 
 
-def _environment(log: Any, dataset: str | Path) -> Environment:
+def _environment(log: MinariDataset, dataset: str | Path) -> Environment:
     spec = log.spec.env_spec
     if spec is None or spec.max_episode_steps is None:
         raise SegueError(
@@ -108,7 +115,7 @@ def _environment(log: Any, dataset: str | Path) -> Environment:
     return Environment(spec.id, dict(spec.kwargs), int(spec.max_episode_steps), keys)
 
 
-def open_log(dataset: str | Path) -> Any:
+def open_log(dataset: str | Path) -> MinariDataset:
     """Open a dataset, downloaded if it is not here; `SegueError` if it cannot be had."""
     minari = need("minari", "minari", "reading a Minari dataset")
     try:
@@ -121,7 +128,7 @@ def open_log(dataset: str | Path) -> Any:
         raise SegueError(f"minari {dataset}: cannot be read or downloaded ({reason}); check the id or path") from error
 
 
-def flatten(observation: Any, keys: tuple[str, ...], where: str) -> Any:
+def flatten(observation: object, keys: tuple[str, ...], where: str) -> np.ndarray | dict[str, np.ndarray]:
     """Observations (T, ...): one array, or the arrays of a dictionary in the order of `keys`."""
     if isinstance(observation, Mapping):
         if not keys or any(key not in observation for key in keys):
@@ -134,7 +141,7 @@ def flatten(observation: Any, keys: tuple[str, ...], where: str) -> Any:
     return np.asarray(observation)
 
 
-def action_bounds(space: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
+def action_bounds(space: gymnasium.Space, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Bounds (A,) of a flat, bounded Box; `SegueError` for any other space."""
     low, high = np.asarray(getattr(space, "low", np.nan)), np.asarray(getattr(space, "high", np.nan))
     if low.ndim != 1 or not np.isfinite(low).all() or not np.isfinite(high).all() or low.dtype.kind != "f":

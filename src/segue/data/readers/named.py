@@ -6,16 +6,15 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from segue.core.types import SegueError
+from segue.data.facts import Environment, cells_of
 from segue.data.readers.damage import numeric, reading, sensible
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
-ENVIRONMENT = ("env_id", "env_kwargs", "max_episode_steps", "reset_cell", "goal_cell")
 EVERYTHING = slice(None)
 
 
@@ -25,7 +24,7 @@ def load(
     rows: slice = EVERYTHING,
     count: int | None = None,
     needed: tuple[str, ...] = (),
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """Some rows of the wanted arrays ("timeouts" may be absent), and the attributes, of an HDF5 or npz file.
 
     Raises `SegueError` if the file is broken, if an array is missing that is wanted now or `needed` later, or if a
@@ -55,28 +54,23 @@ def load(
         return _pick(found, wanted, path, rows, count), dict(file.attrs)
 
 
-def attributes(path: str | Path) -> dict[str, Any]:
-    """Return the attributes of an HDF5 file, without reading its arrays."""
-    return load(path, ())[1]
-
-
-def environment(path: str | Path) -> dict[str, Any]:
-    """Return what a file's attributes say of its environment, as JSON: the keys in `ENVIRONMENT` that it has."""
-    attrs = {name: value for name, value in attributes(path).items() if name in ENVIRONMENT}
-    found = {k: v.tolist() if isinstance(v, np.ndarray | np.generic) else v for k, v in attrs.items()}
-    if "env_id" in found:
-        found["env_id"] = str(found["env_id"])
-    if "max_episode_steps" in found:
-        found["max_episode_steps"] = limit_of(path, found)
-    if "env_kwargs" in found:
+def environment(path: str | Path) -> Environment:
+    """Return what a file's attributes say of its environment; its arrays are not read."""
+    attrs = load(path, ())[1]
+    found: Environment = {**cells_of({k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in attrs.items()})}
+    if "env_id" in attrs:
+        found["env_id"] = str(attrs["env_id"])
+    if "max_episode_steps" in attrs:
+        found["max_episode_steps"] = limit_of(path, attrs)
+    if "env_kwargs" in attrs:
         try:
-            found["env_kwargs"] = json.loads(str(found["env_kwargs"]))
+            found["env_kwargs"] = json.loads(str(attrs["env_kwargs"]))
         except json.JSONDecodeError as error:
             raise SegueError(f"{path}: attribute 'env_kwargs' is not JSON ({error}); repair it") from error
     return found
 
 
-def limit_of(path: str | Path, attrs: Mapping[str, Any]) -> int | None:
+def limit_of(path: str | Path, attrs: Mapping[str, object]) -> int | None:
     """Return the time limit among a file's attributes, or None."""
     try:
         limit = attrs.get("max_episode_steps")
@@ -93,7 +87,7 @@ def _there(path: Path, wanted: tuple[str, ...], names: set[str]) -> None:
 
 
 def _pick(
-    file: Mapping[str, Any], wanted: tuple[str, ...], path: Path, rows: slice, count: int | None
+    file: Mapping[str, h5py.Dataset], wanted: tuple[str, ...], path: Path, rows: slice, count: int | None
 ) -> dict[str, np.ndarray]:
     found = {}
     for name in wanted:

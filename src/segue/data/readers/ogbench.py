@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from segue.core.types import SegueError
+from segue.data.facts import Environment, Facts
 from segue.data.readers import npy
 from segue.data.readers.columns import Roles, listed
 from segue.data.readers.reader import Options, Source
@@ -61,8 +62,8 @@ def source(where: str, options: Options) -> Source:
                 yield {**block, "shard": np.full(len(block["actions"]), number)}
 
     notes = {} if roles.reward else {"rewards": "none in the log: every reward is 0"}
-    environment = {"env_id": f"ogbench:{task}"} if task else None
-    facts = {"source": options.source, "environment": environment, "notes": {**notes, "shards": len(files)}}
+    environment: Environment | None = {"env_id": f"ogbench:{task}"} if task else None
+    facts: Facts = {"source": options.source, "environment": environment, "notes": {**notes, "shards": len(files)}}
     return Source(facts, episodes(blocks(), roles, where), sum(npy.count(found) for found in headers))
 
 

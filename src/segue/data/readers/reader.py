@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from segue.core.types import SegueError
+from segue.data.facts import Facts
 from segue.data.recorded import Recorded
-
-RULES = ("domain", "exact_goal", "reward", "success", "terminal_success", "failure", "reference", "options")
-"""What a task says beside its environment, under the names of `segue.tasks.GymTask`: what is paid, where episodes end,
-how they are scored.  A log that a task has made keeps that task's rules."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """An opened log.
+    """An opened log.  `facts` are for the dataset's description; `episodes` yields each episode once."""
 
-    `facts` are JSON for the dataset's description: `source` (its text) and, if they are known, `environment` (with the
-    keys `env_id`, `env_kwargs`, `max_episode_steps`, `reset_cell`, `goal_cell`, `keys`, and `rules` of a task of
-    Segue's, see `RULES`), `action` (`low` and `high` of the environment's own bounds), `licence`, `authors`, `notes`.
-    `episodes` yields each episode once.
-    """
-
-    facts: dict[str, Any]
+    facts: Facts
     episodes: Iterator[Recorded]
     rows: int | None = None
     """Rows of the log, if they are known before it is read: for progress."""

@@ -13,12 +13,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from segue.core.types import SegueError
+from segue.data.facts import Environment, Facts
 from segue.data.readers.columns import Roles, listed
 from segue.data.readers.damage import numeric, reading
 from segue.data.readers.npy import natural
@@ -46,7 +46,7 @@ def source(where: str, options: Options) -> Source:
         demos = _demos(file, data, options.text("filter"), path)
         keys = options.names("keys") or _vectors(data, demos[0], path)
         environment = _environment(data, keys, path)
-    facts: dict[str, Any] = {"source": options.source, "environment": environment}
+    facts: Facts = {"source": options.source, "environment": environment}
     if options.text("filter"):
         facts["notes"] = {"filter": options.text("filter")}
 
@@ -69,7 +69,7 @@ def _group(parent: h5py.Group, name: str, path: Path) -> h5py.Group:
     return found
 
 
-def _inside(parent: h5py.Group, name: str, path: Path) -> Any:
+def _inside(parent: h5py.Group, name: str, path: Path) -> h5py.Group | h5py.Dataset | None:
     """The item of that name, or None; `SegueError` if it stands in another file."""
     found = parent.get(name)
     if found is not None and found.file.filename != parent.file.filename:
@@ -145,7 +145,7 @@ def _read(group: h5py.Group, name: str, path: Path, *, last: bool = False) -> np
     return np.asarray(array[-1:] if last else array[()])
 
 
-def _environment(data: h5py.Group, keys: tuple[str, ...], path: Path) -> dict[str, Any] | None:
+def _environment(data: h5py.Group, keys: tuple[str, ...], path: Path) -> Environment | None:
     """What the file says of its environment; None if it says nothing."""
     text = data.attrs.get("env_args")
     if text is None:

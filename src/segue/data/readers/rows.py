@@ -19,7 +19,7 @@ Without `next_observation`, nobody knows what followed an episode's last row t. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,8 +47,7 @@ class _Rows(NamedTuple):
     made_of: tuple[Part, ...] = ()
 
     def part(self, start: int, stop: int | None) -> _Rows:
-        cut: Any = {n: x[start:stop] for n, x in self._asdict().items() if isinstance(x, np.ndarray)}
-        return self._replace(**cut)
+        return _Rows._make(x[start:stop] if isinstance(x, np.ndarray) else x for x in self)
 
     def shapes(self) -> str:
         seen = self.made_of or f"{self.observation.shape[1:]} {self.observation.dtype}"
@@ -100,9 +99,7 @@ def _finish(held: list[_Rows], roles: Roles, begun: int, where: str) -> Recorded
     """The episode of these rows, which begin at row `begun`; None if no step is left."""
     rows = held[0]
     if len(held) > 1:
-        arrays = [name for name, column in rows._asdict().items() if isinstance(column, np.ndarray)]
-        joined: Any = {name: np.concatenate([getattr(part, name) for part in held]) for name in arrays}
-        rows = rows._replace(**joined)
+        rows = _Rows._make(np.concatenate(xs) if isinstance(xs[0], np.ndarray) else xs[0] for xs in zip(*held))
     seen, then = rows.observation, rows.next_observation
     steps, terminated = len(rows.reward), bool(rows.terminated[-1])
     if then is not None:
@@ -126,9 +123,9 @@ def _finish(held: list[_Rows], roles: Roles, begun: int, where: str) -> Recorded
             "reward": rows.reward[:steps],
             "terminated": terminated,
             "success": float(known.max()) if len(known) else np.nan,
-            "made_of": rows.made_of,
         },
         where,
+        rows.made_of,
     )
 
 

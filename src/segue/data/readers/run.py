@@ -6,7 +6,6 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -14,7 +13,8 @@ from safetensors.numpy import load_file
 
 from segue.core.observations import parts_of, width
 from segue.core.types import Part, SegueError
-from segue.data.readers.reader import RULES, Options, Source
+from segue.data.facts import RULES, Environment, Facts, cells_of
+from segue.data.readers.reader import Options, Source
 from segue.data.recorded import Recorded, recorded
 
 OPTIONS = ("seeds", "last")
@@ -31,13 +31,13 @@ def source(where: str, options: Options) -> Source:
     try:
         card = json.loads(described.read_text())
         seeds, task, recipe = [int(s) for s in card["seeds"]], card["task_card"], card.get("recipe")
-        environment = {
+        environment: Environment = {
             "env_id": str(task["env"]),
             "env_kwargs": dict(task["env_kwargs"]),
             "max_episode_steps": int(task["horizon"]),
             "keys": [str(key) for key in task["observation"]["keys"]],
             "reward": "binary" if task.get("reward") == "success-1" else "env",  # as an older Segue reads it
-            **{key: value for key, value in dict(task["options"]).items() if key in ("reset_cell", "goal_cell")},
+            **cells_of(dict(task["options"])),
         }
         if "domain" in task:
             score = task["score"]
@@ -55,7 +55,7 @@ def source(where: str, options: Options) -> Source:
     wanted = options.names("seeds") or tuple(map(str, seeds))
     if strange := [s for s in wanted if s not in map(str, seeds)]:
         raise SegueError(f"{folder}: no seed {strange[0]} in this run; it has {', '.join(map(str, seeds))}")
-    facts: dict[str, Any] = {
+    facts: Facts = {
         "source": options.source,
         "environment": environment,
         "notes": {"recipe": recipe, "task": name, "rows before": options.text("last", "all")},
@@ -125,7 +125,7 @@ def _joined(
         raise SegueError(
             f"{path}: observations {seen.shape[1:]} are not made of the parts in run.json; restore the run"
         )
-    given = {"observation": seen, "action": rows["action"], "reward": rows["reward"], "made_of": parts}
-    episode = recorded({**given, "terminated": bool(rows["terminated"][-1]), "source": source}, str(path))
+    given = {"observation": seen, "action": rows["action"], "reward": rows["reward"], "source": source}
+    episode = recorded({**given, "terminated": bool(rows["terminated"][-1])}, str(path), parts)
     if episode is not None:
         yield episode

@@ -8,9 +8,10 @@ Rows become episodes by `segue.data.readers.rows`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,12 @@ from segue.data.readers.damage import reading, sensible
 from segue.data.readers.npy import natural
 from segue.data.readers.reader import Options, Source
 from segue.data.readers.rows import BLOCK, episodes
+
+if TYPE_CHECKING:
+    from pyarrow import Array, DataType, RecordBatch, Schema
+    from pyarrow.csv import CSVStreamingReader
+
+    Batches = Callable[[tuple[str, ...]], Iterator[RecordBatch]]
 
 OPTIONS = columns.OPTIONS
 CSV_OPTIONS = (*columns.OPTIONS, "delimiter")
@@ -68,7 +75,7 @@ def csv_source(where: str, options: Options) -> Source:
     return Source(roles.facts(options.source, len(roles.action)), episodes(blocks(), roles, where))
 
 
-def arrow(where: str) -> Any:
+def arrow(where: str) -> ModuleType:
     """Import pyarrow; `SegueError` if it is missing."""
     return need("pyarrow", "arrow", f"reading {where}")
 
@@ -120,11 +127,10 @@ def file_blocks(path: Path, wanted: tuple[str, ...]) -> Iterator[dict[str, np.nd
                 yield block
 
 
-Batches = Callable[[tuple[str, ...]], Iterator[Any]]
-
-
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, int | None, Batches]]:
+def _opened(
+    path: Path,
+) -> Iterator[tuple[Schema, int | None, Batches]]:
     """A file's schema, its number of rows if it says so, and a function that gives its record batches."""
     pyarrow = arrow(str(path))
     with contextlib.ExitStack() as stack:
@@ -142,7 +148,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, int | None, Batches]]:
                 kind = pyarrow.ipc.open_file if magic == b"ARROW1" else pyarrow.ipc.open_stream
                 schema, rows = kind(file).schema, None
 
-                def batches(wanted: tuple[str, ...]) -> Iterator[Any]:
+                def batches(wanted: tuple[str, ...]) -> Iterator[RecordBatch]:
                     fields = [schema.get_field_index(name) for name in wanted]
                     file.seek(0)
                     reader = kind(file, options=pyarrow.ipc.IpcReadOptions(included_fields=fields, use_threads=False))
@@ -154,7 +160,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, int | None, Batches]]:
         yield schema, rows, batches
 
 
-def _array(column: Any, name: str, first: int, path: Path) -> np.ndarray:
+def _array(column: Array, name: str, first: int, path: Path) -> np.ndarray:
     """An Arrow column as an array (rows, ...) of numbers, or (rows,) of words; `first` is its first row's number."""
     pyarrow = arrow(str(path))
     types, shape = pyarrow.types, [len(column)]
@@ -186,7 +192,7 @@ def _array(column: Any, name: str, first: int, path: Path) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _csv(path: Path, delimiter: str, kinds: dict[str, Any]) -> Iterator[Any]:
+def _csv(path: Path, delimiter: str, kinds: Mapping[str, DataType]) -> Iterator[CSVStreamingReader]:
     csv = need("pyarrow.csv", "arrow", "reading CSV")
     with reading(path):
         reader = csv.open_csv(

@@ -23,7 +23,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from segue.core import files
 from segue.core.observations import parts_of, width
 from segue.core.replay import Data, Hashes
 from segue.core.types import Part, SegueError
+from segue.data.facts import Described
 from segue.data.recorded import Recorded
 from segue.data.store.rows import DiskRows
 
@@ -57,13 +58,13 @@ class Stored:
     """A dataset in the store."""
 
     folder: Path
-    facts: Mapping[str, Any]
+    facts: Described
 
-    def column(self, name: str) -> np.ndarray:
+    def column(self, name: str) -> np.memmap:
         """A column, mapped; `SegueError` if its file is not what dataset.json says."""
         path = self.folder / f"{name}.npy"
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array: np.memmap = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise SegueError(f"{path}: missing or broken ({error}); import the dataset again") from error
         wanted = self.facts["columns"].get(name)
@@ -143,7 +144,7 @@ class Stored:
             joined, then = None, self.column("next_observation")
         else:
             joined, then = end, seen
-        rows: list[Any] = [DiskRows(seen, joined, 0), DiskRows(then, joined, 1)]
+        rows: list[Any] = [DiskRows(seen, joined, 0), DiskRows(then, joined, 1)]  # `Data` is typed for those in memory
         if resident:
             rows = [r.load() for r in rows]
         return Data(
@@ -184,9 +185,9 @@ class Stored:
         """Remember that the files, as they are now, hold what was written."""
         files.write(self.folder / VERIFIED, json.dumps(self._stamp(), indent=1) + "\n")
 
-    def _stamp(self) -> dict[str, Any]:
+    def _stamp(self) -> dict[str, object]:
         """The recorded hash, and size and time of the last change (nanoseconds) of each file."""
-        stamp: dict[str, Any] = {"sha256": self.facts["sha256"]}
+        stamp: dict[str, object] = {"sha256": self.facts["sha256"]}
         for name in (*self.facts["columns"], *INDEX):
             path = self.folder / f"{name}.npy"
             if path.is_file():
@@ -194,12 +195,11 @@ class Stored:
         return stamp
 
 
-def _content(mapped: np.ndarray) -> str:
+def _content(mapped: np.memmap) -> str:
     """SHA-256 of a file's array, read and not mapped."""
-    file: Any = mapped
     digest = hashlib.sha256()
-    with open(file.filename, "rb") as opened:
-        opened.seek(file.offset)
+    with open(str(mapped.filename), "rb") as opened:
+        opened.seek(mapped.offset)
         while chunk := opened.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

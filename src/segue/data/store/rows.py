@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import threading
 from pathlib import Path
-from typing import Any
+from typing import SupportsIndex
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from segue.core.types import SegueError
 
@@ -22,13 +23,12 @@ class DiskRows:
     there than it has steps.
     """
 
-    def __init__(self, mapped: np.ndarray, ends: np.ndarray | None = None, offset: int = 0) -> None:
-        file: Any = mapped
-        self.path, self.begin = Path(file.filename), int(file.offset)
+    def __init__(self, mapped: np.memmap, ends: np.ndarray | None = None, offset: int = 0) -> None:
+        self.path, self.begin = Path(str(mapped.filename)), mapped.offset
         self.dtype, self.row = mapped.dtype, mapped.shape[1:]
         self.count = len(mapped) if ends is None else int(ends[-1])
         self.ends, self.offset = ends, offset
-        self.file, self.reading = io.FileIO(file.filename), threading.Lock()
+        self.file, self.reading = io.FileIO(self.path), threading.Lock()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -46,7 +46,7 @@ class DiskRows:
     def __del__(self) -> None:
         self.file.close()
 
-    def __getitem__(self, index: Any) -> np.ndarray:
+    def __getitem__(self, index: SupportsIndex | slice | ArrayLike) -> np.ndarray:
         if isinstance(index, slice):
             return self[np.arange(*index.indices(self.count))]
         wanted = np.asarray(index)
@@ -80,5 +80,5 @@ class DiskRows:
             out[start : start + CHUNK] = self[start : start + CHUNK]
         return out
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return self.load() if dtype is None else self.load().astype(dtype)

@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from segue.core import files
 from segue.core.observations import plain
 from segue.core.replay import Hashes
 from segue.core.types import Part, SegueError
+from segue.data.facts import Described, Facts
 from segue.data.recorded import Recorded, numbered
 from segue.data.store.dataset import INDEX, Stored
 from segue.data.store.folder import FORMAT, is_stored, place
@@ -65,7 +66,7 @@ class _Writer:
         self.folder = folder
         self.columns: dict[str, _Column] = {}
         self.hashes = Hashes()
-        self.index: dict[str, list[Any]] = {name: [] for name in INDEX}
+        self.index: dict[str, list[float]] = {name: [] for name in INDEX}
         self.parts: dict[str, int] = {}
         self.rows = 0
         self.made_of: tuple[Part, ...] = ()
@@ -113,7 +114,7 @@ class _Writer:
         for name in ("observation", "next_observation"):
             self.columns[name] = self._column(name, old.row, old.dtype)
         start = 0
-        for number, stop in enumerate(self.index["end"]):
+        for number, stop in enumerate(map(int, self.index["end"])):
             self.columns["observation"].add(rows[start + number : stop + number])
             self.columns["next_observation"].add(rows[start + number + 1 : stop + number + 1])
             start = stop
@@ -140,7 +141,7 @@ def _arrays(episode: Recorded) -> dict[str, np.ndarray]:
 def save(
     folder: Path,
     episodes: Iterable[Recorded],
-    facts: Mapping[str, Any],
+    facts: Facts,
     *,
     replace: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
@@ -161,10 +162,10 @@ def save(
                     progress(writer.rows)
             if not writer.rows:
                 raise SegueError(f"{facts.get('source', folder.name)}: no episode with at least one step; give some")
-            described = {
+            described: Described = {
+                **facts,
                 "format": FORMAT,
                 "name": folder.name,
-                **facts,
                 "transitions": writer.rows,
                 "episodes": len(writer.index["end"]),
                 "parts": list(writer.parts),
@@ -202,7 +203,12 @@ def _room(folder: Path) -> Iterator[Path]:
 
 
 def keep(
-    name: str, episodes: Iterable[Mapping[str, Any]], *, env: str = "", source: str = "episodes", replace: bool = False
+    name: str,
+    episodes: Iterable[Mapping[str, object]],
+    *,
+    env: str = "",
+    source: str = "episodes",
+    replace: bool = False,
 ) -> Stored:
     """Bring your own episodes into the store, one at a time; then they are the task data:NAME.
 
@@ -210,5 +216,5 @@ def keep(
     `reward` (T,), and optionally `terminated`, `success`, `source`, `next_observation`.  `env` is the Gymnasium id of
     the environment that they were logged in.  Raises `SegueError` naming the episode that does not fit.
     """
-    facts: dict[str, Any] = {"source": source, "environment": {"env_id": env} if env else None}
+    facts: Facts = {"source": source, "environment": {"env_id": env} if env else None}
     return save(place(name), numbered(episodes, source), facts, replace=replace)

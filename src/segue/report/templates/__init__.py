@@ -10,7 +10,7 @@ style.css      light, dark and paper; nothing is fetched
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from segue.report.notation import count, number, percent
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def fill(template: str, **values: Any) -> str:
+def fill(template: str, **values: object) -> str:
     """Return the page that a template makes of values; a name that the template does not know is an error."""
     return _environment().get_template(template).render(values)
 

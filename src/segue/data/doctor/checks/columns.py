@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -158,7 +157,7 @@ def standardised(case: Case) -> Iterator[Finding]:
     mean, std = log.seen.mean[moving], log.seen.std[moving]
     if moving.sum() < FEWEST or np.abs(mean).max() > STANDARD or np.abs(std - 1.0).max() > STANDARD:
         return
-    numbers: dict[str, Any] = {"largest mean": np.abs(mean).max(), "largest difference of std": np.abs(std - 1.0).max()}
+    numbers = {"largest mean": np.abs(mean).max(), "largest difference of std": np.abs(std - 1.0).max()}
     world = case.simulator is not None and case.fits
     if world and case.simulator is not None:
         own = case.simulator.rollouts.observation[:, moving]

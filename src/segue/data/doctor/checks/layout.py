@@ -9,8 +9,8 @@ Three things are compared, none of which depends much on the policy:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def layout(case: Case) -> Iterator[Finding]:
     apart = _apart(starts, resets, case.log.seen.std)
     swapped = _swapped(starts, resets, apart, case.log.seen.std)
     links = _links(case)
-    broken = [link for link in links if link["broken"]]
+    broken = [link for link in links if link.broken]
     many = len(apart) > max(2, PART * starts.shape[1])
     if not swapped and not broken and not many:
         return
@@ -69,7 +69,7 @@ def layout(case: Case) -> Iterator[Finding]:
     if swapped:
         what.append("columns " + ", ".join(f"{i} and {j}" for i, j in swapped[:5]) + " look swapped")
     if broken:
-        pairs = ", ".join(f"{link['position']} with {link['speed']}" for link in broken[:5])
+        pairs = ", ".join(f"{link.position} with {link.speed}" for link in broken[:5])
         what.append(f"columns do not move as in the environment ({pairs})")
     if many:
         what.append(f"{len(apart)} columns begin elsewhere")
@@ -79,9 +79,9 @@ def layout(case: Case) -> Iterator[Finding]:
         "observations are laid out otherwise than the environment's: " + "; ".join(what),
         "The policy would see online what it has never seen, in columns that mean something else.",
         "Bring the log's columns into the environment's order and unit, or name the right keys.",
-        len({*apart, *(i for pair in swapped for i in pair), *(int(link["position"]) for link in broken)}),
+        len({*apart, *(i for pair in swapped for i in pair), *(link.position for link in broken)}),
         "columns",
-        numbers={"begin elsewhere": apart, "swapped": swapped, "links": links[:50]},
+        numbers={"begin elsewhere": apart, "swapped": swapped, "links": [link._asdict() for link in links[:50]]},
     )
 
 
@@ -106,7 +106,17 @@ def _swapped(starts: np.ndarray, resets: np.ndarray, apart: list[int], std: np.n
     return [(i, j) for i in apart for j in apart if i < j and within(i, j) and within(j, i)]
 
 
-def _links(case: Case) -> list[dict[str, Any]]:
+class _Link(NamedTuple):
+    """Columns of a position and of its speed: how they go together in the log, and how fast beside the environment."""
+
+    position: int
+    speed: int
+    correlation: float
+    pace: float
+    broken: bool
+
+
+def _links(case: Case) -> list[_Link]:
     """Links of the environment, and whether they hold in the log."""
     if case.simulator is None or len(case.sampled["step"]) < FEWEST:
         return []
@@ -124,13 +134,7 @@ def _links(case: Case) -> list[dict[str, Any]]:
         together = max(abs(logged[i, j]), sizes[i, j])
         strange = abs(logged[i, j]) >= LOOSE and not 1 / FASTER < pace < FASTER
         out.append(
-            {
-                "position": int(i),
-                "speed": int(j),
-                "correlation": float(logged[i, j]),
-                "pace": float(pace),
-                "broken": bool(together < LOOSE or strange),
-            }
+            _Link(int(i), int(j), float(logged[i, j]), float(pace), bool(together < LOOSE or strange)),
         )
     return out
 
@@ -198,7 +202,7 @@ def _early(case: Case) -> Iterator[Finding]:
         )
 
 
-def _strange(case: Case, title: str, own: np.ndarray, numbers: dict[str, Any] | None = None) -> Finding:
+def _strange(case: Case, title: str, own: np.ndarray, numbers: Mapping[str, object] | None = None) -> Finding:
     ends = {"log": [case.log.rewarded.least[0], case.log.rewarded.most[0]], "environment": [own.min(), own.max()]}
     return Finding(
         "reward-range",

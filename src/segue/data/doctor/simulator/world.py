@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
+import gymnasium
 import numpy as np
 
 from segue.core.types import SegueError, World
@@ -23,7 +24,7 @@ SAME = 1e-2  # difference of a column that is no difference, in standard deviati
 class Simulated(Protocol):
     """A world over a Gymnasium environment."""
 
-    env: Any
+    env: gymnasium.Env
 
 
 class Rollouts(NamedTuple):
@@ -65,7 +66,7 @@ class Simulator:
     def rollouts(self) -> Rollouts:
         """A few episodes of uniformly random actions."""
         rng = np.random.default_rng(0)
-        rows: list[tuple[Any, ...]] = []
+        rows: list[tuple[object, ...]] = []
         for seed in range(EPISODES):
             seen = self._world.reset(seed)
             for step in range(STEPS):
@@ -98,7 +99,7 @@ class Simulator:
         return found[0]
 
     @cached_property
-    def unwrapped(self) -> Any:
+    def unwrapped(self) -> gymnasium.Env | None:
         """The environment itself, or None for a world of another make."""
         return self._world.env.unwrapped if isinstance(self._world, Simulated) else None
 
