@@ -65,7 +65,6 @@ class Composite(Protocol):
 
     def inside(self, state: State) -> list[tuple[Augmentation, State]]:
         """Return its parts, each with its part of the state."""
-        ...
 
 
 def begun(augment: Augmentation, key: Key, door: Door) -> State:

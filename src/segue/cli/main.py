@@ -21,6 +21,7 @@ from rich.table import Table
 from segue.agents import AGENTS, title
 from segue.bonuses import AUGMENTATIONS, Nothing, parts
 from segue.cli import data
+from segue.cli.data_shown import console as wide_console
 from segue.core import options
 from segue.core.named import IMPORTED, file_of
 from segue.core.options import gather, split_settings, unknown
@@ -251,12 +252,6 @@ def show_phases(plan: Plan) -> None:
     choosing = f", {tried:,} of them to choose among checkpoints" if tried else ""
     print(f"budget: {charged(plan.phases):,} environment steps per seed{choosing}")
     print(f"learner's units: {plan.units}")
-
-
-def wide_console() -> Console:
-    """A console as wide as the terminal, and 120 columns wide where there is none."""
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, 120))
 
 
 def say_report(folder: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeGuard, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,13 @@ class Request:
     rules: tuple[str, ...] = ()
     untrained: bool = False
     """Whether a real world may be moved by a policy that has learned nothing."""
+
+
+def request_of(asked: Mapping[str, Any]) -> Request:
+    """Return the request that JSON describes (`dataclasses.asdict`, tuples as lists); an older run has fewer fields."""
+    known = {f.name: asked[f.name] for f in fields(Request) if f.name in asked}
+    values: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in known.items()}
+    return Request(**values)
 
 
 MOST_SEEDS = 1000  # more is a seed's name taken for a count

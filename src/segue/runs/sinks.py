@@ -59,11 +59,9 @@ class Sink(Protocol):
 
     def write(self, row: Row) -> None:
         """Take one row."""
-        ...
 
     def close(self) -> None:
         """Finish; closing twice does nothing."""
-        ...
 
 
 def plain(value: object) -> object:

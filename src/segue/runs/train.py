@@ -22,7 +22,7 @@ from segue.runs.checkpoint import Manifest
 from segue.runs.checks import check, check_real, device
 from segue.runs.drive import drive, ready
 from segue.runs.lock import lock
-from segue.runs.request import Request, lasting, listed, resolved, seeds_of, settings_of
+from segue.runs.request import Request, lasting, listed, request_of, resolved, seeds_of, settings_of
 from segue.runs.sinks import unchanged
 from segue.tasks import GymTask, find_task
 
@@ -128,16 +128,7 @@ def resume(
             raise SegueError(
                 f"{folder}: the run is finished; `segue report {files.word(folder)}` writes its report again"
             )
-        asked = described["request"]
-        request = Request(
-            asked["recipe"],
-            asked["task"],
-            tuple(asked["seeds"]),
-            asked["settings"],
-            tuple(asked["trackers"]),
-            tuple(asked.get("rules", ())),
-            asked.get("untrained", False),
-        )
+        request = request_of(described["request"])
         task = task_of(request.task)
         decided = resolved(recipe_of(request.recipe), task, request.settings, request.rules)
         ready(request.trackers)

@@ -28,10 +28,7 @@ class Layout:
     positions: tuple[int, int] | None = None
 
 
-def _dense(domain: str, reference: str) -> Layout:
-    return Layout(domain, reference_score(reference))
-
-
+HANDS = {task: f"AdroitHand{task.capitalize()}-v1" for task in ("door", "pen", "hammer", "relocate")}
 POINTMAZE = Layout("pointmaze", SUCCESS, keys=("observation",), exact_goal=True, failure=0.0, positions=(0, 1))
 ANTMAZE = Layout(
     "antmaze", SUCCESS, keys=("achieved_goal", "observation"), exact_goal=True, failure=0.0, positions=(0, 1)
@@ -42,32 +39,16 @@ KITCHEN = Layout("kitchen", reference_score("kitchen-complete-v0"), keys=("obser
 # Locomotion references are those of D4RL's Gym v2 environments: a score here is close to D4RL's, not the same.
 LAYOUTS: dict[str, Layout] = {
     **{maze.env: POINTMAZE for maze in MAZES.values()},
-    "AntMaze_UMaze-v4": ANTMAZE,
-    "AntMaze_Medium-v4": ANTMAZE,
-    "AntMaze_Large-v4": ANTMAZE,
-    "AntMaze_UMaze-v5": ANTMAZE,
-    "AntMaze_Medium-v5": ANTMAZE,
-    "AntMaze_Large-v5": ANTMAZE,
+    **{f"AntMaze_{size}-v{version}": ANTMAZE for size in ("UMaze", "Medium", "Large") for version in (4, 5)},
     **dict.fromkeys(ANTMAZES.values(), D4RL_ANTMAZE),
-    "Hopper-v4": _dense("locomotion", "hopper-expert-v2"),
-    "Hopper-v5": _dense("locomotion", "hopper-expert-v2"),
-    "HalfCheetah-v4": _dense("locomotion", "halfcheetah-expert-v2"),
-    "HalfCheetah-v5": _dense("locomotion", "halfcheetah-expert-v2"),
-    "Walker2d-v4": _dense("locomotion", "walker2d-expert-v2"),
-    "Walker2d-v5": _dense("locomotion", "walker2d-expert-v2"),
-    "Ant-v4": _dense("locomotion", "ant-expert-v2"),
-    "Ant-v5": _dense("locomotion", "ant-expert-v2"),
-    "AdroitHandDoor-v1": _dense("adroit", "door-expert-v1"),
-    "AdroitHandPen-v1": _dense("adroit", "pen-expert-v1"),
-    "AdroitHandHammer-v1": _dense("adroit", "hammer-expert-v1"),
-    "AdroitHandRelocate-v1": _dense("adroit", "relocate-expert-v1"),
+    **{
+        f"{body}-v{version}": Layout("locomotion", reference_score(f"{body.lower()}-expert-v2"))
+        for body in ("Hopper", "HalfCheetah", "Walker2d", "Ant")
+        for version in (4, 5)
+    },
+    **{hand: Layout("adroit", reference_score(f"{task}-expert-v1")) for task, hand in HANDS.items()},
     "FrankaKitchen-v1": KITCHEN,
 }
 
 # Environments whose `info["success"]` makes a binary task: reward = success - 1, and the domain its presets have.
-BINARY: dict[str, str] = {
-    "AdroitHandDoor-v1": "adroit-binary",
-    "AdroitHandPen-v1": "adroit-binary",
-    "AdroitHandHammer-v1": "adroit-binary",
-    "AdroitHandRelocate-v1": "adroit-binary",
-}
+BINARY = dict.fromkeys(HANDS.values(), "adroit-binary")

@@ -104,11 +104,9 @@ class Check(Protocol):
 
     def see(self, number: int, episode: Recorded) -> None:
         """Look at an episode; not asked for those that are empty or of other shapes than the first."""
-        ...
 
     def judge(self) -> Iterable[Finding]:
         """Return the findings."""
-        ...
 
 
 Make = Callable[[Case], Check]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from segue.core.scaling import Units
 from segue.core.types import SegueError, Task
@@ -43,7 +44,8 @@ def examine(
     log = Log(episodes())
     case = Case(log, facts, task, units)
     if not log.rows:
-        return Report(tuple(lengths.empty(case)), len(log), 0, dict.fromkeys(CHECKS, "the log has no step"))
+        nothing = (replace(finding, code="empty") for finding in lengths.empty(case))
+        return Report(tuple(nothing), len(log), 0, dict.fromkeys(CHECKS, "the log has no step"))
     try:
         case.simulator = _simulator(case, simulate)
         findings = _findings(case, episodes)
@@ -91,7 +93,7 @@ def _findings(case: Case, episodes: Callable[[], Iterator[Recorded]]) -> list[Fi
     if number + 1 != len(case.log):
         raise SegueError(f"{number + 1} episodes instead of {len(case.log)} in the first pass; open the log anew")
     found: list[Finding] = []
-    for check in checks.values():
+    for code, check in checks.items():
         case.found = tuple(found)
-        found += check.judge()
+        found += (replace(finding, code=code) for finding in check.judge())
     return found

@@ -25,7 +25,6 @@ class Finding:
     `numbers` is JSON.
     """
 
-    code: str
     severity: Severity
     title: str
     why: str
@@ -37,21 +36,13 @@ class Finding:
     numbers: Mapping[str, object] = field(default_factory=dict)
     marked: np.ndarray | None = field(default=None, compare=False, repr=False)
     """What `fix` works on, (K, 2) or (K, 3) int64: episode, step and a flag that the mend knows."""
+    code: str = ""
+    """Of the check, by the table `CHECKS`, which fills it in."""
 
     def table(self) -> dict[str, object]:
         """The finding as JSON."""
-        return {
-            "code": self.code,
-            "severity": self.severity,
-            "title": self.title,
-            "count": self.count,
-            "of": self.of,
-            "rows": [list(row) for row in self.rows],
-            "why": self.why,
-            "cure": self.cure,
-            "fix": self.fix,
-            "numbers": plain(dict(self.numbers)),
-        }
+        shown = ("code", "severity", "title", "count", "of", "rows", "why", "cure", "fix", "numbers")
+        return {name: plain(getattr(self, name)) for name in shown}
 
 
 @dataclass(frozen=True)

@@ -48,12 +48,7 @@ def source(where: str, options: Options) -> Source:
     return Source(facts, episodes(log, where, keys), steps)
 
 
-def read_minari(
-    dataset: str | Path,
-    keys: tuple[str, ...] = (),
-    *,
-    clip_action: float | None = CLIP_ACTION,
-) -> Data:
+def read_minari(dataset: str | Path, keys: tuple[str, ...] = (), *, clip_action: float | None = CLIP_ACTION) -> Data:
     """Read a Minari dataset as checked `Data` in raw rewards; nothing is dropped, final observations are logged.
 
     `dataset` is a path to a dataset's folder (or its `data` folder) or an id, which is downloaded if it is not here.

@@ -128,9 +128,7 @@ def file_blocks(path: Path, wanted: tuple[str, ...]) -> Iterator[dict[str, np.nd
 
 
 @contextlib.contextmanager
-def _opened(
-    path: Path,
-) -> Iterator[tuple[Schema, int | None, Batches]]:
+def _opened(path: Path) -> Iterator[tuple[Schema, int | None, Batches]]:
     """A file's schema, its number of rows if it says so, and a function that gives its record batches."""
     pyarrow = arrow(str(path))
     with contextlib.ExitStack() as stack:

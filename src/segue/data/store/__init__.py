@@ -9,14 +9,4 @@ from segue.data.store.folder import datasets_folder, find_stored, is_stored, pla
 from segue.data.store.rows import DiskRows
 from segue.data.store.writer import keep, save
 
-__all__ = [
-    "DiskRows",
-    "Stored",
-    "datasets_folder",
-    "find_stored",
-    "is_stored",
-    "keep",
-    "place",
-    "save",
-    "stored_names",
-]
+__all__ = ["DiskRows", "Stored", "datasets_folder", "find_stored", "is_stored", "keep", "place", "save", "stored_names"]

@@ -182,9 +182,6 @@ def subroutine_plan(
     return replace(made.set(spent, source), follows=rows)
 
 
-# -- phases ----------------------------------------------------------------------------------------------------
-
-
 def _online(who: str, plan: Plan) -> Phases:
     """The phases of an agent that starts from nothing, up to its learning one."""
     index = at_switch(plan.phases, who)
@@ -233,9 +230,6 @@ def _tune(n: int, tuned: Learner) -> Phase:
 
 def _best(learner: Learner) -> Phase:
     return Phase("recommended", learner, 0, slot=STUDENT, enter=take(BEST_STUDENT))
-
-
-# -- numbers ---------------------------------------------------------------------------------------------------
 
 
 def _settings(phases: tuple[Phase, ...], budget: Budget) -> dict[str, int | float]:

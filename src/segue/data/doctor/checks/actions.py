@@ -38,7 +38,6 @@ class _Outside:
         why = "Agents act in [-1, 1], so that they cannot learn from other actions: training refuses such a log."
         if self.far.count:
             yield Finding(
-                "action-range",
                 "error",
                 f"actions outside [-1, 1], up to {self.largest:.4g}" + self._unit(),
                 why,
@@ -50,7 +49,6 @@ class _Outside:
             )
         elif self.slight.count:
             yield Finding(
-                "action-range",
                 "error",
                 f"actions outside [-1, 1] by less than {SLIGHT:g}: rounding",
                 why,
@@ -95,7 +93,6 @@ def unit(case: Case) -> Iterator[Finding]:
     bounds = _bounds(case)
     own = bounds is not None and bool(np.allclose(np.abs(bounds[:, small]).max(0), largest[small], rtol=0.05))
     yield Finding(
-        "action-unit",
         "warning" if own else "note",
         f"{len(small)} actions never go beyond {largest[small].max():.3g} of 1"
         + (", which is the environment's own bound: they are not in [-1, 1]" if own else ""),
@@ -128,7 +125,6 @@ class _Saturated:
             return
         stuck = np.flatnonzero(share > STUCK)
         yield Finding(
-            "saturated-actions",
             "warning" if share.mean() > MOST or len(stuck) else "note",
             f"{share.mean():.0%} of the actions' numbers are at a bound (beyond {BOUND:g})"
             + (f"; columns {', '.join(map(str, stuck))} nearly always" if len(stuck) else ""),
@@ -159,7 +155,6 @@ class _Held:
         share = self.same / max(self.pairs, 1)
         if share > HELD:
             yield Finding(
-                "repeated-actions",
                 "warning",
                 f"{share:.0%} of the rows repeat the action before them exactly",
                 "The log was written faster than somebody acted, so a step lasts longer than a row and values are off.",

@@ -26,7 +26,6 @@ def action_off_by_one(case: Case) -> Iterator[Finding]:
         return
     here, side, there = shift
     yield Finding(
-        "action-off-by-one",
         "error",
         f"next observations come of the action of the row {side} ({there:.0%} of the steps), not of the row's own "
         f"({here:.0%})",
@@ -64,7 +63,6 @@ def dynamics(case: Case) -> Iterator[Finding]:
         return
     columns, counts = np.unique(again.worst[wrong], return_counts=True)
     yield Finding(
-        "dynamics",
         "error" if share > HALF else "warning",
         f"the environment does not reproduce {len(wrong)} of {len(steps)} sampled steps",
         "The log is of another environment, version or keyword than the task's: what is learned from it will not hold.",
@@ -112,7 +110,6 @@ def reward_mismatch(case: Case) -> Iterator[Finding]:
         cure = "Shift the rewards by one row within each episode."
         numbers["side"] = side
     yield Finding(
-        "reward-mismatch",
         "error" if share > HALF or unit is not None or side is not None else "warning",
         title,
         "Logged and own experience would be paid by two rules, in one buffer.",

@@ -33,7 +33,6 @@ def stitched(case: Case) -> Iterator[Finding]:
     if len(cut):
         share = len(cut) / max(int((sound & ~index["terminated"]).sum()), 1)
         yield Finding(
-            "stitched",
             "error" if len(cut) >= LEAST or share > SHARE else "warning",
             f"{len(cut)} cut episodes have the next episode's first observation as their last next observation",
             "The learner bootstraps from there: the value of a start state flows into wherever an episode was cut.",
@@ -47,7 +46,6 @@ def stitched(case: Case) -> Iterator[Finding]:
         )
     if len(ended):
         yield Finding(
-            "stitched",
             "note",
             f"{len(ended)} terminal rows have the next episode's first observation as their next observation",
             "Nothing bootstraps from a terminal row, so values are right; what looks at next observations alone (a "
@@ -95,7 +93,6 @@ class _BrokenChain:
         same = self.still > 0.5 * count
         few = share <= 0.1 and count <= MARKS
         yield Finding(
-            "broken-chain",
             "error" if share > SHARE else "warning",
             f"{count} next observations ({share:.1%}) are not the next row's observation"
             + (": they repeat their own row's" if same else "")
@@ -132,7 +129,6 @@ class _FinalRepeated:
         if self.moves and len(self.found) >= LEAST and len(self.found) > 0.5 * self.cut:
             at = np.asarray(self.found, np.int64)
             yield Finding(
-                "final-repeated",
                 "warning",
                 f"{len(at)} of {self.cut} cut episodes repeat their last observation as the final one",
                 "The learner bootstraps a state from itself there, so its value grows by its own reward for ever.",
@@ -173,7 +169,6 @@ class _Frozen:
         if self.rows.count:
             share = self.rows.count / self.case.log.rows
             yield Finding(
-                "frozen",
                 "warning" if share > FROZEN else "note",
                 f"observations stand still for {RUN} rows and more while actions change (up to {self.longest} rows)",
                 "A sensor or a recorder had stopped: these steps teach that actions do nothing.",

@@ -33,7 +33,6 @@ def constant_observation(case: Case) -> Iterator[Finding]:
         moving = still[span[still] > 0]
     numbers = {"columns": still, "values": log.seen.least[still], "moves in the environment": moving}
     yield Finding(
-        "constant-observation",
         "warning" if len(moving) else "note",
         f"{len(still)} columns of the observation never change"
         + (f", {len(moving)} of them do in the environment" if len(moving) else ""),
@@ -53,7 +52,6 @@ def constant_action(case: Case) -> Iterator[Finding]:
     still = np.flatnonzero(log.acted.least == log.acted.most)
     if len(still):
         yield Finding(
-            "constant-action",
             "warning",
             f"{len(still)} of {log.shape[1]} actions never change",
             "The log cannot tell what another value of such an action would do, so every value of it is a guess.",
@@ -100,7 +98,6 @@ class _Twins:
             seen = self.case.simulator.rollouts.observation
             differ = [(i, j) for i, j in pairs if (seen[:, i] != seen[:, j]).any()]
         yield Finding(
-            "duplicate-columns",
             "warning" if differ or name == "action" else "note",
             f"{len(pairs)} pairs of columns of the {name} are the same"
             + (f", {len(differ)} of them are not in the environment" if differ else ""),
@@ -137,7 +134,6 @@ def observation_scale(case: Case) -> Iterator[Finding]:
     if ratio > UNEQUAL:
         small, large = int(moving[np.argmin(std)]), int(moving[np.argmax(std)])
         yield Finding(
-            "observation-scale",
             "warning" if ratio > APART else "note",
             f"columns of the observation differ {ratio:.0f}-fold in size (column {small} against column {large})",
             "A network hardly sees the small columns beside the large ones.",
@@ -164,7 +160,6 @@ def standardised(case: Case) -> Iterator[Finding]:
         if np.abs(own.mean(0)).max() < 0.5 and np.abs(np.log2(own.std(0) + 1e-9)).max() < 1.0:
             return  # the environment itself does it
     yield Finding(
-        "standardised-observations",
         "error" if world else "warning",
         "every column has mean 0 and standard deviation 1: the observations were standardised",
         "The environment's observations are not, so the policy would see other numbers online than it learned from.",

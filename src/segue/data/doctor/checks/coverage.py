@@ -36,7 +36,6 @@ def start_coverage(case: Case) -> Iterator[Finding]:
     unknown = anywhere.mean() > UNCOVERED
     far = np.abs(np.median(starts, axis=0) - np.median(resets, axis=0)) / scale
     yield Finding(
-        "start-coverage",
         "warning" if unknown else "note",
         f"{away.mean():.0%} of the task's start states are unlike every start of the log"
         + (f", and {anywhere.mean():.0%} unlike every state of it" if unknown else ", though the log comes by them"),
@@ -81,7 +80,6 @@ def goal_coverage(case: Case) -> Iterator[Finding]:
         [] if near is None else [f"{near['rows within 1 m of the goal']:.1%} of the rows lie within 1 m of the goal"]
     )
     yield Finding(
-        "goal-coverage",
         "note",
         " and ".join(words),
         "Where few rows lie near the goal, its value must travel far, and exploration has to do the rest.",
@@ -103,7 +101,4 @@ def _near(case: Case, simulator: Simulator) -> dict[str, float] | None:
     }
 
 
-CHECKS: dict[str, Make] = {
-    "start-coverage": summary(start_coverage),
-    "goal-coverage": summary(goal_coverage),
-}
+CHECKS: dict[str, Make] = {"start-coverage": summary(start_coverage), "goal-coverage": summary(goal_coverage)}

@@ -69,7 +69,6 @@ def timeouts_as_terminals(case: Case) -> Iterator[Finding]:
     following = np.append(index["first"][1:], np.uint64(0))
     stitched = index["final"][at] == following[at]
     yield Finding(
-        "timeouts-as-terminals",
         "error" if certain or len(at) >= SURE else "warning",
         f"{len(at)} episodes end 'terminated' at exactly {int(index['length'][at].max())} steps, as a time limit does",
         "Nothing is bootstrapped from a terminal step, so states that were merely late are taught to be worth nothing.",
@@ -98,7 +97,6 @@ def terminals_as_timeouts(case: Case) -> Iterator[Finding]:
         again = case.replayed
         rows = np.flatnonzero(again.done & (again.kind == "cut") & again.terminated)
         yield Finding(
-            "terminals-as-timeouts",
             "error" if asked.mean() > SHARE else "warning",
             f"the environment ends {asked.sum()} of {len(asked)} sampled episodes that the log says were cut",
             why,
@@ -118,7 +116,6 @@ def terminals_as_timeouts(case: Case) -> Iterator[Finding]:
     if not len(cut) or only_last.sum() < 0.9 * solved.sum():
         return
     yield Finding(
-        "terminals-as-timeouts",
         "error" if len(cut) >= LEAST else "warning",
         f"{len(cut)} episodes are cut at the step of their success, and no episode goes on after one",
         why,
@@ -151,7 +148,6 @@ def cut_early(case: Case) -> Iterator[Finding]:
     if share > SHARE and len(episodes) >= LEAST and (ends or sparse):
         severity = "error" if ends and never else "warning"
     yield Finding(
-        "cut-early",
         severity,
         f"{len(episodes)} episodes are cut before the limit of {limit} steps"
         + (", none is terminated, and the environment does end episodes" if ends and never else ""),
@@ -181,7 +177,6 @@ def ends_mismatch(case: Case) -> Iterator[Finding]:
         at = np.flatnonzero(rows)
         if len(at) > 1 and (rows is inside or len(at) / total > SHARE):
             yield Finding(
-                "ends-mismatch",
                 "warning",
                 f"{len(at)} of {total} sampled steps {what}",
                 "Offline and online, the learner is told different things of where values end.",

@@ -96,7 +96,6 @@ class _Jumps:
             return
         certain = asked > 0 or starts > 0.5 * len(found)
         yield Finding(
-            "jumps",
             "error" if certain else "warning",
             f"{count} steps inside episodes jump farther than any step of the log's kind"
             + (f", {starts} of them to what looks like a start" if starts else "")

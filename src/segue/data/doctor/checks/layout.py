@@ -40,7 +40,6 @@ def shape(case: Case) -> Iterator[Finding]:
     if case.fits and image == (own[2] == "u"):
         return
     yield Finding(
-        "observation-shape",
         "error",
         f"the log has observations {own[0]} and {own[1]} actions, the environment {spec.observation} and {spec.action}"
         if not case.fits
@@ -74,7 +73,6 @@ def layout(case: Case) -> Iterator[Finding]:
     if many:
         what.append(f"{len(apart)} columns begin elsewhere")
     yield Finding(
-        "observation-layout",
         "error" if certain else "warning",
         "observations are laid out otherwise than the environment's: " + "; ".join(what),
         "The policy would see online what it has never seen, in columns that mean something else.",
@@ -133,9 +131,7 @@ def _links(case: Case) -> list[_Link]:
         # A body that has turned round moves the other way at the same speed: then only the sizes go together.
         together = max(abs(logged[i, j]), sizes[i, j])
         strange = abs(logged[i, j]) >= LOOSE and not 1 / FASTER < pace < FASTER
-        out.append(
-            _Link(int(i), int(j), float(logged[i, j]), float(pace), bool(together < LOOSE or strange)),
-        )
+        out.append(_Link(int(i), int(j), float(logged[i, j]), float(pace), bool(together < LOOSE or strange)))
     return out
 
 
@@ -159,7 +155,6 @@ def reward_range(case: Case) -> Iterator[Finding]:
     if failure is not None and (values is None or failure != min(values)):
         known = sorted(values)[:5] if values is not None else [case.log.rewarded.least[0], case.log.rewarded.most[0]]
         yield Finding(
-            "reward-range",
             "error",
             f"a step that fails has the reward {failure:g}; the log has {', '.join(f'{v:g}' for v in known)}"
             + (" and more" if values is None or len(values) > 5 else ""),
@@ -205,7 +200,6 @@ def _early(case: Case) -> Iterator[Finding]:
 def _strange(case: Case, title: str, own: np.ndarray, numbers: Mapping[str, object] | None = None) -> Finding:
     ends = {"log": [case.log.rewarded.least[0], case.log.rewarded.most[0]], "environment": [own.min(), own.max()]}
     return Finding(
-        "reward-range",
         "warning",
         title,
         "Logged and own rewards would be of two kinds in one buffer.",

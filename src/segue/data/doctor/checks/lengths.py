@@ -23,12 +23,11 @@ def empty(case: Case) -> Iterator[Finding]:
     none = np.flatnonzero(case.log.index["length"] == 0)
     if not case.log.rows:
         yield Finding(
-            "empty", "error", "the log has no step", "There is nothing to learn from.", "Give a log with episodes.",
+            "error", "the log has no step", "There is nothing to learn from.", "Give a log with episodes.",
             numbers={"episodes": len(case.log)},
         )  # fmt: skip
     elif len(none):
         yield Finding(
-            "empty",
             "warning",
             f"{len(none)} episodes have no step",
             "Their ends were logged and their steps were not, so something was lost.",
@@ -44,7 +43,6 @@ def shapes(case: Case) -> Iterator[Finding]:
     odd = np.flatnonzero(case.log.index["odd"])
     if len(odd):
         yield Finding(
-            "shapes",
             "error",
             f"{len(odd)} episodes have observations or actions of another shape or type than the first",
             "A network takes one shape, so a log that mixes two cannot be read as one.",
@@ -62,7 +60,6 @@ def short(case: Case) -> Iterator[Finding]:
     if len(brief):
         share = len(brief) / len(case.log)
         yield Finding(
-            "short-episodes",
             "warning" if share > MANY and (case.horizon is None or case.horizon > 10 * SHORT) else "note",
             f"{len(brief)} episodes have at most {SHORT} rows",
             "Such pieces come from ends that are marked twice or in wrong rows, and each of them is a start state that "
@@ -83,7 +80,6 @@ def beyond(case: Case) -> Iterator[Finding]:
     long = np.flatnonzero(case.log.sound & (length > case.horizon))
     if len(long):
         yield Finding(
-            "beyond-horizon",
             "note",
             f"{len(long)} episodes go on beyond the task's horizon of {case.horizon} steps (up to {length.max()})",
             "Their returns count steps that an evaluation never comes to, so they look better or worse than it would.",
@@ -99,7 +95,6 @@ def few(case: Case) -> Iterator[Finding]:
     """A log too small to say much."""
     if case.log.rows and (case.log.rows < FEW_ROWS or len(case.log) < FEW_EPISODES):
         yield Finding(
-            "few",
             "note",
             f"the log has {case.log.rows} rows in {len(case.log)} episodes",
             "Most checks compare distributions, and say less of so few.",
@@ -120,7 +115,6 @@ def duplicate_episodes(case: Case) -> Iterator[Finding]:
     again = copies(case)
     if len(again):
         yield Finding(
-            "duplicate-episodes",
             "warning",
             f"{len(again)} episodes are copies of earlier ones",
             "A copy weighs its episode twice, and makes a part that was held back for validation known.",
@@ -149,7 +143,6 @@ class _DuplicateRows:
         share, looked = self.seen.share()
         if looked and share > MANY:
             yield Finding(
-                "duplicate-rows",
                 "warning",
                 f"{share:.0%} of the steps repeat an earlier one: same observation, same action",
                 "Such numbers do not come back by chance: parts were logged twice, or stood still.",

@@ -30,7 +30,6 @@ def same_reward(case: Case) -> Iterator[Finding]:
         (value,) = values
         sparse = case.task is not None and case.task.failure == value
         yield Finding(
-            "same-reward",
             "warning" if sparse else "error",
             f"every row has the reward {value:g}",
             "No action is better than another, so nothing but imitation can be learned.",
@@ -50,7 +49,6 @@ def same_return(case: Case) -> Iterator[Finding]:
     rounding = ROUNDING * reward * float(case.log.index["length"].max())
     if np.ptp(total) <= rounding:
         yield Finding(
-            "same-return",
             "warning",
             f"all episodes have the return {total[0]:.6g}",
             "No episode is better than another, and units.reward_span, which divides by the difference, has none.",
@@ -81,7 +79,6 @@ def _sparse_off_by_one(case: Case) -> Iterator[Finding]:
         episodes = np.flatnonzero(at)
         if len(episodes) >= LEAST and len(episodes) > right:
             yield Finding(
-                "reward-off-by-one",
                 "error",
                 f"{len(episodes)} episodes end without a success that is paid {where}",
                 _LATE,
@@ -112,7 +109,6 @@ def _dense_off_by_one(case: Case) -> Iterator[Finding]:
     if best == 1 or left[best] > EXPLAINED or left[1] < max(BETTER * left[best], LEFT):
         return
     yield Finding(
-        "reward-off-by-one",
         "warning",
         f"rewards follow from the step of the row {'after' if best == 0 else 'before'} theirs",
         _LATE,
@@ -139,7 +135,6 @@ class _RewardOutliers:
     def judge(self) -> Iterator[Finding]:
         if self.rows.count:
             yield Finding(
-                "reward-outliers",
                 "warning",
                 f"rewards more than {SPIKE:g} times their usual range outside of it",
                 "Squared errors of such a reward outweigh those of thousands of others.",
@@ -178,7 +173,6 @@ class _ValueRange:
         reward = np.concatenate([self.case.log.rewarded.least, self.case.log.rewarded.most])
         bound = np.abs(self.units.scale * reward + self.units.shift).max() / (1.0 - self.units.discount)
         yield Finding(
-            "value-range",
             "warning",
             f"returns-to-go reach {self.largest:.3g} in the learner's units (discount {self.units.discount:g})",
             "Values so small drown in entropy bonuses and penalties."

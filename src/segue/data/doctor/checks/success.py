@@ -22,7 +22,6 @@ def no_success(case: Case) -> Iterator[Finding]:
     solved = sound & (index["best"] > failure)
     if not solved.any():
         yield Finding(
-            "no-success",
             "warning",
             f"no episode has a better reward than {failure:g}, that of failing",
             "Offline, every action has the same value; online, success must be found by chance.",
@@ -45,7 +44,6 @@ def success_mismatch(case: Case) -> Iterator[Finding]:
         if wrong.sum() > max(FEW * told.sum(), 1):
             at = np.flatnonzero(wrong)
             yield Finding(
-                "success-mismatch",
                 "warning",
                 f"{len(at)} episodes are flagged otherwise than their rewards say",
                 "What is learned (rewards) and what is counted (success) are two tasks.",
@@ -67,7 +65,6 @@ def success_mismatch(case: Case) -> Iterator[Finding]:
     above = float((more + no_less).mean() / 2 / len(lost))
     if above < 0.5:
         yield Finding(
-            "success-mismatch",
             "warning",
             f"successful episodes have the lower returns: they win only {above:.0%} of the comparisons",
             "What is learned (rewards) and what is counted (success) point in different directions.",
@@ -78,7 +75,4 @@ def success_mismatch(case: Case) -> Iterator[Finding]:
         )
 
 
-CHECKS: dict[str, Make] = {
-    "no-success": summary(no_success),
-    "success-mismatch": summary(success_mismatch),
-}
+CHECKS: dict[str, Make] = {"no-success": summary(no_success), "success-mismatch": summary(success_mismatch)}

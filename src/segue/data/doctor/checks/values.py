@@ -19,8 +19,8 @@ SPIKE = 10.0  # widths of a column's usual range (99.8 % of the rows) beyond its
 class _NotFinite:
     """NaN, or infinity."""
 
-    def __init__(self, code: str, title: str, test: Callable[[np.ndarray], np.ndarray]) -> None:
-        self.code, self.title, self.test = code, title, test
+    def __init__(self, title: str, test: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.title, self.test = title, test
         self.found: dict[str, Rows] = {name: Rows() for name in ("observation", "action", "reward")}
 
     def see(self, number: int, episode: Recorded) -> None:
@@ -42,7 +42,6 @@ class _NotFinite:
         for name, rows in self.found.items():
             if rows.count:
                 yield Finding(
-                    self.code,
                     "error",
                     f"{self.title} in '{name}'",
                     "One such number makes every weight NaN at the first batch that holds it.",
@@ -88,7 +87,6 @@ class _Outliers:
     def judge(self) -> Iterator[Finding]:
         if self.rows.count:
             yield Finding(
-                "outliers",
                 "warning",
                 f"observations more than {SPIKE:g} times a column's usual range outside of it",
                 "A network sees nothing else in such a row, and a glitch that nobody acted on teaches a wrong value.",
@@ -101,7 +99,7 @@ class _Outliers:
 
 
 CHECKS: dict[str, Make] = {
-    "nan": lambda case: _NotFinite("nan", "NaN", np.isnan),
-    "infinite": lambda case: _NotFinite("infinite", "infinity", np.isinf),
+    "nan": lambda case: _NotFinite("NaN", np.isnan),
+    "infinite": lambda case: _NotFinite("infinity", np.isinf),
     "outliers": _Outliers,
 }
