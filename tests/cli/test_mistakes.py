@@ -18,9 +18,9 @@ import pytest
 import segue
 
 PAGE = Path(__file__).parents[2] / "docs" / "mistakes.md"
-HEAD = """# Mistakes, and what Segue says
+HEAD = """# Mistakes and their messages
 
-Each of these was tried; a test compares this page with what is printed.  No message of this kind is longer than a line.
+A test runs each of these and compares this page with the printed message.  Each message is one line.
 
 """
 COMMANDS = (  # command, a part of what is said
