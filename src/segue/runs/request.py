@@ -41,7 +41,7 @@ def seeds_of(asked: Any, where: str) -> tuple[int, ...]:
         raise SegueError(f"{where}: give how many (8), or which ones ([3, 5, 9])")
     if whole(asked) and asked > MOST_SEEDS:
         raise SegueError(
-            f"{where}: that is how many, {MOST_SEEDS} at most; the one seed {asked} is '{asked},' or [{asked}]"
+            f"{where}: a number of seeds is at most {MOST_SEEDS}; the one seed {asked} is '{asked},' or [{asked}]"
         )
     named = range(int(asked)) if whole(asked) else list(asked)
     if not all(whole(x) for x in named):
