@@ -337,7 +337,7 @@ def test_what_a_phase_has_begun_with_cannot_change(tmp_path: Path, monkeypatch) 
         with pytest.raises(SegueError, match=path) as caught:
             again(**{path: value})
         assert "\n" not in str(caught.value)
-    with pytest.raises(SegueError, match=r"online\.learner\.base\.actor_hidden: gives a network another shape"):
+    with pytest.raises(SegueError, match=r"online\.learner\.base\.actor_hidden: changes the shape of a network"):
         again(**{"agent.actor_hidden": (5,)})
     as_was = json.loads(before)
     described = json.loads((folder / "run.json").read_text())

@@ -27,14 +27,14 @@ def test_resume_of_what_is_no_run(mistake, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"status": "runn')
     assert "is not a run" in mistake("resume", tmp_path)
     (tmp_path / "run.json").write_text('{"status": "running"}')
-    assert "not one of Segue's" in mistake("resume", tmp_path)
+    assert "not written by Segue" in mistake("resume", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_report_of_what_is_no_run(mistake, tmp_path: Path) -> None:
     assert "no run.json here" in mistake("report", tmp_path)
     (tmp_path / "run.json").write_text("{}")
-    assert "no run of Segue" in mistake("report", tmp_path)
+    assert "not a run of Segue" in mistake("report", tmp_path)
 
 
 def test_a_used_folder(mistake, reference: Path, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_damage(mistake, run_copy: Path) -> None:
     checkpoints = sorted((run_copy / "checkpoints").iterdir())
     log = sorted((run_copy / "replay").iterdir())[0]
     damage(log)
-    assert f"{log} is damaged, and no older checkpoint is whole without it" in mistake("resume", run_copy)
+    assert f"{log} is damaged, and every older checkpoint is damaged or needs it" in mistake("resume", run_copy)
     for path in checkpoints:
         damage(path / "state.safetensors")
     before = (run_copy / "metrics.jsonl").read_bytes()
@@ -108,7 +108,7 @@ def test_files_have_the_mode_of_the_umask(run_copy: Path) -> None:
 
 def test_settings_that_change_in_the_middle(mistake, say, run_copy: Path) -> None:
     """The reference run stands at its end here, so that nothing of it is still to come; one stopped before goes on."""
-    assert "changes nothing in what is still to come (finished: offline, online)" in mistake(
+    assert "changes nothing in phases that are not finished (finished: offline, online)" in mistake(
         "resume", run_copy, "--set", "agent.actor_learning_rate=1e-5"
     )
     newest, older = sorted((run_copy / "checkpoints").iterdir(), reverse=True)
@@ -134,7 +134,7 @@ def test_settings_that_change_in_the_middle(mistake, say, run_copy: Path) -> Non
 
 def test_a_lost_log(mistake, run_copy: Path) -> None:
     (run_copy / "metrics.jsonl").unlink()
-    assert "metrics.jsonl is not as the checkpoint saw it, and no older checkpoint" in mistake("resume", run_copy)
+    assert "metrics.jsonl was changed after the checkpoint, and every older checkpoint" in mistake("resume", run_copy)
 
 
 def test_another_dataset(mistake, run_copy: Path) -> None:

@@ -82,7 +82,7 @@ def test_signals_save(number: signal.Signals, code: int, launch, segue, referenc
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
     assert process.returncode == code
-    assert f"`segue resume {folder}` goes on from here" in out
+    assert f"continue with `segue resume {folder}`" in out
     assert "stopping at the next safe point" in err
     assert "Traceback" not in err
     assert status(folder) == "interrupted"

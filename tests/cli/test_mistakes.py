@@ -18,9 +18,9 @@ import pytest
 import segue
 
 PAGE = Path(__file__).parents[2] / "docs" / "mistakes.md"
-HEAD = """# Mistakes, and what Segue says
+HEAD = """# Mistakes and their messages
 
-Each of these was tried; a test compares this page with what is printed.  No message of this kind is longer than a line.
+A test runs each of these and compares this page with the printed message.  Each message is one line.
 
 """
 COMMANDS = (  # command, a part of what is said
@@ -58,9 +58,9 @@ COMMANDS = (  # command, a part of what is said
     ("segue report", "name at least one run's folder"),
     ("segue data chek mine", "did you mean 'check'?"),
     ("segue data check mine", "no dataset 'mine'"),
-    ("segue data check text.npz", "'action' does not hold numbers"),
-    ("segue data check d4rl:d4rl.npz", "'actions' does not hold numbers"),
-    ("segue data import text.npz", "say what to call it"),
+    ("segue data check text.npz", "'action' has type <U4, not numbers"),
+    ("segue data check d4rl:d4rl.npz", "'actions' has type <U4, not numbers"),
+    ("segue data import text.npz", "give the dataset a name"),
     ("segue data import 'npz:my log.npz'", "segue data import 'npz:my log.npz' NAME"),
     ("segue data import csv:file.txt mine", "file.txt"),
     ("segue data import broken.hdf5 mine", "broken.hdf5"),
@@ -75,8 +75,8 @@ PYTHON = (  # snippet, a part of what is said
     ('segue.train("cal-ql", "pointmaze-umaze", seeds=np.int64(-1))', "none negative"),
     ('segue.train("cal-ql", "pointmaze-umaze", settings=["online.ticks=3"])', "give a mapping"),
     ('segue.train("cal-ql", "pointmaze-umaze", track="mlflow")', "there is no tracker 'mlflow'"),
-    ('segue.train("cal-ql", gymnasium.make("Pendulum-v1"))', "an environment that is made already"),
-    ("segue.find_task(3)", "int is no name of a task"),
+    ('segue.train("cal-ql", gymnasium.make("Pendulum-v1"))', "each seed needs an environment of its own"),
+    ("segue.find_task(3)", "a task's name is a str, not int"),
     ('segue.load("nowhere")', "no readable policy"),
     (
         'segue.data.from_episodes([{"observation": np.zeros((3, 2)), "action": np.zeros((3, 1)), '

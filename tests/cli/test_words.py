@@ -37,7 +37,7 @@ BASE = ("run", "cal-ql", "pointmaze-umaze", "--dry-run")
         ((*BASE, "--set", "agent.gap=0.3"), "agent.gap: has no effect here"),
         ((*BASE, "--set", "offline.utd_ratio=2"), "takes no environment steps"),
         ((*BASE, "--set", "agent=3"), "name a field of it"),
-        ((*BASE, "--set", "online.batch=3"), "'batch' has parts"),
+        ((*BASE, "--set", "online.batch=3"), "'batch' has fields"),
         ((*BASE, "--set", "online.ticks"), "write it as name=value"),
         ((*BASE, "--set", "=3"), "write it as name=value"),
         ((*BASE, "--set"), "at least one name=value"),

@@ -269,13 +269,13 @@ def test_the_numbers_of_a_bonus() -> None:
 @pytest.mark.parametrize(
     ("recipe", "says"),
     [
-        ("cal-ql+", "an augmentation must stand here, not the end"),
+        ("cal-ql+", "expected an augmentation, found the end"),
         ("cal-ql+ser", "did you mean 'sera'"),
         ("cal-qll+sera", "did you mean 'cal-ql'"),
-        ("cal-ql sera", "there is a 'sera' too many"),
-        ("cal-ql+sera+sera", "has that bonus already"),
-        ("cal-ql*2", "'*' has no meaning here"),
-        ("opt", "opt goes around a recipe; write opt(td3-bc)"),
+        ("cal-ql sera", "there is one 'sera' too many"),
+        ("cal-ql+sera+sera", "already has that bonus"),
+        ("cal-ql*2", "'*' is not allowed here"),
+        ("opt", "opt needs a recipe in parentheses; write opt(td3-bc)"),
         ("opz(spot)", "did you mean 'opt'"),
         ("opt(spot", "a ')' is missing"),
         ("opt(rebrac)", "the actor of ReBRAC cannot climb other critics than its own"),
@@ -318,7 +318,7 @@ def test_compositions() -> None:
         ),
         (SERA(), small("SAC"), CorridorTask(), "scales states by a dataset, but the task has none"),
         (SERA(q_source="current"), "VAE", TASK, "needs the values of an agent, and VAE has none"),
-        (StateEntropy(neighbours=99), small("CQL"), TASK, "99 neighbours in a batch of 8 rows; take a larger batch"),
+        (StateEntropy(neighbours=99), small("CQL"), TASK, "a batch of 8 rows is too small for 99 neighbours"),
     ],
 )
 def test_what_makes_no_sense_is_refused(augment: Any, learner: Any, task: Any, says: str) -> None:
@@ -343,7 +343,7 @@ def test_parts_of_a_composition_are_named_by_the_way_to_them() -> None:
     """A name that several parts have is said to be ambiguous; a word that an option knows is not Python's None."""
     both: Any = find_recipe("ooo(rlpd)+sera")
     domains = TaskFacts(("pointmaze", "pointmaze-umaze"))
-    with pytest.raises(SegueError, match="there are several 'weight'; say in which of first, second"):
+    with pytest.raises(SegueError, match="'weight' is in several parts; name one of them: first, second"):
         resolve(both, domains, {"online.augment.weight": "0.5"})
     words = {"weight": "0.5", "scale": "none", "q_source": "frozen", "slot": "none"}
     made = resolve(both, domains, {f"online.augment.second.{k}": word for k, word in words.items()})

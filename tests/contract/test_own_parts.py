@@ -69,12 +69,12 @@ MISTAKES = (
     ("online.batch=my_broken:Recent", "importing my_broken failed: ZeroDivisionError: division by zero (my_broken.py"),
     ("online.batch=my_lost:Recent", "importing my_lost failed: ModuleNotFoundError: No module named 'nowhere'"),
     ("online.batch=my_bonus:Movement", "my_bonus:Movement is not a sampler: it has no sample"),
-    ("online.batch=my_odd:Soft", "my_odd:Soft is no frozen dataclass; write @dataclass(frozen=True)"),
-    ("online.batch=my_odd:Bare", "my_odd:Bare is no frozen dataclass; write @dataclass(frozen=True)"),
+    ("online.batch=my_odd:Soft", "my_odd:Soft is not a frozen dataclass; write @dataclass(frozen=True)"),
+    ("online.batch=my_odd:Bare", "my_odd:Bare is not a frozen dataclass; write @dataclass(frozen=True)"),
     ("online.batch=my_odd:Needs", "my_odd:Needs cannot be made without arguments (missing a required"),
     ("online.batch=my_odd:Holds", "my_odd:Holds: 'table' holds a ndarray"),
     ("online.batch=Unoin", "segue has no 'Unoin'; did you mean Union?"),
-    ("online.batch=32", "'batch' has parts; set one of"),
+    ("online.batch=32", "'batch' has fields; set one of"),
     ("online.learner=SERA", "SERA is not a learner: it has no update"),
 )
 
@@ -115,7 +115,7 @@ def test_killed_resumed_loaded_and_reported(lab: Path, capsys: pytest.CaptureFix
     assert set(described["provenance"]["own"]) == {"my_bonus", "my_ddpg", "my_sampler", "my_task"}
 
     assert command(["resume", "run", "--set", "online.batch=Union"]) == 1
-    assert "online.batch: of a part that has begun only options can change" in capsys.readouterr().err
+    assert "online.batch: once a run has begun, only the options of a part can change" in capsys.readouterr().err
     sampler = (lab / "my_sampler.py").read_text()
     (lab / "my_sampler.py").write_text(sampler.replace("newest: int = 1_000", "newest: int = 500"))
     del sys.modules["my_sampler"]
@@ -187,7 +187,7 @@ def test_what_is_no_part_is_said(setting: str, part: str, odd: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("word", "part"),
     [
-        ("my_task:Valve", "my_task:Valve is an environment; name a task around it"),
+        ("my_task:Valve", "my_task:Valve is an environment; name a task made of it"),
         ("my_sampler:Recent", "my_sampler:Recent is not a task: it has no absent, action_bounds, card"),
         ("my_task:tsk", "did you mean task?"),
         ("gym:Nowhere-v0", "Nowhere"),

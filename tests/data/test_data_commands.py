@@ -43,9 +43,9 @@ def test_a_file_from_the_doctor_to_a_copy_and_out(folder: Path, capsys: pytest.C
     said = capsys.readouterr().out
     assert "error" in said
     assert "NaN" in said
-    assert command(["data", "check", "mine", "--json", "--fix", "mended"]) == 1  # not all of it can be mended
+    assert command(["data", "check", "mine", "--json", "--fix", "mended"]) == 1  # not all of it can be fixed
     out, _, tail = capsys.readouterr().out.partition("\nmended:")
-    assert "remain, which nobody can mend safely" in tail
+    assert "remain and cannot be fixed safely" in tail
     assert "train on it" not in tail
     found = json.loads(out)
     assert "nan" in {f["code"] for f in found["findings"]}
@@ -75,15 +75,15 @@ def test_a_file_from_the_doctor_to_a_copy_and_out(folder: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["import", "npz:none.npz"], "say what to call it"),
+        (["import", "npz:none.npz"], "give the dataset a name"),
         (["import", "hopper-medium-v3", "x"], "did you mean 'hopper-medium-v2'"),
         (["import", "hopper-medium-v2"], "SEGUE_OFFLINE is set"),
-        (["import", "pen-binary-v0"], "published nowhere"),
+        (["import", "pen-binary-v0"], "is not published"),
         (["import", "npy:x", "x"], "there is no 'npy'; did you mean 'npz'"),
         (["import", "npz:x?colour=red", "x"], "there is no 'colour'"),
         (["check", "nothing"], "no dataset 'nothing'"),
         (["show", "nothing"], "import it with segue data import"),
-        (["export", "mine", "mine.zip"], "is no format"),
+        (["export", "mine", "mine.zip"], "is not a format"),
         (["chekc", "mine"], "did you mean 'check'"),
     ],
 )

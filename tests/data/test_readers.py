@@ -137,21 +137,21 @@ def test_bounds_of_the_action(tmp_path: Path) -> None:
         ({"state": 0}, "", "both 'observation' and 'state' may be the observation; write observation=observation"),
         ({"done": 0}, "", "both 'terminated' and 'done' may be the terminated"),
         ({"action": None}, "", "no column for the action; write action=NAME of observation, reward, terminated"),
-        ({"terminated": None}, "", "nothing says where episodes end; write terminated=, truncated= or episode=NAME"),
+        ({"terminated": None}, "", "no column marks where episodes end; write terminated=, truncated= or episode=NAME"),
         ({}, "?reward=reward,reward", "reward=reward,reward names 2 columns; name one"),
         ({}, "?final=last", "there is no final=last; there are dropped, kept, row"),
         ({"terminated": np.full(8, 2)}, "", "'terminated' is 2 in row 0; a flag is 0 or 1"),
         ({"truncated": np.where(np.arange(8) == 5, np.nan, 0)}, "", "'truncated' is nan in row 5"),
         ({"episode": np.where(np.arange(8) == 6, np.nan, 0)}, "", "'episode' is empty in row 6"),
         ({"reward": np.zeros((8, 2))}, "", r"'observation' is \(8, 1\) and 'reward' \(8, 2\); steps must correspond"),
-        ({"reward": np.array(["a"] * 8)}, "", "'reward' does not hold numbers but <U1"),
+        ({"reward": np.array(["a"] * 8)}, "", "'reward' has type <U1, not numbers"),
         ({"reward": np.zeros(7)}, "", "'reward' has 7 rows and 'observation' has 8; rows must correspond"),
         ({"reward": np.array(1.0)}, "", "'reward' is one number"),
-        ({"observation": np.zeros((8, 0))}, "", r"'observation' is \(8, 0\): nothing in a row"),
-        ({"observation": np.zeros(8, object)}, "", "'observation' holds Python objects, and not numbers"),
-        ({"observation": np.zeros(8, complex)}, "", "'observation' holds complex128, and not numbers"),
+        ({"observation": np.zeros((8, 0))}, "", r"'observation' has shape \(8, 0\), so its rows are empty"),
+        ({"observation": np.zeros(8, object)}, "", "'observation' holds Python objects instead of numbers"),
+        ({"observation": np.zeros(8, complex)}, "", "'observation' holds complex128 instead of numbers"),
         ({"next_obs": np.zeros((8, 2))}, "", r"observations are \(8, 1\) float32, the next \(8, 2\) float32"),
-        ({}, "?mask=terminated", "mask= has no effect on arrays with a row a step"),
+        ({}, "?mask=terminated", "mask= has no effect on arrays with one row per step"),
     ],
 )
 def test_faults_of_columns(change: dict[str, Any], query: str, says: str, tmp_path: Path) -> None:
@@ -194,10 +194,10 @@ def test_episodes_in_rows(tmp_path: Path) -> None:
         ({"length": np.array([2, 6, 1])}, "episode 1: a length of 6; it is a whole number up to 5"),
         ({"length": np.array([2, np.nan, 1])}, "episode 1: a length of nan"),
         ({"length": np.array([2, -1, 1])}, "episode 1: a length of -1"),
-        ({"mask": mask[:, ::-1]}, "episode 0: a step follows after the mask's first 0"),
-        ({"mask": mask * 2}, "its mask holds other than 0 and 1"),
+        ({"mask": mask[:, ::-1]}, "episode 0: there is a step after the mask's first 0"),
+        ({"mask": mask * 2}, "its mask has values other than 0 and 1"),
         ({"actions": arrays["actions"][:, :4], "mask": mask}, "steps must correspond"),
-        ({"episode": np.zeros((3, 5))}, "a row is an episode, so episode=episode has no effect"),
+        ({"episode": np.zeros((3, 5))}, "each row is an episode, so episode=episode has no effect"),
     ):
         with pytest.raises(SegueError, match=says):
             read_rows(tmp_path, {**arrays, **wrong})
@@ -275,7 +275,7 @@ def test_tables(tmp_path: Path) -> None:
     with pytest.raises(SegueError, match="'action' holds lists of different lengths, or none, in row 1"):
         read()
     pq.write_table(pa.table({**columns, "action": pa.array([{"x": 1.0}] * 4)}), tmp_path / "log.parquet")
-    with pytest.raises(SegueError, match="'action' holds struct<x: double>, and not numbers"):
+    with pytest.raises(SegueError, match="'action' holds struct<x: double> instead of numbers"):
         read()
     pq.write_table(pa.table({**columns, "terminated": pa.array([False, None, False, True])}), tmp_path / "log.parquet")
     with pytest.raises(SegueError, match="'terminated' is nan in row 1"):

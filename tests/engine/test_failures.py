@@ -124,7 +124,7 @@ def test_worlds_of_a_resume_that_fails_are_closed(how: str, tmp_path: Path) -> N
     world: Any = task.world
     if how == "differs":
         world = lambda: (made := task.world(), setattr(made, "step", lambda a: (np.ones(2), 0.0, False, False, 0.0)))[0]  # noqa: E731
-    with pytest.raises(SegueError, match=r"mend it, then `segue resume" if how == "raises" else "did not repeat"):
+    with pytest.raises(SegueError, match=r"fix it, then `segue resume" if how == "raises" else "did not repeat"):
         checkpoint.load(tmp_path, phases, SPEC, len(DATA), world)
     assert sorted(task.closed) == [0, 1]
 
@@ -164,7 +164,7 @@ def test_a_policy_without_updates_never_moves_a_real_world_first(phases: tuple[P
     if allowed:
         check_real(plan, asked())
     else:
-        with pytest.raises(SegueError, match="which is not trained"):
+        with pytest.raises(SegueError, match="the untrained policy"):
             check_real(plan, asked())
 
 
@@ -200,9 +200,9 @@ class Odd(gymnasium.Env):
         ("reset-shape", r"reset\(\) returned an observation of shape \(3,\), its space says \(2,\)"),
         ("four", r"step\(\) returned 4 values; Gymnasium's returns five"),
         ("shape", r"step\(\) returned an observation of shape \(3,\)"),
-        ("text", r"step\(\) returned another observation than its space"),
+        ("text", r"step\(\) returned an observation that is not in its space"),
         ("nan", r"step\(\) returned nan as number 1 of the observation"),
-        ("raises", r"^Odd: step\(\) raised OSError: the cable came off; mend the environment$"),
+        ("raises", r"^Odd: step\(\) raised OSError: the cable came off; fix the environment$"),
         ("reward", r"step\(\) returned the reward inf"),
     ],
 )

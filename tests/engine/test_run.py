@@ -208,7 +208,7 @@ def test_overlap_only_delays_rows() -> None:
 @pytest.mark.parametrize(
     ("phase", "says"),
     [
-        (Phase("p", small_cql(), 3, batch=Mix(0, 8)), "own experience and there is none"),
+        (Phase("p", small_cql(), 3, batch=Mix(0, 8)), "own experience, but there is none"),
         (Phase("p", small_cql(), 3, collect=1, actor="ghost"), "'ghost'"),
         (Phase("p", small_cql(), -1), "negative"),
         (Phase("p", small_cql(), 3, batch=Mix(0, 0)), "empty"),
@@ -233,7 +233,7 @@ def test_divergence_is_named() -> None:
     [
         (
             (Phase("offline", IQL((4,), (4,)), 2), Phase("online", SAC((4,), (4,)), 2, collect=1)),
-            "phase 'online': SAC cannot go on with what IQL leaves in slot 'agent'",
+            "phase 'online': SAC cannot continue from the state of IQL in slot 'agent'",
         ),
         (
             (Phase("online", RLPD((4,), (4,), critic_updates=3), 2, collect=1, batch=Mix(0, 8)),),

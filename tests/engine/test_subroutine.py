@@ -288,23 +288,23 @@ def test_a_stopped_run_chooses_alike(whole: Any) -> None:
 
 def test_doors() -> None:
     phase = plan()[0]
-    with pytest.raises(SegueError, match="cannot keep its best there"):
+    with pytest.raises(SegueError, match="its best checkpoint needs another slot"):
         list(loop.run((replace(phase, validation=Validation(99, keep="agent")),), TASK, (0,), UNITS))
-    with pytest.raises(SegueError, match=r"one validation may take 24 steps; set online\.validation\.steps"):
+    with pytest.raises(SegueError, match=r"one validation takes up to 24 steps; set online\.validation\.steps"):
         list(loop.run(plan(23), TASK, (0,), UNITS))
     with pytest.raises(SegueError, match="VAE does not act"):
         list(loop.run((replace(phase, learner=VAE((8,))),), TASK, (0,), UNITS))
     # A door that leads nowhere is found before anything runs.
     ready, last = plan()[0], plan()[-1]
     for wrong, says in (
-        (replace(last, enter=take("bets")), "reads slot 'bets', which no phase before it fills"),
-        (replace(last, enter=better("best", "agent")), "judges slot 'agent' by validation, and none"),
+        (replace(last, enter=take("bets")), "reads slot 'bets', but no earlier phase fills it"),
+        (replace(last, enter=better("best", "agent")), "compares slot 'agent' by validation"),
         (replace(last, enter=better("best", "best"), units=Units(scale=2.0)), "learn in different units"),
     ):
         with pytest.raises(SegueError, match=says):
             next(iter(loop.run((ready, wrong), TASK, (0,), UNITS)))
     for actor, validation, says in (
-        (Either("agent"), phase.validation, "judges slot 'agent' by validation, and none"),
+        (Either("agent"), phase.validation, "compares slot 'agent' by validation"),
         (Either("best"), Validation(), r"set shared\.validation\.steps"),
     ):
         shared = replace(phase, name="shared", actor=actor, validation=validation)

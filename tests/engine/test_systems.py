@@ -176,10 +176,10 @@ def test_compositions_fit_together(name: str) -> None:
 
 def test_what_does_not_go_together_says_why() -> None:
     for name, why in (
-        ("ooo(spot)", "enters through a door"),
-        ("ooo(iql+rnd)", "has a bonus already"),
-        ("opt(wsrl)", "cannot climb other critics"),
-        ("ooo(ooo(iql))", "has a bonus already"),
+        ("ooo(spot)", "starts from another slot"),
+        ("ooo(iql+rnd)", "already has a bonus"),
+        ("opt(wsrl)", "cannot maximise critics other than its own"),
+        ("ooo(ooo(iql))", "already has a bonus"),
     ):
         with pytest.raises(SegueError, match=why):
             find_recipe(name)

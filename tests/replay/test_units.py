@@ -67,8 +67,8 @@ def test_a_run_learns_and_acts_in_them_and_remembers_them() -> None:
 @pytest.mark.parametrize(
     ("units", "data", "says"),
     [
-        (Units(standardise=True), None, "no dataset to take means from"),
-        (Units(reward_span=1.0), None, "no dataset to take returns from"),
+        (Units(standardise=True), None, "no dataset to compute means from"),
+        (Units(reward_span=1.0), None, "no dataset to compute returns from"),
         (Units(reward_span=1.0), replace(DATA, reward=0 * DATA.reward), "the same return"),
     ],
 )
@@ -78,7 +78,7 @@ def test_what_the_dataset_cannot_say(units: Units, data: object, says: str) -> N
 
 
 def test_lengths_and_signs() -> None:
-    with pytest.raises(SegueError, match="different lengths"):
+    with pytest.raises(SegueError, match="differ in length"):
         Units(observation_mean=(1.0,))
     with pytest.raises(SegueError, match="above 0"):
         Units(observation_mean=(1.0,), observation_std=(0.0,))

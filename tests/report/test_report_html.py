@@ -95,8 +95,8 @@ def test_the_page_stands_alone(dipping: Path, tmp_path: Path) -> None:
 def test_the_numbers_are_those_of_the_data(dipping: Path, tmp_path: Path) -> None:
     _, page = page_of([dipping], tmp_path / "report.html")
     headline = (
-        "success went from 80 % to 25 % and was back after 30 environment steps. With 2 seeds this cannot be told from "
-        "noise. Success ended at 95 %."
+        "success went from 80 % to 25 % and recovered after 30 environment steps. With 2 seeds this cannot be told "
+        "from noise. Success ended at 95 %."
     )
     assert headline in page.text
     assert "2 of 2 seeds fell below" in page.text
@@ -115,7 +115,7 @@ def test_the_numbers_are_those_of_the_data(dipping: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("low", "said"),
     [
-        ([0.2, 0.3, 0.25], "success dropped by 55 points, from 80 % to 25 %, and was back after 30 environment steps"),
+        ([0.2, 0.3, 0.25], "success dropped by 55 points, from 80 % to 25 %, and recovered after 30 environment steps"),
         ([0.7, 0.9, 0.75], "No drop at the hand-over beyond noise: success went from 80 % to 7"),
     ],
 )
@@ -136,7 +136,7 @@ def test_no_drop_and_overestimation(make_run, tmp_path: Path) -> None:
     diagnostics = {"q_data": [9.0, 9.0], "mc_return_data": [3.0, 3.0], "q_fresh": [None, None]}
     folder = make_run(offline={100: [0.5, 0.5]}, online={10: [0.6, 0.7], 20: [0.1, 0.2]}, handover=diagnostics)
     _, page = page_of([folder], tmp_path / "report.html")
-    assert "No drop at the hand-over: success stood at 50 % and ended at 15 %." in page.text
+    assert "No drop at the hand-over: success was 50 % at the switch and ended at 15 %." in page.text
     assert "overestimated" not in page.text  # whoever made the log earned that, not the critic's policy
     assert "Q was not compared with fresh episodes at the switch" in page.text
     assert page.row("seed 3")[-2:] == ["0 points", "no dip"]
@@ -145,14 +145,16 @@ def test_no_drop_and_overestimation(make_run, tmp_path: Path) -> None:
 def test_a_collapse_after_an_improvement_is_told(make_run, tmp_path: Path) -> None:
     folder = make_run(offline={100: [0.5, 0.5]}, online={10: [0.6, 0.4], 20: [0.0, 0.2], 30: [0.9, 0.8]})
     _, page = page_of([folder], tmp_path / "report.html")
-    assert "No drop at the hand-over: success stood at 50 %, fell to 10 % later, and ended at 85 %." in page.text
-    assert "2 of 2 seeds fell below their value at the switch, 1 of them at once." in page.text
+    assert (
+        "No drop at the hand-over: success was 50 % at the switch, fell to 10 % later, and ended at 85 %." in page.text
+    )
+    assert "2 of 2 seeds fell below their value at the switch, 1 of them in the first evaluation after it." in page.text
 
 
 def test_never_back_in_score_of_one_seed(make_run, tmp_path: Path) -> None:
     folder = make_run(seeds=(4,), success=False, offline={100: [0.5]}, online={10: [0.2], 20: [0.3]}, handover={})
     _, page = page_of([folder], tmp_path / "report.html")
-    assert "the score went from 50.0 to 20.0 and did not come back. With one seed this cannot be told" in page.text
+    assert "the score went from 50.0 to 20.0 and did not recover. With one seed this cannot be told" in page.text
     assert "Q was not compared with fresh episodes" in page.text
     assert page.row("seed 4")[-1] == "not within the run"
     assert "95 % interval" not in page.text
@@ -212,7 +214,7 @@ def test_a_run_that_blew_up_still_has_a_report(dipping: Path, tmp_path: Path) ->
         .replace("[-60.0, -60.0, -60.0]]", "[NaN, 1e31, 1e31]]")
     )
     written, page = page_of([dipping], tmp_path / "report.html")
-    assert "Success last stood at 95 %" in page.text
+    assert "Success was last at 95 %" in page.text
     assert "underestimated by 6.00" in page.text  # of the seed that is finite
     assert not re.search(r'="[^"]*(nan|inf)\b', written.split("</style>")[1])
 

@@ -124,7 +124,7 @@ def test_a_raw_return_is_no_score(dipping: Path) -> None:
 
 
 def test_training_episodes_stand_for_evaluations(dipping: Path) -> None:
-    """Where nothing was evaluated: means of each seed's last ones, said to be that, and no verdict on a drop."""
+    """Where there were no evaluations: means of each seed's last ones, said to be that, and no verdict on a drop."""
     about = json.loads((dipping / "run.json").read_text())
     asked = {"evaluation.episodes": 0, "evaluation.training_episodes": 2}
     about["config"] |= {key: {"value": value, "source": "task"} for key, value in asked.items()}
@@ -136,7 +136,7 @@ def test_training_episodes_stand_for_evaluations(dipping: Path) -> None:
     returns = run.evaluation.values["return"]
     np.testing.assert_allclose(returns, [[0.2, 0.35, 0.65, 0.85], [0.3, 0.4, 0.7, 0.95]])
     headline, _ = verdict(summarise(run, "return"))
-    assert "nothing was evaluated" in headline
+    assert "there were no evaluations" in headline
     assert "the last 2 training episodes, with exploration noise" in headline
     write_report([dipping], page := dipping / "report.html")
     assert "in evaluation episodes" not in page.read_text()

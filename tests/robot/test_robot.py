@@ -126,8 +126,8 @@ def test_what_does_not_ask_to_move_does_not_reach_it(robot: Server, say) -> None
 
     refused = {
         ("run", "iql", "data:joint", "--seeds", "0,"): "--set evaluation=none",
-        ("run", "iql", "data:joint", "--seeds", "2", "--set", "evaluation=none"): "2 seeds want to move it",
-        ONLINE: "which is not trained",
+        ("run", "iql", "data:joint", "--seeds", "2", "--set", "evaluation=none"): "so it takes one seed",
+        ONLINE: "the untrained policy",
         (*RUN, "--rules", "warm_up=10,policy=random"): "uniformly random actions",
         ("run", "recommend(sac,iql)", *ONLINE[2:], "--untrained"): "to choose among its checkpoints",
     }
@@ -206,7 +206,7 @@ def test_a_run_moves_it_in_its_online_phase_and_nowhere_else(robot: Server, say)
         jax.monitoring.unregister_event_duration_listener(heard)
     assert (code, err) == (0, "")
     page = Path("run/report.html").read_text()
-    assert "nothing was evaluated (evaluation=none)" in page
+    assert "there were no evaluations (evaluation=none)" in page
     assert "the last 10 training episodes, with exploration noise" in page
     assert robot.account() == Counter(connect=1, reset=3, step=45, disconnect=1)  # 20 + 20 + 5 steps
     moved = [m["time"] for m in robot.received() if m["what"] in ("reset", "step")]
@@ -289,7 +289,7 @@ def test_a_robot_that_goes_away_is_named_and_loses_nothing(robot: Server, say, t
     (said,) = [line for line in err.splitlines() if line.startswith("segue: ")]
     assert "the environment failed (seed 0, step" in said
     assert "ConnectionError: the robot has gone" in said or "Error" in said
-    assert "is saved: mend it, then `segue resume run`" in said
+    assert "is saved: fix it, then `segue resume run`" in said
     assert "bug" not in err
     rows = len(logged(tmp_path / "run")["reward"])
     assert rows in (
@@ -302,7 +302,7 @@ def test_a_robot_that_goes_away_is_named_and_loses_nothing(robot: Server, say, t
         code, _, err = say(*words)
         assert code == 1
         assert [line for line in err.splitlines() if not line.startswith("moving ")] == [
-            "segue: Robot-v0: reset() raised ConnectionRefusedError: [Errno 111] Connection refused; mend the "
+            "segue: Robot-v0: reset() raised ConnectionRefusedError: [Errno 111] Connection refused; fix the "
             "environment"
         ]
     back = Server(tmp_path, robot.port)

@@ -325,7 +325,7 @@ def test_a_kappa_has_one_rise() -> None:
         ("hopper-random-v2", {"agent.kappa_steps": 9}),
         ("hopper-medium-v2", {"agent.kappa_steps": 9, "agent.kappa_updates": 9}),
     ):
-        with pytest.raises(SegueError, match="has no effect here; it needs a kappa that moves"):
+        with pytest.raises(SegueError, match="has no effect here; it needs kappa_end different from kappa"):
             values("opt(td3-bc)", task, settings)
 
 
@@ -333,7 +333,9 @@ def test_a_log_is_found_where_it_is(folders: Path) -> None:
     name = "hopper-medium-v2"
     task = find_task(name)  # all but its log can be used
     assert (task.env, task.horizon, task.domain, task.source[:7]) == ("Hopper-v4", 1000, "locomotion", "absent:")
-    with pytest.raises(SegueError, match=f"{name}: its log is not here; bring it: segue data import {name} ") as caught:
+    with pytest.raises(
+        SegueError, match=f"{name}: its log is not here; download it: segue data import {name} "
+    ) as caught:
         task.dataset()
     assert "\n" not in str(caught.value)
     bare = find_task(f"gym:{name}")
@@ -363,16 +365,16 @@ def test_a_log_is_found_where_it_is(folders: Path) -> None:
     assert here["pointmaze-{umaze,medium,large}"] == "made on first use"
     assert here["adroit-{door,pen}"] == here["kitchen-{complete,partial,mixed}"] == "not here"
     write_d4rl(folders / "hopper-expert-v2.hdf5", arrays, {"env_id": "Hopper-v5"})
-    with pytest.raises(SegueError, match=r"is of Hopper-v5, not Hopper-v4; give it as hdf5:"):
+    with pytest.raises(SegueError, match=r"was logged in Hopper-v5, not Hopper-v4; give it as hdf5:"):
         find_task("hopper-expert-v2")
 
 
 def test_binary_logs_must_be_binary() -> None:
     name = "door-binary-v0"
-    with pytest.raises(SegueError, match=f"published nowhere; bring your own: segue data import SOURCE {name}"):
+    with pytest.raises(SegueError, match=f"not published; import your own: segue data import SOURCE {name}"):
         find_task(name).dataset()
     keep(name, episodes("AdroitHandDoor-v1", 39, 28))
-    with pytest.raises(SegueError, match="other rewards than -1 and 0"):
+    with pytest.raises(SegueError, match="rewards other than -1 and 0"):
         find_task(name).dataset()
     keep(name, episodes("AdroitHandDoor-v1", 39, 28, reward=np.array([-1.0, -1, 0, -1, 0])), replace=True)
     data = find_task(name).dataset()

@@ -197,14 +197,14 @@ class OPT:
     kappa_steps: int = option(
         100_000,
         when=lambda a: a.kappa != a.kappa_end and a.kappa_updates is None,
-        why="a kappa that moves (kappa_end), and no kappa_updates",
+        why="kappa_end different from kappa, and kappa_updates=none",
     )
     """Environment steps, those before the phase included, after which `kappa_end` is reached (the paper's T_kappa)."""
     kappa_updates: int | None = follows(
         "kappa_steps",
         lambda a, pace: a.rise(pace),
         when=lambda a: a.kappa != a.kappa_end,
-        why="a kappa that moves (kappa_end)",
+        why="kappa_end different from kappa",
     )
     """Updates of the phase after which `kappa_end` is reached; None follows from `kappa_steps`."""
     new_learning_rate: float | None = follows("critic_learning_rate", lambda a, pace: a.learning_rate)

@@ -257,8 +257,8 @@ class from_sac:
         shapes = lambda s: [x.shape for x in jax.tree.leaves((s.actor, s.critic))]  # noqa: E731
         if shapes(old) != shapes(state):
             raise SegueError(
-                f"from_sac: the networks in slot '{self.slot}' are not those of the agent that goes on; give both the "
-                "same widths, number of critics and layer normalisation"
+                f"from_sac: the networks in slot '{self.slot}' differ from those of the next agent; give both "
+                "the same widths, number of critics and layer normalisation"
             )
         alpha = jnp.exp(old.temperature.params)
         raw = jnp.log(jnp.expm1(alpha)) if self.temperature_loss == "softplus" else old.temperature.params

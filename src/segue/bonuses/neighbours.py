@@ -51,7 +51,9 @@ def _kth(distance: Array, pool: Array, neighbours: int) -> Array:
     """k-th smallest entry of each row (B,), counting the row itself, of distances (B, P) to the pool (P,)."""
     rows, size = distance.shape
     if neighbours > size:
-        raise SegueError(f"state entropy: {neighbours} neighbours in a batch of {size} rows; take a larger batch")
+        raise SegueError(
+            f"state entropy: a batch of {size} rows is too small for {neighbours} neighbours; use a larger batch"
+        )
     itself = jnp.arange(rows)[:, None] == pool
     others, _ = jax.lax.top_k(jnp.where(itself, -jnp.inf, -distance), neighbours - 1)
     return -others[:, -1]
@@ -111,7 +113,9 @@ def copied(door: Door, name: str | None, who: str) -> Critic:
         door.units.observation_mean,
         door.units.observation_std,
     ):
-        raise SegueError(f"{who}: slot '{name}' was trained on observations in other units; give the phases the same")
+        raise SegueError(
+            f"{who}: slot '{name}' was trained on observations in other units; give both phases the same units"
+        )
     return current(slot)
 
 
@@ -142,7 +146,7 @@ def refuse_values(
     there = slots[of].learner if of in slots else None
     if not isinstance(there, Agent):
         return (
-            f"{who} looks at a pre-trained critic, but no phase before it trains an agent in slot '{of}'; "
+            f"{who} needs a pre-trained critic, but no earlier phase trains an agent in slot '{of}'; "
             "set augment.q_source=current"
         )
     if source == "average" and _parts(learner, spec) != _parts(there, spec):

@@ -45,13 +45,13 @@ def main(words: Sequence[str]) -> None:
 
 @app.command(name="import")
 def import_command(source: SourceText, name: Name = "", /, env: str = "", replace: bool = False) -> None:
-    """Bring a log into Segue's own store, whatever its format; then it is the task data:NAME.
+    """Import a log of any format into Segue's store; then it is the task data:NAME.
 
     Args:
         source: FORMAT:PATH, for example d4rl:hopper.hdf5, csv:"log.csv?action=a0,a1"; see `segue data sources`.
             Or the name of a task of `segue list tasks`, whose log is downloaded.
-        name: What to call it; a task's log has the task's name by default.
-        env: The environment that it was logged in, where the log does not say (a Gymnasium id).
+        name: Name of the dataset; for a task's log, the task's name by default.
+        env: The environment of the log, if the log does not name it (a Gymnasium id).
         replace: Replace a dataset of that name.
     """
     source = guessed(source)
@@ -61,7 +61,7 @@ def import_command(source: SourceText, name: Name = "", /, env: str = "", replac
     name = name or (source if published is not None else "")
     if not name:
         raise SegueError(
-            f"segue data import {source}: say what to call it: segue data import {shlex.quote(source)} NAME"
+            f"segue data import {source}: give the dataset a name: segue data import {shlex.quote(source)} NAME"
         )
     folder = place(name)
     if folder.exists() and not replace:
@@ -97,19 +97,19 @@ def collect_command(
     """Make a new dataset by acting in a task's environment.
 
     Args:
-        name: What to call it.
+        name: Name of the dataset.
         task: One of `segue list tasks`, or gym:ID.
-        policy: random; scripted, through a maze from goal to goal; or folders of runs (FOLDER@SEED for another seed
-            than the first).  Several share the episodes.
-        steps: Environment steps, at least; the last episode is finished.
+        policy: random; scripted, from goal to goal in a maze; or folders of runs (FOLDER@SEED for a seed other than
+            the first).  Several policies share the episodes.
+        steps: Minimum number of environment steps; the last episode is finished.
         shares: Each policy's share of the episodes; equal by default.
-        noise: Standard deviation of Gaussian noise on every action of a run's or of the scripted policy.
+        noise: Standard deviation of Gaussian noise on every action of a run's policy or the scripted policy.
         epsilon: Share of uniform actions.
-        explore: Whether runs' policies act as they explore, or with their best action.
-        starts: In mazes: the task's own start, or any cell but the goal's; usual is any where a scripted policy acts.
-        goals: Where the scripted policy is sent: random cells (diverse), a handful (play), or the task's own goal.
-        walker: With an ant: FILE.npz of a network that runs; ant_runner.npz in the folder SEGUE_DATA by default.
-        seed: Of starts, noise and choices.
+        explore: Whether runs' policies act with exploration noise, or with their best action.
+        starts: In mazes: the task's start, or any cell but the goal's; usual means any with a scripted policy.
+        goals: Goals of the scripted policy: random cells (diverse), a few fixed cells (play), or the task's goal.
+        walker: For an ant: FILE.npz of a network that runs; ant_runner.npz in the folder SEGUE_DATA by default.
+        seed: Seed of starts, noise and choices.
         replace: Replace a dataset of that name.
     """
     folder, found = place(name), find_gym_task(task)
@@ -143,7 +143,7 @@ def list_command() -> None:
 
 @app.command(name="show")
 def show_command(name: Name, /, json_output: Annotated[bool, tyro.conf.arg(name="json")] = False) -> None:
-    """Show what a dataset is, in numbers.
+    """Show a dataset in numbers.
 
     Args:
         name: One of `segue data list`.
@@ -171,16 +171,16 @@ def check_command(
     simulate: bool = False,
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
-    """Say what is wrong with a log, before a single update is spent on it.
+    """Check a log for errors before learning from it.
 
-    Nothing moves without --simulate: an environment may be a machine.
+    The environment is not stepped without --simulate, because it may be a robot.
 
     Args:
         name: One of `segue data list`, or a log that was not imported: log.hdf5, csv:"log.csv?action=a0,a1".
         env: The environment to compare it with, a Gymnasium id; the dataset's own by default.
         task: A task to compare it with instead.
-        fix: Write a copy under this name in which what can be put right safely is put right.
-        simulate: Reset the environment, send it random actions and do logged ones again; what will move is said first.
+        fix: Write a copy under this name with all corrections that are safe.
+        simulate: Reset the environment and send it random and logged actions; a line first says what will move.
         json_output: Print JSON.
     """
     name = guessed(name)
@@ -204,14 +204,14 @@ def check_command(
         show_report(name, report)
     left = [f.code for f in report.findings if f.severity == "error" and f.fix is None]
     if fix and not report.fixes:
-        what = f"what is wrong ({', '.join(left)}) needs somebody who knows the log" if left else "nothing is wrong"
-        raise SegueError(f"segue data check --fix: there is nothing to mend safely: {what}; {fix} was not written")
+        what = f"the errors ({', '.join(left)}) need somebody who knows the log" if left else "nothing is wrong"
+        raise SegueError(f"segue data check --fix: nothing can be fixed safely: {what}; {fix} was not written")
     if fix:
         digest = None if stored is None else stored.facts["sha256"]
         mended: Facts = {**facts, "mended": {"from": name, "sha256": digest, "by": report.fixes}}
         stored = save(place(fix), mend(report, read()), mended)
         if left:
-            print(f"{fix}: {', '.join(report.fixes)} mended; {', '.join(left)} remain, which nobody can mend safely")
+            print(f"{fix}: {', '.join(report.fixes)} fixed; {', '.join(left)} remain and cannot be fixed safely")
         else:
             said(fix, stored)
     if left or (report.worst == "error" and not fix):
@@ -227,7 +227,7 @@ def _task_name(name: str, facts: Facts, env: str, imported: bool) -> str:
 
 @app.command(name="export")
 def export_command(name: Name, to: To, /, minari_id: str = "") -> None:
-    """Write a dataset for others to read.
+    """Write a dataset in a common format.
 
     Args:
         name: One of `segue data list`.
@@ -242,7 +242,7 @@ def export_command(name: Name, to: To, /, minari_id: str = "") -> None:
         export_npz(progress(stored.episodes(), len(stored)), to)
         print(to)
     else:
-        raise SegueError(f"segue data export: {to} is no format; write to a file that ends in .npz, or to minari")
+        raise SegueError(f"segue data export: {to} is not a format; write to a file that ends in .npz, or to minari")
 
 
 @app.command(name="card")
@@ -291,7 +291,9 @@ def first_of(sources: Sequence[str], task: str) -> Source:
             return opened_here(source)
         except SegueError as error:
             wrong.append(f"{source}: {error}")
-    raise SegueError("; ".join(wrong) or f"{task}: its log is published nowhere; bring your own: FORMAT:PATH {task}")
+    raise SegueError(
+        "; ".join(wrong) or f"{task}: its log is not published; import your own: segue data import FORMAT:PATH {task}"
+    )
 
 
 def said(name: str, stored: Stored) -> None:

@@ -80,9 +80,9 @@ def run_command(
         rules: Hand-over rules, for example freeze_actor=2000 warm_up=5000,policy=random; see `segue list rules`.
         out: Folder of the run; by default the next free one under `root`.
         root: Folder of runs.
-        track: Trackers to log to as well; the run goes on if one of them fails.
+        track: Trackers that get a copy of the metrics; the run goes on if one of them fails.
         dry_run: Check everything, show the phases and an estimate of disk, memory and time, and stop.
-        untrained: Let a policy that has learned nothing, or chance, move a world that is real.
+        untrained: Allow an untrained policy, or random actions, to move a real robot.
     """
     chosen = find_recipe(recipe)
     found = find_task(task)
@@ -107,7 +107,7 @@ def run_command(
 
 @app.command(name="resume")
 def resume_command(run: Folder, /, settings: Settings = ()) -> None:
-    """Continue a run that was stopped or killed; the result is the one it would have had.
+    """Continue a run that was stopped or killed; the result is the same as without the stop.
 
     Args:
         run: Folder of the run.
@@ -122,7 +122,7 @@ def report_command(runs: Folders, /, out: Path | None = None) -> None:
     """Write one self-contained HTML report of one run, or of several side by side.
 
     Args:
-        runs: Folders of runs; one that is named twice counts once.
+        runs: Folders of runs; duplicates count once.
         out: File to write; report.html in the first run's folder (comparison.html for several) by default.
     """
     if not runs:
@@ -159,13 +159,15 @@ def list_command(what: ListName = "all", /) -> None:
             for row in rows:
                 table.add_row(*row)
         console.print(table)
-        print("a log that is not here, and is published: segue data import NAME")
-        table = Table("task", "needs", title="Tasks whose name says where their parts are", title_justify="left")
-        table.add_row("data:NAME", "a dataset that `segue data import` has brought in, and what its environment needs")
-        table.add_row("hdf5:PATH", "a file in D4RL's layout, and what its environment needs; ?env=ID names another one")
-        table.add_row("minari:DATASET", "the extra minari; a local dataset or one of Minari's server")
-        table.add_row("gym:ID", "what the environment needs; it has no data, so only a recipe without an offline phase")
-        table.add_row("gym:NAME", "what a task above needs but for its log")
+        print("download a published log that is not here: segue data import NAME")
+        table = Table("task", "needs", title="Tasks named by their data or environment", title_justify="left")
+        table.add_row("data:NAME", "an imported dataset, and the packages of its environment")
+        table.add_row("hdf5:PATH", "a file in D4RL's layout, and the packages of its environment; ?env=ID replaces it")
+        table.add_row("minari:DATASET", "the extra minari; a dataset on this machine or on Minari's server")
+        table.add_row(
+            "gym:ID", "the packages of the environment; there is no log, so only for recipes without offline phase"
+        )
+        table.add_row("gym:NAME", "the packages of a task above, without its log")
         console.print(table)
     if what in ("all", "agents"):
         table = Table("agent", "kind", "paper", "tested against", title="Agents", title_justify="left")
@@ -200,15 +202,15 @@ def explain_command(
     changed: bool = False,
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
-    """Show a recipe's phases, and every option: its value, where that comes from, and what it means.
+    """Show a recipe's phases, and every option with its value, source and meaning.
 
     Args:
         recipe: One of `segue list recipes`.
         task: The task whose preset applies.
-        part: Show only options with this in their name: learning_rate, online., units.
+        part: Show only options whose path contains this text: learning_rate, online., units.
         settings: Options to change, as for `segue run`.
         rules: Hand-over rules, as for `segue run`.
-        changed: Show only options that are not at their default.
+        changed: Show only options whose value is not the default.
         json_output: Print JSON.
     """
     decided = resolved(find_recipe(recipe), find_task(task), split_settings(settings), words_of(rules))
@@ -296,7 +298,7 @@ def command(arguments: Sequence[str]) -> int:
         return 128 + stopped.number
     except KeyboardInterrupt as stopped:
         number = stopped.args[0] if stopped.args else signal.SIGINT
-        return _fail("stopped at once; a run that has begun goes on with `segue resume FOLDER`", 128 + number)
+        return _fail("stopped; continue a run that has begun with `segue resume FOLDER`", 128 + number)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -307,8 +309,8 @@ def command(arguments: Sequence[str]) -> int:
             return _fail("out of memory; use fewer seeds or a smaller batch, then `segue resume FOLDER`", 1)
         traceback.print_exc()
         if (own := own_place(error)) is not None:
-            return _fail(f"{own}: a part of your own raised this; the lines above say where", 1)
-        return _fail("this is a bug in Segue; the lines above say where", 70)
+            return _fail(f"{own}: this error comes from your own code; see the lines above", 1)
+        return _fail("this is a bug in Segue; see the lines above", 70)
     return 0
 
 

@@ -176,7 +176,7 @@ def _walker(task: GymTask, recipe: Recipe) -> Walker | None:
     if task.domain in DOMAINS and DOMAINS[task.domain].stride:
         return read_walker(find_walker(recipe.walker))
     if recipe.walker:
-        raise SegueError(f"walker={recipe.walker}: has no effect here; {task.name} has no legs to walk on")
+        raise SegueError(f"walker={recipe.walker}: has no effect here; {task.name} has no ant; leave it out")
     return None
 
 

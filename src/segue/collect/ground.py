@@ -114,7 +114,7 @@ def ground_of(task: GymTask, world: GymWorld) -> Ground:
     """
     if task.domain not in DOMAINS:
         raise SegueError(
-            f"{task.name}: has no maze that Segue can find its way in (PointMaze and AntMaze have); leave out "
+            f"{task.name}: has no maze that Segue can navigate (PointMaze and AntMaze have); leave out "
             "--policy scripted and --starts anywhere"
         )
     robotics()
@@ -127,7 +127,7 @@ def ground_of(task: GymTask, world: GymWorld) -> Ground:
         return _d4rl(task, inner)
     if isinstance(inner, MazeEnv):
         return _robotics(task, world, inner)
-    raise SegueError(f"{task.name}: {type(inner).__name__} is no maze that Segue can find its way in; leave it out")
+    raise SegueError(f"{task.name}: {type(inner).__name__} is not a maze that Segue can navigate; leave it out")
 
 
 def _robotics(task: GymTask, world: GymWorld, inner: MazeEnv) -> Ground:
@@ -192,5 +192,5 @@ def _ways(grid: Sequence[Sequence[object]], name: str) -> dict[Cell, dict[Cell, 
     cells = _free(grid, name)
     toward = {goal: next_cells(grid, goal) for goal in cells}
     if len(cells) < 2 or len(toward[cells[0]]) < len(cells):
-        raise SegueError(f"{name}: no way leads from one cell of its maze to every other; join its parts")
+        raise SegueError(f"{name}: its maze has cells that cannot be reached from others; connect them")
     return toward

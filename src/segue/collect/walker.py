@@ -122,7 +122,7 @@ def find_walker(given: str) -> Path:
     if folder and path.is_file():
         return path
     here = f"{FILE} is not in {folder} ({FOLDER})" if folder else f"{FOLDER} is not set"
-    raise SegueError(f"an ant does not walk by itself, and {here}; give a walker: --walker FILE.npz")
+    raise SegueError(f"the scripted policy needs a walker for an ant, and {here}; give one: --walker FILE.npz")
 
 
 def read_walker(path: str | os.PathLike[str]) -> Walker:
@@ -154,6 +154,6 @@ def read_walker(path: str | os.PathLike[str]) -> Walker:
                 f"give a walker of Gymnasium's ant ({BODY} numbers in, {MOTORS} motors out)"
             )
     if arrays["std"].min() <= 0.0:
-        raise SegueError(f"walker {path}: std has numbers that are not above 0; give the standard deviations of inputs")
+        raise SegueError(f"walker {path}: std has numbers that are not above 0; give standard deviations")
     layers = tuple((arrays[f"w{layer}"], arrays[f"b{layer}"]) for layer in range(3))
     return Walker(arrays["mean"], arrays["std"], layers, hashlib.sha256(content).hexdigest())

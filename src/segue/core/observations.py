@@ -46,14 +46,14 @@ def pack(parts: Sequence[Part], observation: Mapping[str, Any]) -> np.ndarray:
         lead = value.shape[: value.ndim - len(part.shape)]
         if value.shape[len(lead) :] != part.shape or (part.dtype == "uint8" and value.dtype != np.uint8):
             raise SegueError(
-                f"part '{part.name}' of the observation is {value.dtype} {value.shape}, and {part.dtype} {part.shape} "
-                "was said; keep its shape and type"
+                f"part '{part.name}' of the observation is {value.dtype} {value.shape}, but must be {part.dtype} "
+                f"{part.shape}; keep the declared shape and type"
             )
         octets = np.ascontiguousarray(value, part.dtype).reshape(*lead, -1)
         columns.append(octets.view(np.uint8))
     if len({column.shape[:-1] for column in columns}) > 1:
         leads = ", ".join(f"{part.name} {column.shape[:-1]}" for part, column in zip(parts, columns))
-        raise SegueError(f"the observation's parts are of different numbers ({leads}); give as many of each")
+        raise SegueError(f"the parts of the observation have different lengths ({leads}); give the same number of each")
     return np.concatenate(columns, axis=-1)
 
 
@@ -98,8 +98,12 @@ def parts_of(described: Any, where: str) -> tuple[Part, ...]:
     try:
         parts = tuple(Part(str(name), tuple(int(n) for n in shape), str(dtype)) for name, shape, dtype in described)
     except (TypeError, ValueError) as error:
-        raise SegueError(f"{where}: 'parts' are not [name, shape, type] each; import it again") from error
+        raise SegueError(
+            f"{where}: every entry of 'parts' must be [name, shape, type]; import the dataset again"
+        ) from error
     strange = [p for p in parts if p.dtype not in KINDS or not p.name or any(n < 1 for n in p.shape)]
     if strange or len({p.name for p in parts}) < len(parts):
-        raise SegueError(f"{where}: 'parts' are not different names of {' or '.join(KINDS)}; import it again")
+        raise SegueError(
+            f"{where}: 'parts' need different names and type {' or '.join(KINDS)}; import the dataset again"
+        )
     return parts

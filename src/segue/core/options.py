@@ -202,7 +202,7 @@ def assign(target: Any, path: list[str], value: Any, shown: str) -> tuple[Any, s
     if head not in names:
         inside = [n for n in names if is_dataclass(getattr(target, n)) and head in reachable(getattr(target, n))]
         if len(inside) > 1:
-            raise SegueError(f"{shown}: there are several '{head}'; say in which of {', '.join(inside)}")
+            raise SegueError(f"{shown}: '{head}' is in several parts; name one of them: {', '.join(inside)}")
         if not inside:
             unknown(shown, head, [*names, *(x for n in names for x in reachable(getattr(target, n)))])
         head, rest = inside[0], path
@@ -222,7 +222,7 @@ def assign(target: Any, path: list[str], value: Any, shown: str) -> tuple[Any, s
         return replace(target, **{head: part_of(value, kinds[0] if kinds else Any, shown)}), f"{head}.type"
     if is_part(current):
         options = ", ".join(f.name for f in fields(current))
-        raise SegueError(f"{shown}: '{head}' has parts; set one of {options}, or name a whole one (module:name)")
+        raise SegueError(f"{shown}: '{head}' has fields; set one of {options}, or replace the whole part (module:name)")
     return replace(target, **{head: parse(head, value, hint, shown)}), head
 
 

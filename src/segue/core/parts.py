@@ -34,7 +34,7 @@ def describe(part: Any) -> dict[str, Any]:
     kind = type(part)
     bare = "__dataclass_fields__" not in vars(kind) and inspect.get_annotations(kind)  # its fields are not options
     if not is_dataclass(kind) or not kind.__dataclass_params__.frozen or bare:  # type: ignore[attr-defined]
-        raise SegueError(f"{name_of(kind)} is no frozen dataclass; write @dataclass(frozen=True) above it")
+        raise SegueError(f"{name_of(kind)} is not a frozen dataclass; write @dataclass(frozen=True) above it")
     _refuse_lost(kind)
     return {"type": name_of(kind)} | {f.name: _plain(getattr(part, f.name), kind, f.name) for f in fields(part)}
 
@@ -49,7 +49,7 @@ def _plain(value: Any, owner: type, name: str) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise SegueError(
-        f"{name_of(owner)}: '{name}' holds a {type(value).__name__}; a run can write down numbers, words, tuples of "
+        f"{name_of(owner)}: '{name}' holds a {type(value).__name__}; a run can save only numbers, words, tuples of "
         "them and frozen dataclasses only"
     )
 
@@ -129,7 +129,7 @@ def _refuse_unhashable(part: Any, word: str) -> None:
         hash(part)
     except TypeError as error:  # a field with eq=False, a __hash__ of one's own
         raise SegueError(
-            f"{word} cannot be a key of compiled programs ({error}); leave its __eq__ to dataclass"
+            f"{word} cannot be hashed, as compiled programs need it ({error}); use the __eq__ of dataclass"
         ) from error
 
 
@@ -152,7 +152,7 @@ def made(value: Any, word: str) -> Any:
         inspect.signature(value).bind()
     except (TypeError, ValueError) as error:
         raise SegueError(
-            f"{word} cannot be made without arguments ({error}); give them defaults, or name an object that is made"
+            f"{word} cannot be made without arguments ({error}); give the arguments defaults, or name an object"
         ) from error
     return value()
 

@@ -45,7 +45,9 @@ class Units:
         if not 0.0 <= self.discount < 1.0:
             raise SegueError(f"units.discount is {self.discount}; it must be at least 0 and below 1")
         if len(self.observation_mean) != len(self.observation_std):
-            raise SegueError("units: observation_mean and observation_std have different lengths; give both or none")
+            raise SegueError(
+                "units: observation_mean and observation_std differ in length; give both with the same length, or none"
+            )
         if any(not s > 0 for s in self.observation_std):
             raise SegueError("units.observation_std: every number must be above 0")
 
@@ -107,7 +109,7 @@ def settled(units: Units, failure: float | None, data: Any) -> Units:
         units = replace(units, scale=units.scale * units.reward_span / _return_span(data), reward_span=None)
     if units.standardise:
         if data is None:
-            raise SegueError("units.standardise: the task has no dataset to take means from; set it to false")
+            raise SegueError("units.standardise: the task has no dataset to compute means from; set it to false")
         if data.observation.ndim != 2 or data.observation.dtype.kind != "f":
             raise SegueError("units.standardise: takes flat observations of real numbers; set it to false")
         mean, std = moments(data.observation)
@@ -121,7 +123,7 @@ def settled(units: Units, failure: float | None, data: Any) -> Units:
 def _return_span(data: Any) -> float:
     """Difference between the best and the worst undiscounted raw return of a dataset's episodes."""
     if data is None:
-        raise SegueError("units.reward_span: the task has no dataset to take returns from; set it to none")
+        raise SegueError("units.reward_span: the task has no dataset to compute returns from; set it to none")
     ends = data.ends()
     total = np.concatenate([[0.0], np.cumsum(data.reward, dtype=np.float64)])[np.concatenate([[0], ends])]
     returns = np.diff(total)

@@ -148,7 +148,9 @@ def _create(
         return create(dataset_id=dataset_id, buffer=buffers, **more, **exact)
     except (OSError, ValueError, TypeError, AssertionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SegueError(f"minari {dataset_id}: could not be written ({reason}); look at its cause") from error
+        raise SegueError(
+            f"minari {dataset_id}: could not be written ({reason}); remove this cause and export again"
+        ) from error
 
 
 def _buffers(
@@ -157,8 +159,8 @@ def _buffers(
     for number, episode in enumerate(e for e in episodes if len(e)):
         if episode.next_observation is not None:
             raise SegueError(
-                f"minari {dataset_id}: episode {number} has next observations that are not the rows that follow, which "
-                "Minari cannot say; write an npz file"
+                f"minari {dataset_id}: episode {number} has next observations that differ from the following rows, "
+                "which Minari cannot store; write an npz file"
             )
         flags = _columns(episode)
         solved = np.full(len(episode) + 1, episode.success)

@@ -22,5 +22,5 @@ def write_atomically(path: Path, content: str | bytes | Callable[[Path], None]) 
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, content)
     except OSError as error:
-        cure = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "give another place"
+        cure = "free some space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "give another place"
         raise SegueError(f"{path}: cannot be written ({error.strerror or error}); {cure}") from error

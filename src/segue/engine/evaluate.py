@@ -108,7 +108,7 @@ class Evaluator:
         try:
             trajectories = tuple(self._one_seed(slot, s, first, drawing) for s in range(len(self.seeds)))
         except WorldError as error:  # training has not failed, and stands where the last checkpoint was taken
-            raise SegueError(f"in an evaluation, {error}; mend it, then `segue resume` the run") from error
+            raise SegueError(f"in an evaluation, {error}; fix it, then `segue resume` the run") from error
         table = lambda f: np.asarray([[f(t) for t in ts] for ts in trajectories], np.float64)  # noqa: E731
         total, success = table(lambda t: t.reward.sum()), table(lambda t: t.success)
         return Evaluation(

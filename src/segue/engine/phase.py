@@ -112,7 +112,7 @@ class take:
         """Return the named slot's state; the learner must accept its structure."""
         if self.slot not in door.slots:
             known = ", ".join(door.slots) or "none"
-            raise SegueError(f"take: no phase before has left a slot '{self.slot}' (slots: {known})")
+            raise SegueError(f"take: no earlier phase fills slot '{self.slot}'; name one of: {known}")
         return door.slots[self.slot].state
 
 
@@ -156,7 +156,9 @@ def at_switch(phases: Sequence[Phase], who: str) -> int:
     for index, phase in enumerate(phases):
         if phase.collect and phase.updates:
             return index
-    raise SegueError(f"{who}: no phase of this recipe learns while it collects, so there is no switch to change")
+    raise SegueError(
+        f"{who}: no phase of this recipe learns online, so it has no switch; use a recipe with an online phase"
+    )
 
 
 def charged(phases: Sequence[Phase]) -> int:

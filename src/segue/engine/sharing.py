@@ -82,12 +82,14 @@ class Either:
         """Return why a phase cannot be shared: its own policy must be validated."""
         if phase.validation.steps:
             return None
-        return f"shares episodes by what validation finds; set {phase.name}.validation.steps"
+        return f"shares episodes according to validation; set {phase.name}.validation.steps"
 
     def turn(self, seed: int, episode: int, standing: Standing) -> int:
         """0 or 1: a function of the run's seed, the episode's number and what is known."""
         if self.other not in standing.validated:
-            raise SegueError(f"Either: no validation has filled slot '{self.other}' before the phase")
+            raise SegueError(
+                f"Either: slot '{self.other}' is empty; an earlier phase must validate and keep its best there"
+            )
         other, random = standing.validated[self.other], standing.early(self.random_episodes)
         return 1 - own_turn(seed, episode, self.probability(standing.own, other, random))
 

@@ -85,8 +85,8 @@ def _check_update(phase: Phase, units: Units, shapes: Shapes, slot: Slot) -> Non
         if kind(before) != kind(after):
             whose = {"learner": phase.learner, "sampler": phase.batch, "augment": phase.augment}[name]
             raise SegueError(
-                f"{type(whose).__name__} returns a state of other parts, shapes or types than it was given; return the "
-                "same ones"
+                f"{type(whose).__name__} returns a state with other parts, shapes or types than it was given; "
+                "keep them the same"
             )
 
 
@@ -103,8 +103,8 @@ def _check_actions(phase: Phase, shapes: Shapes) -> None:
         action = jax.eval_shape(act, state, seen, key)
         if action.shape != (1, spec.action):
             raise SegueError(
-                f"{type(slot.learner).__name__} acts with an array {action.shape} for one observation, and the task "
-                f"takes (1, {spec.action})"
+                f"{type(slot.learner).__name__} returns actions of shape {action.shape} for one observation; the task "
+                f"needs (1, {spec.action})"
             )
 
 
@@ -121,7 +121,7 @@ def _telling(phase: Phase, before: Slot | None) -> Iterator[None]:
             raise
         who, other = type(phase.learner).__name__, type(before.learner).__name__
         raise SegueError(
-            f"phase '{phase.name}': {who} cannot go on with what {other} leaves in slot '{phase.slot}' "
+            f"phase '{phase.name}': {who} cannot continue from the state of {other} in slot '{phase.slot}' "
             f"({' '.join(str(error).split())[:160]}); give it a slot of its own, or enter=fresh"
         ) from error
 
@@ -140,22 +140,28 @@ def check_phase(
     if phase.freeze_actor < 0 or not 0 <= phase.epsilon <= 1:
         raise SegueError(f"{where}: freeze_actor must not be negative, and epsilon must lie between 0 and 1")
     if phase.freeze_actor and not policy_of(phase.learner):
-        raise SegueError(f"{where}: {type(phase.learner).__name__} has no policy that could be frozen; leave it out")
+        raise SegueError(f"{where}: {type(phase.learner).__name__} has no policy to freeze; leave out freeze_actor")
     if phase.n_steps < 1:
-        raise SegueError(f"{where}: n_steps={phase.n_steps} is out of range; 1 looks at single rows")
+        raise SegueError(f"{where}: n_steps={phase.n_steps} is out of range; give 1 (no n-step returns) or more")
     if phase.validation.steps and (phase.validation.steps < 0 or phase.validation.episodes < 1):
         raise SegueError(f"{where}: validation.steps must not be negative, validation.episodes must be at least 1")
     if phase.validation.steps and not isinstance(phase.learner, Agent):
-        raise SegueError(f"{where}: {type(phase.learner).__name__} does not act, so there is nothing to validate")
+        raise SegueError(
+            f"{where}: {type(phase.learner).__name__} does not act, so it cannot be validated; set validation.steps=0"
+        )
     if phase.validation.steps and phase.ticks and not phase.validation.ticks(horizon, phase.ticks):
         least = phase.validation.episodes * horizon
-        raise SegueError(f"{where}: one validation may take {least:,} steps; set {phase.name}.validation.steps to that")
+        raise SegueError(
+            f"{where}: one validation takes up to {least:,} steps; set {phase.name}.validation.steps to that"
+        )
     if phase.validation.steps and phase.validation.keep == phase.slot:
-        raise SegueError(f"{where}: it trains slot '{phase.slot}' and cannot keep its best there; name another one")
+        raise SegueError(
+            f"{where}: it trains slot '{phase.slot}', so its best checkpoint needs another slot; set validation.keep"
+        )
     for name in phase.actors:
         if name not in (RANDOM, phase.slot, *slots):
             known = ", ".join(sorted(slots)) or "none yet"
-            raise SegueError(f"{where} acts with slot '{name}', which no phase has trained before it (slots: {known})")
+            raise SegueError(f"{where} acts with slot '{name}', but no earlier phase trains it; name one of: {known}")
     sharing = None if isinstance(phase.actor, str) else phase.actor
     if phase.collect and sharing is not None and (refusal := sharing.refuse(phase)):
         raise SegueError(f"{where} {refusal}")
@@ -181,10 +187,12 @@ def check_doors(phases: Sequence[Phase], units: Units) -> None:
         for name in (*judged, *getattr(door, "reads", ())):
             if name not in held:
                 known = ", ".join(held) or "none"
-                raise SegueError(f"{where} reads slot '{name}', which no phase before it fills (slots: {known})")
+                raise SegueError(f"{where} reads slot '{name}', but no earlier phase fills it; name one of: {known}")
         for name in judged:
             if name not in kept:
-                raise SegueError(f"{where} judges slot '{name}' by validation, and none before it has filled that slot")
+                raise SegueError(
+                    f"{where} compares slot '{name}' by validation; an earlier phase must keep its best there"
+                )
             if name in chosen and held[name] != here:
                 raise SegueError(
                     f"{where} chooses between policies that learn in different units; give the phases that train "

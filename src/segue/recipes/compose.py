@@ -67,12 +67,14 @@ def compose(expression: str, recipes: Mapping[str, Recipe]) -> Recipe:
     while place < len(expression):
         match = _TOKEN.match(expression, place)
         if match is None:
-            raise SegueError(f"recipe {expression}: '{expression[place]}' has no meaning here; write cal-ql+sera")
+            raise SegueError(
+                f"recipe {expression}: '{expression[place]}' is not allowed here; write it like cal-ql+sera"
+            )
         words.append(match[1])
         place = match.end()
     composed, rest = _expression(words, expression, recipes)
     if rest:
-        raise SegueError(f"recipe {expression}: there is a '{rest[0]}' too many; write cal-ql+sera")
+        raise SegueError(f"recipe {expression}: there is one '{rest[0]}' too many; write it like cal-ql+sera")
     return replace(composed, name="".join(words))
 
 
@@ -102,7 +104,7 @@ def _term(words: list[str], shown: str, recipes: Mapping[str, Recipe]) -> tuple[
             raise SegueError(f"recipe {shown}: {name} takes {many}; write {SYSTEMS[name].example}")
         return SYSTEMS[name].around(*inner), words[1:]
     if name in SYSTEMS:
-        raise SegueError(f"recipe {shown}: {name} goes around a recipe; write {SYSTEMS[name].example}")
+        raise SegueError(f"recipe {shown}: {name} needs a recipe in parentheses; write {SYSTEMS[name].example}")
     if is_named(name):
         return _own(name), words
     if name not in recipes:
@@ -112,8 +114,8 @@ def _term(words: list[str], shown: str, recipes: Mapping[str, Recipe]) -> tuple[
 
 def _word(words: list[str], shown: str, what: str) -> tuple[str, list[str]]:
     if not words or words[0] in "()+,":
-        found = f"not '{words[0]}'" if words else "not the end"
-        raise SegueError(f"recipe {shown}: {what} must stand here, {found}; write cal-ql+sera")
+        found = f"found '{words[0]}'" if words else "found the end"
+        raise SegueError(f"recipe {shown}: expected {what}, {found}; write it like cal-ql+sera")
     return words[0], words[1:]
 
 
@@ -152,7 +154,7 @@ def augmented_plan(plan: Plan, names: Sequence[str], entry: Entry, who: str) -> 
         here = phase.slot == switch.slot and phase.updates and isinstance(phase.learner, Agent)
         if here and (entry.when == "always" or phase.collect):
             if type(entry.augmentation) in map(type, parts(phase.augment)):
-                raise SegueError(f"recipe {who}: phase '{phase.name}' has that bonus already; add it once")
+                raise SegueError(f"recipe {who}: phase '{phase.name}' already has that bonus; add it once")
             before = [p for p in phases if p.slot == phase.slot and p.updates and isinstance(p.learner, Agent)]
             new = entry.augmentation if before or entry.from_scratch is None else entry.from_scratch
             alone = isinstance(phase.augment, Nothing)

@@ -216,7 +216,7 @@ def _assign_phase(phase: Phase, words: list[str], value: object, path: str) -> t
             raise SegueError(f"{path}: phase '{phase.name}' takes no environment steps, so it has no utd_ratio")
         updates = options.parse(path, value, float) * phase.collect
         if not math.isfinite(updates) or updates != int(updates) or updates < 0:
-            raise SegueError(f"{path}: {value} x {phase.collect} steps a tick is not a whole number of updates")
+            raise SegueError(f"{path}: {value} x {phase.collect} steps per tick is not a whole number of updates")
         return replace(phase, updates=int(updates)), "updates"
     return options.assign(phase, words, value, path)
 

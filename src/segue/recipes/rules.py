@@ -78,7 +78,9 @@ class reset_optimisers:
         last = max((n for n, p in enumerate(there) if p.updates), default=None)
         # A door behind the last update leaves optimisers that have not moved since.
         if last is None or any(p.enter is not None for p in there[last + 1 :]):
-            raise SegueError("reset_optimisers: nothing is trained before the switch, so its optimisers are new anyway")
+            raise SegueError(
+                "reset_optimisers: nothing is trained before the switch, so optimisers are new; leave it out"
+            )
         door = refresh(switch.slot) if switch.enter is None else renew(switch.enter)
         return changed(phases, index, enter=door)
 
@@ -156,7 +158,7 @@ class budget:
         index, before = at_switch(phases, "budget"), charged(phases)
         if not before:
             raise SegueError(
-                f"budget={self.steps}: no phase has ticks that move the world; give one some, to be shared in"
+                f"budget={self.steps}: no phase takes environment steps; set the ticks of one that collects"
             )
         of = lambda number: number * self.steps // before  # noqa: E731
         made = []
@@ -165,7 +167,7 @@ class budget:
             phase, batch = replace(phase, validation=validation), phase.batch
             if phase.collect and phase.ticks:
                 if not of(phase.ticks):
-                    why = f"too few for phase '{phase.name}', which has {phase.ticks:,} ticks of the usual {before:,}"
+                    why = f"too few for phase '{phase.name}', which has {phase.ticks:,} of {before:,} steps by default"
                     raise SegueError(f"budget={self.steps}: {why}; give a larger one")
                 often = max(of(phase.evaluate_every), 1) if phase.evaluate_every else 0
                 phase = replace(phase, ticks=of(phase.ticks), evaluate_every=often)
@@ -174,7 +176,7 @@ class budget:
             made.append(phase)
         switch, left = made[index], self.steps - charged(made)
         if short := left % switch.collect:
-            why = f"phase '{switch.name}' takes {switch.collect} steps a tick and would end {short} short"
+            why = f"phase '{switch.name}' takes {switch.collect} steps per tick, which leaves {short} over"
             raise SegueError(f"budget={self.steps}: {why}; give a few more or fewer")
         return changed(tuple(made), index, ticks=switch.ticks + left // switch.collect)
 

@@ -140,9 +140,9 @@ def _read_about(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise SegueError(f"{path.parent}: no run.json here; give the folder that a run wrote") from None
     except (OSError, ValueError) as error:
-        raise SegueError(f"{path}: cannot be read ({error}); restore it or leave this run out") from None
+        raise SegueError(f"{path}: cannot be read ({error}); restore it, or leave out this run") from None
     if not isinstance(about, dict) or not about.get("seeds"):
-        raise SegueError(f"{path}: names no seeds, so this is no run of Segue; give the folder that a run wrote")
+        raise SegueError(f"{path}: names no seeds, so this is not a run of Segue; give the folder that a run wrote")
     return about
 
 
@@ -150,7 +150,9 @@ def _read_rows(path: Path) -> list[Row]:
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError:
-        raise SegueError(f"{path.parent}: no readable metrics.jsonl, so no evaluation yet; report later") from None
+        raise SegueError(
+            f"{path.parent}: no readable metrics.jsonl, so there is no evaluation yet; report later"
+        ) from None
     rows: list[Row] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():

@@ -143,7 +143,7 @@ def _chance(item: Summary) -> str:
     if np.isnan(item.fall.low):
         return "below the value at the switch; too few seeds for an interval"
     low, high = (show_difference(item.quantity, end).removesuffix(" points") for end in item.fall[1:])
-    return f"below the value at the switch; [{low}, {high}] without the bias of a minimum"
+    return f"below the value at the switch; [{low}, {high}], corrected for the bias of a minimum"
 
 
 def flattened(facts: object, prefix: str = "") -> dict[str, object]:

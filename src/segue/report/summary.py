@@ -126,30 +126,30 @@ def verdict(summary: Summary) -> tuple[str, str]:
 
 
 def _drop(summary: Summary) -> str:
-    nothing = "No verdict on a drop: nothing was evaluated (evaluation=none)."
+    nothing = "No verdict on a drop: there were no evaluations (evaluation=none)."
     if not len(summary.run.evaluation.x):
         return nothing
     name = {"success": "success", "score": "the score", "return": "the return"}[summary.quantity]
     last = float(interquartile_mean(summary.final))
     final = show(summary.quantity, last)
-    ended = "ended" if summary.run.status == "finished" else "last stood"
+    ended = "ended" if summary.run.status == "finished" else "was last"
     if summary.run.stand_in:
         return f"{nothing} Over {stand_in_words(summary.run)}, {name} {ended} at {final}."
     if summary.dip is None or np.isnan(summary.dip.value):
         if summary.run.switch is None:
             return f"The run has no online part, so nothing was handed over; {name} {ended} offline at {final}."
         if not summary.run.evaluation.online.any():
-            return f"The policy has not been evaluated after the switch yet; {name} stood at {final}."
+            return f"The policy has not been evaluated after the switch yet; {name} was {final}."
         return f"The run has no offline part, so nothing was handed over; {name} {ended} at {final}."
     value, depth, length = summary.dip
     low = summary.lowest_mean if depth == 0 else value - depth
     full = {"success": 1.0, "score": 100.0, "return": max(abs(value), abs(low))}[summary.quantity]
     if depth == 0:
         fell = value - low > SLIGHT * full and low < last
-        later = f", fell to {show(summary.quantity, low)} later," if fell else ""
+        later = f" at the switch, fell to {show(summary.quantity, low)} later," if fell else " at the switch"
         stood = show(summary.quantity, value)
-        return f"No drop at the hand-over: {name} stood at {stood}{later} and {ended} at {final}."
-    back = f"was back after {count(length)} environment steps" if length is not None else "did not come back"
+        return f"No drop at the hand-over: {name} was {stood}{later} and {ended} at {final}."
+    back = f"recovered after {count(length)} environment steps" if length is not None else "did not recover"
     path = f"from {show(summary.quantity, value)} to {show(summary.quantity, low)}"
     end = f"{name.capitalize()} {ended} at {final}."
     if np.isnan(summary.fall.low):
@@ -166,14 +166,14 @@ def _fall(summary: Summary) -> str:
         return ""
     point = show_difference(summary.quantity, summary.fall.point)
     low, high = (show_difference(summary.quantity, x).removesuffix(" points") for x in summary.fall[1:])
-    return f"The mean fall over seeds is {point} [{low}, {high}], without the bias of a minimum. "
+    return f"The mean fall over seeds is {point} [{low}, {high}], corrected for the bias of a minimum. "
 
 
 def _calibration(summary: Summary) -> str:
     hurt, of = sum(measured.depth > 0 for measured in summary.dips), len(summary.dips)
     ever = int(np.sum(summary.lowest < summary.at_switch))
     seeds = f"{ever} of {of} seeds fell below their value at the switch"
-    seeds = f"{seeds}{'' if ever == hurt else f', {hurt} of them at once'}. " if of > 1 else ""
+    seeds = f"{seeds}{'' if ever == hurt else f', {hurt} of them in the first evaluation after it'}. " if of > 1 else ""
     end, when = (summary.before, "at the switch") if summary.dip or summary.before else (summary.after, "at the end")
     return seeds + judgement(end, when)
 
@@ -191,7 +191,7 @@ def judgement(end: Handover | None, when: str) -> str:
     if end is None or not np.isfinite(mean_of(end, "q_fresh")):
         return f"Q was not compared with fresh episodes {when}."
     if end.bonus:
-        return f"There is no verdict on Q {when}: Q includes a bonus, and the returns are of true rewards."
+        return f"There is no verdict on Q {when}: Q includes a bonus, and the returns do not."
     came = mean_of(end, "return_fresh")
     error = value_error(end.episodes["error"], end.episodes["weight"], resampling())
     numbers = f"(mean Q {number(came + error.point)}, mean return {number(came)}, both up to the same cut)"
@@ -203,7 +203,7 @@ def judgement(end: Handover | None, when: str) -> str:
     # The mean of |return| over episodes, since returns of both signs may cancel.
     sizes = [np.sum(np.abs(c)) / np.sum(w) for c, w in zip(end.episodes["came"], end.episodes["weight"])]
     if abs(error.point) <= AGREES * max(abs(came + error.point), float(interquartile_mean(sizes))):
-        within = f", to within{chance}" if chance else ""
+        within = f", with an error within{chance}," if chance else ""
         return f"On fresh episodes the critic agreed with the returns{within} {when} {numbers}{little}."
     if np.isnan(error.low) or error.low <= 0 <= error.high:
         return (

@@ -24,12 +24,20 @@ from segue.report.summary import Summary, mean_of, repeats, show, show_differenc
 
 DIAGNOSTICS = (
     ("q_data", "Q on the data", "mean Q of the dataset's own actions"),
-    ("mc_return_data", "Return on the data", "mean Monte-Carlo return of logged rows, as Cal-QL uses it; no test of Q"),
+    (
+        "mc_return_data",
+        "Return on the data",
+        "mean Monte-Carlo return of logged rows, as Cal-QL uses it; does not test Q",
+    ),
     ("q_policy_data", "Q of the policy's actions", "in the same states; likely too high if far above Q on the data"),
     ("q_fresh", "Q on fresh episodes", "mean Q along the policy's own episodes, up to the cut"),
     ("return_fresh", "Return on fresh episodes", "mean return of these episodes, to the same cut, on the same scale"),
     ("fresh_share", "Share before the cut", "share of the value that comes before a time limit cuts fresh episodes"),
-    ("bound_rate", "Bound rate", "share of logged rows with the policy's Q below their return: Cal-QL's bound acts"),
+    (
+        "bound_rate",
+        "Bound rate",
+        "share of logged rows with the policy's Q below their return: Cal-QL's bound is active",
+    ),
     ("action_distance", "Action distance", "mean distance between the policy's actions and the dataset's"),
 )
 FRACTIONS = ("fresh_share", "bound_rate")

@@ -51,7 +51,7 @@ def with_settings(
     again = lambda chosen: resolved(recipe_of(request.recipe), task, chosen, request.rules)  # noqa: E731
     was = described["config"]
     if whole := [path for path in settings if f"{path.removesuffix('.type')}.type" in was]:
-        raise SegueError(f"{whole[0]}: of a part that has begun only options can change; start a new run")
+        raise SegueError(f"{whole[0]}: once a run has begun, only the options of a part can change; start a new run")
     tried = again({**request.settings, **settings})
     now = json.loads(json.dumps(manifest.plain(tried.table())))
     phases, behind, entered = tried.phases, 0, False
@@ -75,13 +75,15 @@ def with_settings(
         moved[path] = tried.options()[path]
     if not moved:
         done = f" (finished: {', '.join(finished)})" if finished else ""
-        raise SegueError(f"--set {' '.join(settings)}: changes nothing in what is still to come{done}; leave it out")
+        raise SegueError(
+            f"--set {' '.join(settings)}: changes nothing in phases that are not finished{done}; leave it out"
+        )
     asked = replace(request, settings={**request.settings, **moved})
     decided = again(asked.settings)
     for one, other in zip(again(request.settings).phases, decided.phases):
         if _shapes(one, task) != _shapes(other, task):  # carried over a door, a network would keep its old shape
             changed = ", ".join(path for path in sorted(moved) if path.startswith(f"{other.name}."))
-            raise SegueError(f"{changed}: gives a network another shape than it has; start a new run")
+            raise SegueError(f"{changed}: changes the shape of a network; start a new run")
     change: Change = {
         "phase": phases[behind].name,
         "tick": 0 if stands is None else stands["tick"],

@@ -201,7 +201,7 @@ def latest(folder: Path, fits: Fits = lambda manifest: None) -> tuple[Path, Mani
                 return path, manifest, first
         first = first or fault
     if first is not None:
-        raise SegueError(f"{first}, and no older checkpoint is whole without it; restore this file from a backup")
+        raise SegueError(f"{first}, and every older checkpoint is damaged or needs it; restore this file from a backup")
     return None
 
 
@@ -263,7 +263,7 @@ def load(
         except BaseException as error:
             state.envs.close()
             if isinstance(error, WorldError):
-                raise WorldError(f"{error}; mend it, then `segue resume {files.word(folder)}`") from error
+                raise WorldError(f"{error}; fix it, then `segue resume {files.word(folder)}`") from error
             raise
     return state, manifest["extra"]
 

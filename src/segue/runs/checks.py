@@ -28,7 +28,9 @@ def check(plan: Plan, task: Task, request: Request) -> None:
     if task.absent:
         check_absent(plan, request)
     if not any(p.ticks * (p.updates + p.collect) for p in plan.phases):
-        raise SegueError("no phase has anything to do: all their ticks are 0")
+        raise SegueError(
+            "there is nothing to do: every phase has ticks=0, or neither collects nor updates; set them above 0"
+        )
     for phase in plan.phases:
         describe(phase.learner)  # or its policy could not be loaded again
     validate(plan.phases, task, request.seeds, plan.units)
@@ -50,10 +52,10 @@ def check_absent(plan: Plan, request: Request) -> None:
 def check_real(plan: Plan, request: Request) -> None:
     """Refuse what would move a world that exists once behind its owner's back."""
     if any(p.collect and p.ticks for p in plan.phases) and len(request.seeds) > 1:
-        raise SegueError(f"{request.task} exists once, and {len(request.seeds)} seeds want to move it; give --seeds 0,")
+        raise SegueError(f"{request.task} is real and exists once, so it takes one seed; give --seeds 0,")
     if plan.evaluation.episodes:
         raise SegueError(
-            f"{request.task} exists once: evaluations would move it between the steps of an episode; give "
+            f"{request.task} is real: evaluations would move it between the steps of an episode; give "
             "--set evaluation=none"
         )
     learned: set[str] = set()
@@ -61,12 +63,12 @@ def check_real(plan: Plan, request: Request) -> None:
         learned = _stand_trained(phase, learned)
         if phase.validation.steps:
             raise SegueError(
-                f"{request.task} exists once: phase '{phase.name}' would move it to choose among its checkpoints; give "
+                f"{request.task} is real: phase '{phase.name}' would move it to choose among its checkpoints; give "
                 f"--set {phase.name}.validation.steps=0"
             )
         new = [name for name in phase.actors if name not in learned]
         if phase.collect and phase.ticks and new and not request.untrained:
-            who = "uniformly random actions" if new[0] == RANDOM else f"the policy '{new[0]}', which is not trained"
+            who = "uniformly random actions" if new[0] == RANDOM else f"the untrained policy '{new[0]}'"
             raise SegueError(
                 f"{request.task} is real, and phase '{phase.name}' would move it with {who}; train it offline first, "
                 "or give --untrained if that is safe"
@@ -92,4 +94,6 @@ def device() -> None:
         asked = os.environ.get("JAX_PLATFORMS")
         where = f"JAX_PLATFORMS={asked}" if asked else "JAX"
         said = " ".join(str(error).split())[:160] or type(error).__name__
-        raise SegueError(f"{where}: no such device here ({said}); unset it, or install JAX's build for it") from error
+        raise SegueError(
+            f"{where}: this device is not available ({said}); unset it, or install JAX's build for it"
+        ) from error

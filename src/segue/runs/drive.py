@@ -66,7 +66,7 @@ def drive(
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         again = f"segue report {files.word(folder)}"
-        to_stderr(f"segue: {folder}: the run is finished, but not its report ({cause}); `{again}` tries again")
+        to_stderr(f"segue: {folder}: the run is finished, but its report failed ({cause}); try again with `{again}`")
     return folder
 
 
@@ -131,7 +131,7 @@ def _run(
                 save()
                 saved = time.monotonic()
             if number is not None:
-                show.message(f"stopped and saved; `segue resume {files.word(folder)}` goes on from here")
+                show.message(f"stopped and saved; continue with `segue resume {files.word(folder)}`")
                 raise Interrupted(number)
     except Diverged as error:
         raise Diverged(f"{error}{_lower(folder, decided, error.phase)}", error.phase) from error
@@ -139,7 +139,7 @@ def _run(
         save()
         steps = record.state.environment_steps
         raise SegueError(
-            f"{error}; everything up to environment step {steps:,} is saved: mend it, then "
+            f"{error}; everything up to environment step {steps:,} is saved: fix it, then "
             f"`segue resume {files.word(folder)}`"
         ) from error
     show.message(f"finished in {duration(book.wall())}")

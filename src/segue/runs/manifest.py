@@ -187,9 +187,11 @@ def read(folder: Path) -> Described:
     except (OSError, ValueError) as error:
         if (folder / "checkpoints").is_dir():
             raise SegueError(f"{folder / 'run.json'}: is missing or damaged; restore it from a backup") from error
-        raise SegueError(f"{folder}: is not a run (no readable run.json); `segue run` makes one") from error
+        raise SegueError(
+            f"{folder}: is not a run (no readable run.json); give the folder that `segue run` made"
+        ) from error
     if not isinstance(described, dict) or not described.keys() >= NEEDED:
-        raise SegueError(f"{folder}: its run.json is not one of Segue's; `segue run` makes a run")
+        raise SegueError(f"{folder}: its run.json was not written by Segue; give the folder that `segue run` made")
     if described["status"] not in STATUSES or not is_whole(described, LOOSE):
         raise SegueError(f"{folder / 'run.json'}: is damaged (its checksum does not fit); restore it from a backup")
     return described

@@ -128,10 +128,10 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
         arrays = load_file(folder / "weights.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise SegueError(
-            f"{run}: no readable policy ({type(error).__name__}); a run writes its bundle with its checkpoints"
+            f"{run}: no readable policy ({type(error).__name__}); a run saves it in RUN/policy with each checkpoint"
         ) from error
     if not isinstance(bundle, dict):
-        raise SegueError(f"{folder / 'policy.json'}: describes no policy; restore it from a backup")
+        raise SegueError(f"{folder / 'policy.json'}: is not the description of a policy; restore it from a backup")
     whole = {"policy.json": files.is_whole(bundle)}
     whole["weights.safetensors"] = bundle.get("weights") in (None, files.sha256(folder / "weights.safetensors"))
     for name, fits in whole.items():
@@ -156,7 +156,7 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
     leaves = []
     for name, leaf in named_leaves("state", template).items():
         if name not in arrays or arrays[name].shape[1:] != leaf.shape:
-            raise SegueError(f"{run}: weights and description of the policy do not fit at {name}; export it again")
+            raise SegueError(f"{run}: weights and description of the policy do not match at {name}; export it again")
         leaves.append(jnp.asarray(arrays[name][row], leaf.dtype))
     state = jax.tree.unflatten(jax.tree.structure(template), leaves)
     return Policy(agent, state, spec, seeds[row], bundle)

@@ -53,7 +53,7 @@ def seeds_of(asked: object, where: str) -> tuple[int, ...]:
     if _whole(asked):
         if asked > MOST_SEEDS:
             raise SegueError(
-                f"{where}: that is how many, {MOST_SEEDS} at most; the one seed {asked} is '{asked},' or [{asked}]"
+                f"{where}: a number of seeds is at most {MOST_SEEDS}; the one seed {asked} is '{asked},' or [{asked}]"
             )
         seeds = tuple(range(asked))
     elif isinstance(asked, (Sequence, np.ndarray)) and not isinstance(asked, str):

@@ -139,19 +139,19 @@ def resume(
         def log_fits(found: Manifest) -> str | None:
             extra = found["extra"]
             whole = unchanged(log, extra.get("position", 0), extra.get("rows"))
-            return None if whole else f"{log} is not as the checkpoint saw it"
+            return None if whole else f"{log} was changed after the checkpoint"
 
         data = task.dataset()
         was = described["provenance"]["dataset"]
         if (None if data is None else data.sha256(anew=True)) != (was and was["sha256"]):
             raise SegueError(
-                f"{folder}: the dataset of '{request.task}' is not the one that the run began with; put that one back, "
+                f"{folder}: the dataset of '{request.task}' is not the one that the run began with; restore it, "
                 "or start a new run"
             )
         notes = [f"since the run began: {', '.join(changes)}"] if (changes := manifest.moved(described)) else []
         found = checkpoint.latest(folder, log_fits)
         if found is not None and found[2] is not None:
-            notes.append(f"{found[2]}; going on from checkpoint {found[0].name}")
+            notes.append(f"{found[2]}; continuing from checkpoint {found[0].name}")
         if settings:
             stands = None if found is None else found[1]
             request, decided, described = with_settings(described, request, recipe_of, task, settings, stands)
@@ -159,7 +159,9 @@ def resume(
             check_real(decided, request)
             if steps := moves.lost(folder, {} if found is None else found[1]["extra"]):
                 what = "1 step was" if steps == 1 else f"{steps:,} steps were"
-                notes.append(f"{what} sent to {request.task} after the last checkpoint, and lost: not in replay")
+                notes.append(
+                    f"{what} sent to {request.task} after the last checkpoint and are lost: they are not in replay"
+                )
         n = 0 if data is None else len(data)
         resumed = found and checkpoint.load(folder, decided.phases, task.spec, n, task.world, log_fits, task.real)
         if settings:
@@ -167,7 +169,9 @@ def resume(
         for change in described["provenance"].get("changes", ()):
             if found is not None and change["updates"] > found[1]["updates"]:
                 said = ", ".join(change["settings"])
-                notes.append(f"{said}: changed at update {change['updates']}, and now already at {found[1]['updates']}")
+                notes.append(
+                    f"{said}: changed at update {change['updates']}, now changes at update {found[1]['updates']}"
+                )
         return drive(folder, decided, task, request.seeds, request.trackers, resumed, notes, stream)
 
 

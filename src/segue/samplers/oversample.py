@@ -190,9 +190,7 @@ class Oversample:
         if refusal:
             return refusal
         if not offline and self.by == "return" and self.width is None and not self.own_only:
-            return (
-                "it measures returns by the range of the dataset's, but the task has no dataset; set own_only or width"
-            )
+            return "it scales returns by the range of the dataset's, but the task has no dataset; set own_only or width"
         if not offline and self.by != "return" and self.threshold is None:
-            return "it knows a success by the dataset's lowest reward, but the task has no dataset; set threshold"
+            return "it compares rewards with the dataset's lowest reward, but the task has no dataset; set threshold"
         return self.union().refuse(offline, written, closed)

@@ -90,7 +90,7 @@ class Retain:
     def refuse(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""
         if not offline:
-            return f"it retains {self.share:g} of a dataset, but the task has none; take the inner sampler by itself"
+            return f"it keeps {self.share:g} of a dataset, but the task has none; use the inner sampler without Retain"
         if not round(self.share * offline):
             return f"{self.share:g} of {offline} rows is less than one row; raise share or use Mix(0, n)"
         return self.inner.refuse(round(self.share * offline), written, closed)
@@ -192,7 +192,7 @@ class First:
     def refuse(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""
         if self.rows is not None and written < self.rows:
-            return f"it shows the first {self.rows:,} rows of own experience, but only {written:,} are collected before"
+            return f"it uses the first {self.rows:,} rows of own experience, but there are only {written:,}; lower rows"
         most = int(written * self.share) if self.rows is None else self.rows
         return self.inner.refuse(offline, most, min(closed, most))
 
@@ -223,7 +223,7 @@ class Last:
     def refuse(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""
         if written < self.rows:
-            return f"it shows the last {self.rows:,} rows of own experience, but only {written:,} are collected before"
+            return f"it uses the last {self.rows:,} rows of own experience, but there are only {written:,}; lower rows"
         return self.inner.refuse(offline, self.rows, min(closed, self.rows))
 
 

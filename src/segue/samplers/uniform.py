@@ -73,7 +73,7 @@ class Mix:
                 "a recipe that needs none (sac, td3)"
             )
         if self.online and not self.offline and not (closed if self.visible == "closed" else written):
-            return f"its batch takes {self.online} rows of own experience and there is none yet; add a warm-up phase"
+            return f"its batch takes {self.online} rows of own experience, but there is none yet; add a warm-up phase"
         return None
 
 
@@ -123,7 +123,7 @@ class Union:
     def refuse(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""
         if not offline and not (closed if self.visible == "closed" else written):
-            return "its batch has neither a dataset nor own experience to draw from"
+            return "there is neither a dataset nor own experience to draw from; give a log, or add a warm-up phase"
         return None
 
 
@@ -139,7 +139,7 @@ class Blend:
     batch: int = tunable(256)
     share: float = 0.5
     share_end: float | None = None
-    updates: int = option(100_000, when=lambda b: b.share_end is not None, why="a share that moves (share_end)")
+    updates: int = option(100_000, when=lambda b: b.share_end is not None, why="share_end")
     visible: Visible = option("all", when=lambda b: min(b.ends()) < 1.0, why="online rows in the batch", tunable=True)
 
     def __post_init__(self) -> None:
@@ -176,5 +176,5 @@ class Blend:
         if most and not offline:
             return f"its batch takes up to {most} rows of a dataset, but the task has none; use Mix(0, {self.batch})"
         if not offline and not (closed if self.visible == "closed" else written):
-            return f"its batch takes {self.batch} rows of own experience and there is none yet; add a warm-up phase"
+            return f"its batch takes {self.batch} rows of own experience, but there is none yet; add a warm-up phase"
         return None

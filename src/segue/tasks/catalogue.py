@@ -68,7 +68,7 @@ def log_of(record: Record) -> str | None:
         path = source.removeprefix("d4rl:")
         logged = environment(path).get("env_id", record.env)
         if logged != record.env:
-            raise SegueError(f"{record.name}: {path} is of {logged}, not {record.env}; give it as hdf5:{path}")
+            raise SegueError(f"{record.name}: {path} was logged in {logged}, not {record.env}; give it as hdf5:{path}")
     return source
 
 
@@ -91,13 +91,13 @@ def absence(record: Record) -> str:
     """What to do about a log that is not here."""
     folder, file = os.environ.get(FOLDER), file_of(record)
     if record.data:
-        bring = f"its log is not here; bring it: segue data import {record.name}"
+        bring = f"its log is not here; download it: segue data import {record.name}"
     elif record.file:
         here = f"no {file} in {folder} ({FOLDER}); put it there" if folder else f"set {FOLDER} to the folder of {file}"
         return f"{here}, or give the task as hdf5:PATH"
     else:
-        bring = f"its log is published nowhere; bring your own: segue data import SOURCE {record.name}"
-    return f"{bring} (for recipes that need none: gym:{record.name})"
+        bring = f"its log is not published; import your own: segue data import SOURCE {record.name}"
+    return f"{bring} (recipes that need no log: gym:{record.name})"
 
 
 def listing() -> dict[str, list[tuple[str, str]]]:
@@ -120,4 +120,4 @@ def _whereabouts(group: Group) -> str:
         return "here"
     if here:
         return f"here: {', '.join(here)}"
-    return "not here" if group.records[0].data or group.records[0].file else "published nowhere"
+    return "not here" if group.records[0].data or group.records[0].file else "not published"

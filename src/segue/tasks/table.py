@@ -72,7 +72,9 @@ def find_task(name: str) -> Task:
     `dataset` is asked for.
     """
     if not isinstance(name, str):
-        raise SegueError(f"{type(name).__name__} is no name of a task; for your own environment: GymTask.custom(ENV)")
+        raise SegueError(
+            f"a task's name is a str, not {type(name).__name__}; for your own environment: GymTask.custom(ENV)"
+        )
     kinds = {STORED: _from_stored, PREFIX: _from_file, MINARI: _from_minari, GYM: _from_gym}
     for prefix, make in kinds.items():
         if name.startswith(prefix):
@@ -96,9 +98,7 @@ def find_gym_task(name: str) -> GymTask:
     """Return the task of that name where a Gymnasium environment must be at its bottom, to write or read a log."""
     task = find_task(name)
     if not isinstance(task, GymTask):
-        raise SegueError(
-            f"{name}: is no task around a Gymnasium environment; make it one with segue.GymTask.custom(ENV)"
-        )
+        raise SegueError(f"{name}: is not a task with a Gymnasium environment; make one with segue.GymTask.custom(ENV)")
     return task
 
 
@@ -106,7 +106,7 @@ def _own(word: str) -> Task:
     found = named(word, "a task")
     if isinstance(found, gymnasium.Env) or (isinstance(found, type) and issubclass(found, gymnasium.Env)):
         raise SegueError(
-            f"{word} is an environment; name a task around it: task = segue.GymTask.custom(ENV, horizon=9)"
+            f"{word} is an environment; name a task made of it: task = segue.GymTask.custom(ENV, horizon=9)"
         )
     task: Task = made(found, word)
     if lacks := missing(task, Task):
@@ -241,7 +241,7 @@ def _from_gym(name: str, env: str, query: Query) -> GymTask:
         raise SegueError(f"{name}: names its environment twice; leave out env={query.env}")
     if env in records():
         if query != Query():
-            raise SegueError(f"{name}: {env} is a task with keys and rewards of its own; leave out what is behind '?'")
+            raise SegueError(f"{name}: {env} is a task with its own keys and rewards; leave out the options after '?'")
         return task_of(records()[env], log=False)
     layout = query.layout(env)
     if layout.exact_goal:

@@ -20,7 +20,7 @@ from segue.tasks.scores import SUCCESS
 from segue.tasks.worlds import GymWorld, is_real, make_env, registered
 
 Pairs = tuple[tuple[str, object], ...]
-NOWHERE = "there is a log and no environment; name one (data:NAME?env=ID), or learn offline only"
+NOWHERE = "there is a log but no environment; name one (data:NAME?env=ID), or learn offline only"
 MAKE = "give GymTask.custom its id, its class, or a function that makes one"
 
 
@@ -87,13 +87,13 @@ class GymTask:
         """
         if env is None:
             if data is None:
-                raise SegueError("a task without an environment is a log: give data=")
+                raise SegueError("a task without an environment needs a log; give data=")
             return cls(name or "log", None, _longest(data), domain, presets, source="data", failure=failure, data=data)
         if isinstance(env, gymnasium.Env):
             made = env.spec.id if env.spec is not None else type(env).__name__
-            raise SegueError(f"{made}: an environment that is made already cannot be made again for every seed; {MAKE}")
+            raise SegueError(f"{made}: each seed needs an environment of its own, and this is a single object; {MAKE}")
         if not (isinstance(env, str) or callable(env)):
-            raise SegueError(f"{env!r} is no environment; {MAKE}")
+            raise SegueError(f"{env!r} is not an environment; {MAKE}")
         title = env if isinstance(env, str) else getattr(env, "__name__", "custom")
         kwargs = pairs(env_kwargs or {})
         known = registered(env) if horizon is None and isinstance(env, str) else None
@@ -169,7 +169,7 @@ class GymTask:
             return None
         if self.reward == "success-1" and not np.isin(data.reward, (-1.0, 0.0)).all():
             raise SegueError(
-                f"{self.name}: dataset {data.source} has other rewards than -1 and 0, the task's are success - 1; "
+                f"{self.name}: dataset {data.source} has rewards other than -1 and 0, but the task's are success - 1; "
                 "import it with reward=binary"
             )
         # By the environment's own rewards a log does not say where success was, and 0 may be what a failing step pays.
@@ -178,18 +178,18 @@ class GymTask:
         logged, needed = (data.observation.shape[1:], data.action.shape[1]), (self.spec.observation, self.spec.action)
         if data.made_of and data.made_of != self.spec.parts:
             raise SegueError(
-                f"{self.name}: dataset {data.source} has observations of {[*data.made_of]}, the environment "
+                f"{self.name}: dataset {data.source} has observations of {[*data.made_of]}, but the environment "
                 f"{self._env_name} of {[*self.spec.parts]}; name the same keys in the same order"
             )
         if (data.observation.dtype == np.uint8) != (self.spec.dtype == "uint8"):
             raise SegueError(
-                f"{self.name}: dataset {data.source} has observations of {data.observation.dtype}, the environment "
+                f"{self.name}: dataset {data.source} has observations of {data.observation.dtype}, but the environment "
                 f"{self._env_name} has {self.spec.dtype}; check env_kwargs and keys"
             )
         if logged != needed:
             raise SegueError(
                 f"{self.name}: dataset {data.source} has observations of shape {logged[0]} and {logged[1]} actions, "
-                f"the environment {self._env_name} has {needed[0]} and {needed[1]}; check env_kwargs and keys"
+                f"but the environment {self._env_name} has {needed[0]} and {needed[1]}; check env_kwargs and keys"
             )
         return data
 

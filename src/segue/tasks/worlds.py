@@ -173,7 +173,7 @@ class GymWorld:
         with _global_seed(seed), _named(self.env, "reset()"):
             returned = self.env.reset(seed=seed, options=dict(self._options) or None)
         if not (isinstance(returned, tuple) and len(returned) == 2):
-            raise WorldError(f"{_title(self.env)}: reset() must return (observation, info), as Gymnasium's do; mend it")
+            raise WorldError(f"{_title(self.env)}: reset() must return (observation, info), as in Gymnasium; fix it")
         self._step, self._succeeded, self._over = 0, math.nan, False
         return self._flat(returned[0], "reset()")
 
@@ -190,13 +190,13 @@ class GymWorld:
         if not (isinstance(returned, tuple) and len(returned) == 5):
             found = f"{len(returned)} values" if isinstance(returned, tuple) else f"a {type(returned).__name__}"
             raise WorldError(
-                f"{_title(self.env)}: step() returned {found}; Gymnasium's returns five (observation, reward, "
-                "terminated, truncated, info), Gym before 0.26 four: split `done` into terminated and truncated"
+                f"{_title(self.env)}: step() returned {found}; it must return five (observation, reward, "
+                "terminated, truncated, info); Gym before 0.26 has four: split `done` into terminated and truncated"
             )
         observation, reward, terminated, cut, info = returned
         seen = self._flat(observation, "step()")
         if not math.isfinite(reward):
-            raise WorldError(f"{_title(self.env)}: step() returned the reward {reward}; mend the environment")
+            raise WorldError(f"{_title(self.env)}: step() returned the reward {reward}; fix the environment")
         success = float(bool(info["success"])) if "success" in info else self._success(bool(terminated), info)
         self._step += 1
         if self._defined or "success" in info:
@@ -226,17 +226,17 @@ class GymWorld:
                 seen = np.array(observation, self.observation_dtype)
         except (KeyError, IndexError, TypeError, ValueError, SegueError) as error:
             raise WorldError(
-                f"{_title(self.env)}: {where} returned another observation than its space ({error})"
+                f"{_title(self.env)}: {where} returned an observation that is not in its space ({error})"
             ) from error
         if seen.shape != self.observation_shape:
             raise WorldError(
                 f"{_title(self.env)}: {where} returned an observation of shape {seen.shape}, its space says "
-                f"{self.observation_shape}; mend the one or the other"
+                f"{self.observation_shape}; fix one of them"
             )
         if seen.dtype.kind == "f" and not np.isfinite(seen).all():
             bad = int(np.flatnonzero(~np.isfinite(seen))[0])
             raise WorldError(
-                f"{_title(self.env)}: {where} returned {seen.ravel()[bad]} as number {bad} of the observation; mend it"
+                f"{_title(self.env)}: {where} returned {seen.ravel()[bad]} as number {bad} of the observation; fix it"
             )
         return seen
 
@@ -303,7 +303,7 @@ def _named(env: gymnasium.Env, where: str) -> Iterator[None]:
         raise
     except Exception as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise WorldError(f"{_title(env)}: {where} raised {said}; mend the environment") from error
+        raise WorldError(f"{_title(env)}: {where} raised {said}; fix the environment") from error
 
 
 @contextmanager

@@ -88,7 +88,7 @@ class Case:
         """Sampled rows, done again in the simulator; None if it cannot be put into a logged state."""
         reason, again = SIZES, None
         if self.fits and self.simulator is not None:
-            reason = "observations are laid out otherwise than the environment's"
+            reason = "the layout of observations differs from the environment's"
             # Columns in another order can make a simulator burst.
             if not any(f.code in LAYOUT and f.severity == "error" for f in self.found):
                 again = replay_log(self.simulator, self.log)

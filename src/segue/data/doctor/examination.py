@@ -59,7 +59,7 @@ def movements(name: str) -> str:
     """What `simulate` does to a world, in words."""
     return (
         f"{name}: {RESETS} resets, {EPISODES} episodes of up to {STEPS} uniformly random actions over their whole "
-        "range, one more until a time limit, and logged actions done again"
+        "range, one more up to the time limit, and logged actions again"
     )
 
 
@@ -86,12 +86,12 @@ def _findings(case: Case, episodes: Callable[[], Iterator[Recorded]]) -> list[Fi
     index, number = case.log.index, -1
     for number, episode in enumerate(episodes()):
         if number >= len(case.log) or len(episode) != index["length"][number]:
-            raise SegueError(f"episode {number} was not there, or another one, in the first pass; open the log anew")
+            raise SegueError(f"episode {number} differs from the first pass; open the log again")
         if len(episode) and not index["odd"][number]:
             for check in checks.values():
                 check.see(number, episode)
     if number + 1 != len(case.log):
-        raise SegueError(f"{number + 1} episodes instead of {len(case.log)} in the first pass; open the log anew")
+        raise SegueError(f"{number + 1} episodes instead of {len(case.log)} in the first pass; open the log again")
     found: list[Finding] = []
     for code, check in checks.items():
         case.found = tuple(found)

@@ -83,7 +83,7 @@ def mend(report: Report, episodes: Iterable[Recorded], only: Iterable[str] | Non
     chosen = tuple(report.fixes if only is None else only)
     if strange := [name for name in chosen if name not in report.fixes]:
         raise SegueError(
-            f"mend: the report offers no {strange[0]}, only {', '.join(report.fixes) or 'none'}; leave it out"
+            f"mend: the report has no fix {strange[0]}, only {', '.join(report.fixes) or 'none'}; leave it out"
         )
     marked = {name: _marked(report, name) for name in MENDS if name in chosen}
     seen = 0

@@ -69,23 +69,23 @@ class Camera:
     """
 
     def __init__(self, model: MjModel, cells: int, size: int) -> None:
-        mujoco = need("mujoco", "envs", "a picture of PointMaze")
+        mujoco = need("mujoco", "envs", "an image of PointMaze")
         cure = "install EGL (libegl1 on Debian) or OSMesa and set MUJOCO_GL to it"
         if not hasattr(mujoco, "GLContext"):
             raise SegueError(
-                f"pictures of PointMaze cannot be drawn here: MUJOCO_GL is disable, or EGL is missing; {cure}"
+                f"images of PointMaze cannot be drawn here: MUJOCO_GL is disable, or EGL is missing; {cure}"
             )
         # MuJoCo would end the process at the second try.
         if HEADLESS and mujoco.GLContext.__module__.endswith("glfw"):
             raise SegueError(
-                "pictures of PointMaze cannot be drawn: mujoco was imported before segue and waits for a display; "
+                "images of PointMaze cannot be drawn: mujoco was imported before segue and needs a display; "
                 "import segue first, or set MUJOCO_GL=egl"
             )
         model.vis.quality.offsamples, model.vis.quality.shadowsize = 4, 0
         try:
             self._renderer = mujoco.Renderer(model, size, size)
         except Exception as error:  # the graphics library raises what it likes
-            raise SegueError(f"pictures of PointMaze cannot be drawn here ({error}); {cure}") from error
+            raise SegueError(f"images of PointMaze cannot be drawn here ({error}); {cure}") from error
         for flag in ("SHADOW", "REFLECTION", "SKYBOX", "HAZE"):
             self._renderer.scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = 0
         self._mujoco, self._model, self._camera = mujoco, model, mujoco.MjvCamera()

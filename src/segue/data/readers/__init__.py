@@ -48,12 +48,12 @@ class Entry(NamedTuple):
 SOURCES: dict[str, Entry] = {
     "d4rl": Entry(d4rl.source, "HDF5 or npz in D4RL's layout: one stream of rows", d4rl.OPTIONS),
     "minari": Entry(minari.source, "a Minari dataset: an id, or a folder", minari.OPTIONS),
-    "run": Entry(run.source, "what a run of Segue has collected: its folder", run.OPTIONS),
-    "npz": Entry(npz.source, "an npz file, or a folder of npy files: a row a step, or an episode", npz.OPTIONS),
+    "run": Entry(run.source, "the rows that a run of Segue collected: its folder", run.OPTIONS),
+    "npz": Entry(npz.source, "an npz file, or a folder of npy files: one row per step, or per episode", npz.OPTIONS),
     "table": Entry(table.source, "Parquet, Arrow or Feather: a file, or a folder of shards", table.OPTIONS),
-    "csv": Entry(table.csv_source, "CSV with a line of names: a file, or a folder of shards", table.CSV_OPTIONS),
+    "csv": Entry(table.csv_source, "CSV with a header line: a file, or a folder of shards", table.CSV_OPTIONS),
     "ogbench": Entry(ogbench.source, "OGBench's npz: a file, a folder of shards, or a pattern", ogbench.OPTIONS),
-    "robomimic": Entry(robomimic.source, "robomimic's HDF5: a group for each demonstration", robomimic.OPTIONS),
+    "robomimic": Entry(robomimic.source, "robomimic's HDF5: one group per demonstration", robomimic.OPTIONS),
     "lerobot": Entry(lerobot.source, "a LeRobot dataset, version 3 or 2: its folder", lerobot.OPTIONS),
 }
 

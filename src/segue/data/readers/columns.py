@@ -88,7 +88,7 @@ def choose(names: Sequence[str], options: Options, where: str) -> Roles:
             raise SegueError(f"{where}: no column for the {role}; write {role}=NAME of {listed(names)}")
     if not any(found[role] for role in ("terminated", "truncated", "episode", "next_observation")):
         ways = "terminated=, truncated= or episode=NAME"
-        raise SegueError(f"{where}: nothing says where episodes end; write {ways} of {listed(names)}")
+        raise SegueError(f"{where}: no column marks where episodes end; write {ways} of {listed(names)}")
     if found["next_observation"] and options.text("final"):
         raise SegueError(f"{where}: final={final} has no effect beside next observations; leave it out")
     low, high = bounds(options, where)
@@ -121,12 +121,14 @@ def _columns(role: str, names: list[str], options: Options, where: str) -> list[
         found = [name for name in KNOWN[role] if name in names]
         if len(found) > 1:
             raise SegueError(
-                f"{where}: both '{found[0]}' and '{found[1]}' may be the {role}; write {role}={found[0]} or another"
+                f"{where}: both '{found[0]}' and '{found[1]}' may be the {role}; write {role}={found[0]} or {found[1]}"
             )
         if not found and role in VECTORS:
             found = _numbered(role, names, where)
     if doubled := [name for name in found if names.count(name) > 1 or not name.isprintable()]:
-        raise SegueError(f"{where}: a column's name is used twice, or unprintable: {listed(doubled[:1])}; rename it")
+        raise SegueError(
+            f"{where}: a column's name is used twice or is not printable: {listed(doubled[:1])}; rename it"
+        )
     return found
 
 

@@ -150,9 +150,11 @@ def _stream(
 
 def _one_a_row(name: str, column: np.ndarray, reward: np.ndarray, where: str) -> None:
     if column.ndim == 0 or column.size != len(column):
-        raise SegueError(f"{where}: '{name}' is {column.shape}; it needs one number a row")
+        raise SegueError(f"{where}: '{name}' has shape {column.shape}; it needs one number per row")
     if len(column) != len(reward):
-        raise SegueError(f"{where}: '{name}' is {column.shape} and 'rewards' {reward.shape}; rows must correspond")
+        raise SegueError(
+            f"{where}: '{name}' has shape {column.shape} and 'rewards' {reward.shape}; rows must correspond"
+        )
 
 
 def episodes(stream: Stream, clip: float = CLIP_ACTION, floats: bool = False) -> Iterator[Recorded]:

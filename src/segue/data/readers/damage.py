@@ -30,7 +30,7 @@ def reading(path: Path) -> Iterator[None]:
     except SegueError:
         raise
     except MemoryError as error:
-        raise SegueError(f"{path}: does not fit into memory, or is damaged; split it, or make it again") from error
+        raise SegueError(f"{path}: does not fit into memory, or is damaged; split it, or write it again") from error
     except Exception as error:
         raise broken(path, error) from error
 
@@ -46,13 +46,13 @@ def sensible(path: Path, name: str, size: int) -> None:
 def numeric(path: Path, name: str, dataset: h5py.Dataset) -> h5py.Dataset:
     """Return an array of an HDF5 file; `SegueError` unless it holds numbers, in this file, and not too many."""
     if dataset.shape is None or dataset.dtype.kind not in "fiub" or dataset.external or dataset.is_virtual:
-        what = "stands in other files" if dataset.external or dataset.is_virtual else f"holds {dataset.dtype}"
-        raise SegueError(f"{path}: '{name}' {what}, and not numbers; write it again as plain arrays")
+        what = "is stored in other files" if dataset.external or dataset.is_virtual else f"holds {dataset.dtype}"
+        raise SegueError(f"{path}: '{name}' {what} instead of numbers; write it again as plain arrays")
     item = dataset.dtype.itemsize
     sensible(path, name, math.prod(dataset.shape) * item)  # h5py's own sizes overflow
     if dataset.chunks:  # HDF5 itself needs near a kilobyte for each one that it reads
         size = math.prod(dataset.chunks) * item
         count = math.prod(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks))
         if count > PIECES and size < RATIO:
-            raise SegueError(f"{path}: '{name}' is in {count:,} pieces of {size} bytes; write it again in larger ones")
+            raise SegueError(f"{path}: '{name}' has {count:,} chunks of {size} bytes; write it again with larger ones")
     return dataset

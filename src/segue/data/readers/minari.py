@@ -103,7 +103,7 @@ def _environment(log: MinariDataset, dataset: str | Path) -> Environment:
     spec = log.spec.env_spec
     if spec is None or spec.max_episode_steps is None:
         raise SegueError(
-            f"minari {dataset}: does not name its environment with a time limit; use GymTask.custom with read_minari"
+            f"minari {dataset}: does not name an environment with a time limit; use GymTask.custom with read_minari"
         )
     spaces = getattr(log.observation_space, "spaces", {})
     keys = tuple(spaces) if isinstance(spaces, Mapping) else ()

@@ -49,7 +49,7 @@ def load(
             if name in found:
                 numeric(path, name, found[name])
             elif file.get(name, getlink=True) is not None:
-                raise SegueError(f"{path}: '{name}' is a link or a group, and no array; put the array itself there")
+                raise SegueError(f"{path}: '{name}' is a link or a group, not an array; store the array itself there")
         _there(path, (*needed, *wanted), set(found))
         return _pick(found, wanted, path, rows, count), dict(file.attrs)
 
@@ -94,7 +94,7 @@ def _pick(
         if name in file:
             array = file[name]  # of an npz file, this reads it
             if array.dtype.kind not in "fiub":
-                raise SegueError(f"{path}: '{name}' does not hold numbers but {array.dtype}; write numbers there")
+                raise SegueError(f"{path}: '{name}' has type {array.dtype}, not numbers; write numbers there")
             if count is not None:
                 correspond(name, array.shape, count, str(path))
             found[name] = np.asarray(array[rows if array.shape else ()])

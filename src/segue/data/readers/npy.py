@@ -119,7 +119,7 @@ def blocks(wanted: Mapping[str, Array], rows: int) -> Iterator[dict[str, np.ndar
 def _packed(path: Path, name: str, packed: zipfile.ZipFile) -> Array:
     entry = packed.getinfo(f"{name}.npy")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise SegueError(f"{path}: '{name}' is packed in a way that NumPy does not use; save it again")
+        raise SegueError(f"{path}: '{name}' has a compression that NumPy does not use; save it again")
     with packed.open(entry) as file:
         return _header(path, name, entry.filename, file, entry.file_size)
 
@@ -133,19 +133,19 @@ def _header(path: Path, name: str, entry: str, file: IO[bytes], size: int) -> Ar
     with warnings.catch_warnings(action="ignore"):  # of headers that Python 2 wrote
         version = np.lib.format.read_magic(file)
         if version not in _HEADERS:
-            raise SegueError(f"{path}: '{name}' is no plain array (version {version}); save it again")
+            raise SegueError(f"{path}: '{name}' is not a plain array (version {version}); save it again")
         shape, fortran, dtype = _HEADERS[version](file)
     begin, claimed = file.tell(), math.prod(shape) * dtype.itemsize
     if dtype.kind not in "fiubUS":
         what = "Python objects" if dtype.hasobject else f"{dtype}"
-        raise SegueError(f"{path}: '{name}' holds {what}, and not numbers; save it as an array of numbers")
+        raise SegueError(f"{path}: '{name}' holds {what} instead of numbers; save it as an array of numbers")
     if not shape:
         raise SegueError(f"{path}: '{name}' is one number; name an array with a row for each step")
     sensible(path, name, max(claimed, size))
     if min(shape) < 0 or claimed > size - begin:
         raise SegueError(f"{path}: '{name}' claims {shape} {dtype} and has {size - begin:,} bytes; repair the file")
     if claimed == 0 and shape[0]:
-        raise SegueError(f"{path}: '{name}' is {shape}: nothing in a row; name another array")
+        raise SegueError(f"{path}: '{name}' has shape {shape}, so its rows are empty; name another array")
     return Array(path, name, entry, shape, dtype, fortran and len(shape) > 1, begin)
 
 

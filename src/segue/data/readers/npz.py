@@ -38,7 +38,7 @@ def source(where: str, options: Options) -> Source:
     if len(action.shape) > 2 or (len(reward.shape) == 2 and reward.shape[1] > 1):
         return _padded(path, there, roles, found, options)
     if given := [name for name in ("length", "mask") if options.text(name)]:
-        raise SegueError(f"{path}: {given[0]}= has no effect on arrays with a row a step; leave it out")
+        raise SegueError(f"{path}: {given[0]}= has no effect on arrays with one row per step; leave it out")
     rows, size = npy.count(found), sum(math.prod(found[name].shape[1:]) for name in roles.action)
     return Source(roles.facts(options.source, size), episodes(npy.blocks(found, BLOCK), roles, str(path)), rows)
 
@@ -46,7 +46,7 @@ def source(where: str, options: Options) -> Source:
 def _padded(path: Path, there: list[str], roles: Roles, found: dict[str, npy.Array], options: Options) -> Source:
     """Episodes of arrays that have a row an episode."""
     if roles.episode:
-        raise SegueError(f"{path}: a row is an episode, so episode={roles.episode} has no effect; leave it out")
+        raise SegueError(f"{path}: each row is an episode, so episode={roles.episode} has no effect; leave it out")
     shape = found[roles.reward].shape
     if len(shape) < 2:
         raise SegueError(f"{path}: '{roles.reward}' is {shape} beside actions with a row an episode; (E, T) is needed")
@@ -116,10 +116,10 @@ def _steps(length: np.ndarray | None, mask: np.ndarray | None, limit: int, where
     assert mask is not None
     flags = mask.reshape(limit, -1)
     if flags.dtype.kind not in "fiub" or flags.shape[1] != 1 or not np.isin(flags, (0, 1)).all():
-        raise SegueError(f"{where}: its mask holds other than 0 and 1; repair it, or give length=")
+        raise SegueError(f"{where}: its mask has values other than 0 and 1; repair it, or give length=")
     steps = int(flags.sum())
     if not flags[:steps].all():
-        raise SegueError(f"{where}: a step follows after the mask's first 0; the steps come first, then the padding")
+        raise SegueError(f"{where}: there is a step after the mask's first 0; steps must come first, then the padding")
     return steps
 
 

@@ -73,7 +73,7 @@ def _inside(parent: h5py.Group, name: str, path: Path) -> h5py.Group | h5py.Data
     """The item of that name, or None; `SegueError` if it stands in another file."""
     found = parent.get(name)
     if found is not None and found.file.filename != parent.file.filename:
-        raise SegueError(f"{path}: '{name}' stands in another file, {found.file.filename!r}; copy it into this one")
+        raise SegueError(f"{path}: '{name}' is in another file, {found.file.filename!r}; copy it into this one")
     return found
 
 

@@ -180,9 +180,9 @@ def _columns(block: Block, names: tuple[str, ...], where: str) -> list[np.ndarra
     for name in names:
         array = block[name]
         if array.dtype.kind not in "fiub":
-            raise SegueError(f"{where}: '{name}' does not hold numbers but {array.dtype}; name another column")
+            raise SegueError(f"{where}: '{name}' has type {array.dtype}, not numbers; name another column")
         if array.size == 0:
-            raise SegueError(f"{where}: '{name}' is {array.shape}: nothing in a row; name another column")
+            raise SegueError(f"{where}: '{name}' has shape {array.shape}, so its rows are empty; name another column")
         parts.append(array if array.ndim > 1 else array[:, None])
     return parts
 
@@ -200,7 +200,7 @@ def _column(block: Block, name: str, where: str) -> np.ndarray:
     """A column of one float32 a row."""
     array = _vector(block, (name,), where)
     if array.ndim != 2 or array.shape[1] != 1:
-        raise SegueError(f"{where}: '{name}' is {block[name].shape}; it needs one number a row")
+        raise SegueError(f"{where}: '{name}' has shape {block[name].shape}; it needs one number per row")
     return array[:, 0]
 
 
@@ -221,7 +221,7 @@ def _key(block: Block, name: str, n: int, first: int, where: str) -> np.ndarray:
         return np.zeros(n, np.int8)
     values = block[name].reshape(n, -1)
     if values.shape[1] != 1:
-        raise SegueError(f"{where}: '{name}' is {block[name].shape}; it needs one value a row")
+        raise SegueError(f"{where}: '{name}' has shape {block[name].shape}; it needs one value per row")
     values = values[:, 0]
     nothing = np.array([v is None for v in values]) if values.dtype.kind == "O" else values != values
     if np.any(nothing):

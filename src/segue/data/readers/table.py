@@ -183,7 +183,7 @@ def _array(column: Array, name: str, first: int, path: Path) -> np.ndarray:
         return np.asarray(column.to_numpy(zero_copy_only=False)).reshape(shape)
     plain = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
     if not any(one(column.type) for one in plain):
-        raise SegueError(f"{path}: '{name}' holds {listed([str(column.type)])}, and not numbers; name another column")
+        raise SegueError(f"{path}: '{name}' holds {listed([str(column.type)])} instead of numbers; name another column")
     if column.null_count or types.is_decimal(column.type):
         column = column.cast(pyarrow.float64(), safe=False)
     return np.asarray(column.to_numpy(zero_copy_only=False)).reshape(shape)

@@ -20,7 +20,7 @@ def frames(path: Path, times: np.ndarray, fps: float) -> np.ndarray:
     if not path.is_file():
         raise SegueError(f"{path}: no such video; fetch the dataset with its videos, or leave out images=")
     if not np.isfinite(times).all() or (np.diff(times) < 0).any() or (times < 0).any():
-        raise SegueError(f"{path}: the log asks for times that fall, or are not finite; repair its timestamps")
+        raise SegueError(f"{path}: the log has timestamps that decrease or are not finite; repair them")
     av = need("av", "video", f"reading {path}")
     out, found, slack = np.zeros(0, np.uint8), 0, 0.5 / fps
     with reading(path), av.open(str(path)) as container:

@@ -197,7 +197,9 @@ def _room(folder: Path) -> Iterator[Path]:
     try:
         yield temporary
     except OSError as error:
-        raise SegueError(f"{folder}: could not be written ({error.strerror or error}); make room there") from error
+        raise SegueError(
+            f"{folder}: could not be written ({error.strerror or error}); free some space there"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -61,12 +61,10 @@ def ooo_plan(plan: Plan, names: Sequence[str], who: str = "ooo") -> Plan:
     offline = [p for p in plan.phases[:index] if p.slot == switch.slot and p.updates]
     if any(p.enter is not None for p in (*offline, switch)):
         raise SegueError(
-            f"{who}: its agent enters through a door, where one that starts from scratch has nothing to take"
+            f"{who}: its agent starts from another slot (enter=), and exploiters start from scratch; use another recipe"
         )
     if any(not isinstance(p.augment, Nothing) for p in plan.phases):
-        raise SegueError(
-            f"{who}: the recipe has a bonus already; write ooo(RECIPE)+NAME, and ooo's own stands beside it"
-        )
+        raise SegueError(f"{who}: the recipe already has a bonus; write ooo(RECIPE)+NAME to add it to the bonus of ooo")
     teacher = offline[-1] if offline else switch
     learner, rows = _pessimist(plan, teacher), _rows(switch, bool(offline))
     bounded = {"value_minimum", "value_maximum"} <= set(reachable(learner))

@@ -92,10 +92,12 @@ def opt_plan(plan: Plan, names: Sequence[str], who: str = "opt") -> Plan:
     trained = [p for p in plan.phases[:index] if p.slot == switch.slot and p.updates]
     inner = base.agent if isinstance(base, Decay) else base
     if not isinstance(inner, Climber):
-        raise SegueError(f"{who}: the actor of {type(inner).__name__} cannot climb other critics than its own")
+        raise SegueError(
+            f"{who}: the actor of {type(inner).__name__} cannot maximise critics other than its own; use another recipe"
+        )
     if not trained or switch.enter is not None:
-        why = "has a door of its own" if trained else "has no offline phase before it"
-        raise SegueError(f"{who}: its fine-tuning {why}; opt goes on with an agent that was trained offline")
+        why = "has its own enter=" if trained else "has no offline phase before it"
+        raise SegueError(f"{who}: its fine-tuning {why}; opt continues an agent that was trained offline")
     spot = isinstance(inner, SPOT)
     between = partial(Phase, slot=switch.slot, units=switch.units)
     visible: Visible = getattr(switch.batch, "visible", "all")

@@ -189,7 +189,7 @@ def _online(who: str, plan: Plan) -> Phases:
     logged = not isinstance(batch, Mix) or batch.offline > 0
     if logged or any((p.updates and not p.collect) or p.enter for p in plan.phases):
         name = who.partition("(")[2].partition(",")[0].removesuffix(")")
-        raise SegueError(f"{who}: {name} does not start from nothing; the first recipe must be like sac or td3")
+        raise SegueError(f"{who}: {name} does not start from scratch; the first recipe must be like sac or td3")
     return plan.phases[: index + 1]
 
 
@@ -199,7 +199,7 @@ def _pair(who: str, plan: Plan) -> list[Phase]:
     there = [p for p in plan.phases[: index + 1] if p.slot == plan.phases[index].slot]
     before = [p for p in there[:-1] if p.updates]
     if not before or any(p.enter for p in there):
-        why = "enters through a door" if before else "has no offline phase"
+        why = "starts from another slot (enter=)" if before else "has no offline phase"
         name = who.removesuffix(")").rpartition(",")[2]
         raise SegueError(f"{who}: {name} {why}; the second recipe must be like iql, cql, cal-ql or td3-bc")
     return [before[-1], there[-1]]

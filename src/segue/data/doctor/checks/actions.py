@@ -35,7 +35,7 @@ class _Outside:
             self.slight.add(number, (size > 1.0 + TOLERANCE) & (size <= 1.0 + SLIGHT))
 
     def judge(self) -> Iterator[Finding]:
-        why = "Agents act in [-1, 1], so that they cannot learn from other actions: training refuses such a log."
+        why = "Agents act in [-1, 1] and cannot learn from other actions: training on such a log is an error."
         if self.far.count:
             yield Finding(
                 "error",
@@ -94,12 +94,12 @@ def unit(case: Case) -> Iterator[Finding]:
     own = bounds is not None and bool(np.allclose(np.abs(bounds[:, small]).max(0), largest[small], rtol=0.05))
     yield Finding(
         "warning" if own else "note",
-        f"{len(small)} actions never go beyond {largest[small].max():.3g} of 1"
+        f"{len(small)} actions never exceed {largest[small].max():.3g} in absolute value"
         + (", which is the environment's own bound: they are not in [-1, 1]" if own else ""),
-        "Agents act in [-1, 1]: in another unit the same action means less or more online than in the log.",
+        "Agents act in [-1, 1]: in another unit, an action has a smaller or larger effect online than in the log.",
         "Scale them from the environment's bounds: 2 (action - low) / (high - low) - 1."
         if own
-        else "Make sure that they were scaled from the environment's bounds.",
+        else "Check that they were scaled from the environment's bounds.",
         len(small),
         "columns",
         numbers={"columns": small, "largest": largest[small]},
@@ -126,12 +126,12 @@ class _Saturated:
         stuck = np.flatnonzero(share > STUCK)
         yield Finding(
             "warning" if share.mean() > MOST or len(stuck) else "note",
-            f"{share.mean():.0%} of the actions' numbers are at a bound (beyond {BOUND:g})"
+            f"{share.mean():.0%} of all action values are at a bound (beyond {BOUND:g})"
             + (f"; columns {', '.join(map(str, stuck))} nearly always" if len(stuck) else ""),
-            "The density of a squashed policy is not finite at a bound, and cloning such actions pushes a policy where "
-            "its gradients vanish.",
-            "Usual for a policy whose noise was clipped.  Keep actions off the bounds (readers of Segue do), and watch "
-            "the actor's loss.",
+            "The density of a squashed policy is not finite at a bound, and cloning such actions moves the policy "
+            "where its gradients vanish.",
+            "This is usual for a policy whose noise was clipped.  Keep actions inside the bounds (readers do), and "
+            "watch the actor's loss.",
             self.any,
             "rows",
             numbers={"share": share.mean(), "share by column": share, "rows": self.any / max(self.rows, 1)},
@@ -156,9 +156,9 @@ class _Held:
         if share > HELD:
             yield Finding(
                 "warning",
-                f"{share:.0%} of the rows repeat the action before them exactly",
-                "The log was written faster than somebody acted, so a step lasts longer than a row and values are off.",
-                "Keep one row for each decision, and add up the rewards between.",
+                f"{share:.0%} of the rows repeat the previous action exactly",
+                "The log was written faster than the policy acted, so a step spans several rows and values are wrong.",
+                "Keep one row for each decision, and add up the rewards between them.",
                 self.same,
                 "rows",
                 numbers={"share": share},

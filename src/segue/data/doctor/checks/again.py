@@ -27,9 +27,9 @@ def action_off_by_one(case: Case) -> Iterator[Finding]:
     here, side, there = shift
     yield Finding(
         "error",
-        f"next observations come of the action of the row {side} ({there:.0%} of the steps), not of the row's own "
+        f"next observations follow from the action of the row {side} ({there:.0%} of the steps), not from their own "
         f"({here:.0%})",
-        "The critic learns what one action is worth from what another one did.",
+        "The critic learns the value of an action from the effect of another action.",
         "Shift the actions by one row within each episode.",
         case.log.rows,
         "rows",
@@ -65,8 +65,8 @@ def dynamics(case: Case) -> Iterator[Finding]:
     yield Finding(
         "error" if share > HALF else "warning",
         f"the environment does not reproduce {len(wrong)} of {len(steps)} sampled steps",
-        "The log is of another environment, version or keyword than the task's: what is learned from it will not hold.",
-        "Give the task the environment that the log was made with (its version, env_kwargs and frame skip).",
+        "Environment, version or keywords of the log differ from the task's: the policy learns from wrong dynamics.",
+        "Give the task the environment of the log (its version, env_kwargs and frame skip).",
         len(wrong),
         "sampled rows",
         shown(again.rows["episode"][wrong], again.rows["step"][wrong]),
@@ -103,7 +103,7 @@ def reward_mismatch(case: Case) -> Iterator[Finding]:
     unit = _unit(own, logged)
     if unit is not None:
         title = f"rewards are {unit[0]:.4g} times the environment's" + (f" plus {unit[1]:.4g}" if unit[1] else "")
-        cure = "Undo this, and let units.scale and units.shift do it for logged and own experience alike."
+        cure = "Undo this scaling; set units.scale and units.shift, which act on logged and own experience alike."
         numbers |= {"scale": unit[0], "shift": unit[1]}
     elif side is not None:
         title = f"rewards are those of the row {side}"
@@ -112,8 +112,8 @@ def reward_mismatch(case: Case) -> Iterator[Finding]:
     yield Finding(
         "error" if share > HALF or unit is not None or side is not None else "warning",
         title,
-        "Logged and own experience would be paid by two rules, in one buffer.",
-        cure or "Give the log the environment's own rewards, or the task the keywords (env_kwargs) of the log.",
+        "Logged and own experience would have rewards by two rules in one buffer.",
+        cure or "Replace the log's rewards by the environment's, or give the task the env_kwargs of the log.",
         int(wrong.sum()),
         "sampled rows",
         shown(again.rows["episode"][at], again.rows["step"][at]),

@@ -34,9 +34,9 @@ def stitched(case: Case) -> Iterator[Finding]:
         share = len(cut) / max(int((sound & ~index["terminated"]).sum()), 1)
         yield Finding(
             "error" if len(cut) >= LEAST or share > SHARE else "warning",
-            f"{len(cut)} cut episodes have the next episode's first observation as their last next observation",
-            "The learner bootstraps from there: the value of a start state flows into wherever an episode was cut.",
-            "Drop the last row of these episodes: what followed it was never logged.",
+            f"in {len(cut)} truncated episodes the last next observation is the first observation of the next episode",
+            "The learner bootstraps from it: the value of a start state enters the state where the episode was cut.",
+            "Drop the last row of these episodes: its true next observation was not logged.",
             len(cut),
             "episodes",
             shown(cut, index["length"][cut] - 1),
@@ -47,10 +47,10 @@ def stitched(case: Case) -> Iterator[Finding]:
     if len(ended):
         yield Finding(
             "note",
-            f"{len(ended)} terminal rows have the next episode's first observation as their next observation",
-            "Nothing bootstraps from a terminal row, so values are right; what looks at next observations alone (a "
-            "dynamics model, a novelty bonus) sees a jump.",
-            "Usual in D4RL's layout, which has no place for it.  Nothing to do.",
+            f"in {len(ended)} terminal rows the next observation is the first observation of the next episode",
+            "Nothing bootstraps from a terminal row, so values are right; but a dynamics model or a novelty bonus uses "
+            "next observations and sees a jump.",
+            "This is usual in D4RL's layout, which does not store it.  Nothing to do.",
             len(ended),
             "episodes",
             shown(ended, index["length"][ended] - 1),
@@ -95,9 +95,9 @@ class _BrokenChain:
         yield Finding(
             "error" if share > SHARE else "warning",
             f"{count} next observations ({share:.1%}) are not the next row's observation"
-            + (": they repeat their own row's" if same else "")
+            + (": they repeat the observation of their own row" if same else "")
             + (": the rows are not in the order of time" if share > 0.5 and not same else ""),
-            "Returns, episodes and everything of more than one step are computed along rows that do not follow.",
+            "Returns, episodes and n-step sums are computed along rows that do not follow each other.",
             "Put rows into the order of time, and end an episode where the chain breaks.",
             count,
             "rows",
@@ -130,8 +130,8 @@ class _FinalRepeated:
             at = np.asarray(self.found, np.int64)
             yield Finding(
                 "warning",
-                f"{len(at)} of {self.cut} cut episodes repeat their last observation as the final one",
-                "The learner bootstraps a state from itself there, so its value grows by its own reward for ever.",
+                f"{len(at)} of {self.cut} truncated episodes repeat their last observation as the final one",
+                "There the learner bootstraps a state from itself, so its value counts its own reward for ever.",
                 "Log the final observation, or drop the last row of each episode.",
                 len(at),
                 "episodes",
@@ -170,8 +170,8 @@ class _Frozen:
             share = self.rows.count / self.case.log.rows
             yield Finding(
                 "warning" if share > FROZEN else "note",
-                f"observations stand still for {RUN} rows and more while actions change (up to {self.longest} rows)",
-                "A sensor or a recorder had stopped: these steps teach that actions do nothing.",
+                f"observations do not change for {RUN} rows or more while actions change (up to {self.longest} rows)",
+                "A sensor or recorder probably stopped: from these steps the agent learns that actions have no effect.",
                 "Drop these episodes, or cut them where the sensor stops.",
                 self.rows.count,
                 "rows",

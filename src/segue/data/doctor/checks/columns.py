@@ -36,8 +36,8 @@ def constant_observation(case: Case) -> Iterator[Finding]:
         "warning" if len(moving) else "note",
         f"{len(still)} columns of the observation never change"
         + (f", {len(moving)} of them do in the environment" if len(moving) else ""),
-        "Nothing is learned about such a column, and its first change online is like nothing that was ever seen.",
-        "Make sure that the sensor was on; leave the column out if it means nothing.",
+        "The agent learns nothing about such a column, and its first change online is outside the data.",
+        "Check that the sensor was on; leave out the column if it has no meaning.",
         len(still),
         "columns",
         numbers=numbers,
@@ -54,8 +54,8 @@ def constant_action(case: Case) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"{len(still)} of {log.shape[1]} actions never change",
-            "The log cannot tell what another value of such an action would do, so every value of it is a guess.",
-            "Make sure that the log's columns are the right ones; leave out actions that nobody uses.",
+            "The log does not show the effect of any other value of such an action.",
+            "Check that these are the right columns of the log; leave out actions that are not used.",
             len(still),
             "columns",
             numbers={"columns": still, "values": log.acted.least[still]},
@@ -101,8 +101,8 @@ class _Twins:
             "warning" if differ or name == "action" else "note",
             f"{len(pairs)} pairs of columns of the {name} are the same"
             + (f", {len(differ)} of them are not in the environment" if differ else ""),
-            "A column that was copied over another hides what that one measured or did.",
-            "Look at how the log's columns were put together; leave out the copy.",
+            "One column may have been copied over another, whose values are then lost.",
+            "Check how the log's columns were written; leave out the copy.",
             len(pairs),
             "pairs",
             numbers={"pairs": pairs[:50], "differ in the environment": differ[:50]},
@@ -136,7 +136,7 @@ def observation_scale(case: Case) -> Iterator[Finding]:
         yield Finding(
             "warning" if ratio > APART else "note",
             f"columns of the observation differ {ratio:.0f}-fold in size (column {small} against column {large})",
-            "A network hardly sees the small columns beside the large ones.",
+            "A network hardly uses small columns next to large ones.",
             "Standardise observations (units.standardise), or scale these columns.",
             2,
             "columns",
@@ -162,8 +162,8 @@ def standardised(case: Case) -> Iterator[Finding]:
     yield Finding(
         "error" if world else "warning",
         "every column has mean 0 and standard deviation 1: the observations were standardised",
-        "The environment's observations are not, so the policy would see other numbers online than it learned from.",
-        "Use the log's raw observations, and let units.standardise do it for both.",
+        "The environment's observations are not, so the policy would see other numbers online than in the log.",
+        "Use the log's raw observations; units.standardise standardises both.",
         int(moving.sum()),
         "columns",
         numbers=numbers,

@@ -37,10 +37,10 @@ def start_coverage(case: Case) -> Iterator[Finding]:
     far = np.abs(np.median(starts, axis=0) - np.median(resets, axis=0)) / scale
     yield Finding(
         "warning" if unknown else "note",
-        f"{away.mean():.0%} of the task's start states are unlike every start of the log"
-        + (f", and {anywhere.mean():.0%} unlike every state of it" if unknown else ", though the log comes by them"),
-        "Online, an episode begins where the policy has seen nothing, and the first steps decide what follows.",
-        "Check that log and task are the same; else add episodes from the task's start.",
+        f"{away.mean():.0%} of the task's start states differ from every start state of the log"
+        + (f", and {anywhere.mean():.0%} from every state of it" if unknown else ", but the log visits them"),
+        "Online, an episode begins where the policy has no data, and the first steps decide the rest.",
+        "Check that the log belongs to the task; otherwise add episodes from the task's start.",
         int(away.sum()),
         "start states",
         numbers={
@@ -82,7 +82,7 @@ def goal_coverage(case: Case) -> Iterator[Finding]:
     yield Finding(
         "note",
         " and ".join(words),
-        "Where few rows lie near the goal, its value must travel far, and exploration has to do the rest.",
+        "With few rows near the goal, its value is hard to propagate, and the agent must explore more.",
         "Nothing to do, unless these numbers are not what you expect.",
         int(sound.sum()),
         "episodes",

@@ -71,8 +71,8 @@ def timeouts_as_terminals(case: Case) -> Iterator[Finding]:
     yield Finding(
         "error" if certain or len(at) >= SURE else "warning",
         f"{len(at)} episodes end 'terminated' at exactly {int(index['length'][at].max())} steps, as a time limit does",
-        "Nothing is bootstrapped from a terminal step, so states that were merely late are taught to be worth nothing.",
-        "Mark them as cut (truncated, or 'timeouts' in D4RL's layout).",
+        "Nothing is bootstrapped from a terminal step, so the agent learns that late states have no future value.",
+        "Mark them as truncated ('timeouts' in D4RL's layout).",
         len(at),
         "episodes",
         shown(at, index["length"][at] - 1),
@@ -90,7 +90,7 @@ def timeouts_as_terminals(case: Case) -> Iterator[Finding]:
 def terminals_as_timeouts(case: Case) -> Iterator[Finding]:
     """Cut episodes that ended: at their success, or because the environment ends there."""
     index, sound = case.log.index, case.log.sound
-    why = "The learner bootstraps beyond such an end, from states that an episode never goes on from."
+    why = "The learner bootstraps from the last state, although the episode never continues there."
     cure = "Mark these episodes as terminated."
     asked = _of(case.replayed, "cut")
     if case.replayed is not None and asked.any() and (asked.sum() > 1 or asked.mean() > SHARE):
@@ -98,7 +98,7 @@ def terminals_as_timeouts(case: Case) -> Iterator[Finding]:
         rows = np.flatnonzero(again.done & (again.kind == "cut") & again.terminated)
         yield Finding(
             "error" if asked.mean() > SHARE else "warning",
-            f"the environment ends {asked.sum()} of {len(asked)} sampled episodes that the log says were cut",
+            f"the environment terminates {asked.sum()} of {len(asked)} sampled episodes that the log truncates",
             why,
             cure,
             int(asked.sum()),
@@ -117,7 +117,7 @@ def terminals_as_timeouts(case: Case) -> Iterator[Finding]:
         return
     yield Finding(
         "error" if len(cut) >= LEAST else "warning",
-        f"{len(cut)} episodes are cut at the step of their success, and no episode goes on after one",
+        f"{len(cut)} episodes are truncated at the step of their success, and no episode continues after a success",
         why,
         cure,
         len(cut),
@@ -149,9 +149,9 @@ def cut_early(case: Case) -> Iterator[Finding]:
         severity = "error" if ends and never else "warning"
     yield Finding(
         severity,
-        f"{len(episodes)} episodes are cut before the limit of {limit} steps"
-        + (", none is terminated, and the environment does end episodes" if ends and never else ""),
-        "An episode is cut for a reason; if it had ended, the learner bootstraps beyond its end.",
+        f"{len(episodes)} episodes are truncated before the limit of {limit} steps"
+        + (", none is terminated, but the environment does terminate episodes" if ends and never else ""),
+        "If these episodes in fact ended, the learner bootstraps beyond their end.",
         "Find out why they stop: mark those that ended as terminated.",
         len(episodes),
         "episodes",
@@ -170,8 +170,9 @@ def ends_mismatch(case: Case) -> Iterator[Finding]:
     asked = int((again.done & (again.kind == "ended") & usual).sum())
     inside = again.done & again.terminated & ~again.rows["terminated"] & (again.rows["step"] < again.rows["length"] - 1)
     for rows, total, what, cure in (
-        (wrong, asked, "terminated in the log and go on in the environment", "Mark them as cut, or mend the task."),
-        (inside, int(again.done.sum()), "go on in the log and end in the environment",
+        (wrong, asked, "terminated in the log and continue in the environment",
+         "Mark them as truncated, or fix the task."),
+        (inside, int(again.done.sum()), "continue in the log and end in the environment",
          "Split episodes there, or give the task the environment's keywords (env_kwargs) of the log."),
     ):  # fmt: skip
         at = np.flatnonzero(rows)
@@ -179,7 +180,7 @@ def ends_mismatch(case: Case) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 f"{len(at)} of {total} sampled steps {what}",
-                "Offline and online, the learner is told different things of where values end.",
+                "The offline and the online rows disagree about where values end.",
                 cure,
                 len(at),
                 "sampled rows",

@@ -97,10 +97,10 @@ class _Jumps:
         certain = asked > 0 or starts > 0.5 * len(found)
         yield Finding(
             "error" if certain else "warning",
-            f"{count} steps inside episodes jump farther than any step of the log's kind"
-            + (f", {starts} of them to what looks like a start" if starts else "")
-            + (", and not in the environment" if asked else ""),
-            "Two episodes were written as one: the value of another episode's start flows into the step before it.",
+            f"{count} steps inside episodes are much larger than the log's usual steps"
+            + (f", {starts} of them lead to a likely start state" if starts else "")
+            + (", and the environment does not make them" if asked else ""),
+            "Two episodes were written as one: the value of the next episode's start enters the step before it.",
             "End an episode at each of these steps, and drop the step.",
             count,
             "rows",

@@ -71,12 +71,12 @@ def layout(case: Case) -> Iterator[Finding]:
         pairs = ", ".join(f"{link.position} with {link.speed}" for link in broken[:5])
         what.append(f"columns do not move as in the environment ({pairs})")
     if many:
-        what.append(f"{len(apart)} columns begin elsewhere")
+        what.append(f"{len(apart)} columns have other first values")
     yield Finding(
         "error" if certain else "warning",
-        "observations are laid out otherwise than the environment's: " + "; ".join(what),
-        "The policy would see online what it has never seen, in columns that mean something else.",
-        "Bring the log's columns into the environment's order and unit, or name the right keys.",
+        "the layout of observations differs from the environment's: " + "; ".join(what),
+        "Online the policy would get observations whose columns have other meanings.",
+        "Give the log's columns the environment's order and units, or name the right keys.",
         len({*apart, *(i for pair in swapped for i in pair), *(link.position for link in broken)}),
         "columns",
         numbers={"begin elsewhere": apart, "swapped": swapped, "links": [link._asdict() for link in links[:50]]},
@@ -158,8 +158,8 @@ def reward_range(case: Case) -> Iterator[Finding]:
             "error",
             f"a step that fails has the reward {failure:g}; the log has {', '.join(f'{v:g}' for v in known)}"
             + (" and more" if values is None or len(values) > 5 else ""),
-            "Logged and own rewards would be of two kinds in one buffer: each says that the other's states are bad.",
-            "Give the log the environment's raw rewards, and shift or scale both with units.",
+            "Logged and own rewards would have two scales in one buffer, so one of them seems worse than it is.",
+            "Use the environment's raw rewards in the log; units.scale and units.shift act on both.",
             case.log.rows,
             "rows",
             numbers={"failure": failure, "values": known},
@@ -171,7 +171,9 @@ def reward_range(case: Case) -> Iterator[Finding]:
     if failure is not None and values is not None:
         strange = sorted(set(np.unique(world.reward).tolist()) - set(values))
         if strange:
-            yield _strange(case, f"the environment pays {strange[0]:g}, which no row of the log does", world.reward)
+            yield _strange(
+                case, f"the environment gives the reward {strange[0]:g}, which no row of the log has", world.reward
+            )
         return
     yield from _early(case)
 
@@ -193,7 +195,7 @@ def _early(case: Case) -> Iterator[Finding]:
     if outside or not 1 / LARGER < spread < LARGER:
         numbers = {"log": _five(logged), "environment": _five(own), "spread": spread}
         yield _strange(
-            case, "the first rewards of episodes are not those of the environment's first steps", own, numbers
+            case, "the first rewards of episodes differ from those of the environment's first steps", own, numbers
         )
 
 
@@ -202,8 +204,8 @@ def _strange(case: Case, title: str, own: np.ndarray, numbers: Mapping[str, obje
     return Finding(
         "warning",
         title,
-        "Logged and own rewards would be of two kinds in one buffer.",
-        "Give the log the environment's raw rewards, and shift or scale both with units.",
+        "Logged and own rewards would have two scales in one buffer.",
+        "Use the environment's raw rewards in the log; units.scale and units.shift act on both.",
         case.log.rows,
         "rows",
         numbers=numbers or ends,

@@ -30,8 +30,8 @@ def empty(case: Case) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"{len(none)} episodes have no step",
-            "Their ends were logged and their steps were not, so something was lost.",
-            "Look at how the log was written.",
+            "Their ends were logged but their steps were not, so rows were lost.",
+            "Check how the log was written.",
             len(none),
             "episodes",
             shown(none, 0),
@@ -44,9 +44,9 @@ def shapes(case: Case) -> Iterator[Finding]:
     if len(odd):
         yield Finding(
             "error",
-            f"{len(odd)} episodes have observations or actions of another shape or type than the first",
-            "A network takes one shape, so a log that mixes two cannot be read as one.",
-            "Make two logs of it, or bring all episodes into one layout.",
+            f"{len(odd)} episodes have observations or actions of a shape or type other than the first episode's",
+            "A network takes one shape, so such a log cannot be read as one dataset.",
+            "Split the log, or give all episodes one layout.",
             len(odd),
             "episodes",
             shown(odd, 0),
@@ -62,9 +62,9 @@ def short(case: Case) -> Iterator[Finding]:
         yield Finding(
             "warning" if share > MANY and (case.horizon is None or case.horizon > 10 * SHORT) else "note",
             f"{len(brief)} episodes have at most {SHORT} rows",
-            "Such pieces come from ends that are marked twice or in wrong rows, and each of them is a start state that "
-            "is none.",
-            "Look at where the log marks ends.",
+            "They come from ends that are marked twice or in wrong rows, and each adds a start state that "
+            "the task does not have.",
+            "Check where the log marks ends.",
             len(brief),
             "episodes",
             shown(brief, 0),
@@ -82,8 +82,8 @@ def beyond(case: Case) -> Iterator[Finding]:
         yield Finding(
             "note",
             f"{len(long)} episodes go on beyond the task's horizon of {case.horizon} steps (up to {length.max()})",
-            "Their returns count steps that an evaluation never comes to, so they look better or worse than it would.",
-            "Harmless where rewards are sparse; otherwise compare returns per step, or cut at the horizon.",
+            "Their returns count steps beyond the end of an evaluation, so they cannot be compared with it.",
+            "Harmless if rewards are sparse; otherwise compare returns per step, or cut episodes at the horizon.",
             len(long),
             "episodes",
             shown(long, case.horizon),
@@ -97,7 +97,7 @@ def few(case: Case) -> Iterator[Finding]:
         yield Finding(
             "note",
             f"the log has {case.log.rows} rows in {len(case.log)} episodes",
-            "Most checks compare distributions, and say less of so few.",
+            "Most checks compare distributions and are less reliable with so few rows.",
             "Log more, if you can.",
             numbers={"rows": case.log.rows, "episodes": len(case.log)},
         )
@@ -117,7 +117,7 @@ def duplicate_episodes(case: Case) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"{len(again)} episodes are copies of earlier ones",
-            "A copy weighs its episode twice, and makes a part that was held back for validation known.",
+            "A copy doubles the weight of its episode, and may leak rows into data that are held out for validation.",
             "Drop the copies.",
             len(again),
             "episodes",
@@ -145,8 +145,8 @@ class _DuplicateRows:
             yield Finding(
                 "warning",
                 f"{share:.0%} of the steps repeat an earlier one: same observation, same action",
-                "Such numbers do not come back by chance: parts were logged twice, or stood still.",
-                "Look at how the parts of the log were put together.",
+                "Such values do not repeat by chance: parts were logged twice, or nothing moved.",
+                "Check how the parts of the log were joined.",
                 round(share * looked),
                 "rows",
                 numbers={"share": share, "looked at": looked},

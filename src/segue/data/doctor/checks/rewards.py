@@ -32,8 +32,8 @@ def same_reward(case: Case) -> Iterator[Finding]:
         yield Finding(
             "warning" if sparse else "error",
             f"every row has the reward {value:g}",
-            "No action is better than another, so nothing but imitation can be learned.",
-            "Let episodes that succeed into the log." if sparse else "Look at how rewards were logged.",
+            "No action is better than another, so the agent can only imitate.",
+            "Add episodes that succeed." if sparse else "Check how rewards were logged.",
             case.log.rows,
             "rows",
         )
@@ -51,8 +51,8 @@ def same_return(case: Case) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"all episodes have the return {total[0]:.6g}",
-            "No episode is better than another, and units.reward_span, which divides by the difference, has none.",
-            "Make sure that rewards were not replaced by a constant; do without units.reward_span.",
+            "No episode is better than another, and units.reward_span divides by the difference, which is 0.",
+            "Check that rewards were not replaced by a constant; do not use units.reward_span.",
             len(total),
             "episodes",
         )
@@ -63,7 +63,7 @@ def off_by_one(case: Case) -> Iterator[Finding]:
     return _sparse_off_by_one(case) if case.failure is not None else _dense_off_by_one(case)
 
 
-_LATE = "Each action is paid for what another one did, so the critic learns the value of the wrong one."
+_LATE = "Each action gets the reward of another action, so the critic learns wrong values."
 _SHIFT = "Shift the rewards by one row within each episode."
 
 
@@ -80,7 +80,7 @@ def _sparse_off_by_one(case: Case) -> Iterator[Finding]:
         if len(episodes) >= LEAST and len(episodes) > right:
             yield Finding(
                 "error",
-                f"{len(episodes)} episodes end without a success that is paid {where}",
+                f"{len(episodes)} episodes end without reward, and the reward of success is {where}",
                 _LATE,
                 _SHIFT,
                 len(episodes),
@@ -110,7 +110,7 @@ def _dense_off_by_one(case: Case) -> Iterator[Finding]:
         return
     yield Finding(
         "warning",
-        f"rewards follow from the step of the row {'after' if best == 0 else 'before'} theirs",
+        f"rewards belong to the step of the row {'after' if best == 0 else 'before'} theirs",
         _LATE,
         _SHIFT,
         case.log.rows,
@@ -136,9 +136,9 @@ class _RewardOutliers:
         if self.rows.count:
             yield Finding(
                 "warning",
-                f"rewards more than {SPIKE:g} times their usual range outside of it",
-                "Squared errors of such a reward outweigh those of thousands of others.",
-                "Look at these rows: clip a true one, drop the episodes of a false one.",
+                f"rewards are outside their usual range by more than {SPIKE:g} times its width",
+                "The squared error of such a reward outweighs those of thousands of others.",
+                "Look at these rows: clip rewards that are true, drop the episodes of false ones.",
                 self.rows.count,
                 "rows",
                 tuple(self.rows.first),
@@ -175,7 +175,7 @@ class _ValueRange:
         yield Finding(
             "warning",
             f"returns-to-go reach {self.largest:.3g} in the learner's units (discount {self.units.discount:g})",
-            "Values so small drown in entropy bonuses and penalties."
+            "Values so small are dominated by entropy bonuses and penalties."
             if small
             else "Critics start near 0, and with squared errors of this size they diverge or take very long.",
             "Choose units.scale so that returns are between 1 and 1,000.",

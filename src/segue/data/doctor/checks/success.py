@@ -23,8 +23,8 @@ def no_success(case: Case) -> Iterator[Finding]:
     if not solved.any():
         yield Finding(
             "warning",
-            f"no episode has a better reward than {failure:g}, that of failing",
-            "Offline, every action has the same value; online, success must be found by chance.",
+            f"no episode has a reward above {failure:g}, the reward of a failing step",
+            "Offline, all actions have the same value; online, success must be found by chance.",
             "Add demonstrations or a broader log, or explore with a bonus (augment=rnd).",
             int(sound.sum()),
             "episodes",
@@ -45,9 +45,9 @@ def success_mismatch(case: Case) -> Iterator[Finding]:
             at = np.flatnonzero(wrong)
             yield Finding(
                 "warning",
-                f"{len(at)} episodes are flagged otherwise than their rewards say",
-                "What is learned (rewards) and what is counted (success) are two tasks.",
-                "Make rewards from the flags, or take the flags out.",
+                f"in {len(at)} episodes the success flag disagrees with the rewards",
+                "The agent learns from rewards, but success is counted by the flags: these are two tasks.",
+                "Compute rewards from the flags, or remove the flags.",
                 len(at),
                 "episodes",
                 shown(at, index["length"][at] - 1),
@@ -66,9 +66,9 @@ def success_mismatch(case: Case) -> Iterator[Finding]:
     if above < 0.5:
         yield Finding(
             "warning",
-            f"successful episodes have the lower returns: they win only {above:.0%} of the comparisons",
-            "What is learned (rewards) and what is counted (success) point in different directions.",
-            "Make sure that flags and rewards are of the same episodes, and of the right sign.",
+            f"successful episodes have lower returns: in only {above:.0%} of pairs the successful one is higher",
+            "The agent learns from rewards, but these favour episodes without success.",
+            "Check that flags and rewards belong to the same episodes, and their signs.",
             int(told.sum()),
             "episodes",
             numbers={"share of pairs": above, "mean with": won.mean(), "mean without": lost.mean()},

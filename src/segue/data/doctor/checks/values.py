@@ -44,7 +44,7 @@ class _NotFinite:
                 yield Finding(
                     "error",
                     f"{self.title} in '{name}'",
-                    "One such number makes every weight NaN at the first batch that holds it.",
+                    "One such number makes all weights NaN in the first batch with it.",
                     "Drop these episodes, or repair the log where it was written.",
                     rows.count,
                     "rows",
@@ -88,8 +88,8 @@ class _Outliers:
         if self.rows.count:
             yield Finding(
                 "warning",
-                f"observations more than {SPIKE:g} times a column's usual range outside of it",
-                "A network sees nothing else in such a row, and a glitch that nobody acted on teaches a wrong value.",
+                f"observations are outside their column's usual range by more than {SPIKE:g} times its width",
+                "Such a value dominates the network's input, and a sensor error leads to wrong values.",
                 "Look at these rows; drop their episodes if a sensor failed.",
                 self.rows.count,
                 "rows",

@@ -59,7 +59,7 @@ def replay_log(simulator: Simulator, log: Log) -> Replayed | None:
     if simulator.recoverer is None:
         return None
     if not log.flat or not (sampled := log.sample.columns()):
-        simulator.refusal = "observations are no row of real numbers, or none is sound"
+        simulator.refusal = "observations are not rows of real numbers, or all are invalid"
         return None
     parts = {"row": log.sample, "ended": log.ended, "cut": log.cut, "hit": log.hit}
     samples = {kind: {k: v[:ROWS] for k, v in part.columns().items()} for kind, part in parts.items()}
@@ -72,7 +72,7 @@ def replay_log(simulator: Simulator, log: Log) -> Replayed | None:
     usual = ((rows["observation"] >= low - room) & (rows["observation"] <= high + room)).all(1)
     own = _done(simulator, log, rows, "action", usual)
     if not own.columns:
-        simulator.refusal = "the log's observations do not tell the simulator's state"
+        simulator.refusal = "the log's observations do not determine the simulator's state"
         return None
     before = after = np.full(len(kind), np.nan)
     chosen = usual & (kind == "row") & (rows["step"] < rows["length"] - 1)

@@ -110,12 +110,12 @@ class Simulator:
         The first of the table that works on steps of the simulator's own.
         """
         known = RECOVERERS.get(type(self.unwrapped).__name__, ())
-        self.refusal = f"no rule is known that puts {type(self.unwrapped).__name__} into a logged state"
+        self.refusal = f"Segue cannot set {type(self.unwrapped).__name__} to a logged state"
         for how in known:
             if self._works(how):
                 self.refusal = ""
                 return how
-            self.refusal = "the observation does not tell the simulator's state: its own steps do not come out the same"
+            self.refusal = "the observation does not determine the simulator's state: its own steps are not reproduced"
         return None
 
     def _works(self, how: Recoverer) -> bool:
