@@ -91,6 +91,11 @@ class Rows:
             self.first += [(number, int(s)) for s in steps[: SHOWN - len(self.first)]]
 
     @property
+    def found(self) -> tuple[int, str, tuple[tuple[int, int], ...]]:
+        """What a finding says of them, as `counted` has it."""
+        return self.count, "rows", tuple(self.first)
+
+    @property
     def marked(self) -> np.ndarray:
         """The episodes, as a mend wants them."""
         return np.stack([np.asarray(self.episodes, np.int64), np.zeros(len(self.episodes), np.int64)], 1)
@@ -106,6 +111,11 @@ def shown(episode: ArrayLike, step: ArrayLike) -> tuple[tuple[int, int], ...]:
     episodes = np.atleast_1d(episode)[:SHOWN]
     steps = np.broadcast_to(step, np.atleast_1d(episode).shape)[:SHOWN]
     return tuple((int(e), int(s)) for e, s in zip(episodes, steps))
+
+
+def counted(of: str, episode: np.ndarray, step: ArrayLike) -> tuple[int, str, tuple[tuple[int, int], ...]]:
+    """How many, of what, and the first few: what a finding says of rows (K,) or of episodes."""
+    return len(episode), of, shown(episode, step)
 
 
 def plain(value: object) -> object:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from segue.data.doctor.case import Case, Make, summary
-from segue.data.doctor.finding import Finding, shown
+from segue.data.doctor.finding import Finding, counted
 from segue.data.doctor.simulator.replayed import DOUBT, FAITHFUL, Replayed
 from segue.data.doctor.simulator.world import SAME
 
@@ -67,9 +67,7 @@ def dynamics(case: Case) -> Iterator[Finding]:
         f"the environment does not reproduce {len(wrong)} of {len(steps)} sampled steps",
         "Environment, version or keywords of the log differ from the task's: the policy learns from wrong dynamics.",
         "Give the task the environment of the log (its version, env_kwargs and frame skip).",
-        len(wrong),
-        "sampled rows",
-        shown(again.rows["episode"][wrong], again.rows["step"][wrong]),
+        *counted("sampled rows", again.rows["episode"][wrong], again.rows["step"][wrong]),
         numbers={
             "median difference, in standard deviations": float(np.median(again.error[steps])),
             "worst columns": {str(c): int(n) for c, n in sorted(zip(columns, counts), key=lambda x: -x[1])[:5]},
@@ -114,9 +112,7 @@ def reward_mismatch(case: Case) -> Iterator[Finding]:
         title,
         "Logged and own experience would have rewards by two rules in one buffer.",
         cure or "Replace the log's rewards by the environment's, or give the task the env_kwargs of the log.",
-        int(wrong.sum()),
-        "sampled rows",
-        shown(again.rows["episode"][at], again.rows["step"][at]),
+        *counted("sampled rows", again.rows["episode"][at], again.rows["step"][at]),
         numbers=numbers,
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from segue.data.doctor.case import Case, Make, summary
-from segue.data.doctor.finding import MARKS, Finding, Rows, shown
+from segue.data.doctor.finding import MARKS, Finding, Rows, counted
 from segue.data.recorded import Recorded
 
 # Defaults of ours.
@@ -37,9 +37,7 @@ def stitched(case: Case) -> Iterator[Finding]:
             f"in {len(cut)} truncated episodes the last next observation is the first observation of the next episode",
             "The learner bootstraps from it: the value of a start state enters the state where the episode was cut.",
             "Drop the last row of these episodes: its true next observation was not logged.",
-            len(cut),
-            "episodes",
-            shown(cut, index["length"][cut] - 1),
+            *counted("episodes", cut, index["length"][cut] - 1),
             "split-stitched",
             {"share of cut episodes": share},
             np.stack([cut, index["length"][cut] - 1, np.ones_like(cut)], 1),
@@ -51,9 +49,7 @@ def stitched(case: Case) -> Iterator[Finding]:
             "Nothing bootstraps from a terminal row, so values are right; but a dynamics model or a novelty bonus uses "
             "next observations and sees a jump.",
             "This is usual in D4RL's layout, which does not store it.  Nothing to do.",
-            len(ended),
-            "episodes",
-            shown(ended, index["length"][ended] - 1),
+            *counted("episodes", ended, index["length"][ended] - 1),
             numbers={"share of terminated episodes": len(ended) / max(int((sound & index["terminated"]).sum()), 1)},
         )
 
@@ -133,9 +129,7 @@ class _FinalRepeated:
                 f"{len(at)} of {self.cut} truncated episodes repeat their last observation as the final one",
                 "There the learner bootstraps a state from itself, so its value counts its own reward for ever.",
                 "Log the final observation, or drop the last row of each episode.",
-                len(at),
-                "episodes",
-                shown(at[:, 0], at[:, 1]),
+                *counted("episodes", at[:, 0], at[:, 1]),
                 "split-stitched",
                 {"share of cut episodes": len(at) / self.cut},
                 np.concatenate([at, np.ones((len(at), 1), np.int64)], 1),
@@ -173,9 +167,7 @@ class _Frozen:
                 f"observations do not change for {RUN} rows or more while actions change (up to {self.longest} rows)",
                 "A sensor or recorder probably stopped: from these steps the agent learns that actions have no effect.",
                 "Drop these episodes, or cut them where the sensor stops.",
-                self.rows.count,
-                "rows",
-                tuple(self.rows.first),
+                *self.rows.found,
                 numbers={"share": share, "longest": self.longest, "episodes": len(self.rows.episodes)},
             )
 

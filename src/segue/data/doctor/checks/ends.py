@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from segue.data.doctor.case import Case, Make, summary
-from segue.data.doctor.finding import Finding, Severity, shown
+from segue.data.doctor.finding import Finding, Severity, counted
 from segue.data.doctor.simulator.replayed import Replayed
 
 # Defaults of ours.
@@ -73,9 +73,7 @@ def timeouts_as_terminals(case: Case) -> Iterator[Finding]:
         f"{len(at)} episodes end 'terminated' at exactly {int(index['length'][at].max())} steps, as a time limit does",
         "Nothing is bootstrapped from a terminal step, so the agent learns that late states have no future value.",
         "Mark them as truncated ('timeouts' in D4RL's layout).",
-        len(at),
-        "episodes",
-        shown(at, index["length"][at] - 1),
+        *counted("episodes", at, index["length"][at] - 1),
         "terminals-to-cuts" if certain else None,
         {
             "lengths": sorted(set(index["length"][at].tolist())),
@@ -101,9 +99,7 @@ def terminals_as_timeouts(case: Case) -> Iterator[Finding]:
             f"the environment terminates {asked.sum()} of {len(asked)} sampled episodes that the log truncates",
             why,
             cure,
-            int(asked.sum()),
-            "sampled episodes",
-            shown(again.rows["episode"][rows], again.rows["step"][rows]),
+            *counted("sampled episodes", again.rows["episode"][rows], again.rows["step"][rows]),
             numbers={"asked": len(asked), "ended": int(asked.sum())},
         )
         return
@@ -120,9 +116,7 @@ def terminals_as_timeouts(case: Case) -> Iterator[Finding]:
         f"{len(cut)} episodes are truncated at the step of their success, and no episode continues after a success",
         why,
         cure,
-        len(cut),
-        "episodes",
-        shown(cut, index["length"][cut] - 1),
+        *counted("episodes", cut, index["length"][cut] - 1),
         numbers={"successful episodes": int(solved.sum()), "cut at success": len(cut)},
     )
 
@@ -153,9 +147,7 @@ def cut_early(case: Case) -> Iterator[Finding]:
         + (", none is terminated, but the environment does terminate episodes" if ends and never else ""),
         "If these episodes in fact ended, the learner bootstraps beyond their end.",
         "Find out why they stop: mark those that ended as terminated.",
-        len(episodes),
-        "episodes",
-        shown(episodes, index["length"][episodes] - 1),
+        *counted("episodes", episodes, index["length"][episodes] - 1),
         numbers={"share": share, "limit": limit, "terminated": int((index["terminated"] & sound).sum())},
     )
 
@@ -182,9 +174,7 @@ def ends_mismatch(case: Case) -> Iterator[Finding]:
                 f"{len(at)} of {total} sampled steps {what}",
                 "The offline and the online rows disagree about where values end.",
                 cure,
-                len(at),
-                "sampled rows",
-                shown(again.rows["episode"][at], again.rows["step"][at]),
+                *counted("sampled rows", again.rows["episode"][at], again.rows["step"][at]),
                 numbers={"asked": total},
             )
 

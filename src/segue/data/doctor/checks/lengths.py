@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from segue.data.doctor.case import Case, Make, summary
-from segue.data.doctor.finding import Finding, shown
+from segue.data.doctor.finding import Finding, counted
 from segue.data.doctor.sample import Repeats, row_hashes
 from segue.data.recorded import Recorded
 
@@ -32,9 +32,7 @@ def empty(case: Case) -> Iterator[Finding]:
             f"{len(none)} episodes have no step",
             "Their ends were logged but their steps were not, so rows were lost.",
             "Check how the log was written.",
-            len(none),
-            "episodes",
-            shown(none, 0),
+            *counted("episodes", none, 0),
         )
 
 
@@ -47,9 +45,7 @@ def shapes(case: Case) -> Iterator[Finding]:
             f"{len(odd)} episodes have observations or actions of a shape or type other than the first episode's",
             "A network takes one shape, so such a log cannot be read as one dataset.",
             "Split the log, or give all episodes one layout.",
-            len(odd),
-            "episodes",
-            shown(odd, 0),
+            *counted("episodes", odd, 0),
             numbers={"first": str(case.log.shape)},
         )
 
@@ -65,9 +61,7 @@ def short(case: Case) -> Iterator[Finding]:
             "They come from ends that are marked twice or in wrong rows, and each adds a start state that "
             "the task does not have.",
             "Check where the log marks ends.",
-            len(brief),
-            "episodes",
-            shown(brief, 0),
+            *counted("episodes", brief, 0),
             numbers={"share": share, "one row": int(np.sum(case.log.index["length"][brief] == 1))},
         )
 
@@ -84,9 +78,7 @@ def beyond(case: Case) -> Iterator[Finding]:
             f"{len(long)} episodes go on beyond the task's horizon of {case.horizon} steps (up to {length.max()})",
             "Their returns count steps beyond the end of an evaluation, so they cannot be compared with it.",
             "Harmless if rewards are sparse; otherwise compare returns per step, or cut episodes at the horizon.",
-            len(long),
-            "episodes",
-            shown(long, case.horizon),
+            *counted("episodes", long, case.horizon),
             numbers={"horizon": case.horizon, "longest": int(length.max()), "share": len(long) / len(case.log)},
         )
 
@@ -119,9 +111,7 @@ def duplicate_episodes(case: Case) -> Iterator[Finding]:
             f"{len(again)} episodes are copies of earlier ones",
             "A copy doubles the weight of its episode, and may leak rows into data that are held out for validation.",
             "Drop the copies.",
-            len(again),
-            "episodes",
-            shown(again, 0),
+            *counted("episodes", again, 0),
             "drop-duplicates",
             {"share": len(again) / len(case.log)},
             np.stack([again, np.zeros_like(again)], 1),

@@ -8,7 +8,7 @@ import numpy as np
 
 from segue.core.scaling import Units, returns_to_go
 from segue.data.doctor.case import Case, Make, summary
-from segue.data.doctor.finding import Finding, Rows, shown
+from segue.data.doctor.finding import Finding, Rows, counted
 from segue.data.recorded import Recorded
 
 # Defaults of ours.
@@ -83,9 +83,7 @@ def _sparse_off_by_one(case: Case) -> Iterator[Finding]:
                 f"{len(episodes)} episodes end without reward, and the reward of success is {where}",
                 _LATE,
                 _SHIFT,
-                len(episodes),
-                "episodes",
-                shown(episodes, index["length"][episodes] - 1),
+                *counted("episodes", episodes, index["length"][episodes] - 1),
                 numbers={"terminated with success": right},
             )
 
@@ -139,9 +137,7 @@ class _RewardOutliers:
                 f"rewards are outside their usual range by more than {SPIKE:g} times its width",
                 "The squared error of such a reward outweighs those of thousands of others.",
                 "Look at these rows: clip rewards that are true, drop the episodes of false ones.",
-                self.rows.count,
-                "rows",
-                tuple(self.rows.first),
+                *self.rows.found,
                 numbers={"usual": self.bounds},
             )
 

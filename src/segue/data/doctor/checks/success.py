@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from segue.data.doctor.case import Case, Make, summary
-from segue.data.doctor.finding import Finding, shown
+from segue.data.doctor.finding import Finding, counted
 
 LEAST = 3  # episodes of each kind (default of ours)
 FEW = 0.02  # share of episodes that may be flagged otherwise (default of ours)
@@ -48,9 +48,7 @@ def success_mismatch(case: Case) -> Iterator[Finding]:
                 f"in {len(at)} episodes the success flag disagrees with the rewards",
                 "The agent learns from rewards, but success is counted by the flags: these are two tasks.",
                 "Compute rewards from the flags, or remove the flags.",
-                len(at),
-                "episodes",
-                shown(at, index["length"][at] - 1),
+                *counted("episodes", at, index["length"][at] - 1),
                 numbers={
                     "flagged": int((flag & told).sum()),
                     "rewarded": int((told & (index["best"] > case.failure)).sum()),

@@ -46,9 +46,7 @@ class _NotFinite:
                     f"{self.title} in '{name}'",
                     "One such number makes all weights NaN in the first batch with it.",
                     "Drop these episodes, or repair the log where it was written.",
-                    rows.count,
-                    "rows",
-                    tuple(rows.first),
+                    *rows.found,
                     "drop-broken",
                     {"episodes": len(rows.episodes)},
                     rows.marked,
@@ -91,9 +89,7 @@ class _Outliers:
                 f"observations are outside their column's usual range by more than {SPIKE:g} times its width",
                 "Such a value dominates the network's input, and a sensor error leads to wrong values.",
                 "Look at these rows; drop their episodes if a sensor failed.",
-                self.rows.count,
-                "rows",
-                tuple(self.rows.first),
+                *self.rows.found,
                 numbers={"columns": {str(c): int(self.columns[c]) for c in np.flatnonzero(self.columns)}},
             )
 
