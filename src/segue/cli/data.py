@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.table import Table
 
-from segue.cli.data_shown import console, plain, progress, received, show_report, waiting
+from segue.cli.data_shown import console, plain, progress, received, show_report, show_table, waiting
 from segue.collect import RANDOM, Goals, Recipe, Starts, collect, environment_of, facts_of
 from segue.core.options import unknown
 from segue.core.types import Part, SegueError
@@ -265,10 +265,8 @@ def card_command(name: Name, /, out: Path | None = None) -> None:
 @app.command(name="sources")
 def sources_command() -> None:
     """Show the formats that can be imported."""
-    table = Table("source", "what it is", "options")
-    for name, entry in SOURCES.items():
-        table.add_row(f"{name}:...", entry.what, ", ".join(entry.options))
-    console().print(table)
+    rows = ((f"{name}:...", entry.what, ", ".join(entry.options)) for name, entry in SOURCES.items())
+    show_table(None, ("source", "what it is", "options"), rows)
 
 
 def examined(stored: Stored) -> dict[str, object]:

@@ -21,7 +21,7 @@ from rich.table import Table
 from segue.agents import AGENTS, title
 from segue.bonuses import AUGMENTATIONS, Nothing, parts
 from segue.cli import data
-from segue.cli.data_shown import console as wide_console
+from segue.cli.data_shown import console, show_table
 from segue.core import options
 from segue.core.named import IMPORTED, file_of
 from segue.core.options import gather, split_settings, unknown
@@ -54,6 +54,16 @@ LISTS = {
     "--rules": lambda word: re.split("[=,]", word)[0] in RULES,
     "--track": lambda word: word in TRACKERS,
 }
+
+
+NAMED = {
+    "data:NAME": "an imported dataset, and the packages of its environment",
+    "hdf5:PATH": "a file in D4RL's layout, and the packages of its environment; ?env=ID replaces it",
+    "minari:DATASET": "the extra minari; a dataset on this machine or on Minari's server",
+    "gym:ID": "the packages of the environment; there is no log, so only for recipes without offline phase",
+    "gym:NAME": "the packages of a task above, without its log",
+}
+"""Tasks named by their data or environment, and what they need."""
 
 
 @app.command(name="run")
@@ -139,16 +149,10 @@ def list_command(what: ListName = "all", /) -> None:
     Args:
         what: recipes, tasks, agents, augmentations or rules.
     """
-    console = wide_console()
     if what in ("all", "recipes"):
-        table = Table("recipe", "paper", "aims at", title="Recipes", title_justify="left")
-        for r in RECIPES.values():
-            table.add_row(r.name, r.paper, r.aim)
-        console.print(table)
-        table = Table("around recipes", "what it does", "paper", title="Systems", title_justify="left")
-        for system in SYSTEMS.values():
-            table.add_row(system.example, system.says, system.paper)
-        console.print(table)
+        show_table("Recipes", ("recipe", "paper", "aims at"), ((r.name, r.paper, r.aim) for r in RECIPES.values()))
+        around = ((system.example, system.says, system.paper) for system in SYSTEMS.values())
+        show_table("Systems", ("around recipes", "what it does", "paper"), around)
     if what in ("all", "tasks"):
         table = Table(title="Tasks", title_justify="left")
         table.add_column("task", overflow="fold")
@@ -158,32 +162,18 @@ def list_command(what: ListName = "all", /) -> None:
             table.add_row(family, style="italic")
             for row in rows:
                 table.add_row(*row)
-        console.print(table)
+        console().print(table)
         print("download a published log that is not here: segue data import NAME")
-        table = Table("task", "needs", title="Tasks named by their data or environment", title_justify="left")
-        table.add_row("data:NAME", "an imported dataset, and the packages of its environment")
-        table.add_row("hdf5:PATH", "a file in D4RL's layout, and the packages of its environment; ?env=ID replaces it")
-        table.add_row("minari:DATASET", "the extra minari; a dataset on this machine or on Minari's server")
-        table.add_row(
-            "gym:ID", "the packages of the environment; there is no log, so only for recipes without offline phase"
-        )
-        table.add_row("gym:NAME", "the packages of a task above, without its log")
-        console.print(table)
+        show_table("Tasks named by their data or environment", ("task", "needs"), NAMED.items())
     if what in ("all", "agents"):
-        table = Table("agent", "kind", "paper", "tested against", title="Agents", title_justify="left")
-        for name, entry in AGENTS.items():
-            table.add_row(name, entry.kind, entry.paper, entry.parity)
-        console.print(table)
+        agents = ((name, entry.kind, entry.paper, entry.parity) for name, entry in AGENTS.items())
+        show_table("Agents", ("agent", "kind", "paper", "tested against"), agents)
     if what in ("all", "augmentations"):
-        table = Table("augmentation", "where", "paper", "tested against", title="Augmentations", title_justify="left")
-        for name, bonus in AUGMENTATIONS.items():
-            table.add_row(f"RECIPE+{name}", bonus.when, bonus.paper, bonus.parity)
-        console.print(table)
+        bonuses = ((f"RECIPE+{name}", bonus.when, bonus.paper, bonus.parity) for name, bonus in AUGMENTATIONS.items())
+        show_table("Augmentations", ("augmentation", "where", "paper", "tested against"), bonuses)
     if what in ("all", "rules"):
-        table = Table("rule", "what it does", title="Hand-over rules", title_justify="left")
-        for rule in RULES.values():
-            table.add_row(usage(rule), str(rule.__doc__).splitlines()[0])
-        console.print(table)
+        known = ((usage(rule), str(rule.__doc__).splitlines()[0]) for rule in RULES.values())
+        show_table("Hand-over rules", ("rule", "what it does"), known)
 
 
 @app.command(name="data")
@@ -223,8 +213,8 @@ def explain_command(
     if json_output:
         print(json.dumps(manifest.plain(rows), indent=1))
         return
-    console = Console()
-    if not console.is_terminal:  # a line an option, for grep and less
+    screen = Console()
+    if not screen.is_terminal:  # a line an option, for grep and less
         for path, row in rows.items():
             print(path, row["value"], row["source"], row["meaning"], sep="\t")
         return
@@ -235,7 +225,7 @@ def explain_command(
     for path, row in rows.items():
         words = (path, str(row["value"]), row["source"], row["meaning"])
         table.add_row(*words, style=None if row["source"] == "default" else "bold")
-    console.print(table)
+    screen.print(table)
 
 
 def show_phases(plan: Plan) -> None:
@@ -249,7 +239,7 @@ def show_phases(plan: Plan) -> None:
         rewards = " + ".join(["as they are", *bonuses]) if bonuses else "as they are"
         tick = ", ".join(clocks) or "nothing"
         table.add_row(p.name, title(p.learner), p.slot, f"{p.ticks:,}", tick, options.brief(p.batch), rewards)
-    wide_console().print(table)
+    console().print(table)
     tried = sum(p.validation.steps for p in plan.phases)
     choosing = f", {tried:,} of them to choose among checkpoints" if tried else ""
     print(f"budget: {charged(plan.phases):,} environment steps per seed{choosing}")
