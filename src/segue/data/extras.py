@@ -74,7 +74,7 @@ def _mend_joints() -> None:
     numbers = {n: int(getattr(mujoco.mjtJoint, n)) for n in dir(mujoco.mjtJoint) if n.startswith("mjJNT_")}
     plain = ModuleType("mujoco")
     plain.__dict__.update(vars(mujoco), mjtJoint=SimpleNamespace(**numbers))
-    helpers.mujoco = plain  # type: ignore[attr-defined]
+    vars(helpers)["mujoco"] = plain
 
 
 def versions() -> dict[str, str]:

@@ -52,15 +52,6 @@ class PhaseFacts(TypedDict):
     validation: NotRequired[int]
 
 
-class DatasetFacts(TypedDict):
-    """The log that a run learns from."""
-
-    source: str
-    sha256: str
-    transitions: int
-    episodes: int
-
-
 class Change(TypedDict):
     """Settings that were changed in the middle of a run: values before and after, and the clocks."""
 
@@ -78,7 +69,7 @@ class Provenance(TypedDict):
     own: dict[str, str]
     platform: str
     backend: str
-    dataset: DatasetFacts | None
+    dataset: dict[str, object] | None
     changes: NotRequired[list[Change]]
 
 
@@ -104,7 +95,7 @@ class Described(TypedDict):
 def describe(decided: Plan, task: Task, request: Mapping[str, Any]) -> Described:
     """Everything that a reader must know to trust or repeat the run: config with sources, versions, data hash."""
     data, asked, config = task.dataset(), plain(request), plain(decided.table())
-    logged: DatasetFacts | None = None
+    logged: dict[str, object] | None = None
     if data is not None:
         rows, ends = len(data), len(data.ends())
         logged = {"source": task.source, "sha256": data.sha256(), "transitions": rows, "episodes": ends}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -162,15 +161,14 @@ def task_from_file(path: str | Path, name: str | None = None, query: Query | Non
             f"{path}: no attribute 'env_id'; add it, or name the environment: {PREFIX}{path}?env=ID (none, to learn "
             "offline only)"
         )
-    kwargs = {} if query.env else known.get("env_kwargs")
-    options = cells_of(known)
-    horizon = known.get("max_episode_steps")
+    if query.env:  # the keywords are those of another one
+        known = {**known, "env_kwargs": {}}
     layout = query.layout(env)
-    if layout.exact_goal and "goal_cell" not in options:
+    if layout.exact_goal and "goal_cell" not in known:
         raise SegueError(
             f"{path}: {env} needs attributes 'reset_cell' and 'goal_cell', its one evaluation task; add them"
         )
-    return _task(name or Path(path).stem, env, layout, f"d4rl:{path}", horizon, kwargs, options, query.reward, path)
+    return _task(name or Path(path).stem, env, layout, f"d4rl:{path}", known, query.reward, path)
 
 
 def _from_file(name: str, path: str, query: Query) -> GymTask:
@@ -188,17 +186,13 @@ def _from_stored(name: str, dataset: str, query: Query) -> GymTask:
         return replace(GymTask.custom(None, data, name=dataset), source=f"stored:{dataset}", data=None)
     if query.reward != "env":
         raise SegueError(f"{name}: rewards are made at import; leave out reward={query.reward}")
-    layout, same = query.layout(env), env == known.get("env_id")
-    known = known if same else {}
+    layout, known = query.layout(env), known if env == known.get("env_id") else {}
     if "rules" in known:
         return _as_played(known, query, dataset)
     layout = replace(layout, keys=query.parts or layout.keys or tuple(known.get("keys", ())))
-    options = cells_of(known)
-    if layout.exact_goal and "goal_cell" not in options:
+    if layout.exact_goal and "goal_cell" not in known:
         raise SegueError(f"{name}: {env} needs its one evaluation task, 'reset_cell' and 'goal_cell', from the log")
-    horizon, kwargs = known.get("max_episode_steps"), known.get("env_kwargs")
-    reward = known.get("reward", "env")
-    return _task(dataset, env, layout, f"stored:{dataset}", horizon, kwargs, options, reward, name)
+    return _task(dataset, env, layout, f"stored:{dataset}", known, known.get("reward", "env"), name)
 
 
 def _as_played(known: Environment, query: Query, dataset: str) -> GymTask:
@@ -230,9 +224,9 @@ def _from_minari(name: str, dataset: str, query: Query) -> GymTask:
         raise SegueError(f"{name}: reward={query.reward} is for files in D4RL's layout; leave it out")
     if query.env:
         return _task(name, query.env, query.layout(query.env), f"{MINARI}{dataset}")
-    facts = read_environment(dataset)
-    layout = Layout("custom", None, query.parts or facts.keys)
-    return _task(name, facts.env, layout, f"{MINARI}{dataset}", facts.horizon, facts.kwargs)
+    known = read_environment(dataset)
+    layout = Layout("custom", None, query.parts or tuple(known["keys"]))
+    return _task(name, known["env_id"], layout, f"{MINARI}{dataset}", known)
 
 
 def _from_gym(name: str, env: str, query: Query) -> GymTask:
@@ -254,14 +248,12 @@ def _task(
     env: str,
     layout: Layout,
     source: str,
-    horizon: int | None = None,
-    kwargs: Mapping[str, object] | None = None,
-    options: Mapping[str, object] | None = None,
+    known: Environment | None = None,
     reward: str = "env",
     where: str | Path | None = None,
 ) -> GymTask:
     """Put together what a log and the table of environments say."""
-    binary = reward == "binary"
+    known, binary = known or {}, reward == "binary"
     if binary and env not in BINARY:
         raise SegueError(
             f"{where or name}: {env} has no binary task, only {', '.join(BINARY)} have; leave out reward=binary"
@@ -269,11 +261,11 @@ def _task(
     task = GymTask.custom(
         env,
         name=name,
-        horizon=horizon,
+        horizon=known.get("max_episode_steps"),
         domain=BINARY[env] if binary else layout.domain,
-        env_kwargs=kwargs,
+        env_kwargs=known.get("env_kwargs"),
         keys=layout.keys,
-        options=options,
+        options=cells_of(known),
         exact_goal=layout.exact_goal,
         reward=REWARDS[reward],
         success=layout.success,

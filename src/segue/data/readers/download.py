@@ -115,7 +115,7 @@ def _from_mirrors(remote: Remote, part: Path, path: Path, progress: Callable[[in
             except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
                 gone = isinstance(error, urllib.error.HTTPError) and error.code < 500
                 failures += ATTEMPTS if gone else 0 if part.exists() and part.stat().st_size > before else 1
-                reason = getattr(error, "reason", None) or error
+                reason = (error.reason if isinstance(error, urllib.error.URLError) else "") or error
                 if failures >= ATTEMPTS:
                     code = f"{error.code} " if isinstance(error, urllib.error.HTTPError) else ""
                     said.append(f"{url} ({code}{reason})")

@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
+from gymnasium import spaces
 
 from segue.core.replay import Data
 from segue.core.types import SegueError
 from segue.data.extras import need
-from segue.data.facts import Facts
+from segue.data.facts import Environment, Facts
 from segue.data.readers.damage import reading
 from segue.data.readers.reader import Options, Source
 from segue.data.recorded import CLIP_ACTION, Recorded, bounded, data_of, numbered, scaled
 
 if TYPE_CHECKING:
-    import gymnasium
     from minari import MinariDataset
 
 OPTIONS = ("keys",)
@@ -38,13 +38,8 @@ def source(where: str, options: Options) -> Source:
     with contextlib.suppress(SegueError):  # one without an environment is a dataset all the same
         with reading(Path(where)):
             found = _environment(log, where)
-        keys = keys or found.keys
-        facts["environment"] = {
-            "env_id": found.env,
-            "env_kwargs": found.kwargs,
-            "max_episode_steps": found.horizon,
-            "keys": list(keys),
-        }
+        keys = keys or tuple(found["keys"])
+        facts["environment"] = {**found, "keys": list(keys)}
     return Source(facts, episodes(log, where, keys), steps)
 
 
@@ -82,15 +77,6 @@ def _steps(log: MinariDataset, where: str, keys: tuple[str, ...], clip: float) -
         }
 
 
-class Environment(NamedTuple):
-    """What a Minari dataset says about its environment."""
-
-    env: str
-    kwargs: dict[str, object]
-    horizon: int
-    keys: tuple[str, ...]
-
-
 def read_environment(dataset: str | Path) -> Environment:
     """Return the environment that a Minari dataset was logged in; `keys` are those of a dictionary observation.
 
@@ -105,9 +91,9 @@ def _environment(log: MinariDataset, dataset: str | Path) -> Environment:
         raise SegueError(
             f"minari {dataset}: does not name an environment with a time limit; use GymTask.custom with read_minari"
         )
-    spaces = getattr(log.observation_space, "spaces", {})
-    keys = tuple(spaces) if isinstance(spaces, Mapping) else ()
-    return Environment(spec.id, dict(spec.kwargs), int(spec.max_episode_steps), keys)
+    limit = int(spec.max_episode_steps)
+    keys = list(log.observation_space.spaces) if isinstance(log.observation_space, spaces.Dict) else []
+    return {"env_id": spec.id, "env_kwargs": dict(spec.kwargs), "max_episode_steps": limit, "keys": keys}
 
 
 def open_log(dataset: str | Path) -> MinariDataset:
@@ -136,9 +122,10 @@ def flatten(observation: object, keys: tuple[str, ...], where: str) -> np.ndarra
     return np.asarray(observation)
 
 
-def action_bounds(space: gymnasium.Space, where: str) -> tuple[np.ndarray, np.ndarray]:
+def action_bounds(space: spaces.Space, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Bounds (A,) of a flat, bounded Box; `SegueError` for any other space."""
-    low, high = np.asarray(getattr(space, "low", np.nan)), np.asarray(getattr(space, "high", np.nan))
-    if low.ndim != 1 or not np.isfinite(low).all() or not np.isfinite(high).all() or low.dtype.kind != "f":
+    if not (
+        isinstance(space, spaces.Box) and len(space.shape) == 1 and space.low.dtype.kind == "f" and space.is_bounded()
+    ):
         raise SegueError(f"{where}: actions are {space}; Segue needs a flat Box with finite bounds")
-    return low.astype(np.float64), high.astype(np.float64)
+    return space.low.astype(np.float64), space.high.astype(np.float64)
