@@ -9,7 +9,7 @@ This is VCSE's estimator (arXiv 2305.19476); SERA and QCSE use it with Q in the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -89,10 +89,18 @@ def refuse_scale(who: str, scale: Scale, spec: Spec, offline: int) -> str | None
     return None
 
 
+@runtime_checkable
+class Valuing(Protocol):
+    """What an agent has, as far as these bonuses ask."""
+
+    def q(self, state: State, observation: Array, action: Array) -> Array:
+        """Values (B,) of actions."""
+
+
 class Critic(eqx.Module):
     """An agent's values, kept apart from what the agent goes on to learn."""
 
-    agent: Agent = eqx.field(static=True)
+    agent: Valuing = eqx.field(static=True)
     state: State
 
     def q(self, observation: Array, action: Array) -> Array:
@@ -121,7 +129,7 @@ def copied(door: Door, name: str | None, who: str) -> Critic:
 
 def current(slot: Slot) -> Critic:
     """The critic of a slot's agent as it stands now; `refuse_values` has seen that it is one."""
-    assert isinstance(slot.learner, Agent)
+    assert isinstance(slot.learner, Valuing)
     return Critic(slot.learner, slot.state)
 
 

@@ -25,7 +25,7 @@ from segue.bonuses.neighbours import (
 from segue.core.nets import Critics
 from segue.core.optim import Trained, descend, polyak, trained
 from segue.core.options import option, require, tunable, usual
-from segue.core.types import Array, Door, Key, Metrics, Slot, Spec, Transition
+from segue.core.types import Agent, Array, Door, Key, Metrics, Slot, Spec, Transition
 
 _OWN = "q_source=extrinsic"
 
@@ -88,7 +88,8 @@ class VCSE:
 
     def relabel(self, state: VCSEState, batch: Transition, key: Key, slot: Slot) -> Relabelled[VCSEState]:
         """Add weight * bonus to the rewards of a batch; with critics of its own, let them learn from it first."""
-        agent = current(slot).agent
+        agent = slot.learner
+        assert isinstance(agent, Agent)  # `refuse` has seen that it is one
         k_next, k_now = jax.random.split(key)
         action = agent.act(slot.state, batch.observation, k_now, False)
         metrics: Metrics = {}
