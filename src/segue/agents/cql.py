@@ -1,5 +1,5 @@
 """Conservative Q-learning, CQL(H) (Kumar et al. 2020, arXiv 2006.04779), and Cal-QL (Nakamoto et al. 2023,
-arXiv 2303.05479), which differs from it in one line; as in the release of Cal-QL.
+arXiv 2303.05479), which differs in one line; as in the release of Cal-QL.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class CQL:
     importance_sampling: bool = True
     soft_maximum_temperature: float = 1.0
     lagrange: bool = True
-    """Learn a multiplier alpha' that holds the conservative gap at `gap`."""
+    """Learn a multiplier alpha' that keeps the conservative gap at `gap`."""
     gap: float = option(0.8, when=lambda a: a.lagrange, why="lagrange=true")
     log_multiplier: float = option(1.0, when=lambda a: a.lagrange, why="lagrange=true")
     """Initial log alpha'."""
