@@ -1,4 +1,4 @@
-"""What a run was asked for, in the words of the command line and of Python."""
+"""The request of a run, from the command line or from Python."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from segue.tasks.table import PREFIX
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: enough to build the same run again."""
+    """The request, from which the same run can be built again."""
 
     recipe: str
     task: str
@@ -28,7 +28,7 @@ class Request:
     trackers: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
     untrained: bool = False
-    """Whether a real world may be moved by a policy that has learned nothing."""
+    """Whether an untrained policy may move a robot."""
 
 
 MOST_SEEDS = 1000  # more is a seed's name taken for a count
