@@ -84,9 +84,9 @@ class CQL:
     log_multiplier: float = option(1.0, when=lambda a: a.lagrange, why="lagrange=true")
     """Initial log alpha'."""
     penalised: int = 0
-    """Critics that the conservative term sees, drawn anew for every update as `subset` is; 0 is all of them.
+    """Number of critics in the conservative term, drawn for every update as in `subset`; 0 is all.
 
-    Its weight stands for all critics either way: the mean over the chosen ones counts for each (WSRL's pre-training).
+    The weight is for all critics in both cases: the mean over the drawn critics counts for each (WSRL's pre-training).
     """
     clip_minimum: float = -jnp.inf
     clip_maximum: float = jnp.inf

@@ -37,7 +37,7 @@ class IQL:
     """Widths of Q and of V."""
     critics: int = 2
     layer_norm: bool = False
-    """In Q and V."""
+    """Layer normalisation in Q and V."""
     initialiser: Initialiser = "orthogonal"
     output_gain: float = 2.0**0.5
     actor_learning_rate: float = 3e-4
@@ -56,7 +56,7 @@ class IQL:
     weight_maximum: float = 100.0
     """Upper bound of exp(inverse temperature * advantage)."""
     dropout: float = 0.0
-    """In the actor, while it learns."""
+    """Dropout in the actor's updates."""
     target_rate: float = 5e-3
     stochastic: bool = True
     """A Gaussian actor; if false, a deterministic actor that regresses to the weighted actions (CORL's option)."""

@@ -103,15 +103,15 @@ class OnlinePretraining:
 
     base: Any = field(default_factory=TD3)
     new_learning_rate: float | None = follows("critic_learning_rate", lambda a, pace: a.learning_rate)
-    """Of the new critics; None is that of the base agent's."""
+    """Learning rate of the new critics; None: that of the base agent's critics."""
     inner_learning_rate: float = 3e-4
-    """alpha."""
+    """alpha, the learning rate of the inner step."""
     weigh: bool = True
     """w as above, without a gradient; if false, 1 (the paper's formula; the re-implementation has w)."""
     second_order: bool = True
     """Let the gradient pass through the inner step's gradient."""
     new_target_rate: float | None = follows("target_rate", lambda a, pace: a.target_rate)
-    """Polyak rate of the new targets; None is that of the base agent's."""
+    """Polyak rate of the new targets; None: that of the base agent's critics."""
     new_target_delay: int = 2
     """The new targets are updated in every n-th update."""
 
@@ -208,9 +208,9 @@ class OPT:
     )
     """Updates of the phase after which `kappa_end` is reached; None follows from `kappa_steps`."""
     new_learning_rate: float | None = follows("critic_learning_rate", lambda a, pace: a.learning_rate)
-    """Of the new critics; None is that of the base agent's."""
+    """Learning rate of the new critics; None: that of the base agent's critics."""
     new_target_rate: float | None = follows("target_rate", lambda a, pace: a.target_rate)
-    """Polyak rate of the new targets; None is that of the base agent's."""
+    """Polyak rate of the new targets; None: that of the base agent's critics."""
     new_target_delay: int = 2
 
     def __post_init__(self) -> None:

@@ -53,7 +53,7 @@ class PEX:
     choice_inverse_temperature: float = 10.0
     """Inverse temperature of the choice between the two proposals: 0 chooses at random, infinity the better one.
 
-    The authors' program knows one value for all domains; RPEX (arXiv 2509.24748) takes 3 for locomotion.
+    The authors' program has one value for all domains; RPEX (arXiv 2509.24748) takes 3 for locomotion.
     """
     evaluation_epsilon: float = 0.1
     """In evaluation: share of states in which the new policy proposes a sample instead of its mean, and, independently,

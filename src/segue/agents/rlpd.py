@@ -48,14 +48,14 @@ class RLPD:
     critic_learning_rate: float = 3e-4
     temperature_learning_rate: float = 3e-4
     weight_decay: float = 0.0
-    """Of the critics."""
+    """Weight decay of the critics."""
     target_rate: float = 5e-3
     critic_updates: int = 20
     """Updates of the critics in one update, each on an equal part of the batch."""
     subset: int = 2
     """Number of target critics whose minimum the bootstrap takes, drawn for every update of the critics."""
     subset_replacement: bool = False
-    """Draw them with replacement (WSRL's code)."""
+    """Draw the subset of critics with replacement (WSRL's code)."""
     target_samples: int = 1
     """Actions per next observation; above 1 the backup takes the best of them (WSRL on AntMaze)."""
     backup_entropy: bool = True
@@ -67,7 +67,7 @@ class RLPD:
     target_entropy: float | None = None
     """None means minus `entropy_share` times the number of action dimensions."""
     entropy_share: float = option(0.5, when=lambda a: a.target_entropy is None, why="target_entropy=none")
-    """A half in RLPD, 1 in WSRL and SAC."""
+    """Share of the number of actions in the default target entropy: a half in RLPD, 1 in WSRL and SAC."""
     temperature_loss: Literal["exp", "softplus"] = "exp"
     """exp: alpha = exp(x), entropy at s (RLPD); softplus: alpha = softplus(x), entropy at s' (WSRL)."""
     drift: bool = False

@@ -65,7 +65,7 @@ class SAC:
     subset: int = 0
     """Number of target critics whose minimum the bootstrap takes, drawn for every update; 0 takes all."""
     subset_replacement: bool = option(False, when=lambda a: a.subset > 0, why="subset above 0")
-    """Draw them with replacement (WSRL's code)."""
+    """Draw the subset of critics with replacement (WSRL's code)."""
 
     def __post_init__(self) -> None:
         require(

@@ -147,10 +147,10 @@ class SPOT:
     weight: Schedule = 0.25
     """lambda, the weight of the density's term."""
     estimate: Literal["elbo", "weighted"] = "elbo"
-    """The evidence's bound in its simplest form, or the importance-weighted one with `samples`."""
+    """Bound on the density: the simple evidence lower bound, or the importance-weighted one with `samples`."""
     samples: int = 1
     dropout: float = 0.0
-    """In the actor, where its loss is computed."""
+    """Dropout in the actor's loss."""
     target_dropout: bool = option(True, when=lambda s: s.dropout > 0, why="dropout above 0")
     """The target actor has dropout too: in the official program it always stays in training mode."""
 

@@ -32,7 +32,7 @@ class SERA:
     """
 
     weight: float = tunable(1.0)
-    """lambda."""
+    """lambda, the factor on the bonus."""
     neighbours: int = tunable(20)
     """k, the row itself included; the paper's ablation found 10 (hopper), 20 (walker2d) and 25 (AntMaze) best."""
     q_source: Literal["frozen", "average", "current"] = "frozen"

@@ -54,7 +54,7 @@ class VCSE:
     """
 
     weight: float = tunable(0.1)
-    """beta."""
+    """beta, the factor on the bonus."""
     neighbours: int = tunable(12)
     q_source: Literal["extrinsic", "frozen", "current"] = "extrinsic"
     slot: str | None = option(None, when=lambda a: a.q_source == "frozen", why="q_source=frozen")

@@ -28,7 +28,7 @@ class Validation:
     """
 
     steps: int = 0
-    """0 validates nothing."""
+    """Environment steps per seed for validation; 0 switches it off."""
     episodes: int = option(3, when=lambda v: v.steps > 0, why="validation.steps above 0")
     keep: str = option("best", when=lambda v: v.steps > 0, why="validation.steps above 0")
 

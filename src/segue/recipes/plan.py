@@ -26,7 +26,7 @@ class Evaluation:
     """Evaluation of a run: `episodes` per seed and evaluation, without exploration noise."""
 
     episodes: int = 20
-    """0 switches evaluations off, as does the setting evaluation=none."""
+    """Episodes per seed and evaluation; 0, or the setting evaluation=none, switches evaluations off."""
     training_episodes: int = options.option(0, when=lambda e: e.episodes == 0, why="evaluation=none")
     """Number of last training episodes whose mean replaces evaluations in the report; 0 uses none (default of ours; 10
     for a real environment)."""

@@ -167,7 +167,9 @@ class budget:
             phase, batch = replace(phase, validation=validation), phase.batch
             if phase.collect and phase.ticks:
                 if not of(phase.ticks):
-                    why = f"too few for phase '{phase.name}', which has {phase.ticks:,} of {before:,} steps by default"
+                    why = (
+                        f"too few for phase '{phase.name}', which has {phase.ticks:,} ticks of {before:,} steps in all"
+                    )
                     raise SegueError(f"budget={self.steps}: {why}; give a larger one")
                 often = max(of(phase.evaluate_every), 1) if phase.evaluate_every else 0
                 phase = replace(phase, ticks=of(phase.ticks), evaluate_every=often)
