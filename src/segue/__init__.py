@@ -6,7 +6,7 @@
     policy = segue.load(run)
     action = policy.act(observation)
 
-Below that stands one generator, `segue.run`, which goes through any list of `Phase`s and yields `Record`s.
+Both are built on one generator, `segue.run`: it runs any list of `Phase`s and yields `Record`s.
 """
 
 from __future__ import annotations

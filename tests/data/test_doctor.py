@@ -394,7 +394,7 @@ def test_a_mend_asks_for_the_log_that_was_examined() -> None:
     assert len(list(mend(report, bad, only=()))) == 10
     with pytest.raises(SegueError, match="9 episodes instead of the 10"):
         list(mend(report, bad[:-1]))
-    with pytest.raises(SegueError, match="offers no clip-actions"):
+    with pytest.raises(SegueError, match="has no fix clip-actions"):
         list(mend(report, bad, only=("clip-actions",)))
 
 

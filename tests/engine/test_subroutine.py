@@ -96,7 +96,7 @@ def test_a_budget_that_cannot_be_kept_is_one_line() -> None:
     with pytest.raises(SegueError, match="budget=4: too few for phase 'gather'"):
         rules.budget(4)(found.phases, found.units)
     pairs = (Phase("online", small("SAC"), 10, collect=2, batch=Mix(0, 8)),)
-    with pytest.raises(SegueError, match="2 steps a tick and would end 1 short"):
+    with pytest.raises(SegueError, match="2 steps per tick, which leaves 1 over"):
         rules.budget(31)(pairs, UNITS)
     still = tuple(replace(phase, ticks=0) for phase in pairs)
     with pytest.raises(SegueError, match="budget=31: no phase has ticks that move the world"):
@@ -186,9 +186,9 @@ def test_every_offline_recipe_fits_on_every_domain_or_says_why() -> None:
     [
         ("recommend(sac)", "takes 2 recipes"),
         ("validated(sac,iql)", "takes one recipe"),
-        ("recommend(iql,iql)", "iql does not start from nothing"),
-        ("recommend(rlpd,iql)", "rlpd does not start from nothing"),
-        ("recommend(sac,spot)", "spot enters through a door"),
+        ("recommend(iql,iql)", "iql does not start from scratch"),
+        ("recommend(rlpd,iql)", "rlpd does not start from scratch"),
+        ("recommend(sac,spot)", "spot starts from another slot"),
         ("recommend(sac,td3)", "td3 has no offline phase"),
     ],
 )
@@ -321,7 +321,7 @@ def test_the_last_rows_alone(capacity: int) -> None:
     state = start(sampler, jax.random.key(0), offline, online)
     rows = [sample(sampler, state, jax.random.key(n), offline, online)[1] for n in range(5)]
     assert set(np.concatenate([numbers(r, of_own=True) for r in rows])) == set(range(14, 20))
-    assert "only 5 are collected" in (sampler.refuse(6, 5, 5) or "")
+    assert "there are only 5" in (sampler.refuse(6, 5, 5) or "")
 
 
 def test_greedy() -> None:

@@ -74,7 +74,7 @@ def test_oversampling_within_the_view() -> None:
 
 
 def test_doors() -> None:
-    assert "only 5 are collected before" in (First(Union(8), rows=9).refuse(6, 5, 5) or "")
+    assert "there are only 5" in (First(Union(8), rows=9).refuse(6, 5, 5) or "")
     assert First(Union(8), rows=9).refuse(6, 9, 0) is None
     assert "there is none yet" in (First(Mix(0, 8), share=0.1).refuse(6, 5, 5) or "")
     with pytest.raises(SegueError, match="share=0"):

@@ -1,4 +1,4 @@
-"""The table of agents: the one place where an agent is registered, and how agents become JSON and come back."""
+"""The table of agents, and agents as JSON."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     paper: str
     kind: str
     parity: str
-    """What its numbers are tested against."""
+    """Source of the numbers that its tests compare with."""
 
 
 AGENTS: dict[str, Entry] = {
@@ -117,7 +117,7 @@ __all__ = [
 
 
 def title(learner: Any) -> str:
-    """What to call a learner: its class, and what is around it, "IQL (Decay)"."""
+    """Name of a learner: its class and its wrappers, "IQL (Decay)"."""
     around = []
     while isinstance(learner, (Bounded, Decay, Seeing)):
         around.append(type(learner).__name__)
@@ -133,7 +133,7 @@ def title(learner: Any) -> str:
 def build(description: Mapping[str, Any]) -> Agent:
     """Return the agent that `describe` described; a class outside Segue is imported, as module:name says.
 
-    Raises `SegueError` where there is no such class, or it has other fields than it had.
+    Raises `SegueError` if the class does not exist or its fields have changed.
     """
     agent: Agent = parts.build(description, _of_tables, "an agent")
     return agent

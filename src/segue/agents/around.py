@@ -191,7 +191,7 @@ class OneOf:
     first: Agent
     second: Agent
     slots: tuple[str, str]
-    """Whose the two are: a recipe's setting for one of these slots reaches the agent here too."""
+    """Slots of the two agents; a setting for one of these slots changes the agent here too."""
 
     def init(self, key: Key, spec: Spec) -> OneOfState:
         """Return fresh states of both, the first acting."""

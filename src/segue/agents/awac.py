@@ -1,7 +1,7 @@
 """AWAC (Nair et al. 2020, arXiv 2006.09359), as in CORL's fine-tuning code.
 
-Order of one update: Q, then the actor with the new Q, then the targets.  The actor is a Gaussian that nothing
-squashes; what it executes is clipped, and so is what the critics are asked about.
+Order of one update: Q, then the actor with the new Q, then the targets.  The actor is a Gaussian without
+tanh.  Actions are clipped when they are executed and when the critics evaluate them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):
-    """What AWAC carries."""
+    """State of AWAC."""
 
     actor: Trained  # Gaussian, its network's output is the mean
     critic: Trained  # Critics
@@ -128,7 +128,7 @@ class AWAC:
     # -- use ---------------------------------------------------------------------------------------------------
 
     def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
-        """The mean, or a draw, kept in [-1, 1]: (B, A)."""
+        """The mean, or a sample, clipped to [-1, 1]: (B, A)."""
         actor: Gaussian = state.actor.params
         shape = (rows_of(observation), actor.log_std.shape[0])
         noise = jax.random.normal(key, shape) if explore else jnp.zeros(shape)

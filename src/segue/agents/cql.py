@@ -1,5 +1,5 @@
 """Conservative Q-learning, CQL(H) (Kumar et al. 2020, arXiv 2006.04779), and Cal-QL (Nakamoto et al. 2023,
-arXiv 2303.05479), which differs from it in one line; as in the release of Cal-QL.
+arXiv 2303.05479), which differs in one line; as in the release of Cal-QL.
 """
 
 from __future__ import annotations
@@ -79,14 +79,14 @@ class CQL:
     importance_sampling: bool = True
     soft_maximum_temperature: float = 1.0
     lagrange: bool = True
-    """Learn a multiplier alpha' that holds the conservative gap at `gap`."""
+    """Learn a multiplier alpha' that keeps the conservative gap at `gap`."""
     gap: float = option(0.8, when=lambda a: a.lagrange, why="lagrange=true")
     log_multiplier: float = option(1.0, when=lambda a: a.lagrange, why="lagrange=true")
     """Initial log alpha'."""
     penalised: int = 0
-    """Critics that the conservative term sees, drawn anew for every update as `subset` is; 0 is all of them.
+    """Number of critics in the conservative term, drawn for every update as in `subset`; 0 is all.
 
-    Its weight stands for all critics either way: the mean over the chosen ones counts for each (WSRL's pre-training).
+    The weight is for all critics in both cases: the mean over the drawn critics counts for each (WSRL's pre-training).
     """
     clip_minimum: float = -jnp.inf
     clip_maximum: float = jnp.inf

@@ -19,7 +19,7 @@ from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):
-    """What IQL carries."""
+    """State of IQL."""
 
     actor: Trained  # Gaussian
     critic: Trained  # Critics
@@ -37,7 +37,7 @@ class IQL:
     """Widths of Q and of V."""
     critics: int = 2
     layer_norm: bool = False
-    """In Q and V."""
+    """Layer normalisation in Q and V."""
     initialiser: Initialiser = "orthogonal"
     output_gain: float = 2.0**0.5
     actor_learning_rate: float = 3e-4
@@ -47,19 +47,19 @@ class IQL:
     """Updates over which the actor's learning rate falls to 0 along a cosine; 0 keeps it, None is as many as the phase
     has.
 
-    Counted from the slot's first update: official offline settings have the length of the run, fine-tuning has none.
-    Afterwards the actor stands still for as long as the option stays: give it to the offline phase alone
-    (`offline.actor_decay`), or fine-tuning has no actor that learns.
+    Counted from the slot's first update; the official offline settings have the length of the run, fine-tuning has no
+    decay.  After these updates the rate is 0 and the actor does not learn.  So set it for the offline phase only
+    (`offline.actor_decay`), or the actor cannot be fine-tuned.
     """
     expectile: float = 0.9
     inverse_temperature: float = 10.0
     weight_maximum: float = 100.0
     """Upper bound of exp(inverse temperature * advantage)."""
     dropout: float = 0.0
-    """In the actor, while it learns."""
+    """Dropout in the actor's updates."""
     target_rate: float = 5e-3
     stochastic: bool = True
-    """A Gaussian actor; without it the actor regresses to the mean of the weighted actions (CORL's option)."""
+    """A Gaussian actor; if false, a deterministic actor that regresses to the weighted actions (CORL's option)."""
     log_std_minimum: float = option(-5.0, when=lambda a: a.stochastic, why="stochastic=true")
     log_std_maximum: float = option(2.0, when=lambda a: a.stochastic, why="stochastic=true")
     exploration_noise: float = option(0.1, when=lambda a: not a.stochastic, why="stochastic=false")
@@ -134,7 +134,7 @@ class IQL:
     # -- losses ------------------------------------------------------------------------------------------------
 
     def bound(self, value: Array) -> Array:
-        """Values within what rewards allow (the identity unless bounds are set)."""
+        """Values clipped to their bounds (unchanged unless bounds are set)."""
         return jnp.clip(value, self.value_minimum, self.value_maximum)
 
     def value_loss(self, value: MLP, batch: Transition, q: Array) -> tuple[Array, Array]:

@@ -1,8 +1,8 @@
 """OPT (Shin et al. 2025, arXiv 2507.08387): a second pair of critics, pre-trained on few online rows,
-which the actor climbs beside the offline ones.
+which the actor maximises together with the offline ones.
 
 Published on TD3 and SPOT; it takes every agent whose actor's critics can be replaced (`Climber`).  The official code
-could not be read: this follows the paper's equations and a re-implementation that cites the official one.
+was not available: this follows the paper's equations and a re-implementation that cites the official code.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def values(base: Any, state: State, observation: Array, action: Array) -> Array:
 
 @dataclass(frozen=True)
 class OnlinePretraining:
-    """The phase between: only the new critics learn, from as many logged rows as own ones, by
+    """The phase before fine-tuning: only the new critics learn, from equal numbers of logged and own rows, by
 
         L_off(psi) + w L_on(psi - inner_learning_rate * grad L_off(psi)),        w = min(L_off, L_on) / L_on.
 
@@ -103,17 +103,17 @@ class OnlinePretraining:
 
     base: Any = field(default_factory=TD3)
     new_learning_rate: float | None = follows("critic_learning_rate", lambda a, pace: a.learning_rate)
-    """Of the new critics; None is that of the base agent's."""
+    """Learning rate of the new critics; None: that of the base agent's critics."""
     inner_learning_rate: float = 3e-4
-    """alpha."""
+    """alpha, the learning rate of the inner step."""
     weigh: bool = True
-    """w as above, without a gradient, instead of 1 (the re-implementation has it, the paper's formula has not)."""
+    """w as above, without a gradient; if false, 1 (the paper's formula; the re-implementation has w)."""
     second_order: bool = True
     """Let the gradient pass through the inner step's gradient."""
     new_target_rate: float | None = follows("target_rate", lambda a, pace: a.target_rate)
-    """Polyak rate of the new targets; None is that of the base agent's."""
+    """Polyak rate of the new targets; None: that of the base agent's critics."""
     new_target_delay: int = 2
-    """The new targets move in every n-th update."""
+    """The new targets are updated in every n-th update."""
 
     def __post_init__(self) -> None:
         require(
@@ -173,7 +173,7 @@ class OnlinePretraining:
         return state._replace(new=new, new_target=new_target), metrics
 
     def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
-        """Act as the base agent does: its policy stands still."""
+        """Act as the base agent does: its policy is frozen."""
         action: Array = self.base.act(state.base, observation, key, explore)
         return action
 
@@ -184,11 +184,11 @@ class OnlinePretraining:
 
 @dataclass(frozen=True)
 class OPT:
-    """Fine-tuning: both pairs of critics learn from the same batch, each with its own targets, and the actor climbs
+    """Fine-tuning: both pairs of critics learn from the same batch, each with its own targets, and the actor maximises
 
-        (1 - kappa) Q_offline + kappa Q_new,        kappa rising along a line from `kappa` to `kappa_end`.
+        (1 - kappa) Q_offline + kappa Q_new,        kappa rising linearly from `kappa` to `kappa_end`.
 
-    The direction is the paper's; defaults of the released code run the other way.
+    The direction is the paper's; in the released code the default values fall.
     """
 
     base: Any = field(default_factory=TD3)
@@ -199,7 +199,7 @@ class OPT:
         when=lambda a: a.kappa != a.kappa_end and a.kappa_updates is None,
         why="kappa_end different from kappa, and kappa_updates=none",
     )
-    """Environment steps, those before the phase included, after which `kappa_end` is reached (the paper's T_kappa)."""
+    """Environment steps of the whole run after which `kappa_end` is reached (the paper's T_kappa)."""
     kappa_updates: int | None = follows(
         "kappa_steps",
         lambda a, pace: a.rise(pace),
@@ -208,9 +208,9 @@ class OPT:
     )
     """Updates of the phase after which `kappa_end` is reached; None follows from `kappa_steps`."""
     new_learning_rate: float | None = follows("critic_learning_rate", lambda a, pace: a.learning_rate)
-    """Of the new critics; None is that of the base agent's."""
+    """Learning rate of the new critics; None: that of the base agent's critics."""
     new_target_rate: float | None = follows("target_rate", lambda a, pace: a.target_rate)
-    """Polyak rate of the new targets; None is that of the base agent's."""
+    """Polyak rate of the new targets; None: that of the base agent's critics."""
     new_target_delay: int = 2
 
     def __post_init__(self) -> None:
@@ -241,7 +241,7 @@ class OPT:
         return tuple(f"base.{path}" for path in self.base.policy)
 
     def rise(self, pace: Pace) -> int:
-        """Updates until kappa stands at its end, at least one."""
+        """Updates until kappa reaches its end, at least one."""
         return max(round((self.kappa_steps - pace.before) * pace.per_step), 1)
 
     def init(self, key: Key, spec: Spec) -> State:
@@ -255,7 +255,7 @@ class OPT:
         return self.kappa + share * (self.kappa_end - self.kappa)
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
-        """Do one update of the new critics, then one of the base agent, whose actor climbs the blend."""
+        """Do one update of the new critics, then one of the base agent, whose actor maximises the blend."""
         k_following, k_base = jax.random.split(key)
         following = self.base.next_action(state.base, batch, k_following)
         state, metrics = self.learn(state, batch, following, step)
@@ -280,7 +280,7 @@ class OPT:
         return action
 
     def q(self, state: State, observation: Array, action: Array) -> Array:
-        """What the actor climbs, with the smallest of each pair, (B,)."""
+        """Objective of the actor, with the smaller of each pair, (B,)."""
         return values(self.base, state, observation, action)
 
 

@@ -1,17 +1,17 @@
 """PEX, policy expansion (Zhang, Xu and Yu 2023, arXiv 2302.00935), with IQL below it, as in the authors' code
 (Haichao-Zhang/PEX, commit 0cd4b04).
 
-The offline policy is kept and never changes; a new one learns beside it.  In every state each proposes an action, and
-one of the two is taken with a probability that grows with its value: softmax over min_j Q_j(s, a) of the critics that
-learn (not of their targets).  The old policy proposes its mean, the new one a draw.
+The offline policy is frozen; a new policy learns beside it.  In every state both propose an action, and one of the two
+is chosen with a probability that grows with its value: softmax over min_j Q_j(s, a) of the critics that
+learn (not of their targets).  The old policy proposes its mean, the new one a sample.
 
 Critics and V learn from the batch as IQL's do.  Then the new policy repeats actions of the composite policy in the
 batch's states, weighted by their advantage under the new targets and the new V (`imitate="batch"` leaves it at IQL's
 own loss).  Another program describes a form of the paper's with SAC in the place of IQL; the authors' code has none,
 and it is not here.
 
-Difference of ours: values are asked of proposals kept in [-1, 1], what the world would execute and replay would hold.
-The authors execute, store and value draws as they are and leave the bounds to the world.
+Difference of ours: the critics evaluate proposals clipped to [-1, 1], as they are executed and stored.  The authors
+execute, store and evaluate unclipped samples and leave the bounds to the environment.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class PEX:
     policy: ClassVar[tuple[str, ...]] = ("actor",)
     base: IQL = field(default_factory=authors)
     choice_inverse_temperature: float = 10.0
-    """Of the choice between the two proposals: 0 takes either one alike, infinity always the better.
+    """Inverse temperature of the choice between the two proposals: 0 chooses at random, infinity the better one.
 
-    The authors' program knows one value for all domains; RPEX (arXiv 2509.24748) takes 3 for locomotion.
+    The authors' program has one value for all domains; RPEX (arXiv 2509.24748) takes 3 for locomotion.
     """
     evaluation_epsilon: float = 0.1
-    """When the policy is evaluated: share of states in which the new policy proposes a draw instead of its mean, and,
-    independently, share of states in which the choice is drawn instead of the better proposal taken."""
+    """In evaluation: share of states in which the new policy proposes a sample instead of its mean, and, independently,
+    share of states in which the choice is random instead of greedy."""
     imitate: Literal["composite", "batch"] = "composite"
     """Whose actions the new policy learns to repeat; with "batch" an update is IQL's."""
 

@@ -41,12 +41,12 @@ class ReBRAC:
     actor_cloning: Schedule = 0.4
     """Weight of |pi(s) - a|^2 in the actor's loss."""
     critic_cloning: Schedule = 0.1
-    """Weight of |a' - next logged action|^2 in the critic's target; rows whose next action is not known have none."""
+    """Weight of |a' - next logged action|^2 in the critic's target; 0 in rows whose next action is not known."""
     calibrated: bool = False
     """Bound targets from below by the Monte-Carlo return (CORL's fine-tuning option)."""
     normalise_q: bool = True
     lagging_target: bool = True
-    """The target actor moves towards the actor from before the step, as in the authors' code and in CORL's."""
+    """The target actor moves towards the actor before the gradient step, as in the authors' code and CORL's."""
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state."""

@@ -1,8 +1,8 @@
 """RLPD (Ball et al. 2023, arXiv 2302.02948), as in its official code, and the online agent of WSRL
-(Zhou et al. 2024, arXiv 2412.07762), which differs from it in options.
+(Zhou et al. 2024, arXiv 2412.07762), which has other options.
 
 One update here is `critic_updates` updates of the critics on equal parts of the batch, then one of the actor and of
-the temperature.  The state has the parts of SAC's, so that a policy which SAC or CQL has trained can be taken over.
+the temperature.  The state has the parts of SAC's, so that it can continue from SAC or CQL.
 """
 
 from __future__ import annotations
@@ -48,30 +48,30 @@ class RLPD:
     critic_learning_rate: float = 3e-4
     temperature_learning_rate: float = 3e-4
     weight_decay: float = 0.0
-    """Of the critics."""
+    """Weight decay of the critics."""
     target_rate: float = 5e-3
     critic_updates: int = 20
-    """Updates of the critics in one update: the batch is cut into so many parts."""
+    """Updates of the critics in one update, each on an equal part of the batch."""
     subset: int = 2
-    """Target critics that a bootstrap takes the least of, drawn anew for every update of the critics."""
+    """Number of target critics whose minimum the bootstrap takes, drawn for every update of the critics."""
     subset_replacement: bool = False
-    """Draw them with replacement (WSRL's code)."""
+    """Draw the subset of critics with replacement (WSRL's code)."""
     target_samples: int = 1
     """Actions per next observation; above 1 the backup takes the best of them (WSRL on AntMaze)."""
     backup_entropy: bool = True
     actor_value: Literal["mean", "min"] = "mean"
-    """How the actor sees the critics: all of them averaged (RLPD), or the least of all (WSRL)."""
+    """Objective of the actor: the mean of the critics (RLPD), or their minimum (WSRL)."""
     actor_rows: Literal["last", "all"] = "last"
     """Rows that the actor learns from: the last part (RLPD), or the whole batch (WSRL)."""
     temperature: float = 1.0
     target_entropy: float | None = None
     """None means minus `entropy_share` times the number of action dimensions."""
     entropy_share: float = option(0.5, when=lambda a: a.target_entropy is None, why="target_entropy=none")
-    """A half in RLPD, 1 in WSRL and SAC."""
+    """Share of the number of actions in the default target entropy: a half in RLPD, 1 in WSRL and SAC."""
     temperature_loss: Literal["exp", "softplus"] = "exp"
     """exp: alpha = exp(x), entropy at s (RLPD); softplus: alpha = softplus(x), entropy at s' (WSRL)."""
     drift: bool = False
-    """Let stale momentum move actor and temperature in the critics' updates too, as WSRL's release does."""
+    """Let the optimisers' momentum move actor and temperature in the critics' updates too, as in WSRL's release."""
 
     def __post_init__(self) -> None:
         require(
@@ -236,15 +236,15 @@ class RLPD:
 
 @dataclass(frozen=True)
 class from_sac:
-    """Go on from what SAC or CQL has learned in a slot, optimisers included: `enter=from_sac()`.
+    """Continue from the state of SAC or CQL in a slot, optimisers included: `enter=from_sac()`.
 
-    The critics' loss is a sum over critics before and a mean after it, so that their moments are divided by the number
-    of critics: Adam then steps as it would have, had both been means as in WSRL's program.
+    The critics' loss is a sum over critics before the hand-over and a mean after it.  So their moments are divided by
+    the number of critics; Adam then steps as if both were means, as in WSRL's program.
     """
 
     slot: str = "agent"
     temperature_loss: Literal["exp", "softplus"] = "softplus"
-    """That of the agent that goes on: the temperature keeps its value and is written in that agent's form."""
+    """Form of the temperature in the agent that continues; the temperature keeps its value."""
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):
-    """What SAC carries.  Agents that extend it keep these names, so that SAC can take their states over as they are."""
+    """State of SAC.  Agents that extend it keep these names, so that SAC can continue from their states."""
 
     actor: Trained  # TanhGaussian
     critic: Trained  # Critics
@@ -63,9 +63,9 @@ class SAC:
     """Bounds of bootstrap values, before the reward is added (OOO's clip)."""
     value_maximum: float = jnp.inf
     subset: int = 0
-    """Target critics that a bootstrap takes the least of, drawn anew for every update; 0 takes all of them."""
+    """Number of target critics whose minimum the bootstrap takes, drawn for every update; 0 takes all."""
     subset_replacement: bool = option(False, when=lambda a: a.subset > 0, why="subset above 0")
-    """Draw them with replacement (WSRL's code)."""
+    """Draw the subset of critics with replacement (WSRL's code)."""
 
     def __post_init__(self) -> None:
         require(
@@ -157,7 +157,7 @@ class SAC:
         )
 
     def bound(self, value: Array) -> Array:
-        """Values within what rewards allow (the identity unless bounds are set)."""
+        """Values clipped to their bounds (unchanged unless bounds are set)."""
         return jnp.clip(value, self.value_minimum, self.value_maximum)
 
     def critic_loss(self, critic: Critics, batch: Transition, target: Array) -> tuple[Array, Array]:

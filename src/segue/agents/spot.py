@@ -1,7 +1,7 @@
-"""SPOT (Wu et al. 2022, arXiv 2202.06239): TD3 whose actor pays for actions that a density of the data finds unlikely;
-and the density, a conditional variational autoencoder.  As in the official code.
+"""SPOT (Wu et al. 2022, arXiv 2202.06239): TD3 with a penalty for actions that are unlikely under a density model of
+the data; and this density, a conditional variational autoencoder.  As in the official code.
 
-The density learns first, in a slot of its own; SPOT takes a copy of it through its phase's door and keeps it as it is.
+The density is trained first, in its own slot; at the hand-over SPOT copies it and keeps it frozen.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Autoencoder(eqx.Module):
 
 
 class DensityState(NamedTuple):
-    """What the density carries."""
+    """State of the density."""
 
     model: Trained  # Autoencoder
 
@@ -147,12 +147,12 @@ class SPOT:
     weight: Schedule = 0.25
     """lambda, the weight of the density's term."""
     estimate: Literal["elbo", "weighted"] = "elbo"
-    """The evidence's bound in its simplest form, or the importance-weighted one with `samples`."""
+    """Bound on the density: the simple evidence lower bound, or the importance-weighted one with `samples`."""
     samples: int = 1
     dropout: float = 0.0
-    """In the actor, where its loss is computed."""
+    """Dropout in the actor's loss."""
     target_dropout: bool = option(True, when=lambda s: s.dropout > 0, why="dropout above 0")
-    """The target actor drops units too: in the official program it never leaves the mode of training."""
+    """The target actor has dropout too: in the official program it always stays in training mode."""
 
     def __post_init__(self) -> None:
         require(self, **usual(self), weight=min(ends(self.weight)) >= 0)

@@ -20,7 +20,7 @@ from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):
-    """What TD3 carries.  Agents that extend it keep these names, so that TD3 can take their states over."""
+    """State of TD3.  Agents that extend it keep these names, so that TD3 can continue from their states."""
 
     actor: Trained  # MLP
     critic: Trained  # Critics
@@ -54,10 +54,10 @@ class TD3:
     """Standard deviation of the noise on the target actor's actions."""
     noise_clip: float = 0.5
     policy_delay: int = 2
-    """The actor and all targets move in every n-th update."""
+    """The actor and all targets are updated in every n-th update."""
     exploration_noise: float = 0.1
     actor_last_limit: float | None = None
-    """Weights and biases of the actor's last layer start uniform within this bound; None: as the other layers.
+    """Bound of the uniform initialisation of the actor's last layer; None: as the other layers.
 
     SPOT's code has 1e-3 here and 3e-3 in the critics on AntMaze.
     """

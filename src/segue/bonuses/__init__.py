@@ -1,4 +1,4 @@
-"""Reward augmentations: they rewrite copies of rewards between replay and learner.  The table of those with a name."""
+"""Reward bonuses, which change copies of rewards between replay and learner, and the table of their names."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ class Entry(NamedTuple):
 
     augmentation: Augmentation
     when: Literal["online", "always"]
-    """Whether the phases that only learn from the dataset have it too."""
+    """Whether offline phases have it too."""
     paper: str
     parity: str
-    """What its numbers are tested against."""
+    """Source of the numbers that its tests compare with."""
     presets: Mapping[str, Mapping[str, object]] = MappingProxyType({})
     """Options by a task's domain, its presets or its name."""
     unscaled: Mapping[str, Mapping[str, object]] = MappingProxyType({})
-    """The same for recipes that leave rewards at their own size, where a failing step costs 1 at most."""
+    """The same for recipes that do not rescale rewards, where a failing step costs 1 at most."""
     from_scratch: Augmentation | None = None
-    """What stands instead of it where nothing is trained before it, so that there is no critic to copy."""
+    """Its replacement when nothing is trained before it, so that there is no critic to copy."""
 
 
 AUGMENTATIONS: dict[str, Entry] = {

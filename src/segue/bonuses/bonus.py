@@ -1,4 +1,4 @@
-"""How a bonus is paid and measured, and how two augmentations are joined."""
+"""How a bonus is added and measured, and how two bonuses are combined."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ class Composite(Protocol):
 
 
 def begun(augment: Augmentation, key: Key, door: Door) -> State:
-    """State of an augmentation at a phase's door: what one like it has learned in the slot goes on, else a fresh one.
+    """State of a bonus at the beginning of a phase: the state of an equal bonus in the slot, or a fresh one.
 
-    What a bonus has seen is no part of the learner, so that it goes on whatever comes through the door.
+    The state of a bonus is not part of the learner, so it is kept at any hand-over.
     """
     before = door.slots.get(door.slot)
     known = [] if before is None or before.augment is None else _learned(before.augment, before.learned.augment)
@@ -86,7 +86,7 @@ def _learned(augment: Augmentation, state: State) -> list[tuple[Augmentation, St
 
 @dataclass(frozen=True)
 class Both:
-    """Two augmentations on the same batch: each sees the true rewards, and both bonuses are paid."""
+    """Two bonuses on the same batch: each sees the true rewards, and both are added."""
 
     first: Augmentation
     second: Augmentation

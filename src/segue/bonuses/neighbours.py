@@ -1,4 +1,4 @@
-"""What bonuses for rare states share: the distance to the k-th neighbour in the batch, and whose values they look at.
+"""Parts of the bonuses for rare states: the distance to the k-th neighbour in the batch, and the source of values.
 
     D_ij = max(|s_i - s_j|, |v_i - v_j|)        eps_i = k-th smallest of D_i, which counts i itself (distance 0)
     bonus_i = digamma(n_i + 1) / dim(s) + log(2 eps_i + 1e-5)         n_i = how many j have |v_i - v_j| < eps_i

@@ -1,4 +1,4 @@
-"""Monte-Carlo returns that know of a bonus."""
+"""Monte-Carlo returns that include a bonus."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class ReturnsState(NamedTuple):
 
 @dataclass(frozen=True)
 class Returns:
-    """Another augmentation, whose discounted sums are added to the Monte-Carlo returns of a batch.
+    """A bonus whose discounted sums are also added to the Monte-Carlo returns of a batch.
 
-    A calibrated critic is then bounded by the return of reward and bonus together, V_mc + V_bonus, which is what OOO's
-    paper calls Cal-QL with a bonus.  Its code means to sum the bonuses along each trajectory every ten epochs, and then
-    uses the bound without them.  Here a small network learns the sum by temporal differences from the rows
-    of the batch (default of ours); it starts at exactly 0.
+    A calibrated critic is then bounded by the return of reward and bonus together, V_mc + V_bonus: Cal-QL with a bonus
+    in OOO's paper.  Its code computes the sums of the bonuses along each trajectory every ten epochs, but does not
+    use them in the bound.  Here a small network learns the sum by temporal differences from the rows of the batch
+    (default of ours); it starts at exactly 0.
     """
 
     inner: Augmentation

@@ -1,11 +1,12 @@
 """Random network distillation (Burda et al. 2018, arXiv 1810.12894), in the form of OOO's code.
 
-A predictor learns what a fixed random network says of next observations; where it still errs, the observation is new.
+A predictor learns the output of a fixed random network for next observations; a large error means that the observation
+is new.
 
-Two things of OOO's form are kept because its weights were chosen with them.  The bonus is divided by the running
+Two details of OOO's form are kept because its weights were chosen with them.  The bonus is divided by the running
 standard deviation of the *already divided* bonus, whose fixed point is the root of the raw spread and not 1
 (`spread="divided"`); and the running moments that *next* observations are normalised with are those of observations.
-`textbook()` has neither, and takes the mean over features instead of the largest error.
+`textbook()` has neither, and takes the mean error over features instead of the largest.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from segue.core.types import Array, Door, Key, Metrics, Slot, Spec, Transition, 
 
 
 class State(NamedTuple):
-    """What RND carries."""
+    """State of RND."""
 
     predictor: Trained  # MLP
     target: MLP
@@ -51,16 +52,16 @@ class RND:
     clip: float = tunable(5.0)
     """Bound of normalised observations."""
     error: Literal["largest", "mean"] = "largest"
-    """Over features."""
+    """Reduction of the squared errors over features."""
     moments_of: Literal["observation", "next_observation"] = "observation"
     spread: Literal["divided", "raw"] = "divided"
-    """What the running variance that divides the bonus is fed with."""
+    """Source of the running variance that divides the bonus."""
     before_learning: bool = tunable(False)
     """The bonus is the predictor's error before its step (OOO's RLPD variant) instead of after it."""
     epsilon: float = tunable(1e-8)
     """Added to variances (ours: a constant dimension divides by 0 otherwise)."""
     frozen_after: int | None = tunable(None)
-    """Updates after which nothing learns any more: OOO's Cal-QL variant froze, by a slip, after 3."""
+    """Updates after which the networks are frozen: in OOO's Cal-QL variant, by mistake, 3."""
 
     def __post_init__(self) -> None:
         require(

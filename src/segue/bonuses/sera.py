@@ -15,7 +15,7 @@ from segue.core.types import Door, Key, Slot, Spec, Transition
 
 
 class SERAState(NamedTuple):
-    """What SERA carries."""
+    """State of SERA."""
 
     critic: Critic | None
     scale: Scaled
@@ -26,27 +26,27 @@ class SERAState(NamedTuple):
 class SERA:
     """Q-conditioned state entropy:  r + weight * tanh(bonus),  the bonus with v_i = min_j Q_j(s_i, a_i).
 
-    The paper does not say whether Q is frozen, how states and values are scaled, and where neighbours are looked for;
-    defaults of ours are a frozen copy of the offline critic, states standardised by the dataset, values standardised
+    The paper does not say whether Q is frozen, how states and values are scaled, and where neighbours are searched.
+    Defaults of ours are a frozen copy of the offline critic, states standardised by the dataset, values standardised
     by the batch, and neighbours in the batch.
     """
 
     weight: float = tunable(1.0)
-    """lambda."""
+    """lambda, the factor on the bonus."""
     neighbours: int = tunable(20)
     """k, the row itself included; the paper's ablation found 10 (hopper), 20 (walker2d) and 25 (AntMaze) best."""
     q_source: Literal["frozen", "average", "current"] = "frozen"
     average_rate: float = option(5e-3, when=lambda a: a.q_source == "average", why="q_source=average", tunable=True)
     slot: str | None = option(None, when=lambda a: a.q_source != "current", why="a q_source that is copied")
-    """Whose critic is copied at the door; the phase's own by default."""
+    """Slot whose critic is copied at the beginning of the phase; the phase's own by default."""
     scale: Scale = "data"
     normalise_bonus: bool = tunable(False)
     """Standardise the bonus by running moments before the tanh.
 
-    Raw bonuses of a batch are commonly above 1, where tanh is flat: what is paid is then nearly a constant.
+    Raw bonuses of a batch are mostly above 1, where tanh is flat: the bonus is then nearly constant.
     """
     rows: Literal["all", "online"] = tunable("all")
-    """Rows that are paid: all of the batch, or the run's own alone."""
+    """Rows that get the bonus: all of the batch, or only the run's own."""
 
     def __post_init__(self) -> None:
         require(self, weight=self.weight >= 0, neighbours=self.neighbours >= 2, average_rate=0 < self.average_rate <= 1)
@@ -56,7 +56,7 @@ class SERA:
         return refuse_values("sera", self.q_source, self.slot, phase, slots, spec, offline, self.scale)
 
     def init(self, key: Key, door: Door) -> SERAState:
-        """Copy the critic that stands at the door."""
+        """Copy the critic at the beginning of the phase."""
         apart = None if self.q_source == "current" else copied(door, self.slot, "sera")
         return SERAState(apart, scaled(self.scale, door, "sera"), no_moments(()))
 

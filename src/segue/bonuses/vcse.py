@@ -38,7 +38,7 @@ class Own(NamedTuple):
 
 
 class VCSEState(NamedTuple):
-    """What VCSE carries."""
+    """State of VCSE."""
 
     critic: Critic | None
     own: Own | None
@@ -50,12 +50,12 @@ class VCSE:
     """Value-conditional state entropy:  r + weight * bonus,  v_i the value of the policy's action in s_i, standardised
     over the batch as layer normalisation does; as in the official code for SAC.
 
-    There the value is the least of two *target* critics that learn from true rewards alone, beside the agent's own
-    (`q_source="extrinsic"`); they have no entropy in their target here (ours: any agent may have this bonus).
+    There the value is the minimum of two *target* critics that learn from true rewards only, separate from the agent's
+    (`q_source="extrinsic"`).  Here they have no entropy in their target, so that any agent can have this bonus (ours).
     """
 
     weight: float = tunable(0.1)
-    """beta."""
+    """beta, the factor on the bonus."""
     neighbours: int = tunable(12)
     q_source: Literal["extrinsic", "frozen", "current"] = "extrinsic"
     slot: str | None = option(None, when=lambda a: a.q_source == "frozen", why="q_source=frozen")
@@ -77,7 +77,7 @@ class VCSE:
         return refuse_values("vcse", self.q_source, self.slot, phase, slots, spec, offline, self.scale)
 
     def init(self, key: Key, door: Door) -> VCSEState:
-        """Make the critics, or copy the one that stands at the door."""
+        """Make the critics, or copy the critic at the beginning of the phase."""
         apart, own = None, None
         if self.own:
             critic = Critics.create(key, door.spec, self.critic_hidden, 2)
@@ -124,7 +124,7 @@ def layer_normalised(value: Array) -> Array:
 
 
 class EntropyState(NamedTuple):
-    """What the plain bonus carries."""
+    """State of the plain bonus."""
 
     scale: Scaled
     bonus: Moments

@@ -1,4 +1,4 @@
-"""New logs: who acts in a task's environment, where an episode starts, and what is written down."""
+"""New logs: policies that act in a task's environment, starts of episodes, and the recorded rows."""
 
 from segue.collect.episodes import RANDOM, SCRIPTED, Recipe, Starts, collect, environment_of, facts_of
 from segue.collect.navigate import Goals

@@ -1,12 +1,12 @@
-"""New logs from policies: how D4RL's recipes are made of Segue's own runs.
+"""New logs from policies, after D4RL's recipes:
 
 random        uniform actions
-scripted      through a maze from goal to goal, by a controller that needs no learning (or a walker that has learned)
+scripted      from goal to goal in a maze, with a fixed controller (for an ant: a trained walker)
 medium        a run that was stopped early, with its exploration
 expert        a run's final policy, without exploration
 medium-expert, mixed
               several of them, sharing the episodes
-replay        what a run has collected itself: segue data import run:FOLDER
+replay        the rows that a run collected: segue data import run:FOLDER
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ Starts = Literal["usual", "task", "anywhere"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How episodes are acted.
+    """How episodes are collected.
 
     `policies`: "random", "scripted", or folders of runs, each with its first seed, or FOLDER@SEED.  `shares`: of the
     episodes, one number for each policy; equal unless given.  `noise`: standard deviation of a Gaussian that is added
     to every action of a run's or of the scripted policy (D4RL: 0.5 in maze2d, 0.2 in AntMaze).  `epsilon`: share of
     uniform actions.  `explore`: as the runs' policies explore ("yes"), or their best actions.
 
-    In mazes: `starts` in the task's own place ("task") or in any cell but the goal's ("anywhere", D4RL's recipe for
-    logs to stitch); "usual" is anywhere where the scripted policy takes part, else the task's.  `goals` of the scripted
-    policy: random cells ("diverse"), a handful ("play"), or the task's own ("task").  `walker`: an npz file
+    In mazes: `starts` at the task's start ("task") or in any cell but the goal's ("anywhere", as in D4RL's logs for
+    stitching); "usual" is "anywhere" with the scripted policy, otherwise "task".  `goals` of the scripted policy:
+    random cells ("diverse"), a few fixed cells ("play"), or the task's goal ("task").  `walker`: an npz file
     (`read_walker`), for an ant; ant_runner.npz in the folder $SEGUE_DATA unless given.
     """
 
@@ -82,8 +82,8 @@ class Recipe:
 def collect(task: GymTask, recipe: Recipe, steps: int, seed: int = 0) -> Iterator[Recorded]:
     """Episodes of at least `steps` steps in all, in the task's own world and raw rewards.
 
-    A function of the arguments: which policy acts in an episode, its start, its goals and all noise come from `seed`
-    and the episode's number.  Raises `SegueError` before the first step where a policy is not one of this task.
+    Deterministic: the policy of an episode, its start, its goals and all noise come from `seed` and the episode's
+    number.  Raises `SegueError` before the first step if a policy does not fit the task.
     """
     if steps < 1:
         raise SegueError(f"steps={steps}: collect at least one")

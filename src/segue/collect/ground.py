@@ -1,4 +1,4 @@
-"""The maze under a task: its cells, the ways between them, and where in an observation the body is."""
+"""The maze of a task: its cells, the paths between them, and the position of the body in an observation."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
     commanded goal -> cells on the way to it (breadth-first) -> the point to go to now -> the body's own controller
 
-D4RL's recipe for maze2d and AntMaze (arXiv 2004.07219, section 5): goals have nothing to do with the task's rewards, so
-that reaching its goal from its start means stitching.
+As in D4RL's maze2d and AntMaze (arXiv 2004.07219, section 5): goals are independent of the task's rewards, so reaching
+the task's goal from its start needs stitching.
 """
 
 from __future__ import annotations

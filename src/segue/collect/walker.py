@@ -1,7 +1,7 @@
-"""An ant that has learned to run along +x, sent anywhere.
+"""Steer an ant in any direction with a network that runs along +x.
 
-The ant is the same after a quarter turn, but for the names of its legs.  So what the walker is shown is another ant,
-for which running along +x is running where it is wanted:
+After a quarter turn the ant is the same, except for the numbers of its legs.  So the network gets the state of a
+rotated ant, for which +x is the wanted direction:
 
     the world is turned by -heading          the wanted direction becomes +x, where the walker runs
     the torso's frame is turned by quarters  its yaw becomes one that the walker knows; the legs are renumbered

@@ -1,4 +1,4 @@
-"""The one loop: phases, hand-overs, what is compiled, simulators, evaluation.  It knows no agent, bonus or task.
+"""The training loop: phases, hand-overs, compiled steps, simulators, evaluation.  It imports no agent or task.
 
-`loop.run` goes through a list of `phase.Phase`s and yields `state.Record`s.
+`loop.run` runs a list of `phase.Phase`s and yields `state.Record`s.
 """

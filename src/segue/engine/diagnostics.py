@@ -1,27 +1,27 @@
-"""What a critic believes at the end of a phase, beside what came: why performance will or will not drop.
+"""Compare a critic's values with returns at the end of a phase.
 
-Like is compared with like.  A critic's value goes on for ever, an episode does not: a time limit cuts it after T rows.
-With n = T - t steps left until the cut, a critic that is exactly right satisfies, on average over episodes,
+A critic's value has no time limit, but an episode is cut after T rows.  With n = T - t steps left until the cut, an
+exact critic satisfies, on average over episodes,
 
     Q(s_t, a_t) = G_t + discount^n Q(s_T, pi(s_T)),        G_t the discounted rewards up to the cut,
 
-and without the last term where the episode terminates.  What is left over, the error of a row, is
+and without the last term if the episode terminates.  The error of a row is
 
     Q(s_t, a_t) - discount^n Q(s_T, pi(s_T)) - G_t.
 
-A critic that is too high by b everywhere shows b (1 - discount^n) of it, so the sum over rows is divided by the sum of
-the weights 1 - discount^n, and rows that stand right before the cut say next to nothing.  One that is 20 % too high
-shows 20 % of G_t: the bootstrap does not acquit it.  No episode can show an error that grows by 1 / discount with every
-step, since it always lies behind the cut.
+If a critic is too high by b everywhere, this error is b (1 - discount^n).  So the sum over rows is divided by the sum
+of the weights 1 - discount^n, and rows shortly before the cut have nearly no weight.  If a critic is 20 % too high, the
+error is 20 % of G_t.  An error that grows by 1 / discount with every step cannot be seen, because it is always beyond
+the cut.
 
-The episodes must be those of the policy that the critic values.  Where a backup draws its actions (SAC, AWAC) their
-noise has a cost that the critic counts, so `Evaluator.lived` rolls out the draws and not the best actions; G_t then
-holds the entropy, if the backup counts it.  On Pendulum the best actions alone accused SAC's critics of lacking 5 where
-the draws left nothing that could be told from chance.  An expectile's critic (IQL) values better actions than
-its policy's mean, and nothing is done about that.
+The episodes must be those of the policy that the critic evaluates.  If a backup samples actions (SAC, AWAC), the noise
+has a cost that the critic includes.  So `Evaluator.lived` rolls out sampled actions and not the best ones; G_t then
+includes the entropy, if the backup does.  On Pendulum, with the best actions, SAC's critics seemed too low by 5; with
+sampled actions the error could not be told from chance.  The critic of an expectile (IQL) evaluates better actions than
+the mean of its policy; this is not corrected.
 
-Row t counts discount^t, as in the discounted distribution of states that policy gradients are taken under.  With equal
-weights few long episodes would decide, and a lucky set of short ones would look like proof.
+Row t has the weight discount^t, as in the discounted state distribution of policy gradients.  With equal weights a few
+long episodes would decide the result.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class Fresh(NamedTuple):
     """One fresh episode of T rows against the critic, in the slot's units; each (T,)."""
 
     value: np.ndarray
-    """Q of what was done, less the discounted value beyond the cut."""
+    """Q of the executed actions minus the discounted value beyond the cut."""
     came: np.ndarray
-    """Discounted rewards until the episode's end or cut, and the entropy that the critic counts."""
+    """Discounted rewards until the episode's end or cut, with the entropy that the critic includes."""
     weight: np.ndarray
     """1 - discount^(steps to the cut); 1 where the episode terminates."""
     counts: np.ndarray
-    """discount^t: how much the row counts in sums over an episode."""
+    """discount^t: weight of the row in sums over an episode."""
 
     def sums(self) -> dict[str, float]:
         """Of error, of what came, of weights and of rows, each row as much as it counts."""
@@ -76,15 +76,15 @@ def against(q: np.ndarray, beyond: float, reward: np.ndarray, cut: bool, discoun
 def handover(
     slot: Slot, data: Data | None, evaluation: Evaluation | None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """What a report needs of a phase's end: (values (S,), more of the row).  All in the units the slot learned in.
+    """Diagnostics at the end of a phase: (values (S,), further entries of the row), in the units of the slot.
 
-    On logged rows: Q of the logged action, its Monte-Carlo return as the learner is told it, Q of the policy's action,
-    the share of rows where the latter lies below the return (`bound_rate`; a calibrated critic keeps it low), and the
-    distance between the two actions.  Returns are those of whoever made the log: they accuse no critic.
+    On logged rows: Q of the logged action, its Monte-Carlo return in the learner's units, Q of the policy's action, the
+    share of rows where the latter is below the return (`bound_rate`; a calibrated critic keeps it low), and the
+    distance between the two actions.  Returns are of the policies that made the log, so they do not measure the critic.
 
-    On fresh episodes, as this module says it: `q_fresh`, `return_fresh`, and `fresh_share`, the mean weight: how much
-    of the value lies before the cut.  `episodes` has per seed and episode the sums over rows of error, of what came, of
-    weights, and the number of rows, for intervals.  `evaluation` holds what `Evaluator.lived` gives.
+    On fresh episodes, see this module: `q_fresh`, `return_fresh`, and `fresh_share`, the mean weight, which is the
+    share of the value before the cut.  `episodes` has, per seed and episode, sums over rows of errors, returns, weights
+    and row weights, for intervals.  `evaluation` is the result of `Evaluator.lived`.
     """
     seeds = range(jax.tree.leaves(slot.state)[0].shape[0])
     values: dict[str, list[float]] = {}

@@ -1,8 +1,8 @@
 """The simulators that a run collects from: one world per seed, stepped side by side.
 
-Every episode begins with `reset(seed)`, the seed a function of the run's seed and the episode's number, so that an
-open episode is its seed and its actions.  That is how a killed run gets its worlds back exactly, whatever the
-simulator; and since a world is reset here and by nobody else, no autoreset's fake transition can exist.
+Every episode begins with `reset(seed)`; the seed is a function of the run's seed and the episode's number.  So an open
+episode is described by its seed and its actions, and a killed run restores any simulator exactly.  Only this module
+resets simulators, so there are no transitions of an autoreset.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Episode(NamedTuple):
 
 @dataclass
 class Open:
-    """The episode that a world is in."""
+    """The open episode of a simulator."""
 
     actions: list[np.ndarray] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
@@ -154,7 +154,7 @@ class Envs:
 
 @contextlib.contextmanager
 def failing(where: str) -> Iterator[None]:
-    """Turn whatever an environment raises into one line that names it as the environment's."""
+    """Turn any exception of an environment into one line that names the environment."""
     try:
         yield
     except Exception as error:

@@ -1,6 +1,6 @@
-"""What a run will need, before it begins: disk and memory by counting, time as a wide range from operation counts.
+"""Estimate the needs of a run: disk and memory by counting, time as a wide range from operation counts.
 
-Nothing is compiled, no world is made to move, and no number here is a measurement but the machine's own rate.
+Nothing is compiled and no simulator is stepped; only the machine's rate of operations is measured.
 """
 
 from __future__ import annotations

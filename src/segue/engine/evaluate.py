@@ -1,4 +1,4 @@
-"""Evaluation on the bare world; it does not touch the run's random numbers."""
+"""Evaluation on separate simulators; it does not use the run's random numbers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def valued_action(slot: Slot, seed: int, observation: np.ndarray, number: int) -
 
 
 class Evaluator:
-    """Evaluates slots of a task on simulators of its own: the same start states for a seed at every evaluation."""
+    """Evaluates slots on its own simulators: a seed has the same start states at every evaluation."""
 
     def __init__(self, task: Task, seeds: tuple[int, ...], episodes: int, stream: int = EVALUATION) -> None:
         self.task, self.seeds, self.episodes, self.stream = task, seeds, episodes, stream
@@ -95,10 +95,10 @@ class Evaluator:
         return self._of(slot, first, False)
 
     def lived(self, slot: Slot, evaluation: Evaluation) -> Evaluation:
-        """Episodes of the policy that the critics value, from the start states of an evaluation just made.
+        """Episodes of the policy that the critics evaluate, from the start states of the last evaluation.
 
-        They are the evaluation's own where a backup takes the best action.  Where it draws one (SAC and what stands on
-        it, AWAC) the noise has a cost that the critics count, so there the policy is rolled out anew, with its noise.
+        If the backup takes the best action, they are the episodes of that evaluation.  If it samples actions (SAC and
+        agents built on it, AWAC), the critics include the cost of the noise, so the policy is rolled out with noise.
         """
         if not isinstance(slot.learner, Drawing):
             return evaluation

@@ -1,8 +1,8 @@
-"""The only file that loops: dataset, worlds -> replay -> sampler -> augmentation -> learner -> slot -> act -> worlds.
+"""The training loop: dataset, envs -> replay -> sampler -> augmentation -> learner -> slot -> act -> envs.
 
 `run` is a generator of Records; the caller logs, evaluates, saves and prints.  It never returns to the host inside
-a dispatch, and what it computes depends on the seeds and the clocks only: not on how updates are grouped into
-dispatches, not on which other seeds run beside one, not on when the caller saved or resumed.
+a dispatch.  Its results depend only on the seeds and the clocks: not on how updates are grouped into dispatches, not on
+the other seeds of the run, and not on when the caller saved or resumed.
 """
 
 from __future__ import annotations
@@ -57,18 +57,18 @@ def run(
     checked: bool = False,
     world: Callable[[], World] | None = None,
 ) -> Generator[Record, None, None]:
-    """Run phases on a task with all seeds side by side and yield where they stand.
+    """Run phases on a task with all seeds side by side and yield Records.
 
     `plan` is a tuple of phases, or a function from the facts of the finished phases to the next phase (None: done).
-    The task's dataset is shared by all seeds; each seed gets a world of its own when a phase first collects.  Where
-    `units.failure` is "task", the task's own failure reward stands; what units leave to the dataset is read off it.
-    `capacity` bounds own experience per seed (oldest out first); by default all that the phases collect is kept, and
-    the last million rows for a function, which does not say beforehand.  `state` continues a run.  With `keep_rows`,
-    environment steps are kept in `state.unsaved` until the caller takes them.  `checked` says that `validate` has seen
-    the phases.  `world` makes the worlds; the task's own unless given.
+    All seeds share the task's dataset; each seed gets its own simulator when a phase first collects.  If
+    `units.failure` is "task", it is the task's failure reward; units that depend on the dataset are computed from it.
+    `capacity` is the number of own rows kept per seed (the oldest go first); by default all rows that the phases
+    collect, or a million rows if `plan` is a function.  `state` continues a run.  With `keep_rows`, environment steps
+    are kept in `state.unsaved` until the caller takes them.  `checked` says that `validate` has checked the phases.
+    `world` makes the simulators; the task's own by default.
 
-    Raises `SegueError` before anything compiles when the parts do not fit, `Diverged` when a number stops being finite,
-    and `WorldError` when an environment fails: `state` then holds every completed step, and may be saved.
+    Raises `SegueError` before anything compiles if the parts do not fit, `Diverged` if a number is not finite, and
+    `WorldError` if an environment fails: `state` then holds every completed step, and may be saved.
     """
     following, spec, world = as_plan(plan), task.spec, world or task.world
     if state is None:

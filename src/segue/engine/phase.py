@@ -1,4 +1,4 @@
-"""A phase as data, and the doors between phases."""
+"""A phase as data, and the hand-overs between phases."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Enter = Callable[[Door, State], State]
 
 @dataclass(frozen=True)
 class Validation:
-    """Roll-outs that choose among a phase's checkpoints; they cost environment steps, and the budget pays for them.
+    """Roll-outs that choose among a phase's checkpoints; their environment steps count in the budget.
 
     As many validations as fit into `steps` environment steps per seed, `episodes` episodes of full length each, evenly
     spaced and the last at the phase's end.  Each seed keeps the checkpoint with the best mean return, without
-    exploration noise, in the slot `keep`.  The whole of `steps` counts as spent, whatever the episodes' lengths.
+    exploration noise, in the slot `keep`.  All of `steps` counts as spent, for any length of the episodes.
     """
 
     steps: int = 0
-    """0 validates nothing."""
+    """Environment steps per seed for validation; 0 switches it off."""
     episodes: int = option(3, when=lambda v: v.steps > 0, why="validation.steps above 0")
     keep: str = option("best", when=lambda v: v.steps > 0, why="validation.steps above 0")
 
@@ -40,7 +40,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Phase:
-    """Who learns, on which rows, with which rewards, while the world moves how much.
+    """Which learner is trained, on which rows, with which rewards, and how many environment steps are taken.
 
     Three clocks: a phase lasts `ticks`; each tick takes `collect` environment steps per seed and then does `updates`
     gradient updates.  `collect=0` is offline learning; `updates=0` is collection with a frozen policy.
@@ -55,29 +55,28 @@ class Phase:
     augment: Augmentation = field(default_factory=Nothing)
     slot: str = "agent"
     actor: str | Sharing | None = None
-    """Slot whose policy collects; the phase's own unless named.  "random" draws actions uniformly from [-1, 1], and
-    `behaviour.Either` lets two policies share the episodes."""
+    """Slot whose policy collects; by default the phase's own.  "random" draws actions uniformly from [-1, 1], and
+    `segue.engine.sharing.Either` lets two policies share the episodes."""
     greedy: bool = option(False, when=lambda p: p.collect > 0, why="a phase that collects")
     """Collect without exploration noise."""
     epsilon: float = option(0.0, when=lambda p: p.greedy, why="greedy=true")
     """Share of uniform actions among the greedy ones (default of ours: none)."""
     freeze_actor: int = option(0, when=lambda p: p.updates > 0, why="a phase that updates")
-    """Updates at the beginning in which everything but the policy learns (default of ours: none)."""
+    """Number of first updates in which the policy is frozen and everything else learns (default of ours: 0)."""
     n_steps: int = option(1, when=lambda p: p.updates > 0, why="a phase that updates")
-    """Rows whose rewards are summed before a value stands for the rest (n-step returns; no correction for the policy
-    that acted)."""
+    """Number of rows whose rewards are summed before the bootstrap (n-step returns, without off-policy correction)."""
     enter: Enter | None = None
-    """(door, fresh state) -> starting state.  None carries the slot on, or starts it fresh if it is new."""
+    """(door, fresh state) -> initial state.  None keeps the slot's state, or takes the fresh one if the slot is new."""
     units: Units | None = None
-    """Reward units of this phase; the recipe's unless given."""
+    """Units of this phase; by default the recipe's."""
     overlap: bool = option(False, when=lambda p: p.collect and p.updates, why="a phase that collects and updates")
-    """Let the simulator step while the device updates: a tick's updates then see the rows up to the tick before."""
+    """Let the simulator step while the device updates; the updates then see only rows up to the previous tick."""
     evaluate_every: int = 0
     """Ticks between evaluations; 0 evaluates at the phase's ends only."""
     log_every: int = 1000
     """Ticks between rows of training metrics."""
     validation: Validation = field(default_factory=Validation)
-    """Which checkpoints are tried on the task, at the expense of the budget, and where the best one is kept."""
+    """Which checkpoints are tried on the task, and where the best one is kept; its steps count in the budget."""
 
     @property
     def actors(self) -> tuple[str, ...]:
@@ -93,7 +92,7 @@ class Phase:
 
 
 def fresh(door: Door, state: State) -> State:
-    """Start over, whatever the slot held (OOO's exploiter, a repeated offline cycle), but for what a bonus has seen."""
+    """Start with a fresh state (OOO's exploiters, a repeated offline cycle); only the state of a bonus is kept."""
     return state
 
 
@@ -118,9 +117,9 @@ class take:
 
 @dataclass(frozen=True)
 class refresh:
-    """Keep what another slot's networks (or, by its own name, this slot's) have learned, with new optimisers.
+    """Keep the networks of another slot (or, by its own name, of this slot) and reset the optimisers.
 
-    CORL's fine-tuning code builds its optimisers anew at the switch; the official ones keep them.
+    CORL's fine-tuning code resets its optimisers at the switch; the official programs keep them.
     """
 
     slot: str = "agent"
@@ -137,7 +136,7 @@ class refresh:
 
 @dataclass(frozen=True)
 class renew:
-    """Go through another door, and give what comes in new optimisers."""
+    """Apply another `enter`, then reset the optimisers."""
 
     door: Enter
 
@@ -147,7 +146,7 @@ class renew:
         return tuple(getattr(self.door, "reads", ()))
 
     def __call__(self, door: Door, state: State) -> Any:
-        """Return what the door returns with the moments of the fresh state."""
+        """Return the state of the inner `enter` with the moments of the fresh state."""
         return renewed(self.door(door, state), state)
 
 

@@ -1,4 +1,4 @@
-"""Who acts in an episode, where the policy that learns online and one that was learned offline both stand ready.
+"""Which policy acts in an episode: the one that learns online, or one that was learned offline.
 
 Su, Luo and Zhang 2025 (arXiv 2512.00383); the numbers are those of the first author's earlier code.
 """
@@ -46,7 +46,7 @@ class Sharing(Protocol):
 
 @dataclass(frozen=True)
 class Either:
-    """Each episode is acted by the phase's own policy or by the one that another slot holds.
+    """In each episode either the phase's own policy acts, or the policy of another slot.
 
     With x = (own - random) / (other - random), returns that validation has found, the phase's own policy acts with
     probability x / (x + 1) up to x = 1, and x^2 / (x + 1) above, within `floor` and `cap`.  After `patience`

@@ -1,4 +1,4 @@
-"""What a run is made of while it runs: one object owns it, and everything else is a function of it."""
+"""The state of a run: one object holds it, and everything else is a function of it."""
 
 from __future__ import annotations
 

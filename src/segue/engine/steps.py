@@ -1,4 +1,4 @@
-"""What is compiled: updates, actions and doors, each a function of one seed; `for_seeds` supplies the axis of seeds."""
+"""Compiled functions: updates, actions and hand-overs of one seed; `for_seeds` adds the axis of seeds."""
 
 from __future__ import annotations
 

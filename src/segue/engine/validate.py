@@ -1,6 +1,6 @@
-"""All checks of a plan, once: every hand-over and one update of every phase, as shapes, before anything is computed.
+"""All checks of a plan: every hand-over and one update of every phase, as shapes, before anything is computed.
 
-A wrong name or shape at the last of ten phases is found before the first one runs, and not after hours.
+So a wrong name or shape in the last of ten phases is found before the first one runs.
 """
 
 from __future__ import annotations

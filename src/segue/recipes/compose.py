@@ -120,7 +120,7 @@ def _word(words: list[str], shown: str, what: str) -> tuple[str, list[str]]:
 
 
 def _own(word: str) -> Recipe:
-    """Return the recipe that stands under a name in a module: a `Recipe`, or a function of the task."""
+    """Return the recipe that a name in a module names: a `Recipe`, or a function of the task."""
     found = named(word, "a recipe")
     if isinstance(found, Recipe):
         return replace(found, name=word)
@@ -133,8 +133,8 @@ def _own(word: str) -> Recipe:
 def augmented(recipe: Recipe, name: str) -> Recipe:
     """Return a recipe whose fine-tuning agent learns with a bonus, of the table or module:name, and its presets.
 
-    The augmentation acts where the agent that fine-tunes learns online, or wherever it learns (`Entry.when`).  What
-    else a recipe trains (a density, a policy for the end that must see true rewards) is left as it is.
+    The bonus acts where the fine-tuning agent learns online, or also offline (`Entry.when`).  Other learners of the
+    recipe do not change (a density, a final policy that must learn from true rewards).
     """
     entry, who = bonus_of(name), f"{recipe.name}+{name}"
     return tried(

@@ -1,4 +1,4 @@
-"""PEX: IQL offline; then its policy is kept, a new one learns beside it, and their values choose between them (arXiv
+"""PEX: IQL offline; then its policy is frozen, a new one learns, and the critics choose between the two (arXiv
 2302.00935; numbers of the authors' code, commit 0cd4b04).
 """
 

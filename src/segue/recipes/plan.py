@@ -1,4 +1,4 @@
-"""A plan: what a recipe says for one task, option by option, and where each value came from."""
+"""A plan: the phases and options of a recipe for one task, and the source of each value."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Explained(Decided):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a run is judged: `episodes` per seed and evaluation, without exploration noise."""
+    """Evaluation of a run: `episodes` per seed and evaluation, without exploration noise."""
 
     episodes: int = 20
-    """0 evaluates nothing, and so does the setting evaluation=none."""
+    """Episodes per seed and evaluation; 0, or the setting evaluation=none, switches evaluations off."""
     training_episodes: int = options.option(0, when=lambda e: e.episodes == 0, why="evaluation=none")
-    """Training episodes, the last ones, whose mean the report takes for an evaluation; 0 takes none (default of ours,
-    and 10 for a world that exists once)."""
+    """Number of last training episodes whose mean replaces evaluations in the report; 0 uses none (default of ours; 10
+    for a real environment)."""
 
     def __post_init__(self) -> None:
         options.require(self, episodes=self.episodes >= 0, training_episodes=self.training_episodes >= 0)
@@ -50,7 +50,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a recipe says for one task.  Each method returns a changed copy."""
+    """The phases and options of a recipe for one task.  Each method returns a changed copy."""
 
     phases: tuple[Phase, ...]
     units: Units
@@ -83,7 +83,7 @@ class Plan:
         return plan
 
     def preset(self, table: Mapping[str, Settings], names: Sequence[str]) -> Plan:
-        """Set what a table of {name: settings} says for a task of these names, the particular after the general."""
+        """Apply a table of {name: settings} to a task of these names, from the general to the particular."""
         plan = self
         for name in dict.fromkeys(names):
             plan = plan.set(table.get(name, {}), f"preset {name}")
@@ -120,7 +120,7 @@ class Plan:
         return replace(self, phases=phases, sources=sources)
 
     def settled(self) -> Plan:
-        """Give the numbers that follow from others their values, and say from what."""
+        """Set the options whose values follow from others, with the source 'from X'."""
         table, plan = self.options(), self
         for path, other in self.follows.items():
             if path in table and other in table and self.source(path) != USER:
@@ -143,7 +143,7 @@ class Plan:
     def explained(self) -> dict[str, Explained]:
         """{path: {"value", "source", "meaning"}} of everything that a setting can name, JSON-ready.
 
-        Beside the options stands what is computed from them: PHASE.utd_ratio.
+        Also holds computed values: PHASE.utd_ratio.
         """
         rows, owners, phases = dict[str, Explained](), self.owners(), {p.name: p for p in self.phases}
         for path, entry in self.table().items():

@@ -1,5 +1,5 @@
 """ReBRAC, offline then online, in the form of CORL's fine-tuning code (arXiv 2305.09836): half of each batch is the
-dataset's, the actor's cloning term falls to half of its weight and the critics' is gone.  Numbers are those of the
+dataset's, the actor's cloning weight falls to a half, the critics' is 0.  Numbers are those of the
 authors' configuration files.
 """
 

@@ -17,7 +17,7 @@ from segue.recipes.plan import USER, Evaluation, Plan, Rule, apply
 
 
 class TaskFacts(NamedTuple):
-    """What a recipe may ask about a task."""
+    """Facts of a task that a recipe may use."""
 
     names: tuple[str, ...] = ()
     """From the general to the particular: its domain, the names of its presets, its own name."""
@@ -49,7 +49,7 @@ NOWHERE = TaskFacts()
 class Method:
     """A method as data: phases, units, evaluation, and presets {name: {path: value}} for a task's names.
 
-    Called with a task it returns the plan: first what the task itself decides, then presets.
+    Called with a task it returns the plan: first the facts of the task, then presets.
     """
 
     phases: tuple[Phase, ...]
@@ -65,16 +65,16 @@ class Method:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named function of a task: `Method` for a paper, any function that returns a `Plan` for what goes around one."""
+    """A named function of a task that returns a `Plan`: a `Method` for a paper, or a system around a recipe."""
 
     name: str
     paper: str
     aim: str
-    """The published number that the recipe aims at, or what it is for."""
+    """The published number that the recipe aims at, or its purpose."""
     plan: Callable[[TaskFacts], Plan]
 
     def __call__(self, task: TaskFacts = NOWHERE) -> Plan:
-        """Return the plan for a task, or without one that of no task in particular.  Raises `SegueError`."""
+        """Return the plan for a task; without one, the plan with defaults.  Raises `SegueError`."""
         made = self.plan(task)
         if not isinstance(made, Plan):
             raise SegueError(f"recipe {self.name}: returned {type(made).__name__} for a task; return a Plan")

@@ -1,11 +1,11 @@
-"""Hand-over rules: what may change at the switch, or in the budget around it, for every recipe and agent alike.
+"""Hand-over rules: changes at the switch, or of the budget, for every recipe and agent.
 
-A rule is a function from a recipe's phases to its phases.  The switch is the first phase that learns while the world
-moves.  On the command line a rule is written `name`, `name=value` or `name=value,field=value`:
+A rule is a function from a recipe's phases to its phases.  The switch is the first phase that learns
+online.  On the command line a rule is written `name`, `name=value` or `name=value,field=value`:
 
     segue run iql hopper-mixed --rules warm_up=5000 freeze_actor=2000 retain=0.5
 
-To keep the optimisers' states, the dataset, the discount and everything else is what happens without a rule.
+Without a rule, the optimisers' states, the dataset, the discount and everything else are kept.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def changed(phases: Phases, index: int, **fields: Any) -> Phases:
 
 @dataclass(frozen=True)
 class warm_up:
-    """Collect `steps` environment steps before fine-tuning begins, with the policy as it stands or at random.
+    """Collect `steps` environment steps before fine-tuning, with the frozen policy or with random actions.
 
     WSRL collects with the frozen pre-trained policy (arXiv 2412.07762), RLPD (arXiv 2302.02948) and TD3 at random.
     """
@@ -42,7 +42,7 @@ class warm_up:
     policy: Literal["frozen", "random"] = "frozen"
 
     def __call__(self, phases: Phases, units: Units) -> Phases:
-        """Put a phase that only collects before the switch, in the place of one that is there."""
+        """Add a phase that only collects before the switch, or replace an existing one."""
         require(self, steps=self.steps > 0)
         index = at_switch(phases, "warm_up")
         if index and phases[index - 1].collect and not phases[index - 1].updates:
@@ -68,7 +68,7 @@ class warm_up:
 
 @dataclass(frozen=True)
 class reset_optimisers:
-    """Build the optimisers anew at the switch, as CORL's fine-tuning code does; without this rule they go on."""
+    """Reset the optimisers at the switch, as CORL's fine-tuning code does; without this rule they are kept."""
 
     def __call__(self, phases: Phases, units: Units) -> Phases:
         """Let the fine-tuning phase enter through `refresh`, or its own door through `renew`."""
@@ -87,7 +87,7 @@ class reset_optimisers:
 
 @dataclass(frozen=True)
 class freeze_actor:
-    """Let everything but the actor learn for the first `updates` updates after the switch."""
+    """Freeze the actor for the first `updates` updates after the switch."""
 
     updates: int = 5_000
 
@@ -100,7 +100,7 @@ class freeze_actor:
 
 @dataclass(frozen=True)
 class decay:
-    """Let weights in the losses fall along a line after the switch (see `Decay`)."""
+    """Decay weights in the losses linearly after the switch (see `Decay`)."""
 
     options: tuple[str, ...]
     over: int = 100_000
@@ -115,7 +115,7 @@ class decay:
 
 @dataclass(frozen=True)
 class discount:
-    """Fine-tune with another discount; the returns of all rows are written anew for it."""
+    """Fine-tune with another discount; the returns of all rows are computed again."""
 
     value: float
 
@@ -143,11 +143,11 @@ class retain:
 
 @dataclass(frozen=True)
 class budget:
-    """Let the whole run cost `steps` environment steps per seed, to the step.
+    """Give the whole run exactly `steps` environment steps per seed.
 
-    Whatever moves the world keeps its share of them: warm-ups, fresh rows, validations and fine-tuning alike; the phase
-    that fine-tunes takes what rounding leaves.  Offline updates, and weights that change over so many updates
-    (kappa, `decay`), stay as they are.
+    Everything that takes environment steps keeps its share: warm-ups, fresh rows, validations and fine-tuning; the
+    fine-tuning phase takes the rest of the rounding.  Offline updates and schedules in updates (kappa, `decay`) do not
+    change.
     """
 
     steps: int
@@ -167,7 +167,9 @@ class budget:
             phase, batch = replace(phase, validation=validation), phase.batch
             if phase.collect and phase.ticks:
                 if not of(phase.ticks):
-                    why = f"too few for phase '{phase.name}', which has {phase.ticks:,} of {before:,} steps by default"
+                    why = (
+                        f"too few for phase '{phase.name}', which has {phase.ticks:,} ticks of {before:,} steps in all"
+                    )
                     raise SegueError(f"budget={self.steps}: {why}; give a larger one")
                 often = max(of(phase.evaluate_every), 1) if phase.evaluate_every else 0
                 phase = replace(phase, ticks=of(phase.ticks), evaluate_every=often)

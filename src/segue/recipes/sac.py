@@ -1,4 +1,4 @@
-"""SAC from scratch: no dataset, the control of every offline-to-online experiment."""
+"""SAC from scratch, without a dataset: the control of offline-to-online experiments."""
 
 from __future__ import annotations
 

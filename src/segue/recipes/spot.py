@@ -1,5 +1,5 @@
-"""SPOT: a density of the dataset's actions first, then TD3 that pays for leaving it, offline and online (arXiv
-2202.06239).  The density stays as it is online; its weight falls to a fifth.
+"""SPOT: first a density of the dataset's actions, then TD3 with a penalty for unlikely actions, offline and online
+(arXiv 2202.06239).  The density is frozen online; the weight of the penalty falls to a fifth.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""WSRL: pre-train with a calibrated ensemble, let the frozen policy fill an empty replay, then fine-tune without the
-dataset (arXiv 2412.07762).
+"""WSRL: pre-train a calibrated ensemble, collect with the frozen policy into an empty replay, then fine-tune without
+the dataset (arXiv 2412.07762).
 
-The online agent is RLPD's program with other options.  Its actor and temperature move only when they are updated; the
-release also moves them by stale momentum in between (`online.learner.drift=true`).
+The online agent is RLPD's program with other options.  Its actor and temperature change only when they are updated; the
+release also changes them by old momentum in between (`online.learner.drift=true`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A run's folder: begun, checked, written, resumed, and the policies that it leaves.
+"""A run's folder: start, checks, files, resume, and saved policies.
 
-`train` begins and resumes, `drive` stands around the engine, `checkpoint` saves and loads, `policy` holds what acts.
+`train` starts and resumes, `drive` runs the engine, `checkpoint` saves and loads, `policy` saves and loads policies.
 """

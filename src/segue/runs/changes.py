@@ -1,4 +1,4 @@
-"""What a run that goes on may find changed, and what may be changed of it."""
+"""Changes between a run and its resume: which are errors, and which options may change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is refused before a run begins or goes on: parts that do not fit, worlds that must not be moved, devices."""
+"""Checks before a run starts or resumes: parts that do not fit, robots that must not move, devices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from segue.runs.request import Request
 
 
 def check(plan: Plan, task: Task, request: Request) -> None:
-    """Refuse what cannot work, before anything is compiled or written: each phase's door, the trackers, the seeds.
+    """Raise `SegueError` before anything is compiled or written: hand-overs, trackers, seeds.
 
     How much experience a phase will find is not known yet; the most that it can be is assumed.
     """
@@ -50,7 +50,7 @@ def check_absent(plan: Plan, request: Request) -> None:
 
 
 def check_real(plan: Plan, request: Request) -> None:
-    """Refuse what would move a world that exists once behind its owner's back."""
+    """Raise `SegueError` for anything that would move a robot without the user's consent."""
     if any(p.collect and p.ticks for p in plan.phases) and len(request.seeds) > 1:
         raise SegueError(f"{request.task} is real and exists once, so it takes one seed; give --seeds 0,")
     if plan.evaluation.episodes:

@@ -1,4 +1,4 @@
-"""What stands around the engine while a run runs: evaluation, files, signals, the live view."""
+"""Run the engine with evaluation, files, signals and the live view."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def drive(
     notes: Sequence[str] = (),
     stream: TextIO | None = None,
 ) -> Path:
-    """Run to the end what run.json in `folder` (locked by the caller) describes; return the folder.
+    """Run to its end the run that run.json in `folder` (locked by the caller) describes; return the folder.
 
     Raises `Interrupted` when a signal stopped the run, and `SegueError`; in both cases `resume` goes on.
     """

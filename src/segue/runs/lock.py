@@ -1,4 +1,4 @@
-"""What guards a run's folder and its end: one process at a time, a full disk in one line, signals that save first."""
+"""Guards of a run's folder: one process at a time, a full disk, signals that save first."""
 
 from __future__ import annotations
 

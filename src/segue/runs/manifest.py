@@ -1,4 +1,4 @@
-"""run.json: what a run is, and where it stands."""
+"""run.json: the description and the status of a run."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Described(TypedDict):
 
 
 def describe(decided: Plan, task: Task, request: Mapping[str, Any]) -> Described:
-    """Everything that a reader must know to trust or repeat the run: config with sources, versions, data hash."""
+    """Everything that is needed to check or repeat the run: config with sources, versions, data hash."""
     data, asked, config = task.dataset(), plain(request), plain(decided.table())
     logged: dict[str, object] | None = None
     if data is not None:
@@ -194,5 +194,5 @@ def write(folder: Path, described: Described) -> None:
 
 
 def set_status(folder: Path, status: str) -> None:
-    """Note where the run stands: running, interrupted, failed or finished."""
+    """Write the status: running, interrupted, failed or finished."""
     write(folder, {**read(folder), "status": status})

@@ -1,4 +1,4 @@
-"""How many steps a run has asked of a world that exists once: a count that outlives a kill, unlike what was learned.
+"""Count of the steps that a run has sent to a robot; it survives a kill, unlike the rows since the last checkpoint.
 
 RUN/moves        a number; written before each step is sent
 """

@@ -26,6 +26,8 @@ from segue.core.types import Agent, Array, SegueError, Slot, Spec, State
 from segue.runs.checkpoint import named_leaves
 
 FORMAT = 2
+Observation = ArrayLike | Mapping[str, ArrayLike]
+"""An array, or one for each key of the task's observation."""
 
 
 @partial(jax.jit, static_argnames=("agent", "units", "explore"))
@@ -34,28 +36,24 @@ def _act(agent: Agent, units: Units, explore: bool, state: State, observation: A
 
 
 class Policy:
-    """What one seed of a run has learned, ready to act."""
+    """The policy of one seed of a run."""
 
     def __init__(self, agent: Agent, state: State, spec: Spec, seed: int, facts: Mapping[str, Any]) -> None:
         self.agent, self.state, self.spec, self.seed, self.facts = agent, state, spec, seed, dict(facts)
         self.units = units_of(facts["units"])
         self._low, self._high = (np.asarray(facts["action"][k], np.float32) for k in ("low", "high"))
 
-    def act(
-        self, observation: ArrayLike | Mapping[str, ArrayLike], *, explore: bool = False, key: Array | None = None
-    ) -> np.ndarray:
+    def act(self, observation: Observation, *, explore: bool = False, key: Array | None = None) -> np.ndarray:
         """Return actions within the environment's bounds, (A,) or (B, A), float32.
 
-        `observation` is one observation or a batch of them, or a mapping with the keys that the task's observation is
-        made of.  `explore` samples from the policy and needs a `key`.  Raises `SegueError` for a wrong shape.
+        `observation` is one observation, a batch of them, or a mapping with the keys of the task's observation.
+        `explore` samples from the policy and needs a `key`.  Raises `SegueError` for a wrong shape.
         """
         action = self.normalised(observation, explore=explore, key=key)
         return self._low + 0.5 * (action + 1.0) * (self._high - self._low)
 
-    def normalised(
-        self, observation: ArrayLike | Mapping[str, ArrayLike], *, explore: bool = False, key: Array | None = None
-    ) -> np.ndarray:
-        """As `act`, with actions in [-1, 1] as the policy has learned them."""
+    def normalised(self, observation: Observation, *, explore: bool = False, key: Array | None = None) -> np.ndarray:
+        """As `act`, with actions in [-1, 1]."""
         array = self._flat(observation)
         single = array.ndim == len(self.spec.observation)
         batch = array[None] if single else array
@@ -69,7 +67,7 @@ class Policy:
         action = np.asarray(_act(self.agent, self.units, explore, self.state, batch, key))
         return action[0] if single else action
 
-    def _flat(self, observation: ArrayLike | Mapping[str, ArrayLike]) -> np.ndarray:
+    def _flat(self, observation: Observation) -> np.ndarray:
         if isinstance(observation, Mapping):
             keys = self.facts["observation"]["keys"]
             missing = [k for k in keys if k not in observation]
@@ -115,10 +113,10 @@ def save_policy(folder: Path, slot: Slot, spec: Spec, seeds: tuple[int, ...], fa
 
 
 def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
-    """Load the policy of a run's folder (or of a bundle's), for one of its seeds; the first seed unless named.
+    """Load the policy of a run's folder (or of a bundle) for one of its seeds; by default the first, never the best.
 
-    An agent of one's own is imported from the module that the bundle names; nothing is unpickled.  Never picks the best
-    seed silently.  Raises `SegueError` when there is no bundle, the seed is not in it, or the files do not fit.
+    An agent of your own is imported from the module that the bundle names; nothing is unpickled.  Raises `SegueError`
+    if there is no bundle, the seed is not in it, or the files do not match.
     """
     folder = Path(run)
     files.restore(folder / "policy")

@@ -1,4 +1,4 @@
-"""What a run was asked for, in the words of the command line and of Python."""
+"""The request of a run, from the command line or from Python."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: enough to build the same run again."""
+    """The request, from which the same run can be built again."""
 
     recipe: str
     task: str
@@ -31,7 +31,7 @@ class Request:
     trackers: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
     untrained: bool = False
-    """Whether a real world may be moved by a policy that has learned nothing."""
+    """Whether an untrained policy may move a robot."""
 
 
 def request_of(asked: Mapping[str, Any]) -> Request:

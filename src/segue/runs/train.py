@@ -1,4 +1,4 @@
-"""A run from its recipe to its report: what is asked for, checked at the door, begun and taken up again."""
+"""Start and resume a run."""
 
 from __future__ import annotations
 
@@ -41,10 +41,9 @@ def train(
     """Do in Python what `segue run` does; return the run's folder.
 
     `seeds` is how many, or which ones.  `settings` are options by path ({"online.utd_ratio": 2}), `rules` hand-over
-    rules ([segue.recipes.rules.freeze_actor(2_000)]).  A run of a task that is not known by name can be continued with
-    `resume(folder, lambda name: task)`; a recipe of your own that is named module:name is found again by itself, and
-    another one with `recipe_of`.  `untrained` lets a policy
-    that has learned nothing move a real world.  Raises `SegueError`.
+    rules ([segue.recipes.rules.freeze_actor(2_000)]).  If the task has no known name, continue the run with
+    `resume(folder, lambda name: task)`.  A recipe of your own is found again if it is named module:name; otherwise give
+    `recipe_of` to `resume`.  `untrained` lets an untrained policy move a robot.  Raises `SegueError`.
     """
     chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
     if isinstance(task, gymnasium.Env):
@@ -112,13 +111,13 @@ def resume(
     recipe_of: Callable[[str], Recipe] = find_recipe,
     settings: Settings | None = None,
 ) -> Path:
-    """Continue a run from its newest whole checkpoint; exact, whatever stopped it.  Return the run's folder.
+    """Continue a run exactly from its newest intact checkpoint, after any kind of stop.  Return the run's folder.
 
-    `task_of` and `recipe_of` find by name what a run was started with, for tasks and recipes of your own.  `settings`
-    change options from here on (a learning rate, after a divergence); run.json keeps what changed and when.
+    `task_of` and `recipe_of` return tasks and recipes of your own by their names.  `settings` change options from here
+    on (a learning rate, after a divergence); run.json records the change.
 
-    Raises `SegueError` when the folder is no run, when its recipe, task or dataset are not what they were, and when a
-    setting cannot change any more.
+    Raises `SegueError` if the folder is not a run, if its recipe, task or dataset have changed, or if a setting cannot
+    change any more.
     """
     folder = Path(folder)
     manifest.read(folder)

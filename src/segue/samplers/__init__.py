@@ -1,4 +1,4 @@
-"""Which rows an update learns from."""
+"""Samplers choose the rows of an update."""
 
 from segue.samplers.oversample import Oversample
 from segue.samplers.prioritised import Balanced

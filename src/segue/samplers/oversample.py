@@ -1,4 +1,4 @@
-"""More rows from the better part of the experience."""
+"""Draw good rows more often."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ class Favours(NamedTuple):
 
 @dataclass(frozen=True)
 class Oversample:
-    """The batch of the sampler `beside`, then `rows` rows more from the better part of dataset and own experience.
+    """The batch of the sampler `beside`, then `rows` more rows from the better part of dataset and own experience.
 
-    `by="reward"`: uniform over the rows whose own raw reward is a success's; `by="success"`: uniform over all rows of
-    the episodes that hold such a row; `by="return"`: a row's probability is proportional to
+    `by="reward"`: uniform over the rows whose raw reward is a success; `by="success"`: uniform over all rows of the
+    episodes with such a row; `by="return"`: a row's probability is proportional to
     exp(R / (temperature * width)), R the raw undiscounted return of its episode.
 
-    This is what OOO's exploiters do (default: the IQL variant on kitchen, 8 of 256 from episodes with a success;
+    OOO's exploiters do this (default: the IQL variant on kitchen, 8 of 256 from episodes with a success;
     on AntMaze it is by="reward"; its Cal-QL variant adds 32 to 256).  A success is a raw reward of at least
-    `threshold`; None means any that is above the dataset's lowest, which in sparse tasks is the reward of failing
-    (default of ours; kitchen's 4 must be said).  Weighing by return with temperature 0.1 is Hong et al. 2023
+    `threshold`; None means any reward above the dataset's lowest, which in sparse tasks is the reward of failing
+    (default of ours; for kitchen set 4).  Weighing by return with temperature 0.1 is Hong et al. 2023
     (arXiv 2306.13085) for a dataset; here `width` is the range of the dataset's returns, and own experience is
-    weighed by the same rule (both ours).  With `own_only`, as where own experience is the dataset (Su, Luo and Zhang
-    2025), it is the range of what the own episodes had earned at the phase's door.
+    weighed by the same rule (both ours).  With `own_only`, when own experience is the dataset (Su, Luo and Zhang 2025),
+    it is the range of the returns of own episodes at the beginning of the phase.
 
-    Own episodes are weighed when they end, by what the ring still holds of them; single rows at once, or with
-    `visible="closed"` when their episode ends.  While nothing has a weight, the rows are uniform over dataset and own
-    experience.
+    Own episodes get their weight when they end, from the rows that are still in the ring.  Single rows get it at once,
+    or with `visible="closed"` when their episode ends.  While no row has a weight, rows are uniform over dataset and
+    own experience.
     """
 
     rows: int = tunable(8)
@@ -59,7 +59,7 @@ class Oversample:
         "all", when=lambda o: o.by == "reward", why='by="reward"; episodes are weighed at their end'
     )
     own_only: bool = False
-    """Rows of own experience alone; a dataset says no more than what a failure earns."""
+    """Draw rows of own experience only; a dataset then only gives the reward of failing."""
 
     def __post_init__(self) -> None:
         require(

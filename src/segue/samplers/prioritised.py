@@ -1,4 +1,4 @@
-"""Balanced replay: rows drawn by how much they look like the run's own experience."""
+"""Balanced replay: rows that resemble the run's own experience are drawn more often."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ class Priorities(NamedTuple):
 class Balanced:
     """`batch` rows of dataset and own experience together, by a learned density ratio (Off2On, arXiv 2107.00591).
 
-    A network w(s, a) = relu(MLP) >= 0 learns p_online / p_offline from `density_batch` uniform rows of either side,
-    of observations in the phase's units: standardised where the learner's are.
+    A network w(s, a) = relu(MLP) >= 0 learns p_online / p_offline from `density_batch` uniform rows of each,
+    with observations in the phase's units (standardised if the learner's are).
     The priority of a row is  clip(w^(1/T) / mean w^(1/T) over the logged rows of the step, low, high):  the mean is
     of w before the step's update, the row's own w after it.  Only rows that are drawn get a new priority; the
-    dataset starts at 1, new rows enter at the highest so far; draws are stratified, and nothing weighs the losses.
-    This is the form of OEMA and OPT.  Here the tree has room for the whole dataset and all own experience; theirs
-    holds a million rows, so that own rows push out logged ones.
+    dataset starts at 1, new rows enter at the highest so far; draws are stratified, and losses have no
+    weights.  This is the form of OEMA and OPT.  Here the tree has room for the whole dataset and all own experience;
+    theirs holds a million rows, so own rows overwrite logged rows.
 
-    `last_bias` starts the network's output there (Off2On), because a head that starts below zero everywhere has no
-    gradient; None is OEMA's and OPT's plain start.  `start_share` (Off2On's initial online fraction) lets the own
-    rows that stand at the phase's door begin with that share of all priority.  With `visible="closed"` rows enter
-    when their episode ends.
+    `last_bias` is the initial output of the network (Off2On), because a head that starts below zero everywhere has no
+    gradient; None is the usual initialisation of OEMA and OPT.  `start_share` (Off2On's initial online fraction) is the
+    share of all priority that own rows have at the beginning of the phase.  With `visible="closed"` rows enter when
+    their episode ends.
     """
 
     batch: int = tunable(256)

@@ -1,4 +1,4 @@
-"""A part of the experience: a random share of a dataset, own experience as it stood earlier, or what came last."""
+"""A part of the experience: a random share of a dataset, the first or the last rows of own experience."""
 
 from __future__ import annotations
 
@@ -53,11 +53,10 @@ class Keeping(NamedTuple):
 
 @dataclass(frozen=True)
 class Retain:
-    """Let another sampler see only a random `share` of the dataset's rows: how much of it must be kept?
+    """Let another sampler use only a random `share` of the dataset's rows.
 
-    round(share * N) rows, drawn once without replacement by the door's key, so that each seed keeps its own.  Where the
-    phase looks at several rows in a row (`n_steps`), whole episodes are drawn, the last of them cut to fit.  A share of
-    1 is all, and 0 is an error.
+    round(share * N) rows are drawn once without replacement when the phase begins; each seed has its own.  With n-step
+    returns whole episodes are drawn, the last one cut to fit.  A share of 1 keeps all rows; 0 is an error.
     """
 
     share: float
@@ -160,10 +159,10 @@ class FirstState(NamedTuple):
 
 @dataclass(frozen=True)
 class First:
-    """Let another sampler see only the first part of own experience, as if the run had stopped there.
+    """Let another sampler use only the first part of own experience, as if the run had stopped there.
 
-    OOO's `view(t)`: the dataset, and what was collected up to time t; nothing later shows, neither rows nor the return
-    of an episode that was still open.  The part is a `share` of what stands at the phase's door, or a number of `rows`.
+    OOO's `view(t)`: the dataset and the rows up to time t, without later rows and without the return of an episode that
+    was still open.  The part is a `share` of the rows at the beginning of the phase, or a number of `rows`.
     """
 
     inner: Sampler
@@ -199,7 +198,7 @@ class First:
 
 @dataclass(frozen=True)
 class Last:
-    """Let another sampler see only the last `rows` of own experience: fresh data alone."""
+    """Let another sampler use only the last `rows` of own experience."""
 
     inner: Sampler
     rows: int
@@ -243,9 +242,8 @@ def measured(door: Door, state: State) -> State:
     """Start `agents.around.Bounded` afresh, with the bounds of the dataset and of the own rows that the phase's sampler
     shows: all of them, or those of `First`.
 
-    In the phase's units they are min r / (1 - discount) and max r / (1 - discount) where rewards have both signs (spec
-    6.1).  Where all have one sign an episode that ends is worth less than that: the bound on the other side is one
-    reward (ours).
+    In the phase's units they are min r / (1 - discount) and max r / (1 - discount) if rewards have both signs.  If all
+    have one sign, an episode that ends is worth less than that: the bound on the other side is one reward (ours).
     """
     low, high, batch = jnp.asarray(jnp.inf), jnp.asarray(-jnp.inf), door.batch
     shown = first_rows(door, batch.share, batch.rows) if isinstance(batch, First) else None

@@ -1,4 +1,4 @@
-"""Uniform draws from dataset and own experience: fixed counts, the union of both, a share that moves."""
+"""Uniform draws from dataset and own experience: fixed counts, the union of both, a changing ratio."""
 
 from __future__ import annotations
 
@@ -35,9 +35,8 @@ def at_leaves(offline: Shown, online: Own, leaves: Array) -> Indices:
 class Mix:
     """Exactly `offline` rows of the dataset, then exactly `online` rows of own experience, each uniform.
 
-    `visible="closed"` leaves out the rows of the episode that is still open, whose return is not known yet (what a
-    calibrated critic needs).  While no online row is visible, its share is drawn from the dataset; the phase's door
-    refuses a mix that has neither.
+    `visible="closed"` leaves out the rows of the open episode, whose return is not known yet but needed by a calibrated
+    critic.  While no online row is visible, its share is drawn from the dataset.  A mix without any rows is an error.
     """
 
     offline: int = tunable(256)
@@ -79,7 +78,7 @@ class Mix:
 
 @dataclass(frozen=True)
 class Halves:
-    """Exactly `rows` rows of the dataset, then as many of own experience: for a learner that tells the two apart."""
+    """Exactly `rows` rows of the dataset, then as many own rows, for a learner that treats the two differently."""
 
     rows: int = tunable(256)
     visible: Visible = tunable("all")
@@ -129,10 +128,10 @@ class Union:
 
 @dataclass(frozen=True)
 class Blend:
-    """`batch` rows of which exactly round(share * batch) are the dataset's, each uniform; the share may move.
+    """`batch` rows of which exactly round(share * batch) are the dataset's, each uniform; the share may change.
 
-    With `share_end`, the share goes there in a straight line over the sampler's first `updates` updates (counted in
-    its state) and stays.  While no online row is visible, all rows are the dataset's.  Half and half is RLPD's; the
+    With `share_end`, the share changes linearly to it over the sampler's first `updates` updates (counted in its state)
+    and then stays.  While no online row is visible, all rows are the dataset's.  Half and half is RLPD's; the
     line is ours.
     """
 

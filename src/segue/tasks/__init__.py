@@ -1,4 +1,4 @@
-"""Tasks: a dataset, simulators in the learner's coordinates, and how a return becomes a score."""
+"""Tasks: a dataset, simulators with actions in [-1, 1], and a score of returns."""
 
 from segue.tasks.catalogue import sources_of
 from segue.tasks.records import Group, Record

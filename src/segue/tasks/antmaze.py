@@ -1,8 +1,8 @@
 """D4RL's AntMaze on today's MuJoCo: its ant, its coordinates, its starts and its goals.
 
 Gymnasium-robotics' AntMaze is another task: its ant is five times as strong and acts twice as often, its contacts are
-harder, and its mazes are centred on the origin with rows that grow downwards.  What D4RL's logs have taught would not
-hold there.  Here, as in D4RL (Apache-2.0, `d4rl/locomotion`: maze_env.py, ant.py, goal_reaching_env.py, ant.xml):
+harder, and its mazes are centred on the origin with rows that grow downwards.  A policy learned from D4RL's logs would
+not work there.  Here, as in D4RL (Apache-2.0, `d4rl/locomotion`: maze_env.py, ant.py, goal_reaching_env.py, ant.xml):
 
        x = 4 * (column - start column)      the start cell is the origin, y grows with the row
        y = 4 * (row - start row)            cells of 4 m, walls 2 m high

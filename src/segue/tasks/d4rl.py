@@ -1,4 +1,4 @@
-"""D4RL's tasks: its files and scores, and the environments of today that come closest to its own.
+"""D4RL's tasks: its files and scores, with the most similar current environments.
 
 Facts are from Farama-Foundation/D4RL (Apache-2.0) at commit 61b0d25: `infos.py` for files and scores, the
 `__init__.py` of each family for horizons.

@@ -1,4 +1,4 @@
-"""What Segue knows of environments, by their full id: the only place where an id means anything."""
+"""Facts of known environments by their full id; no other module interprets an id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks by name: those of the records, and those whose name says where their parts are."""
+"""Tasks by name: those of the records, and those named by their data or environment."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REWARDS = {"env": "env", "binary": "success-1"}  # ?reward=... -> reward rule
 
 
 class Query(NamedTuple):
-    """What may stand behind "?" in a task's name."""
+    """Options after "?" in a task's name."""
 
     env: str = ""
     keys: str = ""
@@ -58,17 +58,16 @@ def task_names() -> tuple[str, ...]:
 
 
 def find_task(name: str) -> Task:
-    """Return the task of that name, or of a name that says where its parts are.
+    """Return the task of that name, or of its data or environment.
 
-    "data:NAME" (an imported dataset), "hdf5:PATH" and "minari:DATASET" are a log and the environment that it names,
-    "gym:ID" an environment without a log, "gym:NAME" a named task without its log.  Behind a "?" and between "&" may
-    stand `env=ID`, the environment of a log that names none or another one; `keys=a,b`, the parts of a dictionary
-    observation to concatenate; `real=true` for a world that exists once, as a robot does; and, for files,
-    `reward=binary`.
+    "data:NAME" (an imported dataset), "hdf5:PATH" and "minari:DATASET" are a log and the environment that it names.
+    "gym:ID" is an environment without a log, "gym:NAME" a named task without its log.  Options follow "?", joined by
+    "&": `env=ID` gives or replaces the environment of a log; `keys=a,b` are the parts of a dictionary observation to
+    concatenate; `real=true` marks a robot; `reward=binary` is for files only.
 
     "module:name" is a task of one's own: a `Task`, or a class or function that makes one without arguments.
-    Raises `SegueError` with the closest names if there is none.  The log of a named task need not be here until its
-    `dataset` is asked for.
+    Raises `SegueError` with the closest names if there is none.  The log of a named task is needed only when its
+    `dataset` is read.
     """
     if not isinstance(name, str):
         raise SegueError(

@@ -1,4 +1,4 @@
-"""A task as plain data: which environment, which log, which rewards, which score."""
+"""A task as plain data: environment, log, rewards and score."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class GymTask:
     `exact_goal`: as in `make_env`.  `failure`: raw reward of a step that has not succeeded (None: dense rewards).
     `source`: "stored:NAME", "pointmaze:MAZE", "pointmaze-pixels:MAZE", "d4rl:PATH", "minari:ID", "data" (the field
     `data`), "none", or "absent:CURE" for a log that is not here.  `reference`: (random, expert) raw returns; (0, 1)
-    scores by success.  `real`: the environment exists once and cannot be replayed (a robot): one connection, moved in
-    phases that collect and nowhere else.
+    scores by success.  `real`: the environment exists once and cannot be replayed (a robot): one connection, moved only
+    in phases that collect.
     """
 
     name: str
@@ -79,11 +79,11 @@ class GymTask:
         reference: tuple[float, float] | None = None,
         real: bool | None = None,
     ) -> GymTask:
-        """Bring your own: an environment and, if there is a log of it, its `Data` in the rewards of `reward`.
+        """Make a task of your own environment and, optionally, its log as `Data` with the rewards of `reward`.
 
-        `horizon` is the environment's registered time limit unless given; without either `SegueError` is raised.
-        `real` is what the environment's class says in its metadata unless given.  Without an environment (None) the log
-        says what observations and actions are, actions are in [-1, 1], and a run can only learn offline.
+        `horizon` defaults to the environment's registered time limit; without either, `SegueError` is raised.  `real`
+        defaults to the metadata of the environment's class.  Without an environment (None) shapes come from the log,
+        actions are in [-1, 1], and a run can only learn offline.
         """
         if env is None:
             if data is None:

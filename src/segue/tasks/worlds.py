@@ -1,4 +1,4 @@
-"""Gymnasium environments in the learner's coordinates: one array in, one array out, an end that means one thing.
+"""Gymnasium environments with flat observations and actions in [-1, 1].
 
 world.reset(seed)                  observation 0
 world.step(action 0)  ->  observation 1, reward 0, terminated 0, truncated 0, success up to step 0

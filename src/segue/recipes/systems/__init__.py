@@ -1,1 +1,1 @@
-"""Methods that stand around a recipe: OOO, OPT, and offline RL as a subroutine of online RL."""
+"""Systems, which wrap a recipe: OOO, OPT, and offline RL as a subroutine of online RL."""

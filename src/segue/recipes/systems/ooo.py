@@ -1,9 +1,9 @@
 """OOO around a recipe (Mark et al. 2023, arXiv 2310.08558): an optimistic agent explores with a
-novelty bonus, and a pessimistic one is then trained from scratch, offline and on true rewards, on everything seen up to
-a time; for several times from one exploration.
+novelty bonus; then pessimistic agents are trained from scratch, offline and on true rewards, each on the rows collected
+up to some time of the exploration.
 
-`ooo(iql)`, `ooo(cal-ql)` and `ooo(rlpd)` are the published ones; other recipes lend their own offline agent to the
-exploitation.  Where the release errs, this does what the paper says.
+`ooo(iql)`, `ooo(cal-ql)` and `ooo(rlpd)` are the published ones; other recipes use their own offline agent for
+exploitation.  Where the release differs from the paper, this follows the paper.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _SAC = RLPD(critics=2, critic_layer_norm=False, critic_updates=1)
 
 
 def ooo(recipe: Recipe) -> Recipe:
-    """Explore with a bonus as the recipe fine-tunes, then train pessimistic policies from scratch on what was seen.
+    """Fine-tune the recipe with a bonus, then train pessimistic policies from scratch on the collected rows.
 
     Phases: those of the recipe, with the bonus where its agent learns; then `exploit-1` to `exploit-4` in a slot of
-    their own, each on the dataset and the first quarter, half, three quarters and all of what was explored; where the
-    release has other times, at those.  Raises `SegueError` where that makes no sense.
+    their own, each on the dataset and the first quarter, half, three quarters and all of the collected rows; or at the
+    release's times, if it has others.  Raises `SegueError` if the recipe does not fit.
     """
     who = f"ooo({recipe.name})"
     return tried(

@@ -1,4 +1,4 @@
-"""OPT around a recipe (arXiv 2507.08387): gather with the frozen policy, pre-train a second pair of
+"""OPT around a recipe (arXiv 2507.08387): collect with the frozen policy, pre-train a second pair of
 critics, fine-tune with both.  `opt(td3-bc)` and `opt(spot)` are as published; on other agents it is an experiment of
 ours.
 """
@@ -35,8 +35,8 @@ SPOT_PRESETS: dict[str, Settings] = {
 def _small(gather: int, meta: int, online: int) -> dict[str, int]:
     """Default of ours, for runs of thousands of steps: the whole online budget stays the base recipe's.
 
-    The new critics get as many updates as the offline ones had: after 4,000 a goal 100 steps away had not reached them,
-    and a policy that climbed them lost it (docs/results/systems.md).
+    The new critics get as many updates as the offline ones had.  After 4,000 updates they had not learned a goal 100
+    steps away, and the policy that maximised them failed (docs/results/systems.md).
     """
     return {
         "gather.ticks": gather,
@@ -70,7 +70,7 @@ PRESETS: dict[str, Settings] = {
 
 
 def opt(recipe: Recipe) -> Recipe:
-    """Gather with the frozen policy, pre-train new critics, fine-tune with both pairs.
+    """Collect with the frozen policy, pre-train new critics, fine-tune with both pairs.
 
     Returns the recipe with these phases in the place of its fine-tuning.  Raises `SegueError` where its agent does not
     fit.

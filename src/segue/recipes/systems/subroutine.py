@@ -1,8 +1,8 @@
 """Offline RL as a subroutine of online RL (Su, Luo and Zhang 2025, arXiv 2512.00383).
 
-An agent that starts from nothing learns online; its own history then is the dataset of an offline agent, whose policy
-is recommended, or fine-tuned with what is left of the budget.  Everything that moves the world is charged to one
-budget: training, fresh data, and the roll-outs that choose among checkpoints.
+An agent learns online from scratch.  Its history is then the dataset of an offline agent, whose policy is recommended,
+or fine-tuned with the rest of the budget.  One budget counts all environment steps: training, fresh data, and the
+roll-outs that choose among checkpoints.
 
       online ──┬── buffer: all rows ─────────────────> retrain ──┬──────────────> recommended
                └── fresh: gather with the best policy ──┘        └─> fine-tune ──> recommended, or retrain again
@@ -30,7 +30,7 @@ STUDENT, BEST, BEST_STUDENT, BEST_TUNED = "student", "best", "best-student", "be
 
 @dataclass(frozen=True)
 class Budget:
-    """Environment steps per seed, and how they are spent; the online agent gets what the other items leave."""
+    """Environment steps per seed, and their items; the online agent gets the rest."""
 
     total: int
     warm_up: int
@@ -64,23 +64,23 @@ Form = Callable[[Phases, Learner, Learner], Phases]
 
 
 def validated(online: Phases, learner: Learner, tuned: Learner) -> Phases:
-    """The online agent alone, with the same right to choose among its checkpoints."""
+    """Only the online agent, which also chooses among its checkpoints."""
     acting = online[-1]
     return (*_kept(online), Phase("recommended", acting.learner, 0, slot=acting.slot, enter=take(BEST)))
 
 
 def recommend(online: Phases, learner: Learner, tuned: Learner) -> Phases:
-    """Learn online, then offline from one's own history."""
+    """Learn online, then offline from the run's own history."""
     return (*online, _retrain(1, learner), _best(learner))
 
 
 def recommend_fresh(online: Phases, learner: Learner, tuned: Learner) -> Phases:
-    """As `recommend`, from fresh rows of the best online policy alone."""
+    """As `recommend`, but only from fresh rows of the best online policy."""
     return (*_fresh(online), _retrain(1, learner, new=True), _best(learner))
 
 
 def recommend_weighted(online: Phases, learner: Learner, tuned: Learner) -> Phases:
-    """As `recommend`, from rows that are drawn the more often the more their episode earned (the author's code)."""
+    """As `recommend`, but rows of episodes with high returns are drawn more often (the author's code)."""
     better_rows = Oversample(256, None, by="return", own_only=True)
     return (*online, replace(_retrain(1, learner), batch=better_rows), _best(learner))
 
@@ -110,14 +110,14 @@ def recommend_better(online: Phases, learner: Learner, tuned: Learner) -> Phases
 
 
 def alternate(online: Phases, learner: Learner, tuned: Learner) -> Phases:
-    """As `fine-tune`, while each episode is acted by the policy that fine-tunes or by the offline one it came from."""
+    """As `fine-tune`, but in each episode either the fine-tuned or the offline policy acts."""
     shared = replace(_tune(1, tuned), actor=Either(BEST_STUDENT), validation=Validation(1, keep=BEST_TUNED))
     final = Phase("recommended", tuned, 0, slot=STUDENT, enter=take(BEST_TUNED))
     return (*online, _retrain(1, learner), shared, final)
 
 
 def repeat(online: Phases, learner: Learner, tuned: Learner) -> Phases:
-    """Online, offline, fine-tuned, offline on everything, twice over; the best of the last offline phase."""
+    """Online, then twice offline and fine-tuning, then offline on all rows; the best of the last offline phase."""
     lessons = [part for n in (1, 2) for part in (_retrain(n, learner), _tune(n, tuned))]
     return (*online, *lessons, _retrain(3, learner), _best(learner))
 
