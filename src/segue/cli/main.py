@@ -31,7 +31,7 @@ from segue.recipes import RECIPES, SYSTEMS, Plan, find_recipe
 from segue.recipes.rules import RULES, usage, words_of
 from segue.report import write_report
 from segue.runs import manifest, train
-from segue.runs.checks import check
+from segue.runs.checks import check, notes
 from segue.runs.drive import TRACKERS
 from segue.runs.lock import Interrupted
 from segue.runs.request import Request, lasting, resolved, seeds_of
@@ -98,7 +98,7 @@ def run_command(
         decided = resolved(chosen, found, request.settings, request.rules)
         check(decided, found, request)
         show_phases(decided)
-        print(train.needs(decided, found, request, timed=True).words())
+        print("\n".join([train.needs(decided, found, request, timed=True).words(), *notes(decided)]))
         print(f"seeds {', '.join(map(str, request.seeds))}; nothing was run")
         return
     say_report(train.start(chosen, found, request, out, root))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -27,6 +27,14 @@ def name_of(kind: type) -> str:
 def is_part(value: Any) -> bool:
     """Whether something is a part.  Its class is not one."""
     return is_dataclass(value) and not isinstance(value, type)
+
+
+def within(part: Any) -> Iterator[Any]:
+    """A part and those that it holds, at any depth."""
+    yield part
+    for f in fields(part):
+        if is_part(inner := getattr(part, f.name)):
+            yield from within(inner)
 
 
 def describe(part: Any) -> dict[str, Any]:

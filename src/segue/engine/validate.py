@@ -14,11 +14,13 @@ import jax
 import jax.numpy as jnp
 
 from segue.core import replay
+from segue.core.parts import within
 from segue.core.scaling import Units, settled
 from segue.core.types import Agent, Learned, SegueError, Slot, Spec, Task, policy_of
 from segue.engine import steps
-from segue.engine.phase import RANDOM, Phase
+from segue.engine.phase import RANDOM, Phase, room
 from segue.engine.steps import DOOR, keys_of, trained, update_of
+from segue.samplers.subset import First
 
 
 class Shapes:
@@ -53,18 +55,23 @@ class Shapes:
         return state, self.offline, self.online, number, key, number, number
 
 
-def validate(phases: Sequence[Phase], task: Task, seeds: Sequence[int], units: Units) -> None:
+def validate(
+    phases: Sequence[Phase], task: Task, seeds: Sequence[int], units: Units, capacity: int | None = None
+) -> None:
     """Raise `SegueError`, one line that names the phase, where a list of phases cannot run on a task.
 
-    How much experience a phase will find is not known yet; the most that it can be is assumed.
+    `capacity` bounds own experience per seed, in rows.  How much experience a phase will find is not known yet; the
+    most that it can be is assumed.
     """
     check_doors(phases, units)
     data, written = task.dataset(), 0
-    logged, whole = 0 if data is None else len(data), sum(p.ticks * p.collect for p in phases)
-    shapes = Shapes(task.spec, len(seeds), logged, max(whole, 1))
+    logged, most = 0 if data is None else len(data), room(phases, capacity)
+    if most < min(room(phases, None), task.horizon):
+        raise SegueError(f"capacity={most} keeps less than one episode ({task.horizon:,} steps); give at least that")
+    shapes = Shapes(task.spec, len(seeds), logged, max(most, 1))
     for index, phase in enumerate(phases):
         here = settled(phase.units or units, task.failure, data)
-        check_phase(phase, shapes.slots, task.spec, task.horizon, logged, written, written)
+        check_phase(phase, shapes.slots, task.spec, task.horizon, logged, written, written, most)
         with _telling(phase, shapes.slots.get(phase.slot)):
             slot = shapes.enter(phase, index, here)
             if phase.learns:
@@ -74,6 +81,7 @@ def validate(phases: Sequence[Phase], task: Task, seeds: Sequence[int], units: U
         if phase.validation.steps:
             shapes.validated(phase)
         written = min(written + phase.ticks * phase.collect, 2**31 - 1)
+        _check_first(phase, written, most)
 
 
 def _check_update(phase: Phase, units: Units, shapes: Shapes, slot: Slot) -> None:
@@ -126,13 +134,29 @@ def _telling(phase: Phase, before: Slot | None) -> Iterator[None]:
         ) from error
 
 
+def _check_first(phase: Phase, written: int, most: int) -> None:
+    """Refuse a phase that looks back at the first own rows where only the newest `most` of `written` are kept."""
+    if phase.learns and written > most and any(isinstance(part, First) for part in within(phase.batch)):
+        raise SegueError(
+            f"phase '{phase.name}' learns from the first rows of own experience, and capacity={most} has thrown them "
+            f"away by step {written:,}; give capacity={written} or none"
+        )
+
+
 def check_phase(
-    phase: Phase, slots: Mapping[str, Slot], spec: Spec, horizon: int, logged: int, written: int, closed: int
+    phase: Phase,
+    slots: Mapping[str, Slot],
+    spec: Spec,
+    horizon: int,
+    logged: int,
+    written: int,
+    closed: int,
+    most: int = 2**31 - 1,
 ) -> None:
     """Refuse a phase whose parts do not fit, naming both sides.
 
     `slots` stand when it begins.  There are `logged` rows of a dataset, and `written` rows of own experience per seed,
-    of which `closed` belong to episodes that have ended.
+    of which `closed` belong to episodes that have ended and the newest `most` are kept.
     """
     where = f"phase '{phase.name}'"
     if phase.ticks < 0 or phase.collect < 0 or phase.updates < 0 or phase.log_every < 1 or phase.evaluate_every < 0:
@@ -160,8 +184,10 @@ def check_phase(
     if phase.collect and sharing is not None and (refusal := sharing.refuse(phase)):
         raise SegueError(f"{where} {refusal}")
     if phase.learns:
+        _check_first(phase, written, most)
         ready = 0 if phase.overlap else phase.collect
-        refusal = phase.batch.refuse(logged, written + ready, closed)
+        lost = max(written - most, 0)
+        refusal = phase.batch.refuse(logged, min(written + ready, most), max(closed - lost, 0))
         refusal = refusal or phase.augment.refuse(phase, slots, spec, logged)
         if refusal:
             raise SegueError(f"{where}: {refusal}")

@@ -19,6 +19,8 @@ from segue.recipes.meanings import meaning
 Settings = Mapping[str, Any]
 Rule = Callable[[tuple[Phase, ...], Units], tuple[Phase, ...]]
 DEFAULT, USER = "default", "settings"
+WHOLE = ("units", "evaluation", "experience")
+"""What a plan decides for all its phases: fields of `Plan`, and first words of paths."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,24 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class OwnExperience:
+    """How much of its own experience a run keeps to learn from."""
+
+    capacity: int | None = None
+    """Rows of own experience that each seed keeps, the oldest thrown away first; none keeps all (default of ours)."""
+
+    def __post_init__(self) -> None:
+        options.require(self, capacity=self.capacity is None or self.capacity >= 1)
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a recipe says for one task.  Each method returns a changed copy."""
 
     phases: tuple[Phase, ...]
     units: Units
     evaluation: Evaluation = field(default_factory=Evaluation)
+    experience: OwnExperience = field(default_factory=OwnExperience)
     paper: str = ""
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Where a value came from, by path, unless it is the method's default: "task", "preset NAME", "rule WORD",
@@ -51,8 +65,7 @@ class Plan:
 
     def options(self) -> dict[str, Any]:
         """All options by full path, in the order of phases."""
-        out = {f"units.{k}": v for k, v in options.leaves(self.units).items()}
-        out |= {f"evaluation.{k}": v for k, v in options.leaves(self.evaluation).items()}
+        out = {f"{name}.{k}": v for name in WHOLE for k, v in options.leaves(getattr(self, name)).items()}
         for phase in self.phases:
             out |= {f"{phase.name}.{k}": v for k, v in options.leaves(phase).items() if k not in ("name", "slot")}
         return out
@@ -93,7 +106,7 @@ class Plan:
         A phase is made from the one of its name.  `made_from` names for others the plans and phases that their learner,
         bonus and units were taken from.
         """
-        sources = {path: source for path, source in self.sources.items() if path.startswith(("units.", "evaluation."))}
+        sources = {path: source for path, source in self.sources.items() if path.partition(".")[0] in WHOLE}
         for phase in phases:
             parents = [_known(plan, name) for plan, name in made_from.get(phase.name, [(self, phase.name)])]
             for path, value in options.leaves(phase).items():
@@ -147,7 +160,7 @@ class Plan:
 
     def owners(self) -> dict[str, Any]:
         """The first words of paths, and what they are of."""
-        return {"units": self.units, "evaluation": self.evaluation} | {p.name: p for p in self.phases}
+        return {name: getattr(self, name) for name in WHOLE} | {p.name: p for p in self.phases}
 
 
 def apply(plan: Plan, path: str, value: Any) -> tuple[Plan, list[str]]:
@@ -157,12 +170,12 @@ def apply(plan: Plan, path: str, value: Any) -> tuple[Plan, list[str]]:
     head, _, rest = path.partition(".")
     words = rest.split(".") if rest else []
     slots = {p.slot for p in plan.phases}
-    known = ["units", "evaluation", *(p.name for p in plan.phases), *slots]
+    known = [*WHOLE, *(p.name for p in plan.phases), *slots]
     if head not in known:
         options.unknown(path, head, known)
     if not words:
         raise SegueError(f"{path}: name a field of it, for example {head}.{_example(plan, head)}")
-    if head in ("units", "evaluation"):
+    if head in WHOLE:
         part, full = options.assign(getattr(plan, head), words, value, path)
         if head == "units":  # phases with units of their own follow where they had the plan's value
             before, name = plan.units, full.partition(".")[0]
@@ -209,7 +222,7 @@ def _assign_phase(phase: Phase, words: list[str], value: Any, path: str) -> tupl
 
 
 def _example(plan: Plan, head: str) -> str:
-    if head in ("units", "evaluation"):
+    if head in WHOLE:
         return next(iter(options.leaves(getattr(plan, head))))
     return "ticks" if any(p.name == head for p in plan.phases) else "base.actor_learning_rate"
 

@@ -45,8 +45,8 @@ def with_settings(
     """The request, its numbers and run.json with settings changed in the middle of a run.
 
     `stands` is the manifest of the checkpoint that the run goes on from.  Finished phases keep their numbers.  Raises
-    `SegueError` for what has been used already: the length of phases, which rows of experience are laid out for, and
-    the units that returns are written in.
+    `SegueError` for what has been used already: the length of phases and the capacity, which rows of experience are
+    laid out for, and the units that returns are written in.
     """
     again = lambda chosen: resolved(recipe_of(request.recipe), task, chosen, request.rules)  # noqa: E731
     was = described["config"]
@@ -62,7 +62,7 @@ def with_settings(
         phase, _, option = path.partition(".")
         if path in was and path in now and (was[path]["value"] == now[path]["value"] or phase in finished):
             continue
-        if path not in was or path not in now or phase == "units" or option.startswith("units."):
+        if path not in was or path not in now or phase in ("units", "experience") or option.startswith("units."):
             raise SegueError(f"{path}: cannot change in a run that has begun; start a new run")
         if option in ("ticks", "collect", "validation.steps"):
             raise SegueError(f"{path}: a run's length cannot change once it has begun; start a new run")

@@ -17,7 +17,7 @@ from segue.recipes import Plan, Recipe, find_recipe
 from segue.recipes.rules import words_of
 from segue.runs import checkpoint, manifest, moves
 from segue.runs.changes import refuse_changed, with_settings
-from segue.runs.checks import check, check_real, device
+from segue.runs.checks import check, check_real, device, notes
 from segue.runs.drive import drive, ready
 from segue.runs.lock import lock
 from segue.runs.request import Request, lasting, listed, resolved, seeds_of, settings_of
@@ -60,7 +60,8 @@ def needs(decided: Plan, task: Task, request: Request, timed: bool = False) -> E
     """What a run will need; `timed` lowers its updates to count their operations, which takes seconds."""
     data = task.dataset()
     rows = 0 if data is None else len(data)
-    return estimate(decided.phases, task.spec, decided.units, len(request.seeds), rows, timed)
+    kept = decided.experience.capacity
+    return estimate(decided.phases, task.spec, decided.units, len(request.seeds), rows, timed, kept)
 
 
 def start(
@@ -91,8 +92,8 @@ def start(
         refuse_used(folder)  # another process may have been faster
         manifest.write(folder, described)
         # Without a log a run is as long as somebody has said, or a million steps: its time is worth half a second.
-        notes = [needs(decided, task, request, timed=task.dataset() is None).words()]
-        return drive(folder, decided, task, request.seeds, request.trackers, None, notes, stream)
+        told = [needs(decided, task, request, timed=task.dataset() is None).words(), *notes(decided)]
+        return drive(folder, decided, task, request.seeds, request.trackers, None, told, stream)
 
 
 def refuse_used(folder: Path) -> None:
@@ -155,10 +156,10 @@ def resume(
                 f"{folder}: the dataset of '{request.task}' is not the one that the run began with; put that one back, "
                 "or start a new run"
             )
-        notes = [f"since the run began: {', '.join(changes)}"] if (changes := manifest.moved(described)) else []
+        told = [f"since the run began: {', '.join(changes)}"] if (changes := manifest.moved(described)) else []
         found = checkpoint.latest(folder, log_fits)
         if found is not None and found[2] is not None:
-            notes.append(f"{found[2]}; going on from checkpoint {found[0].name}")
+            told.append(f"{found[2]}; going on from checkpoint {found[0].name}")
         if settings:
             stands = {} if found is None else found[1]
             request, decided, described = with_settings(described, request, recipe_of, task, settings, stands)
@@ -166,7 +167,7 @@ def resume(
             check_real(decided, request)
             if steps := moves.lost(folder, {} if found is None else found[1]["extra"]):
                 what = "1 step was" if steps == 1 else f"{steps:,} steps were"
-                notes.append(f"{what} sent to {request.task} after the last checkpoint, and lost: not in replay")
+                told.append(f"{what} sent to {request.task} after the last checkpoint, and lost: not in replay")
         n = 0 if data is None else len(data)
         resumed = found and checkpoint.load(folder, decided.phases, task.spec, n, task.world, log_fits, task.real)
         if settings:
@@ -174,8 +175,8 @@ def resume(
         for change in described["provenance"].get("changes", ()):
             if found is not None and change["updates"] > found[1]["updates"]:
                 said = ", ".join(change["settings"])
-                notes.append(f"{said}: changed at update {change['updates']}, and now already at {found[1]['updates']}")
-        return drive(folder, decided, task, request.seeds, request.trackers, resumed, notes, stream)
+                told.append(f"{said}: changed at update {change['updates']}, and now already at {found[1]['updates']}")
+        return drive(folder, decided, task, request.seeds, request.trackers, resumed, told, stream)
 
 
 def free_folder(root: Path, name: str) -> Path:

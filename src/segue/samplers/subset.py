@@ -217,7 +217,7 @@ class Last:
     def refuse(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""
         if written < self.rows:
-            return f"it shows the last {self.rows:,} rows of own experience, but only {written:,} are collected before"
+            return f"it shows the last {self.rows:,} rows of own experience, but only {written:,} are there then"
         return self.inner.refuse(offline, self.rows, min(closed, self.rows))
 
 
