@@ -341,11 +341,12 @@ def test_a_bounded_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, monkey
     assert rows(folder) == rows(whole)
 
 
-def test_what_is_thrown_away_is_told(tmp_path: Path) -> None:
+def test_what_is_thrown_away_and_what_names_stand_for_is_told(tmp_path: Path) -> None:
     again, told = replace(PHASES[0], name="again", batch=Mix(0, 16)), io.StringIO()
-    request = Request("toy", "corridor", (0, 1), {"experience.capacity": 13})
+    request = Request("toy", "corridor", (0, 1), {"buffer_size": 13, "agent.tau": 0.01})
     train.start(toy(*PHASES, again), Toy(), request, tmp_path / "run", stream=told)
     assert "'again' learns offline after 30 steps, and experience.capacity keeps the last 13 of them" in told.getvalue()
+    assert told.getvalue().count("agent.tau is Segue's agent.target_rate") == 1
 
 
 def test_what_a_phase_has_begun_with_cannot_change(tmp_path: Path, monkeypatch) -> None:

@@ -211,6 +211,8 @@ def explain_command(
         json_output: Print JSON.
     """
     decided = resolved(find_recipe(recipe), find_task(task), split_settings(settings), words_of(rules))
+    for line in decided.told():
+        print(f"segue: {line}", file=sys.stderr)
     rows = {k: row for k, row in decided.explained().items() if part in k}
     if not rows:
         known = {word for path in decided.explained() for word in (path, *path.split("."))}

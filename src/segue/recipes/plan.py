@@ -15,6 +15,7 @@ from segue.core.scaling import Units
 from segue.core.types import SegueError
 from segue.engine.phase import Phase
 from segue.recipes.meanings import meaning
+from segue.samplers.size import counts, resized, size
 
 Settings = Mapping[str, Any]
 Rule = Callable[[tuple[Phase, ...], Units], tuple[Phase, ...]]
@@ -62,6 +63,8 @@ class Plan:
     "settings", or "from X" for a number that follows from another."""
     follows: Mapping[str, str] = field(default_factory=dict)
     """{path: other path}: options that take another option's value, unless they are set."""
+    aliases: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """{name that a setting used: what it stands for}."""
 
     def options(self) -> dict[str, Any]:
         """All options by full path, in the order of phases."""
@@ -135,6 +138,10 @@ class Plan:
             before += phase.ticks * phase.collect
         return replace(plan, phases=tuple(phases), sources=sources)
 
+    def told(self) -> list[str]:
+        """Lines that say what the names stand for that other libraries have for options."""
+        return [f"{given} is Segue's {own}" for given, own in self.aliases.items()]
+
     def table(self) -> dict[str, dict[str, Any]]:
         """{path: {"value", "source"}}, JSON-ready."""
         plain = lambda v: list(v) if isinstance(v, tuple) else v  # noqa: E731
@@ -143,7 +150,7 @@ class Plan:
     def explained(self) -> dict[str, dict[str, Any]]:
         """{path: {"value", "source", "meaning"}} of everything that a setting can name, JSON-ready.
 
-        Beside the options stands what is computed from them: PHASE.utd_ratio.
+        Beside the options stands what is computed from them: PHASE.utd_ratio and PHASE.batch_size.
         """
         rows, owners = {}, self.owners()
         for path, entry in self.table().items():
@@ -156,6 +163,11 @@ class Plan:
                 ratio = owners[head].updates / owners[head].collect
                 said = f"updates per environment step: {head}.updates / {head}.collect"
                 rows[f"{head}.utd_ratio"] = {"value": ratio, "source": entry["source"], "meaning": said}
+            if rest == "batch.type" and owners[head].updates and (counted := counts(owners[head].batch)):
+                said = "rows of one update of the critics: those that the batch draws / critic_updates"
+                drawn, first = size(counted) // _critic_updates(owners[head]), next(iter(counted))
+                source = self.source(f"{head}.batch.{first}")
+                rows[f"{head}.batch_size"] = {"value": drawn, "source": source, "meaning": said}
         return rows
 
     def owners(self) -> dict[str, Any]:
@@ -163,20 +175,50 @@ class Plan:
         return {name: getattr(self, name) for name in WHOLE} | {p.name: p for p in self.phases}
 
 
+def stands_for(plan: Plan, path: str) -> list[str]:
+    """Paths that a setting's path stands for: itself, but for a word of `options.BARE` alone.
+
+    That is the plan's own option of that name, else the option of each phase that updates, else that of the learner of
+    each slot that has it.  `SegueError` where there is none.
+    """
+    phases = {p.name: p for p in plan.phases}
+    if path not in options.BARE or path in (*phases, *(p.slot for p in plan.phases)):
+        return [path]
+    name = options.ALIASES.get(path, path)
+    found = [f"{head}.{name}" for head in WHOLE if name in options.reachable(getattr(plan, head))]
+    if not found and name in ("batch_size", "n_steps"):
+        found = [f"{p.name}.{name}" for p in plan.phases if p.updates]
+    if not found:
+        having = [p.slot for p in plan.phases if p.learns and name in options.reachable(p.learner)]
+        found = [f"{slot}.learner.{name}" if slot in phases else f"{slot}.{name}" for slot in dict.fromkeys(having)]
+    if not found:
+        raise SegueError(f"{path}: no learner of this recipe has {name}")
+    return found
+
+
 def apply(plan: Plan, path: str, value: Any) -> tuple[Plan, list[str]]:
     """Return a plan with one setting applied, and the full paths that it changed."""
     if path == "evaluation" and value in (None, "none"):
         path, value = "evaluation.episodes", 0
+    changed: list[str] = []
+    for one in stands_for(plan, path):
+        plan, more = _apply(plan, one, value, path if path in options.BARE else one)
+        changed += more
+    return plan, changed
+
+
+def _apply(plan: Plan, path: str, value: Any, shown: str) -> tuple[Plan, list[str]]:
+    """Apply a setting of one path; messages call it `shown`."""
     head, _, rest = path.partition(".")
     words = rest.split(".") if rest else []
     slots = {p.slot for p in plan.phases}
     known = [*WHOLE, *(p.name for p in plan.phases), *slots]
     if head not in known:
-        options.unknown(path, head, known)
+        options.unknown(path, head, known if rest else [*known, *options.BARE])
     if not words:
         raise SegueError(f"{path}: name a field of it, for example {head}.{_example(plan, head)}")
     if head in WHOLE:
-        part, full = options.assign(getattr(plan, head), words, value, path)
+        part, full = options.assign(getattr(plan, head), words, value, shown)
         if head == "units":  # phases with units of their own follow where they had the plan's value
             before, name = plan.units, full.partition(".")[0]
             same = [p.units is not None and getattr(p.units, name) == getattr(before, name) for p in plan.phases]
@@ -193,12 +235,12 @@ def apply(plan: Plan, path: str, value: Any) -> tuple[Plan, list[str]]:
         if phase.name == head:
             if words[0] == "units" and phase.units is None:
                 phase = replace(phase, units=plan.units)
-            phase, full = _assign_phase(phase, words, value, path)
-            changed.append(f"{phase.name}.{full}")
+            phase, paths = _assign_phase(phase, words, value, shown)
+            changed += [f"{phase.name}.{full}" for full in paths]
         elif phase.slot == head or head in (parts := parts_of(phase.learner)):
             inside = [] if phase.slot == head else [parts[head]]
             try:
-                learner, full = options.assign(phase.learner, [*inside, *words], value, path)
+                learner, full = options.assign(phase.learner, [*inside, *words], value, shown)
             except options.Unknown as error:  # one learner of several in the slot may have the option alone
                 refused.append(error)
             else:
@@ -210,15 +252,25 @@ def apply(plan: Plan, path: str, value: Any) -> tuple[Plan, list[str]]:
     return replace(plan, phases=tuple(phases)), changed
 
 
-def _assign_phase(phase: Phase, words: list[str], value: Any, path: str) -> tuple[Phase, str]:
+def _assign_phase(phase: Phase, words: list[str], value: Any, path: str) -> tuple[Phase, list[str]]:
     if words == ["utd_ratio"]:  # the field's word for updates per environment step
         if not phase.collect:
             raise SegueError(f"{path}: phase '{phase.name}' takes no environment steps, so it has no utd_ratio")
         updates = options.parse(path, value, float) * phase.collect
         if not math.isfinite(updates) or updates != int(updates) or updates < 0:
             raise SegueError(f"{path}: {value} x {phase.collect} steps a tick is not a whole number of updates")
-        return replace(phase, updates=int(updates)), "updates"
-    return options.assign(phase, words, value, path)
+        return replace(phase, updates=int(updates)), ["updates"]
+    if words == ["batch_size"]:
+        batch, paths = resized(phase.batch, options.parse(path, value, int) * _critic_updates(phase), path)
+        return replace(phase, batch=batch), [f"batch.{inner}" for inner in paths]
+    phase, full = options.assign(phase, words, value, path)
+    return phase, [full]
+
+
+def _critic_updates(phase: Phase) -> int:
+    """Updates of the critics that a phase's learner does on parts of one batch."""
+    found = options.leaves(phase.learner)
+    return next((int(v) for path, v in found.items() if path.rpartition(".")[2] == "critic_updates"), 1)
 
 
 def _example(plan: Plan, head: str) -> str:

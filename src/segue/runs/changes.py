@@ -75,7 +75,8 @@ def with_settings(
         done = f" (finished: {', '.join(finished)})" if finished else ""
         raise SegueError(f"--set {' '.join(settings)}: changes nothing in what is still to come{done}; leave it out")
     asked = replace(request, settings={**request.settings, **moved})
-    decided = again(asked.settings)
+    named = {given: own for given, own in tried.aliases.items() if given in settings}
+    decided = replace(again(asked.settings), aliases=named)
     for one, other in zip(again(request.settings).phases, decided.phases):
         if _shapes(one, task) != _shapes(other, task):  # carried over a door, a network would keep its old shape
             changed = ", ".join(path for path in sorted(moved) if path.startswith(f"{other.name}."))

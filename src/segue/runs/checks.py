@@ -36,7 +36,7 @@ def check(plan: Plan, task: Task, request: Request) -> None:
 
 def notes(plan: Plan) -> list[str]:
     """Lines about what a run will do that its user may not expect."""
-    capacity, written, out = plan.experience.capacity, 0, []
+    capacity, written, out = plan.experience.capacity, 0, plan.told()
     for phase in plan.phases:
         if phase.learns and not phase.collect and capacity is not None and written > capacity:
             out.append(

@@ -163,6 +163,7 @@ def resume(
         if settings:
             stands = {} if found is None else found[1]
             request, decided, described = with_settings(described, request, recipe_of, task, settings, stands)
+            told += decided.told()
         if task.real:
             check_real(decided, request)
             if steps := moves.lost(folder, {} if found is None else found[1]["extra"]):
