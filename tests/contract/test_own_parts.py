@@ -63,6 +63,22 @@ class Lab:
 def many() -> segue.Mix:
     return segue.Mix(0, 512)
 """
+HELPER = """
+from dataclasses import dataclass
+import segue
+@dataclass(frozen=True)
+class Helped(segue.TD3):
+    def update(self, state, batch, key, step, **more):
+        raise ValueError("not like this")
+"""
+WRONG = """
+import helper
+from segue.recipes import find_recipe
+def recipe(task):
+    return {}["nowhere"]
+def late(task):
+    return find_recipe("sac")(task).set({"online.learner": helper.Helped()}, "mine")
+"""
 MISTAKES = (
     ("online.batch=my_sampler:Recnt", "should be a sampler, but my_sampler has no 'Recnt'; did you mean Recent?"),
     ("online.batch=my_samplr:Recent", "there is no module 'my_samplr' in"),
@@ -182,6 +198,28 @@ def test_what_is_no_part_is_said(setting: str, part: str, odd: Path, capsys: pyt
     assert said.startswith(f"segue: {setting.partition('=')[0]}: ")
     assert said.count("\n") == 1
     assert len(said) < 500
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("my_wrong:recipe my_task:task", "recipe of your own (my_wrong.py, line 5) raised KeyError: 'nowhere'"),
+        (
+            "my_wrong:late my_task:task",
+            "Helped.update of your own (helper.py, line 7) raised ValueError: not like this",
+        ),
+        ("sac my_task:task --set online.learner=helper:Helped", "Helped.update of your own (helper.py, line 7) raised"),
+    ],
+)
+def test_what_raises_in_code_of_ones_own_is_shown(words: str, part: str, lab: Path, capsys) -> None:
+    """The user's own lines, without Segue's above them, and the function's name; also where nobody named its module."""
+    (lab / "helper.py").write_text(HELPER)
+    (lab / "my_wrong.py").write_text(WRONG)
+    assert command(["run", *words.split(), "--dry-run"]) == 1
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].startswith(f"segue: {part}")
+    assert said.startswith("Traceback")
+    assert "segue/runs" not in said
 
 
 @pytest.mark.parametrize(

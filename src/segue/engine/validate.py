@@ -5,8 +5,9 @@ A wrong name or shape at the last of ten phases is found before the first one ru
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from segue.core.parts import within
 from segue.core.scaling import Units, settled
 from segue.core.types import Agent, Learned, SegueError, Slot, Spec, Task, policy_of
 from segue.engine import steps
-from segue.engine.phase import RANDOM, Phase, room
+from segue.engine.phase import RANDOM, Phase, fresh, room
 from segue.engine.steps import DOOR, keys_of, trained, update_of
 from segue.samplers.subset import First
 
@@ -72,16 +73,22 @@ def validate(
     for index, phase in enumerate(phases):
         here = settled(phase.units or units, task.failure, data)
         check_phase(phase, shapes.slots, task.spec, task.horizon, logged, written, written, most)
-        with _telling(phase, shapes.slots.get(phase.slot)):
-            slot = shapes.enter(phase, index, here)
-            if phase.learns:
-                _check_update(phase, here, shapes, slot)
-            if phase.collect and phase.ticks:
-                _check_actions(phase, shapes)
+        go = partial(_go_through, index=index, units=here, shapes=shapes)
+        with _telling(phase, shapes.slots.get(phase.slot), partial(go, replace(phase, enter=fresh))):
+            go(phase)
         if phase.validation.steps:
             shapes.validated(phase)
         written = min(written + phase.ticks * phase.collect, 2**31 - 1)
         _check_first(phase, written, most)
+
+
+def _go_through(phase: Phase, index: int, units: Units, shapes: Shapes) -> None:
+    """Trace a phase: its door, an update, and its actions."""
+    slot = shapes.enter(phase, index, units)
+    if phase.learns:
+        _check_update(phase, units, shapes, slot)
+    if phase.collect and phase.ticks:
+        _check_actions(phase, shapes)
 
 
 def _check_update(phase: Phase, units: Units, shapes: Shapes, slot: Slot) -> None:
@@ -117,15 +124,15 @@ def _check_actions(phase: Phase, shapes: Shapes) -> None:
 
 
 @contextmanager
-def _telling(phase: Phase, before: Slot | None) -> Iterator[None]:
-    """Say whose phase it is; and that a learner cannot go on with another one's state, where it cannot."""
+def _telling(phase: Phase, before: Slot | None, anew: Callable[[], None]) -> Iterator[None]:
+    """Say whose phase it is; and that a learner cannot go on with another one's state, where it can start `anew`."""
     try:
         yield
     except SegueError as error:
         said = str(error)
         raise SegueError(said if said.startswith("phase '") else f"phase '{phase.name}': {said}") from error
     except Exception as error:
-        if before is None or type(before.learner) is type(phase.learner):
+        if before is None or type(before.learner) is type(phase.learner) or _fails(anew):
             raise
         who, other = type(phase.learner).__name__, type(before.learner).__name__
         raise SegueError(
@@ -141,6 +148,14 @@ def _check_first(phase: Phase, written: int, most: int) -> None:
             f"phase '{phase.name}' learns from the first rows of own experience, and capacity={most} has thrown them "
             f"away by step {written:,}; give capacity={written} or none"
         )
+
+
+def _fails(what: Callable[[], None]) -> bool:
+    try:
+        what()
+    except Exception:
+        return True
+    return False
 
 
 def check_phase(
