@@ -321,7 +321,7 @@ def test_the_last_rows_alone(capacity: int) -> None:
     state = start(sampler, jax.random.key(0), offline, online)
     rows = [sample(sampler, state, jax.random.key(n), offline, online)[1] for n in range(5)]
     assert set(np.concatenate([numbers(r, of_own=True) for r in rows])) == set(range(14, 20))
-    assert "only 5 are collected" in (sampler.refuse(6, 5, 5) or "")
+    assert "only 5 are there then" in (sampler.refuse(6, 5, 5) or "")
 
 
 def test_greedy() -> None:

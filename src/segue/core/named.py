@@ -68,10 +68,10 @@ def is_own(file: str) -> bool:
     """Whether a file holds code of the user's: of a module that was named, or of none that is installed."""
     packages = {found.parent if found.name == "__init__.py" else found for found in map(file_of, IMPORTED) if found}
     path = Path(file)
-    if packages & {path, *path.parents}:
-        return True
-    installed = {"site-packages", "dist-packages"} & {*path.parts} or {PACKAGE, _PYTHON} & {*path.parents}
-    return path.is_file() and not installed
+    if PACKAGE in path.parents or not path.is_file():
+        return False
+    installed = {"site-packages", "dist-packages"} & {*path.parts} or _PYTHON in path.parents
+    return not installed or bool(packages & {path, *path.parents})
 
 
 _PYTHON = Path(sysconfig.get_path("stdlib"))

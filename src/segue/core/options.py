@@ -3,8 +3,9 @@
 A path is `PHASE.FIELD...`, `units.FIELD`, `evaluation.FIELD`, `experience.FIELD`, or `SLOT.FIELD...`, which reaches the
 learner of every phase that trains the slot.  A field inside a field may be named without its way there when the name is
 unique (`agent.target_rate` for `agent.base.target_rate`).  A field that holds a part of its own (a sampler, a learner)
-may be set as a whole: to a word, `module:name` or a class of Segue's, or in Python to the part itself.  A word of
-`BARE` may stand alone: it is set wherever it is an option (`gamma`, `batch_size`, `actor_lr`).
+may be set as a whole: to a word, `module:name` or a class of Segue's, or in Python to the part itself; `SLOT` alone is
+the learner of all the slot's phases.  A word of `BARE` may stand alone: it is set wherever it is an option (`gamma`,
+`batch_size`, `actor_lr`).
 """
 
 from __future__ import annotations
@@ -223,7 +224,7 @@ def assign(target: Any, path: list[str], value: Any, shown: str) -> tuple[Any, s
         return replace(target, **{head: inner}), f"{head}.{full}"
     kinds = [h for h in (hint, *get_args(hint)) if h is Any or (isinstance(h, type) and h not in _SINGLE)]
     if names_part(value) and (is_part(current) or (kinds and (not isinstance(value, str) or is_named(value)))):
-        return replace(target, **{head: part_of(value, kinds[0] if kinds else Any, shown)}), f"{head}.type"
+        return replace(target, **{head: part_of(value, kinds[0] if kinds else Any, shown, current)}), f"{head}.type"
     if is_part(current):
         options = ", ".join(f.name for f in fields(current))
         raise SegueError(f"{shown}: '{head}' has parts; set one of {options}, or name a whole one (module:name)")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from segue.agents.around import parts_of
 from segue.core import options
+from segue.core.parts import extended, is_part, names_part
 from segue.core.scaling import Units
-from segue.core.types import SegueError
+from segue.core.types import Agent, SegueError
 from segue.engine.phase import Phase
 from segue.recipes.meanings import meaning
 from segue.samplers.size import counts, resized, size
@@ -81,8 +82,12 @@ class Plan:
         """Set options by path (see `segue.core.options`), and note their source.  Raises `SegueError`."""
         plan = self
         for path, value in settings.items():
-            plan, changed = apply(plan, path, value)
-            plan = replace(plan, sources={**plan.sources, **dict.fromkeys(changed, source)})
+            before, (plan, changed) = plan, apply(plan, path, value)
+            sources = dict(plan.sources)
+            for whole in (full.removesuffix("type") for full in changed if full.endswith(".type")):
+                sources = {path: found for path, found in sources.items() if not path.startswith(whole)}
+                sources |= {} if is_part(value) or isinstance(value, Mapping) else _inherited(before, plan, whole)
+            plan = replace(plan, sources=sources | dict.fromkeys(changed, source))
         return plan
 
     def preset(self, table: Mapping[str, Settings], names: Sequence[str]) -> Plan:
@@ -115,11 +120,8 @@ class Plan:
             for path, value in options.leaves(phase).items():
                 way = path.split(".")
                 taken = phase.name not in made_from or way[0] in ("learner", "augment", "units")
-                options_of = (option for parent in parents for option in parent.get((way[0], way[-1]), ()) if taken)
-                alike = [option for option in options_of if option.value == value]
-                if alike:  # of several with that name and value the one with the longest way in common
-                    nearest = max(alike, key=lambda option: _common(way, option.way))
-                    sources[f"{phase.name}.{path}"] = nearest.source
+                if source := _source_of(way, value, parents if taken else []):
+                    sources[f"{phase.name}.{path}"] = source
         return replace(self, phases=phases, sources=sources)
 
     def settled(self) -> Plan:
@@ -215,7 +217,8 @@ def _apply(plan: Plan, path: str, value: Any, shown: str) -> tuple[Plan, list[st
     known = [*WHOLE, *(p.name for p in plan.phases), *slots]
     if head not in known:
         options.unknown(path, head, known if rest else [*known, *options.BARE])
-    if not words:
+    whole = not words and head in slots and names_part(value)
+    if not words and not whole:
         raise SegueError(f"{path}: name a field of it, for example {head}.{_example(plan, head)}")
     if head in WHOLE:
         part, full = options.assign(getattr(plan, head), words, value, shown)
@@ -231,8 +234,12 @@ def _apply(plan: Plan, path: str, value: Any, shown: str) -> tuple[Plan, list[st
             )
         return replace(plan, **{head: part}), [f"{head}.{full}"]
     phases, changed, refused = [], [], []
+    usual = next((type(p.learner) for p in plan.phases if p.slot == head), None)
     for phase in plan.phases:
-        if phase.name == head:
+        if whole and phase.slot == head:  # systems have the agent inside another learner in some phases
+            phase, full = options.assign(phase, ["learner", *_way_to(usual, phase.learner)], value, shown)
+            changed.append(f"{phase.name}.{full}")
+        elif phase.name == head and not whole:
             if words[0] == "units" and phase.units is None:
                 phase = replace(phase, units=plan.units)
             phase, paths = _assign_phase(phase, words, value, shown)
@@ -250,6 +257,12 @@ def _apply(plan: Plan, path: str, value: Any, shown: str) -> tuple[Plan, list[st
     if refused and not changed:
         raise refused[0]
     return replace(plan, phases=tuple(phases)), changed
+
+
+def _way_to(usual: type | None, learner: Any) -> list[str]:
+    """Fields that lead to a slot's agent in a learner: none, but where a system has put another one around it."""
+    inside = [f.name for f in fields(learner) if isinstance(getattr(learner, f.name), Agent)]
+    return [] if type(learner) is usual else inside[:1]
 
 
 def _assign_phase(phase: Phase, words: list[str], value: Any, path: str) -> tuple[Phase, list[str]]:
@@ -279,6 +292,19 @@ def _example(plan: Plan, head: str) -> str:
     return "ticks" if any(p.name == head for p in plan.phases) else "base.actor_learning_rate"
 
 
+def _inherited(before: Plan, plan: Plan, whole: str) -> dict[str, str]:
+    """Sources of what a class that was set as a whole has taken over from the part before, at the path `whole`."""
+    head, *way = whole[:-1].split(".")
+    was, now = before.owners()[head], plan.owners()[head]
+    for name in way:
+        was, now = getattr(was, name), getattr(now, name)
+    if extended(now, was) is None:
+        return {}
+    known, values = [_known(before, head)], options.leaves(now, whole)
+    found = {path: _source_of(path.split(".")[1:], value, known) for path, value in values.items()}
+    return {path: source for path, source in found.items() if source}
+
+
 class _Option(NamedTuple):
     way: list[str]
     value: Any
@@ -288,6 +314,14 @@ class _Option(NamedTuple):
 def _common(one: Sequence[str], other: Sequence[str]) -> int:
     """How many last words two paths have in common."""
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(reversed(one), reversed(other))))
+
+
+def _source_of(
+    way: Sequence[str], value: Any, parents: Sequence[Mapping[tuple[str, str], list[_Option]]]
+) -> str | None:
+    """Where an option's value came from: of those with its name and value the one with the longest way in common."""
+    alike = [o for parent in parents for o in parent.get((way[0], way[-1]), ()) if o.value == value]
+    return max(alike, key=lambda option: _common(way, option.way)).source if alike else None
 
 
 def _known(plan: Plan, name: str) -> dict[tuple[str, str], list[_Option]]:

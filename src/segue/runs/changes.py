@@ -50,7 +50,8 @@ def with_settings(
     """
     again = lambda chosen: resolved(recipe_of(request.recipe), task, chosen, request.rules)  # noqa: E731
     was = described["config"]
-    if whole := [path for path in settings if f"{path.removesuffix('.type')}.type" in was]:
+    slots = [phase["slot"] for phase in described["phases"]]
+    if whole := [path for path in settings if path in slots or f"{path.removesuffix('.type')}.type" in was]:
         raise SegueError(f"{whole[0]}: of a part that has begun only options can change; start a new run")
     tried = again({**request.settings, **settings})
     now = json.loads(json.dumps(manifest.plain(tried.table())))
