@@ -3,7 +3,8 @@
     python benchmarks/large.py --gigabytes 10 --folder FOLDER
 
 Makes a file in D4RL's layout whose observations were never written (zeros that take no room), imports it, and trains
-IQL on it with the observations on the disk.  Also times the import of a million rows of eleven numbers.
+IQL on it with the observations on the disk.  Also times the import of a million rows of eleven numbers, and of as many
+in 100,000 episodes, and how long their content takes to read and to verify.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ WIDTH = 1000
 EPISODE = 500
 
 
-def make(path: Path, rows: int, width: int, sparse: bool) -> None:
-    """Write a stream of rows with episodes of EPISODE steps."""
+def make(path: Path, rows: int, width: int, sparse: bool, episode: int = EPISODE) -> None:
+    """Write a stream of rows with episodes of so many steps."""
     rng = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
         # Observations as they come from a fresh dataset: chunks that were never written read as zeros.
@@ -37,7 +38,7 @@ def make(path: Path, rows: int, width: int, sparse: bool) -> None:
         file["actions"] = rng.uniform(-1, 1, (rows, 2)).astype("f4")
         file["rewards"] = rng.normal(size=rows).astype("f4")
         file["terminals"] = np.zeros(rows, bool)
-        file["timeouts"] = np.arange(rows) % EPISODE == EPISODE - 1
+        file["timeouts"] = np.arange(rows) % episode == episode - 1
 
 
 def step(what: str, *words: str) -> None:
@@ -59,13 +60,24 @@ from segue.data.store import find_stored
 data = find_stored(sys.argv[1]).data(resident=False)
 class Task:
     name = source = domain = "large"
-    horizon, failure = 500, None
+    horizon, failure, world = 500, None, None
     spec = segue.Spec(data.observation.shape[1:], 2)
     def dataset(self): return data
 phases = (segue.Phase("offline", segue.agents.IQL(), 200, batch=segue.Mix(256)),)
 for record in segue.run(phases, Task(), (0,), segue.Units()):
     pass
 print(f"{len(data):,} rows, {data.observation.shape[1]} numbers each, {record.update} updates of IQL")
+"""
+
+READ = """
+import sys, time
+from segue.data.store import find_stored
+stored = find_stored(sys.argv[1])
+for what in (lambda: stored.data(resident=True), stored.verify, lambda: sum(1 for _ in stored.episodes())):
+    began = time.process_time()
+    what()
+    print(f"{time.process_time() - began:.2f} s of the processor", end="; ")
+print("to read all, to verify, and to go through the episodes")
 """
 
 
@@ -80,6 +92,9 @@ def main() -> None:
     try:
         make(args.folder / "million.hdf5", 1_000_000, 11, sparse=False)
         step("import of a million rows", "-m", "segue", "data", "import", f"d4rl:{args.folder}/million.hdf5", "million")
+        make(args.folder / "short.hdf5", 1_000_000, 11, sparse=False, episode=10)
+        step("import of 100,000 episodes", "-m", "segue", "data", "import", f"d4rl:{args.folder}/short.hdf5", "short")
+        step("reading them", "-c", READ, "short")
         rows = int(args.gigabytes * 1e9 / (4 * WIDTH))
         make(args.folder / "large.hdf5", rows, WIDTH, sparse=True)
         source = f"d4rl:{args.folder}/large.hdf5"
@@ -87,7 +102,7 @@ def main() -> None:
         step("training on it", "-c", TRAIN, "large")
     finally:
         shutil.rmtree(args.folder / "store", ignore_errors=True)
-        for name in ("million.hdf5", "large.hdf5"):
+        for name in ("million.hdf5", "short.hdf5", "large.hdf5"):
             (args.folder / name).unlink(missing_ok=True)
 
 

@@ -324,6 +324,31 @@ def test_a_file_system_without_locks_is_a_warning(number: int, tmp_path: Path, m
     assert not capsys.readouterr().err
 
 
+def test_a_bounded_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, monkeypatch) -> None:
+    """What each seed keeps is an option: its source is told, it cannot change, and a resume learns from as much."""
+    few = {"experience.capacity": 13}
+    whole, folder = begin(tmp_path / "whole", settings=few), tmp_path / "run"
+    seen = lambda: any(r["phase"] == "online" and r["kind"] == "training" for r in rows(folder))  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr(drive, "signals", lambda: contextlib.nullcontext(lambda: signal.SIGINT if seen() else None))
+        with pytest.raises(Interrupted):
+            begin(folder, settings=few)
+    described = json.loads((folder / "run.json").read_text())
+    assert described["config"]["experience.capacity"] == {"value": 13, "source": "settings"}
+    with pytest.raises(SegueError, match=r"^experience\.capacity: cannot change in a run that has begun"):
+        train.resume(folder, lambda name: Toy(), io.StringIO(), settings={"experience.capacity": 20})
+    assert weights(go_on(folder)) == weights(whole)
+    assert rows(folder) == rows(whole)
+
+
+def test_what_is_thrown_away_and_what_names_stand_for_is_told(tmp_path: Path) -> None:
+    again, told = replace(PHASES[0], name="again", batch=Mix(0, 16)), io.StringIO()
+    request = Request("toy", "corridor", (0, 1), {"buffer_size": 13, "agent.tau": 0.01})
+    train.start(toy(*PHASES, again), Toy(), request, tmp_path / "run", stream=told)
+    assert "'again' learns offline after 30 steps, and experience.capacity keeps the last 13 of them" in told.getvalue()
+    assert told.getvalue().count("agent.tau is Segue's agent.target_rate") == 1
+
+
 def test_what_a_phase_has_begun_with_cannot_change(tmp_path: Path, monkeypatch) -> None:
     """Clocks of rows are told from the updates of a tick; the other options of the phase may change."""
     folder = tmp_path / "run"

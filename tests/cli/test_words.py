@@ -45,6 +45,12 @@ BASE = ("run", "cal-ql", "pointmaze-umaze", "--dry-run")
         ((*BASE, "--set", "online.ticks=-5"), "phase 'online': ticks"),
         ((*BASE, "--set", "online.log_every=0"), "log_every at least 1"),
         ((*BASE, "--set", "evaluation.episodes=-1"), "episodes=-1 is out of range"),
+        ((*BASE, "--set", "batch_size=3"), "batch_size: 3 rows cannot be shared as Mix shares 128 (offline=64)"),
+        ((*BASE, "--set", "gama=0.9"), "did you mean 'gamma'?"),
+        ((*BASE, "--set", "policy_freq=2"), "policy_freq: no learner of this recipe has policy_delay"),
+        ((*BASE, "--set", "experience.capacity=0"), "capacity=0 is out of range"),
+        ((*BASE, "--set", "experience.capacity=most"), "experience.capacity: 'most' is not a whole number"),
+        ((*BASE, "--set", "experience.capacity=20"), "capacity=20 keeps less than one episode"),
         ((*BASE, "--set", "offline.batch.offline=0"), "phase 'offline': its batch is empty"),
         ((*BASE, "--set", "online.actor=ghost"), "slot 'ghost'"),
         ((*BASE, "--seeds", "x"), "--seeds x"),
@@ -138,6 +144,49 @@ def test_explain_names_every_option_its_source_and_its_meaning(say) -> None:
     assert shown["online.utd_ratio"][:2] == ["2.0", "settings"]
     assert shown["units.failure"][1] == "task"
     assert shown["units.scale"][1] == "preset pointmaze"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words", "stands_for", "shows"),
+    [
+        ("cal-ql", "gamma=0.98", "units.discount", {"units.discount": 0.98}),
+        ("cal-ql", "buffer_size=1e5", "experience.capacity", {"experience.capacity": 100_000}),
+        (
+            "iql",
+            "batch_size=64",
+            "offline.batch_size, online.batch_size",
+            {"offline.batch.offline": 64, "online.batch.batch": 64, "online.batch_size": 64},
+        ),
+        ("wsrl", "batch_size=32", "offline.batch_size, online.batch_size", {"online.batch.online": 128}),
+        (
+            "ooo(iql)",
+            "exploit-1.batch_size=512",
+            "",
+            {"exploit-1.batch.inner.beside.batch": 496, "exploit-1.batch.inner.rows": 16, "exploit-1.batch_size": 512},
+        ),
+        ("ooo(iql)", "value_lr=1e-5", "agent.value_learning_rate, exploiter.value_learning_rate", {}),
+        (
+            "spot",
+            "lr=1e-5",
+            "density.learner.learning_rate, agent.learning_rate",
+            {"density.learner.learning_rate": 1e-5},
+        ),
+        ("rlpd", "n_steps=3", "online.n_steps", {"online.n_steps": 3, "warm-up.n_steps": 1}),
+        ("cal-ql", "agent.tau=0.1", "agent.target_rate", {"online.learner.base.target_rate": 0.1}),
+        ("recommend-better(sac,iql)", "tau=0.1", "agent.target_rate, student.target_rate", {}),
+        ("cal-ql", "agent.target_rate=0.1", "", {}),
+    ],
+)
+def test_names_of_other_libraries_are_told_once(recipe: str, words: str, stands_for: str, shows, say) -> None:
+    code, out, err = say("explain", recipe, "pointmaze-umaze", "--json", "--set", words)
+    name, _, value = words.partition("=")
+    assert (code, err) == (0, f"segue: {name} is Segue's {stands_for}\n" if stands_for else "")
+    rows = json.loads(out)
+    assert {path: rows[path]["value"] for path in shows} == shows
+    assert {row["source"] for path, row in rows.items() if path in shows and row["value"] != 1} <= {"settings"}
+    last = stands_for.rpartition(".")[2]
+    learners = [row["value"] for path, row in rows.items() if path.endswith(f".{last}") and ".learner." in path]
+    assert set(learners) <= {float(value)}
 
 
 def test_explain_shows_a_part(say) -> None:

@@ -63,6 +63,22 @@ class Lab:
 def many() -> segue.Mix:
     return segue.Mix(0, 512)
 """
+HELPER = """
+from dataclasses import dataclass
+import segue
+@dataclass(frozen=True)
+class Helped(segue.TD3):
+    def update(self, state, batch, key, step, **more):
+        raise ValueError("not like this")
+"""
+WRONG = """
+import helper
+from segue.recipes import find_recipe
+def recipe(task):
+    return {}["nowhere"]
+def late(task):
+    return find_recipe("sac")(task).set({"online.learner": helper.Helped()}, "mine")
+"""
 MISTAKES = (
     ("online.batch=my_sampler:Recnt", "should be a sampler, but my_sampler has no 'Recnt'; did you mean Recent?"),
     ("online.batch=my_samplr:Recent", "there is no module 'my_samplr' in"),
@@ -167,11 +183,63 @@ def test_an_outer_part_is_set_before_an_inner_one(odd: Path) -> None:
     assert found["online.learner.eyes.width"] == 7
 
 
+MAZE = segue.GymTask.custom("Pendulum-v1", domain="pointmaze")
+
+
 def test_presets_of_the_part_before_are_not_said_of_another(lab: Path) -> None:
-    task = segue.GymTask.custom("Pendulum-v1", domain="pointmaze")
-    decided = resolved(find_recipe("sac"), task, {"online.learner": "my_cautious:Cautious"}).table()
-    assert decided["online.learner.temperature"] == {"value": 1.0, "source": "default"}
-    assert decided["online.batch.online"] == {"value": 128, "source": "preset pointmaze"}
+    """One that is no relative of it; nor of an object that is made already."""
+    for learner, option, value in (
+        ("my_ddpg:DDPG", "hidden", [64, 64]),
+        (describe(segue.SAC(temperature=1.0)), "temperature", 1.0),
+    ):
+        decided = resolved(find_recipe("sac"), MAZE, {"online.learner": learner}).table()
+        assert decided[f"online.learner.{option}"] == {"value": value, "source": "default"}
+        assert decided["online.batch.online"] == {"value": 128, "source": "preset pointmaze"}
+
+
+@pytest.mark.parametrize(("recipe", "inside"), [("sac", ""), ("cal-ql", "base.")])
+def test_a_class_that_extends_takes_over_what_the_recipe_says(recipe: str, inside: str, lab: Path) -> None:
+    """Of the agent whose place it takes, or of the one inside it; settings stand."""
+    (lab / "my_bold.py").write_text(
+        "from dataclasses import dataclass\nimport my_cautious\n"
+        "@dataclass(frozen=True)\nclass Bold(my_cautious.Cautious):\n"
+        "    caution: float = -0.5\n"
+    )
+    usual = resolved(find_recipe(recipe), MAZE, {}).table()
+    settings = {"online.learner": "my_bold:Bold", "agent.critic_learning_rate": 0.5}
+    found = resolved(find_recipe(recipe), MAZE, settings).table()
+    before = {path.replace(f"learner.{inside}", "learner."): row for path, row in usual.items() if inside in path}
+    own = {"type", "caution", "critic_learning_rate"}
+    for path, row in found.items():
+        if path.startswith("online.learner.") and path.rpartition(".")[2] not in own:
+            assert row == before[path], path
+    assert "preset pointmaze" in {row["source"] for path, row in found.items() if path.startswith("online.learner.")}
+    assert found["online.learner.caution"] == {"value": -0.5, "source": "default"}
+    assert found["online.learner.critic_learning_rate"] == {"value": 0.5, "source": "settings"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "types"),
+    [
+        ("wsrl", {"offline.learner": "M", "warm-up.learner": "M", "online.learner": "M"}),
+        ("opt(td3-bc)", {"gather.learner": "M", "meta.learner": "OnlinePretraining", "online.learner.base": "M"}),
+        ("alternate(sac,iql)", {"online.learner": "M", "fine-tune-1.learner": "IQL"}),
+        ("recommend-better(sac,iql)", {"online.learner": "M", "recommended.learner.first": "M"}),
+    ],
+)
+def test_an_agent_is_set_as_a_whole_in_all_its_phases(recipe: str, types: dict[str, str], lab: Path) -> None:
+    (lab / "my_all.py").write_text(
+        "from dataclasses import dataclass\nimport segue\n"
+        "@dataclass(frozen=True)\nclass M(segue.TD3BC):\n    own: float = 0.5\n"
+    )
+    settings = {"agent.own": 0.75, "agent": "my_all:M"}
+    found = resolved(find_recipe(recipe), MAZE, settings).table()
+    mine = {path: "my_all:M" if kind == "M" else kind for path, kind in types.items()}
+    assert {path: found[f"{path}.type"]["value"] for path in mine} == mine
+    for path, kind in types.items():
+        if kind == "M":
+            assert found[f"{path}.own"] == {"value": 0.75, "source": "settings"}
+            assert found[f"{path}.type"]["source"] == "settings"
 
 
 @pytest.mark.parametrize(("setting", "part"), MISTAKES, ids=lambda x: x)
@@ -182,6 +250,28 @@ def test_what_is_no_part_is_said(setting: str, part: str, odd: Path, capsys: pyt
     assert said.startswith(f"segue: {setting.partition('=')[0]}: ")
     assert said.count("\n") == 1
     assert len(said) < 500
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("my_wrong:recipe my_task:task", "recipe of your own (my_wrong.py, line 5) raised KeyError: 'nowhere'"),
+        (
+            "my_wrong:late my_task:task",
+            "Helped.update of your own (helper.py, line 7) raised ValueError: not like this",
+        ),
+        ("sac my_task:task --set online.learner=helper:Helped", "Helped.update of your own (helper.py, line 7) raised"),
+    ],
+)
+def test_what_raises_in_code_of_ones_own_is_shown(words: str, part: str, lab: Path, capsys) -> None:
+    """The user's own lines, without Segue's above them, and the function's name; also where nobody named its module."""
+    (lab / "helper.py").write_text(HELPER)
+    (lab / "my_wrong.py").write_text(WRONG)
+    assert command(["run", *words.split(), "--dry-run"]) == 1
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].startswith(f"segue: {part}")
+    assert said.startswith("Traceback")
+    assert "segue/runs" not in said
 
 
 @pytest.mark.parametrize(

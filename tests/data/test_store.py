@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from segue.core.types import SegueError
 from segue.data.arrays import end_at_success
 from segue.data.recorded import Recorded, data_of, episodes_of
-from segue.data.store import DiskRows, find_stored, save, stored_names
+from segue.data.store import DiskRows, dataset, find_stored, save, stored_names
 
 COLUMNS = ("observation", "action", "reward", "terminated", "truncated", "next_observation")
 
@@ -66,11 +67,15 @@ def test_what_goes_in_comes_out(
         same(data, whole)
         assert data.sha256() == replace(data, digest=None).sha256() == whole.sha256() == stored.facts["sha256"]
     stored.verify()
-    for got, want in zip(stored.episodes(), episodes, strict=True):
-        np.testing.assert_array_equal(got.current, want.current)
-        np.testing.assert_array_equal(got.following, want.following)
-        assert (got.terminated, got.source) == (want.terminated, want.source)
-        np.testing.assert_equal(got.success, want.success)
+    for together in (1, 150, dataset.CHUNK):  # bytes of episodes that are read in one go
+        with mock.patch.object(dataset, "CHUNK", together):
+            for got, want in zip(stored.episodes(), episodes, strict=True):
+                np.testing.assert_array_equal(got.current, want.current)
+                np.testing.assert_array_equal(got.following, want.following)
+                np.testing.assert_array_equal(got.action, want.action)
+                np.testing.assert_array_equal(got.reward, want.reward)
+                assert (got.terminated, got.source) == (want.terminated, want.source)
+                np.testing.assert_equal(got.success, want.success)
     same(data_of(episodes_of(whole), "again"), whole)
     rows = stored.data(False).observation
     assert isinstance(rows, DiskRows)

@@ -38,6 +38,8 @@ def test_disk_and_memory_are_those_of_a_run(tmp_path: Path) -> None:
     assert 0 < found.seconds[0] < found.seconds[1]
     assert "from operation counts and not measured" in found.words()
     assert estimate(phases, SPEC, UNITS, 2, len(DATA)).seconds is None
+    few = estimate(phases, SPEC, UNITS, 2, len(DATA), capacity=13)
+    assert (few.disk, few.memory < found.memory) == (found.disk, True)
 
 
 def test_in_words() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from segue.engine.loop import run
 from segue.engine.phase import Phase, fresh
 from segue.engine.state import Diverged, RunState
 from segue.engine.validate import validate
+from segue.samplers.subset import First, Last, Retain
 from segue.samplers.uniform import Mix, Union
 from tests.toys import HORIZON, UNITS, Corridor, CorridorTask, corridor_data, small_cql
 
@@ -198,8 +200,6 @@ def test_plan_decides_from_facts() -> None:
 def test_overlap_only_delays_rows() -> None:
     strict, _ = finish(plan(3, 20), (0,))
     phases = plan(3, 20)
-    from dataclasses import replace
-
     late, records = finish((phases[0], replace(phases[1], overlap=True)), (0,))
     assert records[-1].update == 23
     np.testing.assert_array_equal(strict.experience.replay.observation[0, 0], late.experience.replay.observation[0, 0])
@@ -220,8 +220,6 @@ def test_doors_refuse(phase: Phase, says: str) -> None:
 
 
 def test_divergence_is_named() -> None:
-    from dataclasses import replace
-
     bad = replace(DATA, reward=np.full_like(DATA.reward, 1e25))
     with pytest.raises(Diverged, match=r"agent\.\w+.*not finite"):
         for _ in run(plan(), CorridorTask(bad), (0, 1), UNITS):
@@ -245,3 +243,23 @@ def test_divergence_is_named() -> None:
 def test_what_cannot_run_is_told_before_anything_is_computed(phases: Any, says: str) -> None:
     with pytest.raises(SegueError, match=says):
         validate(phases, TASK, (0,), UNITS)
+
+
+@pytest.mark.parametrize("collect", [0, 1])
+@pytest.mark.parametrize(
+    ("batch", "says"),
+    [
+        (
+            First(Mix(0, 8)),
+            "phase 'later' learns from the first rows of own experience, and capacity=20 has thrown them",
+        ),
+        (Retain(0.5, First(Union(8), rows=3)), "phase 'later' learns from the first rows"),
+        (Last(Mix(0, 8), 25), "phase 'later': it shows the last 25 rows of own experience, but only 20 are there then"),
+    ],
+)
+def test_rows_that_will_be_gone_are_missed_before_the_run(batch: Any, says: str, collect: int) -> None:
+    first = Phase("online", small_cql(), 30 - collect, collect=1, batch=Mix(8, 8))
+    phases = (first, replace(first, name="later", ticks=1, collect=collect, batch=batch))
+    validate(phases, TASK, (0,), UNITS, 30)
+    with pytest.raises(SegueError, match=says):
+        validate(phases, TASK, (0,), UNITS, 20)

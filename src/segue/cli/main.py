@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, Literal
 
 import jax
@@ -23,7 +24,7 @@ from segue.bonuses import AUGMENTATIONS, Nothing, parts
 from segue.cli import data
 from segue.cli.data_shown import console, show_table
 from segue.core import options
-from segue.core.named import IMPORTED, file_of
+from segue.core.named import is_own
 from segue.core.options import gather, split_settings, unknown
 from segue.core.types import SegueError
 from segue.data import cache_folder
@@ -32,7 +33,7 @@ from segue.recipes import RECIPES, SYSTEMS, Plan, find_recipe
 from segue.recipes.rules import RULES, usage, words_of
 from segue.report import write_report
 from segue.runs import manifest, train
-from segue.runs.checks import check
+from segue.runs.checks import check, notes
 from segue.runs.drive import TRACKERS
 from segue.runs.lock import Interrupted
 from segue.runs.request import Request, lasting, resolved, seeds_of
@@ -109,7 +110,7 @@ def run_command(
         decided = resolved(chosen, found, request.settings, request.rules)
         check(decided, found, request)
         show_phases(decided)
-        print(train.needs(decided, found, request, timed=True).words())
+        print("\n".join([train.needs(decided, found, request, timed=True).words(), *notes(decided)]))
         print(f"seeds {', '.join(map(str, request.seeds))}; nothing was run")
         return
     say_report(train.start(chosen, found, request, out, root))
@@ -204,6 +205,8 @@ def explain_command(
         json_output: Print JSON.
     """
     decided = resolved(find_recipe(recipe), find_task(task), split_settings(settings), words_of(rules))
+    for line in decided.told():
+        print(f"segue: {line}", file=sys.stderr)
     rows = {k: row for k, row in decided.explained().items() if part in k}
     if not rows:
         known = {word for path in decided.explained() for word in (path, *path.split("."))}
@@ -297,18 +300,23 @@ def command(arguments: Sequence[str]) -> int:
     except Exception as error:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             return _fail("out of memory; use fewer seeds or a smaller batch, then `segue resume FOLDER`", 1)
-        traceback.print_exc()
-        if (own := own_place(error)) is not None:
-            return _fail(f"{own}: this error comes from your own code; see the lines above", 1)
-        return _fail("this is a bug in Segue; see the lines above", 70)
+        own = own_frames(error)
+        traceback.print_exception(error.with_traceback(own[0]) if own else error)
+        if own:
+            code, said = own[-1].tb_frame.f_code, f"{type(error).__name__}: {error}"
+            place = f"{Path(code.co_filename).name}, line {own[-1].tb_lineno}"
+            return _fail(f"{code.co_qualname} of your own ({place}) raised {said}; the lines above say where", 1)
+        return _fail("this is a bug in Segue; the lines above say where", 70)
     return 0
 
 
-def own_place(error: BaseException) -> str | None:
-    """File and line of one's own modules that an error came out of, if it did."""
-    files = {str(file_of(module)) for module in IMPORTED}
-    places = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
-    return f"{places[-1].filename}, line {places[-1].lineno}" if places else None
+def own_frames(error: BaseException) -> list[TracebackType]:
+    """Where an error came through the user's own code, the innermost last."""
+    found, here = [], error.__traceback__
+    while here is not None:
+        found += [here] if is_own(here.tb_frame.f_code.co_filename) else []
+        here = here.tb_next
+    return found
 
 
 def _fail(line: str, code: int) -> int:

@@ -7,6 +7,7 @@ import importlib
 import os
 import re
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -60,6 +61,20 @@ def file_of(module: str) -> Path | None:
 
 IMPORTED: set[str] = set()
 """Modules that have been imported by a name: an error that comes out of them is not Segue's."""
+PACKAGE = Path(__file__).parents[1]
+
+
+def is_own(file: str) -> bool:
+    """Whether a file holds code of the user's: of a module that was named, or of none that is installed."""
+    packages = {found.parent if found.name == "__init__.py" else found for found in map(file_of, IMPORTED) if found}
+    path = Path(file)
+    if PACKAGE in path.parents or not path.is_file():
+        return False
+    installed = {"site-packages", "dist-packages"} & {*path.parts} or _PYTHON in path.parents
+    return not installed or bool(packages & {path, *path.parents})
+
+
+_PYTHON = Path(sysconfig.get_path("stdlib"))
 
 
 def _imported(module: str, why: str) -> ModuleType:

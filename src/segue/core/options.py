@@ -1,9 +1,11 @@
 """Options by name: how a recipe's numbers are listed, overridden and explained.
 
-A path is `PHASE.FIELD...`, `units.FIELD`, `evaluation.FIELD`, or `SLOT.FIELD...`, which reaches the learner of every
-phase that trains the slot.  A field inside a field may be named without its way there when the name is unique
-(`agent.target_rate` for `agent.base.target_rate`).  A field that holds a part of its own (a sampler, a learner) may be
-set as a whole: to a word, `module:name` or a class of Segue's, or in Python to the part itself.
+A path is `PHASE.FIELD...`, `units.FIELD`, `evaluation.FIELD`, `experience.FIELD`, or `SLOT.FIELD...`, which reaches the
+learner of every phase that trains the slot.  A field inside a field may be named without its way there when the name is
+unique (`agent.target_rate` for `agent.base.target_rate`).  A field that holds a part of its own (a sampler, a learner)
+may be set as a whole: to a word, `module:name` or a class of Segue's, or in Python to the part itself; `SLOT` alone is
+the learner of all the slot's phases.  A word of `BARE` may stand alone: it is set wherever it is an option (`gamma`,
+`batch_size`, `actor_lr`).
 """
 
 from __future__ import annotations
@@ -27,9 +29,12 @@ def option(default: Any, *, when: Callable[[Any], bool], why: str, tunable: bool
     return field(default=default, metadata={"when": when, "why": why, "tunable": tunable})
 
 
-def tunable(default: Any) -> Any:
-    """Declare a field of a bonus or a sampler that may change while what it has learned goes on, see `alike`."""
-    return field(default=default, metadata={"tunable": True})
+def tunable(default: Any, rows: int = 0) -> Any:
+    """Declare a field of a bonus or a sampler that may change while what it has learned goes on, see `alike`.
+
+    A field that counts rows of a batch says with `rows` how many it draws for each one of its number.
+    """
+    return field(default=default, metadata={"tunable": True, "rows": rows})
 
 
 def alike(one: Any, other: Any) -> bool:
@@ -219,7 +224,7 @@ def assign(target: Any, path: list[str], value: Any, shown: str) -> tuple[Any, s
         return replace(target, **{head: inner}), f"{head}.{full}"
     kinds = [h for h in (hint, *get_args(hint)) if h is Any or (isinstance(h, type) and h not in _SINGLE)]
     if names_part(value) and (is_part(current) or (kinds and (not isinstance(value, str) or is_named(value)))):
-        return replace(target, **{head: part_of(value, kinds[0] if kinds else Any, shown)}), f"{head}.type"
+        return replace(target, **{head: part_of(value, kinds[0] if kinds else Any, shown, current)}), f"{head}.type"
     if is_part(current):
         options = ", ".join(f.name for f in fields(current))
         raise SegueError(f"{shown}: '{head}' has fields; set one of {options}, or replace the whole part (module:name)")
@@ -279,8 +284,11 @@ ALIASES = {
     "temp_lr": "temperature_learning_rate",
     "policy_freq": "policy_delay",
     "expl_noise": "exploration_noise",
+    "buffer_size": "capacity",
 }
 """Names that d3rlpy, CORL and Stable-Baselines3 share, and what they are here (docs/glossary.md)."""
+BARE = frozenset({*ALIASES, *ALIASES.values(), "batch_size", "n_steps"})
+"""Names that mean the same wherever they are options."""
 MOST_NAMES = 40  # that a message lists
 
 

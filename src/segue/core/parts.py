@@ -8,8 +8,8 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any
 
 from segue.core.named import is_named, main_name, named
@@ -27,6 +27,14 @@ def name_of(kind: type) -> str:
 def is_part(value: Any) -> bool:
     """Whether something is a part.  Its class is not one."""
     return is_dataclass(value) and not isinstance(value, type)
+
+
+def within(part: Any) -> Iterator[Any]:
+    """A part and those that it holds, at any depth."""
+    yield part
+    for f in fields(part):
+        if is_part(inner := getattr(part, f.name)):
+            yield from within(inner)
 
 
 def describe(part: Any) -> dict[str, Any]:
@@ -102,10 +110,12 @@ def names_part(value: Any) -> bool:
     return is_dataclass(value) or (isinstance(value, Mapping) and "type" in value)
 
 
-def part_of(value: Any, kind: Any, shown: str) -> Any:
+def part_of(value: Any, kind: Any, shown: str, before: Any = None) -> Any:
     """Return the part that a setting, `shown`, gives a field of type `kind`; see `names_part`.
 
-    A class makes one with its defaults, and so does a function without arguments.  Raises `SegueError`.
+    A class makes one with its defaults, and so does a function without arguments.  Where the class extends that of the
+    part that stood there `before`, or of one inside it, it takes over the options that were set there.  Raises
+    `SegueError`.
     """
     what = _what(kind)
     try:
@@ -115,6 +125,8 @@ def part_of(value: Any, kind: Any, shown: str) -> Any:
         elif isinstance(value, Mapping):
             word, value = value["type"], build(value, _exported, what)
         part = value if is_part(value) else made(value, word)
+        if isinstance(value, type) and (parent := extended(part, before)) is not None:
+            part = _heir(part, parent)
         if lacks := missing(part, kind):
             raise SegueError(f"{word} is not {what}: it has no {', '.join(lacks)}")
         describe(part)
@@ -122,6 +134,26 @@ def part_of(value: Any, kind: Any, shown: str) -> Any:
     except SegueError as error:
         raise SegueError(f"{shown}: {error}") from error
     return part
+
+
+def extended(part: Any, before: Any) -> Any:
+    """The part in `before`, itself or one inside it, whose class that of `part` extends; None where there is none."""
+    parents = type(part).__mro__[1:]
+    return next((one for one in within(before) if type(one) in parents), None) if is_part(before) else None
+
+
+def _heir(part: Any, parent: Any, plain: Any = None) -> Any:
+    """A part with those options of its parent that differ from `plain`, which the parent's class makes."""
+    changes: dict[str, Any] = {}
+    for f in fields(parent):
+        given, here = getattr(parent, f.name), getattr(part, f.name)
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        usual = default if plain is None else getattr(plain, f.name)
+        if given == usual:
+            continue
+        inside = is_part(given) and type(given) is type(usual) and isinstance(here, type(given))
+        changes[f.name] = _heir(here, given, usual) if inside else given
+    return replace(part, **changes)
 
 
 def _refuse_unhashable(part: Any, word: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from segue.core.scaling import Units
 from segue.core.types import Spec
-from segue.engine.phase import Phase
+from segue.engine.phase import Phase, room
 from segue.engine.steps import update_of
 from segue.engine.validate import Shapes
 
@@ -61,10 +61,21 @@ def duration(seconds: float) -> str:
     return f"{seconds:,.0f} seconds"
 
 
-def estimate(phases: Sequence[Phase], spec: Spec, units: Units, seeds: int, rows: int, timed: bool = False) -> Estimate:
-    """Count what `phases` need with so many seeds and rows of a dataset; `timed` lowers their updates as well."""
+def estimate(
+    phases: Sequence[Phase],
+    spec: Spec,
+    units: Units,
+    seeds: int,
+    rows: int,
+    timed: bool = False,
+    capacity: int | None = None,
+) -> Estimate:
+    """Count what `phases` need with so many seeds and rows of a dataset; `timed` lowers their updates as well.
+
+    `capacity` bounds own experience in memory; the disk has all of it.
+    """
     steps = sum(p.ticks * p.collect for p in phases)
-    shapes = Shapes(spec, seeds, rows, max(steps, 1))
+    shapes = Shapes(spec, seeds, rows, max(room(phases, capacity), 1))
     observation = int(np.prod(spec.observation)) * np.dtype(spec.dtype).itemsize
     logged = seeds * steps * (2 * observation + 4 * spec.action + 6)  # a row: s, s', action, reward and two flags
     states, operations, parts = 0, 0.0, 0

@@ -24,7 +24,7 @@ from segue.core.types import Array, Learned, Slot, Spec, Task, World, WorldError
 from segue.engine import steps
 from segue.engine.envs import VALIDATION, Envs, Episode
 from segue.engine.evaluate import Evaluator
-from segue.engine.phase import RANDOM, Phase
+from segue.engine.phase import RANDOM, Phase, room
 from segue.engine.sharing import Standing
 from segue.engine.state import (
     Record,
@@ -73,9 +73,9 @@ def run(
     following, spec, world = as_plan(plan), task.spec, world or task.world
     if state is None:
         if not callable(plan) and not checked:
-            validate(plan, task, seeds, units)
-        most = sum(p.ticks * p.collect for p in plan) if not callable(plan) else LAST if capacity is None else capacity
-        state = new_state(seeds, spec, most if capacity is None else min(capacity, most))
+            validate(plan, task, seeds, units, capacity)
+        most = room(plan, capacity) if not callable(plan) else LAST if capacity is None else capacity
+        state = new_state(seeds, spec, most)
     source = _Offline(task.dataset(), spec)
     doors: dict[int, Any] = {}
     try:
@@ -174,7 +174,7 @@ class _Running:
             state.experience.rewrite(units)
         state.units = units
         logged, own = 0 if source.data is None else len(source.data), state.experience
-        rows = logged, int(own.written.min()), int(own.closed.min())
+        rows = logged, int(own.written.min()), int(own.closed.min()), own.capacity
         check_phase(phase, state.slots, task.spec, task.horizon, *rows)
         if phase.collect and phase.ticks and state.envs is None:
             state.envs = Envs(world, state.seeds, state.begun)

@@ -160,6 +160,12 @@ def at_switch(phases: Sequence[Phase], who: str) -> int:
     )
 
 
+def room(phases: Sequence[Phase], capacity: int | None) -> int:
+    """Rows of own experience that each seed of a run holds: all that its phases collect, or the newest `capacity`."""
+    collected = sum(p.ticks * p.collect for p in phases)
+    return collected if capacity is None else min(capacity, collected)
+
+
 def charged(phases: Sequence[Phase]) -> int:
     """Environment steps per seed that phases cost: those they take, and all that validation may take."""
     return sum(p.ticks * p.collect + p.validation.steps for p in phases)

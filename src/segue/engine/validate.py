@@ -5,8 +5,9 @@ So a wrong name or shape in the last of ten phases is found before the first one
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,11 +15,13 @@ import jax
 import jax.numpy as jnp
 
 from segue.core import replay
+from segue.core.parts import within
 from segue.core.scaling import Units, settled
 from segue.core.types import Agent, Learned, SegueError, Slot, Spec, Task, policy_of
 from segue.engine import steps
-from segue.engine.phase import RANDOM, Phase
+from segue.engine.phase import RANDOM, Phase, fresh, room
 from segue.engine.steps import DOOR, keys_of, trained, update_of
+from segue.samplers.subset import First
 
 
 class Shapes:
@@ -53,27 +56,39 @@ class Shapes:
         return state, self.offline, self.online, number, key, number, number
 
 
-def validate(phases: Sequence[Phase], task: Task, seeds: Sequence[int], units: Units) -> None:
+def validate(
+    phases: Sequence[Phase], task: Task, seeds: Sequence[int], units: Units, capacity: int | None = None
+) -> None:
     """Raise `SegueError`, one line that names the phase, where a list of phases cannot run on a task.
 
-    How much experience a phase will find is not known yet; the most that it can be is assumed.
+    `capacity` bounds own experience per seed, in rows.  How much experience a phase will find is not known yet; the
+    most that it can be is assumed.
     """
     check_doors(phases, units)
     data, written = task.dataset(), 0
-    logged, whole = 0 if data is None else len(data), sum(p.ticks * p.collect for p in phases)
-    shapes = Shapes(task.spec, len(seeds), logged, max(whole, 1))
+    logged, most = 0 if data is None else len(data), room(phases, capacity)
+    if most < min(room(phases, None), task.horizon):
+        raise SegueError(f"capacity={most} keeps less than one episode ({task.horizon:,} steps); give at least that")
+    shapes = Shapes(task.spec, len(seeds), logged, max(most, 1))
     for index, phase in enumerate(phases):
         here = settled(phase.units or units, task.failure, data)
-        check_phase(phase, shapes.slots, task.spec, task.horizon, logged, written, written)
-        with _telling(phase, shapes.slots.get(phase.slot)):
-            slot = shapes.enter(phase, index, here)
-            if phase.learns:
-                _check_update(phase, here, shapes, slot)
-            if phase.collect and phase.ticks:
-                _check_actions(phase, shapes)
+        check_phase(phase, shapes.slots, task.spec, task.horizon, logged, written, written, most)
+        go = partial(_go_through, index=index, units=here, shapes=shapes)
+        with _telling(phase, shapes.slots.get(phase.slot), partial(go, replace(phase, enter=fresh))):
+            go(phase)
         if phase.validation.steps:
             shapes.validated(phase)
         written = min(written + phase.ticks * phase.collect, 2**31 - 1)
+        _check_first(phase, written, most)
+
+
+def _go_through(phase: Phase, index: int, units: Units, shapes: Shapes) -> None:
+    """Trace a phase: its door, an update, and its actions."""
+    slot = shapes.enter(phase, index, units)
+    if phase.learns:
+        _check_update(phase, units, shapes, slot)
+    if phase.collect and phase.ticks:
+        _check_actions(phase, shapes)
 
 
 def _check_update(phase: Phase, units: Units, shapes: Shapes, slot: Slot) -> None:
@@ -109,15 +124,15 @@ def _check_actions(phase: Phase, shapes: Shapes) -> None:
 
 
 @contextmanager
-def _telling(phase: Phase, before: Slot | None) -> Iterator[None]:
-    """Say whose phase it is; and that a learner cannot go on with another one's state, where it cannot."""
+def _telling(phase: Phase, before: Slot | None, anew: Callable[[], None]) -> Iterator[None]:
+    """Say whose phase it is; and that a learner cannot go on with another one's state, where it can start `anew`."""
     try:
         yield
     except SegueError as error:
         said = str(error)
         raise SegueError(said if said.startswith("phase '") else f"phase '{phase.name}': {said}") from error
     except Exception as error:
-        if before is None or type(before.learner) is type(phase.learner):
+        if before is None or type(before.learner) is type(phase.learner) or _fails(anew):
             raise
         who, other = type(phase.learner).__name__, type(before.learner).__name__
         raise SegueError(
@@ -126,13 +141,37 @@ def _telling(phase: Phase, before: Slot | None) -> Iterator[None]:
         ) from error
 
 
+def _check_first(phase: Phase, written: int, most: int) -> None:
+    """Refuse a phase that looks back at the first own rows where only the newest `most` of `written` are kept."""
+    if phase.learns and written > most and any(isinstance(part, First) for part in within(phase.batch)):
+        raise SegueError(
+            f"phase '{phase.name}' learns from the first rows of own experience, and capacity={most} has thrown them "
+            f"away by step {written:,}; give capacity={written} or none"
+        )
+
+
+def _fails(what: Callable[[], None]) -> bool:
+    try:
+        what()
+    except Exception:
+        return True
+    return False
+
+
 def check_phase(
-    phase: Phase, slots: Mapping[str, Slot], spec: Spec, horizon: int, logged: int, written: int, closed: int
+    phase: Phase,
+    slots: Mapping[str, Slot],
+    spec: Spec,
+    horizon: int,
+    logged: int,
+    written: int,
+    closed: int,
+    most: int = 2**31 - 1,
 ) -> None:
     """Refuse a phase whose parts do not fit, naming both sides.
 
     `slots` stand when it begins.  There are `logged` rows of a dataset, and `written` rows of own experience per seed,
-    of which `closed` belong to episodes that have ended.
+    of which `closed` belong to episodes that have ended and the newest `most` are kept.
     """
     where = f"phase '{phase.name}'"
     if phase.ticks < 0 or phase.collect < 0 or phase.updates < 0 or phase.log_every < 1 or phase.evaluate_every < 0:
@@ -166,8 +205,10 @@ def check_phase(
     if phase.collect and sharing is not None and (refusal := sharing.refuse(phase)):
         raise SegueError(f"{where} {refusal}")
     if phase.learns:
+        _check_first(phase, written, most)
         ready = 0 if phase.overlap else phase.collect
-        refusal = phase.batch.refuse(logged, written + ready, closed)
+        lost = max(written - most, 0)
+        refusal = phase.batch.refuse(logged, min(written + ready, most), max(closed - lost, 0))
         refusal = refusal or phase.augment.refuse(phase, slots, spec, logged)
         if refusal:
             raise SegueError(f"{where}: {refusal}")

@@ -13,7 +13,7 @@ from segue.core.scaling import Units
 from segue.core.types import SegueError, Spec, Task, refused
 from segue.engine.phase import Phase
 from segue.recipes.common import SIGHT, Settings
-from segue.recipes.plan import USER, Evaluation, Plan, Rule, apply
+from segue.recipes.plan import USER, Evaluation, Plan, Rule, apply, stands_for
 
 
 class TaskFacts(NamedTuple):
@@ -114,13 +114,18 @@ def resolve(recipe: Recipe, task: TaskFacts, settings: Settings, rules: Mapping[
         spec = task.spec
         plan = plan.rebuilt(tuple(replace(p, learner=seeing(p.learner, spec)) for p in plan.phases))
         plan = plan.preset(SIGHT, task.names)
-    plan, touched = plan.ruled(rules or {}), dict[str, list[str]]()
+    plan, touched, aliases = plan.ruled(rules or {}), dict[str, list[str]](), dict[str, str]()
     for path, value in settings.items():
-        touched[path] = apply(plan, path, value)[1]
+        touched[path], own = apply(plan, path, value)[1], stands_for(plan, path)
+        way, _, last = path.rpartition(".")
+        if way and touched[path][0].rpartition(".")[2] == options.ALIASES.get(last):
+            own = [f"{way}.{options.ALIASES[last]}"]
+        if own != [path]:
+            aliases[path] = ", ".join(own)
         plan = plan.set({path: value}, USER)
     for path, changed in touched.items():
         _check_effect(plan, path, changed)
-    return plan.settled()
+    return replace(plan.settled(), aliases=aliases)
 
 
 def _check_effect(plan: Plan, path: str, changed: Sequence[str]) -> None:

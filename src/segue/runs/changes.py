@@ -45,12 +45,13 @@ def with_settings(
     """The request, its numbers and run.json with settings changed in the middle of a run.
 
     `stands` is the manifest of the checkpoint that the run goes on from.  Finished phases keep their numbers.  Raises
-    `SegueError` for what has been used already: the length of phases, which rows of experience are laid out for, and
-    the units that returns are written in.
+    `SegueError` for what has been used already: the length of phases and the capacity, which rows of experience are
+    laid out for, and the units that returns are written in.
     """
     again = lambda chosen: resolved(recipe_of(request.recipe), task, chosen, request.rules)  # noqa: E731
     was = described["config"]
-    if whole := [path for path in settings if f"{path.removesuffix('.type')}.type" in was]:
+    slots = [phase["slot"] for phase in described["phases"]]
+    if whole := [path for path in settings if path in slots or f"{path.removesuffix('.type')}.type" in was]:
         raise SegueError(f"{whole[0]}: once a run has begun, only the options of a part can change; start a new run")
     tried = again({**request.settings, **settings})
     now = json.loads(json.dumps(manifest.plain(tried.table())))
@@ -64,7 +65,7 @@ def with_settings(
         phase, _, option = path.partition(".")
         if path in was and path in now and (was[path]["value"] == now[path]["value"] or phase in finished):
             continue
-        if path not in was or path not in now or phase == "units" or option.startswith("units."):
+        if path not in was or path not in now or phase in ("units", "experience") or option.startswith("units."):
             raise SegueError(f"{path}: cannot change in a run that has begun; start a new run")
         if option in ("ticks", "collect", "validation.steps"):
             raise SegueError(f"{path}: a run's length cannot change once it has begun; start a new run")
@@ -79,7 +80,8 @@ def with_settings(
             f"--set {' '.join(settings)}: changes nothing in phases that are not finished{done}; leave it out"
         )
     asked = replace(request, settings={**request.settings, **moved})
-    decided = again(asked.settings)
+    named = {given: own for given, own in tried.aliases.items() if given in settings}
+    decided = replace(again(asked.settings), aliases=named)
     for one, other in zip(again(request.settings).phases, decided.phases):
         if _shapes(one, task) != _shapes(other, task):  # carried over a door, a network would keep its old shape
             changed = ", ".join(path for path in sorted(moved) if path.startswith(f"{other.name}."))

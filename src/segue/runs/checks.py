@@ -33,7 +33,20 @@ def check(plan: Plan, task: Task, request: Request) -> None:
         )
     for phase in plan.phases:
         describe(phase.learner)  # or its policy could not be loaded again
-    validate(plan.phases, task, request.seeds, plan.units)
+    validate(plan.phases, task, request.seeds, plan.units, plan.experience.capacity)
+
+
+def notes(plan: Plan) -> list[str]:
+    """Lines about what a run will do that its user may not expect."""
+    capacity, written, out = plan.experience.capacity, 0, plan.told()
+    for phase in plan.phases:
+        if phase.learns and not phase.collect and capacity is not None and written > capacity:
+            out.append(
+                f"phase '{phase.name}' learns offline after {written:,} steps, and experience.capacity keeps the last "
+                f"{capacity:,} of them"
+            )
+        written += phase.ticks * phase.collect
+    return out
 
 
 def check_absent(plan: Plan, request: Request) -> None:

@@ -108,6 +108,7 @@ def _run(
         task,
         seeds,
         decided.units,
+        capacity=decided.experience.capacity,
         state=state,
         keep_rows=True,
         checked=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
@@ -96,9 +96,4 @@ def lasting(task: str) -> str:
 def resolved(recipe: Recipe, task: Task, settings: Settings, rules: Sequence[str] = ()) -> Plan:
     """Decide all of a recipe's numbers for a task, with hand-over rules by their words."""
     named = {word: rule_of(word) for word in rules}
-    plan = resolve(recipe, TaskFacts.of(task), parts_first(settings), named)
-    # What presets gave a part went with it when a setting put another in its place.
-    set_whole = [path for path, source in plan.sources.items() if path.endswith(".type") and source == "settings"]
-    inside = tuple(path.removesuffix("type") for path in set_whole)
-    lost = lambda path, source: path.startswith(inside) and source.startswith(("preset", "rule", "task"))  # noqa: E731
-    return replace(plan, sources={path: s for path, s in plan.sources.items() if not lost(path, s)})
+    return resolve(recipe, TaskFacts.of(task), parts_first(settings), named)

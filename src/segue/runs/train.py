@@ -19,7 +19,7 @@ from segue.recipes.rules import words_of
 from segue.runs import checkpoint, manifest, moves
 from segue.runs.changes import refuse_changed, with_settings
 from segue.runs.checkpoint import Manifest
-from segue.runs.checks import check, check_real, device
+from segue.runs.checks import check, check_real, device, notes
 from segue.runs.drive import drive, ready
 from segue.runs.lock import lock
 from segue.runs.request import Request, lasting, listed, request_of, resolved, seeds_of, settings_of
@@ -61,7 +61,8 @@ def needs(decided: Plan, task: Task, request: Request, timed: bool = False) -> E
     """What a run will need; `timed` lowers its updates to count their operations, which takes seconds."""
     data = task.dataset()
     rows = 0 if data is None else len(data)
-    return estimate(decided.phases, task.spec, decided.units, len(request.seeds), rows, timed)
+    kept = decided.experience.capacity
+    return estimate(decided.phases, task.spec, decided.units, len(request.seeds), rows, timed, kept)
 
 
 def start(
@@ -92,8 +93,8 @@ def start(
         refuse_used(folder)  # another process may have been faster
         manifest.write(folder, described)
         # Without a log a run is as long as somebody has said, or a million steps: its time is worth half a second.
-        notes = [needs(decided, task, request, timed=task.dataset() is None).words()]
-        return drive(folder, decided, task, request.seeds, request.trackers, None, notes, stream)
+        told = [needs(decided, task, request, timed=task.dataset() is None).words(), *notes(decided)]
+        return drive(folder, decided, task, request.seeds, request.trackers, None, told, stream)
 
 
 def refuse_used(folder: Path) -> None:
@@ -147,18 +148,19 @@ def resume(
                 f"{folder}: the dataset of '{request.task}' is not the one that the run began with; restore it, "
                 "or start a new run"
             )
-        notes = [f"since the run began: {', '.join(changes)}"] if (changes := manifest.moved(described)) else []
+        told = [f"since the run began: {', '.join(changes)}"] if (changes := manifest.moved(described)) else []
         found = checkpoint.latest(folder, log_fits)
         if found is not None and found[2] is not None:
-            notes.append(f"{found[2]}; continuing from checkpoint {found[0].name}")
+            told.append(f"{found[2]}; continuing from checkpoint {found[0].name}")
         if settings:
             stands = None if found is None else found[1]
             request, decided, described = with_settings(described, request, recipe_of, task, settings, stands)
+            told += decided.told()
         if task.real:
             check_real(decided, request)
             if steps := moves.lost(folder, {} if found is None else found[1]["extra"]):
                 what = "1 step was" if steps == 1 else f"{steps:,} steps were"
-                notes.append(
+                told.append(
                     f"{what} sent to {request.task} after the last checkpoint and are lost: they are not in replay"
                 )
         n = 0 if data is None else len(data)
@@ -168,10 +170,9 @@ def resume(
         for change in described["provenance"].get("changes", ()):
             if found is not None and change["updates"] > found[1]["updates"]:
                 said = ", ".join(change["settings"])
-                notes.append(
-                    f"{said}: changed at update {change['updates']}, now changes at update {found[1]['updates']}"
-                )
-        return drive(folder, decided, task, request.seeds, request.trackers, resumed, notes, stream)
+                now = found[1]["updates"]
+                told.append(f"{said}: changed at update {change['updates']}, now changes at update {now}")
+        return drive(folder, decided, task, request.seeds, request.trackers, resumed, told, stream)
 
 
 def free_folder(root: Path, name: str) -> Path:

@@ -49,7 +49,7 @@ class Oversample:
     own experience.
     """
 
-    rows: int = tunable(8)
+    rows: int = tunable(8, rows=1)
     beside: Sampler | None = Union(248)
     by: Literal["reward", "success", "return"] = "success"
     threshold: float | None = option(None, when=lambda o: o.by != "return", why='by="reward" or by="success"')

@@ -50,7 +50,7 @@ class Balanced:
     their episode ends.
     """
 
-    batch: int = tunable(256)
+    batch: int = tunable(256, rows=1)
     density_batch: int = tunable(256)
     hidden: tuple[int, ...] = (256, 256)
     learning_rate: float = tunable(3e-4)

@@ -39,8 +39,8 @@ class Mix:
     critic.  While no online row is visible, its share is drawn from the dataset.  A mix without any rows is an error.
     """
 
-    offline: int = tunable(256)
-    online: int = tunable(0)
+    offline: int = tunable(256, rows=1)
+    online: int = tunable(0, rows=1)
     visible: Visible = option("all", when=lambda m: m.online > 0, why="online rows in the batch", tunable=True)
 
     def init(self, key: Key, door: Door) -> State:
@@ -80,7 +80,7 @@ class Mix:
 class Halves:
     """Exactly `rows` rows of the dataset, then as many own rows, for a learner that treats the two differently."""
 
-    rows: int = tunable(256)
+    rows: int = tunable(256, rows=2)
     visible: Visible = tunable("all")
 
     def __post_init__(self) -> None:
@@ -103,7 +103,7 @@ class Halves:
 class Union:
     """`batch` rows, uniform over dataset and own experience together: the offline share falls as experience grows."""
 
-    batch: int = tunable(256)
+    batch: int = tunable(256, rows=1)
     visible: Visible = tunable("all")
 
     def init(self, key: Key, door: Door) -> State:
@@ -135,7 +135,7 @@ class Blend:
     line is ours.
     """
 
-    batch: int = tunable(256)
+    batch: int = tunable(256, rows=1)
     share: float = 0.5
     share_end: float | None = None
     updates: int = option(100_000, when=lambda b: b.share_end is not None, why="share_end")

@@ -102,25 +102,33 @@ class Stored:
         return len(self) * (apart + 4 * self.column("action").shape[1])
 
     def episodes(self) -> Iterator[Recorded]:
-        """All episodes, one at a time."""
+        """All episodes, one at a time; short ones are read together."""
         apart = "next_observation" in self.facts["columns"]
-        end, terminated, success, part = (self.column(name) for name in INDEX)
+        end, terminated, success, part = (np.array(self.column(name)) for name in INDEX)
         seen, action, reward = (DiskRows(self.column(name)) for name in ("observation", "action", "reward"))
         then = DiskRows(self.column("next_observation")) if apart else None
-        start, made_of = 0, self.made_of
-        for e, stop in enumerate(end.tolist()):
-            rows = slice(start, stop) if apart else slice(start + e, stop + e + 1)
-            yield Recorded(
-                seen[rows],
-                action[start:stop],
-                reward[start:stop],
-                bool(terminated[e]),
-                float(success[e]),
-                None if then is None else then[start:stop],
-                str(self.facts["parts"][part[e]]),
-                made_of,
-            )
-            start = stop
+        begin, made_of = np.concatenate([[0], end[:-1]]), self.made_of
+        more = np.zeros(len(end), int) if apart else np.arange(len(end))  # final observations before an episode's first
+        top, bottom = begin + more, end + more + (not apart)
+        together, e = max(CHUNK * len(self) // self.nbytes(), 1), 0
+        while e < len(end):
+            first, last = e, max(int(np.searchsorted(end, begin[e] + together, side="right")), e + 1)
+            of_block = slice(begin[first], end[last - 1])
+            seens, actions, rewards = seen[top[first] : bottom[last - 1]], action[of_block], reward[of_block]
+            thens = None if then is None else then[of_block]
+            for e in range(first, last):
+                rows = slice(begin[e] - begin[first], end[e] - begin[first])
+                yield Recorded(
+                    seens[top[e] - top[first] : bottom[e] - top[first]],
+                    actions[rows],
+                    rewards[rows],
+                    bool(terminated[e]),
+                    float(success[e]),
+                    None if thens is None else thens[rows],
+                    str(self.facts["parts"][part[e]]),
+                    made_of,
+                )
+            e = last
 
     def current(self) -> DiskRows:
         """Observations (N, ...) in which the actions were taken, read when they are indexed."""

@@ -48,14 +48,14 @@ class DiskRows:
 
     def __getitem__(self, index: SupportsIndex | slice | ArrayLike) -> np.ndarray:
         if isinstance(index, slice):
-            return self[np.arange(*index.indices(self.count))]
+            start, stop, step = index.indices(self.count)
+            return self._span(start, stop) if step == 1 else self[np.arange(start, stop, step)]
         wanted = np.asarray(index)
         flat = wanted.reshape(-1).astype(np.int64)
         if flat.size and (flat.min() < -self.count or flat.max() >= self.count):
             raise IndexError(f"row {flat.max()} of {self.count}")
         flat = np.where(flat < 0, flat + self.count, flat)
-        if self.ends is not None:
-            flat = flat + np.searchsorted(self.ends, flat, side="right") + self.offset
+        flat = self._places(flat)
         out = np.empty((len(flat), *self.row), self.dtype)
         # Rows that follow each other are one read.
         breaks = np.flatnonzero(np.diff(flat) != 1) + 1
@@ -64,14 +64,27 @@ class DiskRows:
                 out[first:stop] = self._read(int(flat[first]), stop - first)
         return out.reshape(*wanted.shape, *self.row)
 
+    def _places(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of the file that are these rows."""
+        return rows if self.ends is None else rows + np.searchsorted(self.ends, rows, side="right") + self.offset
+
+    def _span(self, start: int, stop: int) -> np.ndarray:
+        """Rows that follow each other, in one read: what lies between episodes is read along and left out."""
+        if stop <= start:
+            return np.empty((0, *self.row), self.dtype)
+        if self.ends is None:
+            return self._read(start, stop - start)
+        places = self._places(np.arange(start, stop))
+        return self._read(int(places[0]), int(places[-1] - places[0]) + 1)[places - places[0]]
+
     def _read(self, first: int, count: int) -> np.ndarray:
-        size = self.dtype.itemsize * int(np.prod(self.row, dtype=np.int64))
+        out = np.empty((count, *self.row), self.dtype)
         with self.reading:  # threads share the position: not every system can read at a place without moving it
-            self.file.seek(self.begin + first * size)
-            found = self.file.read(count * size)
-        if len(found) < count * size:
+            self.file.seek(self.begin + first * (out.nbytes // count))
+            found = self.file.readinto(out.data.cast("B"))
+        if found < out.nbytes:
             raise SegueError(f"{self.path}: ends before its rows do; import the dataset again")
-        return np.frombuffer(found, self.dtype).reshape(count, *self.row)
+        return out
 
     def load(self) -> np.ndarray:
         """All rows in memory."""
