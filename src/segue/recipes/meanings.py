@@ -12,6 +12,8 @@ import textwrap
 from dataclasses import is_dataclass
 from typing import Any
 
+from segue.core.schedules import Linear
+
 MEANINGS = {
     # networks
     "actor_hidden": "widths of the actor's hidden layers",
@@ -140,9 +142,12 @@ def meaning(owner: Any, path: str) -> str:
     head, _, rest = path.partition(".")
     if head == "type":
         return "what it is: the recipe chooses it, and a setting may put a part of your own there (module:name)"
-    if rest and is_dataclass(getattr(owner, head)):
-        return meaning(getattr(owner, head), rest)
     kind: Any = type(owner)
+    if rest and is_dataclass(part := getattr(owner, head)):
+        if not isinstance(part, Linear):
+            return meaning(part, rest)
+        inside = "it goes along a line" if rest == "type" else _said(Linear)[rest]
+        return f"{meaning(owner, head).removesuffix('.')}: {inside}"
     try:
         said = _said(kind).get(head, "")
     except (OSError, TypeError, SyntaxError, ValueError):  # a class that was typed into an interpreter

@@ -194,6 +194,8 @@ def apply(plan: Plan, path: str, value: Any) -> tuple[Plan, list[str]]:
         phases.append(phase)
     if refused and not changed:
         raise refused[0]
+    if words[-1] != "start":  # a bare number has moved the end of a line with its start
+        changed += [f"{full.removesuffix('start')}end" for full in changed if full.endswith(".start")]
     return replace(plan, phases=tuple(phases)), changed
 
 

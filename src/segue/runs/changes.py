@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from segue.core.parts import names_part
 from segue.core.types import SegueError, Task
 from segue.engine.phase import Phase
 from segue.recipes import Plan, Recipe
@@ -50,7 +51,8 @@ def with_settings(
     """
     again = lambda chosen: resolved(recipe_of(request.recipe), task, chosen, request.rules)  # noqa: E731
     was = described["config"]
-    if whole := [path for path in settings if f"{path.removesuffix('.type')}.type" in was]:
+    parts = [path for path, value in settings.items() if names_part(value)]
+    if whole := [path for path in parts if f"{path.removesuffix('.type')}.type" in was]:
         raise SegueError(f"{whole[0]}: of a part that has begun only options can change; start a new run")
     tried = again({**request.settings, **settings})
     now = json.loads(json.dumps(manifest.plain(tried.table())))
