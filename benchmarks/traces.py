@@ -116,7 +116,7 @@ def rows(folder: Path, names: dict[str, str]) -> list[dict[str, Any]]:
 
     def row(line: str) -> dict[str, Any]:
         read = json.loads(line)
-        values = {renamed(names, k): v for k, v in read.pop("values").items()}
+        values = {new: v for k, v in read.pop("values").items() if (new := renamed(names, k))}
         return {renamed(names, k): v for k, v in read.items() if k != "wall_s"} | {"values": values}
 
     return [row(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -15,6 +15,7 @@ from segue.agents import AWAC, CQL, IQL, OPT, PEX, RLPD, SAC, SPOT, TD3, TD3BC, 
 from segue.bonuses import RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
 from segue.core.replay import Data
 from segue.core.scaling import Units
+from segue.core.schedules import Linear
 from segue.core.types import SegueError, Slot, Spec, Transition
 from segue.engine.diagnostics import handover
 from segue.engine.evaluate import Evaluator
@@ -54,6 +55,7 @@ __all__ = [
     "GymTask",
     "Halves",
     "Last",
+    "Linear",
     "Mix",
     "Nothing",
     "Oversample",

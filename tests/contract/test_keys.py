@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import pytest
 
 from segue.agents import AGENTS, CQL, IQL, OPT, PEX, SAC, SPOT, OnlinePretraining, Seeing
-from segue.agents.around import Decay
 from segue.bonuses import AUGMENTATIONS, RND, VCSE, Both, Returns
 from segue.core import replay
 from segue.core.encoders import Encoder
@@ -80,7 +79,6 @@ CLIMBERS = [small(name) for name in ("SAC", "CQL", "IQL", "SPOT", "TD3", "TD3BC"
 AROUND = [
     *(OPT(base) for base in CLIMBERS),
     *(OnlinePretraining(base) for base in CLIMBERS),
-    Decay(OPT(SUBSETS), ("kappa_end",)),
     PEX(IQL(actor_hidden=(8,), critic_hidden=(8,), dropout=0.1)),
 ]
 SAMPLERS = [Union(16), Blend(16), Retain(0.5, Balanced(16, 16, (8,))), Oversample(4, Mix(8, 8))]

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segue.agents import Decay, Encoder, OneOf, Seeing, build, describe, seeing
+from segue.agents import Encoder, OneOf, Seeing, build, describe, seeing
 from segue.core.encoders import Sight, shifted
 from segue.core.observations import pack, parts_of, plain, unpack, unpacked, width
 from segue.core.optim import Trained
@@ -158,7 +158,7 @@ def test_one_image_needs_no_names() -> None:
 def test_who_is_made_to_see() -> None:
     flat, inner = Spec((4,), 3), small("CQL")
     assert seeing(inner, flat) is inner
-    assert seeing(Decay(inner, ("conservative_weight",)), SPEC).agent == Seeing(inner, parts=PARTS)
+    assert seeing(inner, SPEC) == Seeing(inner, parts=PARTS)
     both = seeing(OneOf(small("SAC"), small("IQL"), ("a", "b")), SPEC)
     assert isinstance(both.first, Seeing)
     assert isinstance(both.second, Seeing)

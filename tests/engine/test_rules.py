@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue.agents import OPT, RLPD, SAC, TD3BC, VAE, build, describe, title
-from segue.agents.around import Decay
+from segue.agents import AGENTS, AWAC, OPT, RLPD, SAC, SPOT, TD3BC, VAE, ReBRAC
+from segue.agents.around import option_of
 from segue.agents.rlpd import from_sac
-from segue.core.options import leaves
+from segue.core.options import movable
 from segue.core.scaling import Units
+from segue.core.schedules import Linear
 from segue.core.types import Door, Learned, SegueError, Slot, policy_of
 from segue.engine import loop
 from segue.engine.phase import RANDOM, Phase, refresh, renew
@@ -58,75 +57,40 @@ def test_frozen_actor_stands_still_and_then_moves_while_the_critic_learns() -> N
     assert all(not equal(a.critic, b.critic) for a, b in itertools.pairwise(states))
 
 
-@pytest.mark.parametrize(
-    ("name", "option", "changes"),
-    [
-        ("TD3BC", "q_weight", {}),
-        ("CQL", "conservative_weight", {"lagrange": False}),
-        ("SPOT", "weight", {}),
-        ("IQL", "dropout", {"dropout": 0.5}),
-    ],
-)
-def test_decayed_weight_is_the_agent_with_that_weight(name: str, option: str, changes: dict[str, Any]) -> None:
-    agent = replace(small(name), **changes)
-    fallen = Decay(agent, (option,), over=10, floor=0.25)
-    start = agent.init(jax.random.key(0), SPEC)
-    for step, share in ((0, 0.9), (4, 0.5), (9, 0.25), (500, 0.25)):
-        lighter = replace(agent, **{option: getattr(agent, option) * share})
-        got, metrics = jax.jit(fallen.update)(start, batch(), jax.random.key(1), step)
-        want, _ = jax.jit(lighter.update)(start, batch(), jax.random.key(1), step)
-        np.testing.assert_allclose(metrics["decay"], share, rtol=1e-6)
-        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+def decayed(agent: Any, option: str, over: int, floor: float) -> Any:
+    """What the rule makes of an agent that fine-tunes."""
+    return rules.decay((option,), over, floor)((Phase("offline", agent, 1), Phase("online", agent, 1, 1)), UNITS)[
+        1
+    ].learner
 
 
-def test_what_is_around_an_agent_is_described_and_named() -> None:
-    around = Decay(TD3BC(), ("q_weight",), 5)
-    assert build(json.loads(json.dumps(describe(around)))) == around
-    assert title(around) == "TD3BC (Decay)"
-
-
-def test_decay_reaches_into_parts_and_refuses_what_does_not_decay() -> None:
-    inner = Decay(TD3BC(), ("q_weight", "policy_noise"), over=2)
-    now: Any = inner.at(jnp.asarray(0.0))
-    assert float(now.q_weight) == 1.25
-    assert float(now.base.policy_noise) == pytest.approx(0.1)
-    assert inner.agent == TD3BC()
-    for option, says in (
-        ("q_weigth", "did you mean 'q_weight'"),
-        ("policy_delay", "name the weight"),
-        ("update", "no 'update'"),
-    ):
-        with pytest.raises(SegueError, match=says):
-            Decay(TD3BC(), (option,))
-    with pytest.raises(SegueError, match="give a floor above 0"):
-        Decay(small("CQL"), ("soft_maximum_temperature",))
+@pytest.mark.parametrize("name", [name for name in AGENTS if movable(small(name))])
+@pytest.mark.usefixtures("double_precision")
+def test_a_decayed_weight_falls_towards_0_and_stays_at_its_floor(name: str) -> None:
+    agent = small(name)
+    for option in movable(agent):
+        start = option_of(agent, option)
+        line = option_of(decayed(agent, option, 40, 0.25), option)
+        steps = np.arange(60)
+        want = start * np.maximum(0.25, 1.0 - (steps + 1.0) / 40)
+        np.testing.assert_allclose(line.at(jnp.asarray(steps)), want, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("name", "moves"),
+    ("agent", "option", "floor", "says"),
     [
-        ("SAC", {"target_rate"}),
-        ("TD3BC", {"target_rate", "policy_noise", "noise_clip", "q_weight"}),
-        ("SPOT", {"target_rate", "policy_noise", "noise_clip", "beta", "weight"}),
-        ("RLPD", {"target_rate", "entropy_share"}),
+        (TD3BC(), "q_weigth", 0.5, "did you mean 'q_weight'"),
+        (TD3BC(), "policy_noise", 0.5, "no weight in a loss of TD3BC; what can fall is q_weight"),
+        (SAC(), "temperature", 0.5, "no weight in a loss of SAC; it has none"),
+        (AWAC(), "advantage_temperature", 0.0, "at its end; give a floor above 0"),
+        (ReBRAC(critic_cloning=0.0), "critic_cloning", 0.5, "'critic_cloning' of ReBRAC is 0"),
+        (SPOT(weight=Linear(0.25, 0.05, 10)), "weight", 0.5, "'weight' of SPOT moves already"),
+        (TD3BC(), "q_weight", 1.0, "floor=1.0 is out of range"),
     ],
 )
-def test_decay_takes_exactly_the_numbers_that_an_update_sees_moving(name: str, moves: set[str]) -> None:
-    """A weight decay, for one, is part of how the optimiser is built; an initial value is not looked at again."""
-    agent, key = small(name), jax.random.key(1)
-    start, found = begin(agent, KEY, SPEC), set()
-    for path, value in leaves(agent).items():
-        option = path.rpartition(".")[2]
-        if not isinstance(value, float) or not np.isfinite(value):
-            continue
-        fallen = Decay(agent, (option,), over=2, floor=0.5)
-        with contextlib.suppress(SegueError):
-            jax.eval_shape(lambda key, of=fallen: of.init(key, SPEC), KEY)
-            found.add(option)
-        if option in found:
-            jax.eval_shape(fallen.update, start, batch(), key, 0)
-    assert found == moves
+def test_what_does_not_fall_is_refused_in_one_line(agent: Any, option: str, floor: float, says: str) -> None:
+    with pytest.raises(SegueError, match=says):
+        decayed(agent, option, 40, floor)
 
 
 def test_refresh_keeps_networks_and_renews_moments() -> None:

@@ -212,7 +212,7 @@ def test_presets_reach_the_exploiter() -> None:
         ("ooo(iql)", "kitchen", "exploit-2.learner.agent.dropout", "preset kitchen"),
         ("ooo(iql)", "kitchen", "exploit-2.learner.agent.actor_hidden", "default"),
         ("ooo(iql)", "antmaze", "exploit-5.batch.share", "preset antmaze"),
-        ("opt(spot)+rnd", "antmaze", "meta.learner.base.agent.base.critic_last_limit", "preset antmaze"),
+        ("opt(spot)+rnd", "antmaze", "meta.learner.base.base.critic_last_limit", "preset antmaze"),
         ("opt(spot)+rnd", "adroit", "meta.augment.weight", "preset adroit"),
         ("opt(td3-bc)", "pointmaze", "gather.learner.base.policy_noise", "preset pointmaze"),
         ("opt(td3-bc)", "pointmaze", "online.learner.new_learning_rate", "from critic_learning_rate"),

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue.agents import OPT, TD3, Decay, OnlinePretraining, opt, td3
+from segue.agents import OPT, TD3, OnlinePretraining, opt, td3
 from segue.agents.opt import Blend, Climber, grow, renew_base
 from segue.core.optim import trained
 from segue.core.replay import Rows
 from segue.core.scaling import Units
+from segue.core.schedules import Linear
 from segue.core.types import Door, Learned, Slot
 from segue.engine import loop
 from segue.engine.phase import Phase
@@ -194,7 +195,7 @@ def test_kappa_rises_and_stays() -> None:
 BASES = {
     "TD3": small("TD3"),
     "TD3BC": small("TD3BC"),
-    "SPOT": Decay(small("SPOT"), ("weight",), 100),
+    "SPOT": replace(small("SPOT"), weight=Linear(0.25, 0.0, 100)),
     "IQL": small("IQL"),
     "SAC": small("SAC"),
     "CQL": small("CQL"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -9,11 +10,11 @@ import jax.numpy as jnp
 import pytest
 
 from segue.agents import spot
-from segue.agents.around import Decay
 from segue.agents.spot import SPOT, VAE, Autoencoder, DensityState, Noise, State
 from segue.agents.td3 import TD3
 from segue.core.nets import MLP, Layer
 from segue.core.optim import trained
+from segue.core.schedules import Linear
 from tests.parity.numbers import batch, close, gradients, load, mlp, same, twins, under
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -84,7 +85,8 @@ def test_two_updates(case: str) -> None:
         estimate="weighted" if own["iwae"] else "elbo",
         samples=int(own["num_samples"]),
     )
-    cooled = Decay(agent, ("weight",), 1_000_000, float(HP["lambd_end"]))
+    end = float(HP["lambd_end"])
+    cooled = replace(agent, weight=Linear(float(HP["lambd"]), float(HP["lambd"]) * end, round(1_000_000 * (1.0 - end))))
     start = under(FIXTURE, "before.")
     state: Any = State(
         trained(mlp(start, "actor"), 1.0),
@@ -97,13 +99,14 @@ def test_two_updates(case: str) -> None:
     for t in (1, 2):
         noise = Noise(*(jnp.asarray(own[f"in.noise{t}.{n}"]) for n in ("target_action", "vae_eps")))
         rows, step = batch(FIXTURE, t, float(HP["discount"])), before + t - 1
-        now = cooled.at(jnp.asarray(step)) if own["lambd_cool"] else agent
+        now = cooled if own["lambd_cool"] else agent
         state, metrics = jax.jit(now.learn)(state, rows, noise, step)
+        if own["lambd_cool"]:
+            close(metrics["weight"], own[f"out{t}.lambd"], f"weight of update {t}")
         for ours, theirs in (
             ("critic_loss", "critic_loss"),
             ("actor_loss", "actor_loss"),
             ("unlikeliness", "neg_log_beta"),
-            ("density_weight", "lambd"),
         ):
             if f"out{t}.{theirs}" in own:
                 close(metrics[ours], own[f"out{t}.{theirs}"], f"{ours} of update {t}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from segue.agents.around import Bounded, Decay, OneOf
+from segue.agents.around import Bounded, OneOf
 from segue.agents.awac import AWAC
 from segue.agents.cql import CQL
 from segue.agents.iql import IQL
@@ -20,6 +20,7 @@ from segue.agents.td3 import TD3, TD3BC
 from segue.core import parts
 from segue.core.encoders import Encoder
 from segue.core.parts import describe
+from segue.core.schedules import Linear
 from segue.core.types import Agent, SegueError
 
 
@@ -77,12 +78,12 @@ AGENTS: dict[str, Entry] = {
         "four meta steps and two updates of a re-implementation (the official code could not be read)",
     ),
 }
-# Learners that do not act, and agents around agents.
+# Learners that do not act, agents around agents, and what stands inside an agent.
 PARTS: dict[str, type[Any]] = {
     "VAE": VAE,
     "Bounded": Bounded,
-    "Decay": Decay,
     "Encoder": Encoder,
+    "Linear": Linear,
     "OneOf": OneOf,
     "OnlinePretraining": OnlinePretraining,
     "Seeing": Seeing,
@@ -102,7 +103,6 @@ __all__ = [
     "TD3BC",
     "VAE",
     "Bounded",
-    "Decay",
     "Encoder",
     "Entry",
     "OneOf",
@@ -117,9 +117,9 @@ __all__ = [
 
 
 def title(learner: Any) -> str:
-    """Name of a learner: its class and its wrappers, "IQL (Decay)"."""
+    """Name of a learner: its class and its wrappers, "IQL (Bounded)"."""
     around = []
-    while isinstance(learner, (Bounded, Decay, Seeing)):
+    while isinstance(learner, (Bounded, Seeing)):
         around.append(type(learner).__name__)
         learner = learner.agent
     name = type(learner).__name__

@@ -1,127 +1,16 @@
-"""Agents around an agent: what a hand-over may change for a while.  Their state is the inner agent's own."""
+"""Agents around agents: bounds on an agent's bootstrap values, and the better one of two."""
 
 from __future__ import annotations
 
 import copy
-import functools
-import math
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.interpreters.partial_eval import dce_jaxpr
 
-from segue.core.nets import Maximise, own_critics
-from segue.core.options import assign, reachable, require, unknown
+from segue.core.options import reachable, unknown
 from segue.core.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition, policy_of, valued
-
-
-@dataclass(frozen=True)
-class Decay:
-    """Let numbers of an agent fall along a line: value * max(floor, 1 - u / over), u counting this update.
-
-    For weights in losses (CQL's `conservative_weight`, SPOT's `weight`, ReBRAC's `actor_cloning`); `u` counts the
-    phase's updates.  The form is that of SPOT's and ReBRAC's fine-tuning code.
-    """
-
-    agent: Agent
-    options: tuple[str, ...]
-    """Names of real-valued options of the agent, at any depth."""
-    over: int = 1_000_000
-    """Updates after which the numbers would be 0."""
-    floor: float = 0.0
-    """Share of the numbers below which they do not fall."""
-
-    def __post_init__(self) -> None:
-        require(self, over=self.over > 0, floor=0 <= self.floor <= 1)
-        for name in self.options:
-            value = option_of(self.agent, name)
-            if not isinstance(value, float) or not math.isfinite(value):
-                who = type(self.agent).__name__
-                raise SegueError(f"Decay: option '{name}' of {who} is {value!r}; {_CURE}")
-            try:
-                assign(self.agent, [name], value * self.floor, name)
-            except SegueError as error:
-                raise SegueError(f"Decay: {error} at the end; give a floor above {self.floor:g}") from error
-
-    @property
-    def policy(self) -> tuple[str, ...]:
-        """The agent's."""
-        return policy_of(self.agent)
-
-    def share(self, step: Array) -> Array:
-        """What is left of the numbers in the update after `step` others."""
-        return jnp.maximum(self.floor, 1.0 - (step + 1.0) / self.over)
-
-    def at(self, step: Array) -> Any:
-        """Return the agent as it is in the update after `step` others."""
-        agent: Any = self.agent
-        for name in self.options:
-            agent = _with(agent, name, option_of(agent, name) * self.share(step))
-        return agent
-
-    def init(self, key: Key, spec: Spec) -> State:
-        """Return a fresh state of the agent.
-
-        Raises `SegueError` where an option cannot move, or an update would not see it move.
-        """
-        for name in self.options:
-            agent: Any = self.agent
-            _refuse_idle(agent, name, spec)
-        return self.agent.init(key, spec)
-
-    def update(
-        self, state: State, batch: Transition, key: Key, step: Array, maximise: Maximise = own_critics
-    ) -> tuple[State, Metrics]:
-        """Do one update of the agent as it is now."""
-        agent = self.at(step)
-        more = {} if maximise is own_critics else {"maximise": maximise}
-        state, metrics = agent.update(state, batch, key, step, **more)
-        return state, metrics | {"decay": self.share(step)}
-
-    def next_action(self, state: State, batch: Transition, key: Key) -> Array:
-        """Draw the actions (B, A) that the agent's bootstrap takes at s'."""
-        agent: Any = self.agent
-        return agent.next_action(state, batch, key)
-
-    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
-        """Act as the agent does."""
-        return self.agent.act(state, observation, key, explore)
-
-    def q(self, state: State, observation: Array, action: Array) -> Array:
-        """Values of the agent, (B,)."""
-        return self.agent.q(state, observation, action)
-
-    def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
-        """What the agent's backup takes: (B, A) and (B,)."""
-        return valued(self.agent, state, observation, key)
-
-
-_CURE = "name the weight of a term in a loss"
-
-
-@functools.cache
-def _refuse_idle(agent: Any, name: str, spec: Spec) -> None:
-    """Raise `SegueError` unless what an update learns depends on an option, and lets it change as it goes."""
-    state = jax.eval_shape(lambda: agent.init(jax.random.key(0), spec))
-    rows = 2 * (option_of(agent, "critic_updates") if "critic_updates" in reachable(agent) else 1)
-    shape: Any = jax.ShapeDtypeStruct
-    number, action = shape((rows,), jnp.float32), shape((rows, spec.action), jnp.float32)
-    seen = shape((rows, *spec.observation), spec.dtype)
-    batch = Transition(seen, action, number, number, seen, number, number, action)
-
-    def learned(value: Array, state: State, batch: Transition, key: Key, step: Array) -> State:
-        return _with(agent, name, value).update(state, batch, key, step)[0]
-
-    who = f"Decay: option '{name}' of {type(agent).__name__}"
-    try:
-        traced = jax.make_jaxpr(learned)(jnp.float32(0), state, batch, jax.random.key(0), jnp.int32(0)).jaxpr
-    except TypeError as error:  # what JAX raises where a number must be known when a program is compiled
-        raise SegueError(f"{who} stays as it is for a whole phase; {_CURE}") from error
-    _, used = dce_jaxpr(traced, [True] * len(traced.outvars))
-    if not used[0]:
-        raise SegueError(f"{who} has no effect on an update here; {_CURE}")
 
 
 class BoundedState(NamedTuple):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from segue.core.nets import Critics, Gaussian, Initialiser, normal_log_density, rows_of
 from segue.core.optim import Trained, descend, polyak, trained
 from segue.core.options import require, usual
+from segue.core.schedules import START, Schedule, at, ends, reported
 from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
@@ -45,7 +46,7 @@ class AWAC:
     actor_learning_rate: float = 3e-4
     critic_learning_rate: float = 3e-4
     target_rate: float = 5e-3
-    advantage_temperature: float = 1.0
+    advantage_temperature: Schedule = 1.0
     """lambda; the weight of an action is exp(advantage / lambda)."""
     weight_maximum: float = 100.0
     log_std_minimum: float = -20.0
@@ -55,7 +56,7 @@ class AWAC:
         require(
             self,
             **usual(self),
-            advantage_temperature=self.advantage_temperature > 0,
+            advantage_temperature=min(ends(self.advantage_temperature)) > 0,
             weight_maximum=self.weight_maximum > 0,
         )
 
@@ -75,9 +76,10 @@ class AWAC:
         """Do one update of the critics, the actor and the targets."""
         k_target, k_actor = jax.random.split(key)
         shape = batch.action.shape
-        return self.learn(state, batch, Noise(jax.random.normal(k_target, shape), jax.random.normal(k_actor, shape)))
+        noise = Noise(jax.random.normal(k_target, shape), jax.random.normal(k_actor, shape))
+        return self.learn(state, batch, noise, step)
 
-    def learn(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
+    def learn(self, state: State, batch: Transition, noise: Noise, step: Array = START) -> tuple[State, Metrics]:
         """Do one update with the noise given (a deterministic function)."""
         action = self.sample(state.actor.params, batch.next_observation, noise.target)
         value = jnp.min(state.target(batch.next_observation, action), axis=0)
@@ -86,7 +88,9 @@ class AWAC:
         (critic_loss, q), gradient = loss(state.critic.params, batch, target)
         critic = descend(state.critic, self.critic_learning_rate, gradient)
 
-        weight = self.weight(state.actor.params, critic.params, batch, noise.actor)
+        weight = self.weight(
+            state.actor.params, critic.params, batch, noise.actor, at(self.advantage_temperature, step)
+        )
         actor_loss, gradient = jax.value_and_grad(self.actor_loss)(state.actor.params, batch, weight)
         actor = descend(state.actor, self.actor_learning_rate, gradient)
         metrics = {
@@ -95,7 +99,7 @@ class AWAC:
             "q_data": jnp.mean(q),
             "td_target": jnp.mean(target),
             "weight": jnp.mean(weight),
-        }
+        } | reported(step, advantage_temperature=self.advantage_temperature)
         return State(actor, critic, polyak(state.target, critic.params, self.target_rate)), metrics
 
     # -- losses ------------------------------------------------------------------------------------------------
@@ -113,11 +117,13 @@ class AWAC:
         q = critic(batch.observation, batch.action)
         return jnp.sum(jnp.mean(jnp.square(q - target), axis=-1)), q
 
-    def weight(self, actor: Gaussian, critic: Critics, batch: Transition, noise: Array) -> Array:
+    def weight(
+        self, actor: Gaussian, critic: Critics, batch: Transition, noise: Array, temperature: Array | float
+    ) -> Array:
         """min(exp((min_j Q_j(s, a) - min_j Q_j(s, a_pi)) / lambda), maximum), one a_pi per state, no gradient."""
         own = self.sample(actor, batch.observation, noise)
         q = jnp.min(critic(batch.observation, jnp.stack([batch.action, own], axis=1)), axis=0)
-        exponent = (q[:, 0] - q[:, 1]) / self.advantage_temperature
+        exponent = (q[:, 0] - q[:, 1]) / temperature
         return jax.lax.stop_gradient(jnp.exp(jnp.minimum(exponent, jnp.log(self.weight_maximum))))
 
     def actor_loss(self, actor: Gaussian, batch: Transition, weight: Array) -> Array:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from segue.core.nets import MLP, Critics, Gaussian, Initialiser, Maximise, normal_log_density, own_critics
 from segue.core.optim import Trained, descend, polyak, trained
 from segue.core.options import follows, option, require, usual
+from segue.core.schedules import START, Schedule, at, ends, reported
 from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
@@ -52,7 +53,7 @@ class IQL:
     (`offline.actor_decay`), or the actor cannot be fine-tuned.
     """
     expectile: float = 0.9
-    inverse_temperature: float = 10.0
+    inverse_temperature: Schedule = 10.0
     weight_maximum: float = 100.0
     """Upper bound of exp(inverse temperature * advantage)."""
     dropout: float = 0.0
@@ -78,6 +79,7 @@ class IQL:
             **usual(self),
             actor_decay=(self.actor_decay or 0) >= 0,
             expectile=0 < self.expectile < 1,
+            inverse_temperature=min(ends(self.inverse_temperature)) >= 0,
             value_minimum=self.value_minimum < self.value_maximum,
         )
 
@@ -110,7 +112,7 @@ class IQL:
         seen = old if self.stale_value else value
 
         advantage = q - seen.params(batch.observation)[..., 0]
-        weight = self.weight(advantage)
+        weight = self.weight(advantage, step)
         actor_loss, gradient = jax.value_and_grad(self.actor_loss)(state.actor.params, batch, weight, key)
         actor = descend(state.actor, self.actor_learning_rate, gradient, self.actor_decay or 0)
 
@@ -128,7 +130,7 @@ class IQL:
             "value": jnp.mean(v),
             "advantage": jnp.mean(advantage),
             "weight": jnp.mean(weight),
-        }
+        } | reported(step, inverse_temperature=self.inverse_temperature)
         return State(actor, critic, polyak(state.target, critic.params, self.target_rate), value), metrics
 
     # -- losses ------------------------------------------------------------------------------------------------
@@ -143,11 +145,11 @@ class IQL:
         u = q - v
         return jnp.mean(jnp.where(u < 0, 1.0 - self.expectile, self.expectile) * jnp.square(u)), v
 
-    def weight(self, advantage: Array) -> Array:
+    def weight(self, advantage: Array, step: Array = START) -> Array:
         """min(exp(inverse temperature * advantage), maximum), no gradient."""
         # The exponent is bounded and not only its result: an infinite exponential is finite here, and its gradient too.
         largest = jnp.log(self.weight_maximum)
-        return jax.lax.stop_gradient(jnp.exp(jnp.minimum(self.inverse_temperature * advantage, largest)))
+        return jax.lax.stop_gradient(jnp.exp(jnp.minimum(at(self.inverse_temperature, step) * advantage, largest)))
 
     def actor_loss(self, actor: Gaussian, batch: Transition, weight: Array, key: Key) -> Array:
         """-mean weight * log pi(a|s); for a deterministic actor mean weight * |a - pi(s)|^2."""

@@ -26,6 +26,7 @@ from segue.agents.iql import IQL
 from segue.core.nets import MLP, Critics, Gaussian, rows_of
 from segue.core.optim import APART, Trained, descend
 from segue.core.options import require
+from segue.core.schedules import START
 from segue.core.types import Array, Door, Key, Metrics, Spec, Transition
 
 
@@ -83,16 +84,17 @@ class PEX:
         state = State(state.actor, *learned[1:], state.old)
         k_noise, k_choice, k_dropout = jax.random.split(jax.random.fold_in(key, APART), 3)
         noise = jax.random.normal(k_noise, batch.action.shape)
-        state, own = self.improve(state, batch, noise, jax.random.uniform(k_choice, noise.shape[:1]), k_dropout)
+        choice = jax.random.uniform(k_choice, noise.shape[:1])
+        state, own = self.improve(state, batch, noise, choice, k_dropout, step)
         return state, metrics | own
 
     def improve(
-        self, state: State, batch: Transition, noise: Array, choice: Array, dropout: Key
+        self, state: State, batch: Transition, noise: Array, choice: Array, dropout: Key, step: Array = START
     ) -> tuple[State, Metrics]:
         """Move the new policy towards actions of the composite one, with the draws of `compose` given."""
         action, new = self.compose(state, batch.observation, noise, choice)
         advantage = self.advantage(state, batch.observation, action)
-        weight = self.base.weight(advantage)
+        weight = self.base.weight(advantage, step)
         loss, gradient = jax.value_and_grad(self.base.actor_loss)(
             state.actor.params, batch._replace(action=action), weight, dropout
         )

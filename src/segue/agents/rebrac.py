@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from segue.agents.td3 import TD3, State
 from segue.core.nets import MLP, Critics
 from segue.core.optim import descend, every, polyak
-from segue.core.schedules import Schedule, at, reported
+from segue.core.options import require
+from segue.core.schedules import Schedule, at, ends, reported
 from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
@@ -47,6 +48,13 @@ class ReBRAC:
     normalise_q: bool = True
     lagging_target: bool = True
     """The target actor moves towards the actor before the gradient step, as in the authors' code and CORL's."""
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            actor_cloning=min(ends(self.actor_cloning)) >= 0,
+            critic_cloning=min(ends(self.critic_cloning)) >= 0,
+        )
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state."""

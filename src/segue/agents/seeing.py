@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from segue.agents.around import Bounded, Decay, OneOf
+from segue.agents.around import Bounded, OneOf
 from segue.core.encoders import WHOLE, Encoder, shifted, side_by_side, with_eyes
 from segue.core.observations import is_image, parts_of, unpack
 from segue.core.optim import Trained
@@ -109,7 +109,7 @@ def seeing(learner: Any, spec: Spec) -> Any:
     """Return a learner as a task's observations need it: itself where they are flat, else one that sees."""
     if refused(spec, "") is None or isinstance(learner, Seeing):
         return learner
-    if isinstance(learner, Bounded | Decay):
+    if isinstance(learner, Bounded):
         return replace(learner, agent=seeing(learner.agent, spec))
     if isinstance(learner, OneOf):
         return replace(learner, first=seeing(learner.first, spec), second=seeing(learner.second, spec))

@@ -17,7 +17,7 @@ from segue.agents.td3 import NOTHING, TD3
 from segue.core.nets import MLP, Critics, Maximise, log_normal, own_critics
 from segue.core.optim import APART, Trained, descend, trained
 from segue.core.options import option, require, usual
-from segue.core.schedules import Schedule, at, ends
+from segue.core.schedules import Schedule, at, ends, reported
 from segue.core.types import Array, Door, Key, Metrics, Spec, Transition, flat
 
 
@@ -190,14 +190,15 @@ class SPOT:
             scale = jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
             penalty = self.penalty(state.density, batch.observation, action, noise.latent)
             loss = -jnp.mean(q) / scale + weight * jnp.mean(penalty)
-            return loss, {"unlikeliness": jnp.mean(penalty), "density_weight": jnp.asarray(weight, q.dtype)}
+            return loss, {"unlikeliness": jnp.mean(penalty)}
 
         base: Any = state
         dropped = NOTHING
         if self.target_dropout and self.dropout and noise.dropout is not None:
             dropped = (self.dropout, jax.random.fold_in(noise.dropout, APART))
-        moved: Any = self.base.learn(base, batch, noise.target, step, actor_loss, dropped)
-        return moved
+        moved: Any
+        moved, metrics = self.base.learn(base, batch, noise.target, step, actor_loss, dropped)
+        return moved, metrics | reported(step, weight=self.weight)
 
     def penalty(self, density: Autoencoder, observation: Array, action: Array, noise: Array) -> Array:
         """How unlikely the density finds an action, (B,)."""

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from segue.core.nets import MLP, Critics, Initialiser, Maximise, own_critics
 from segue.core.optim import Trained, descend, every, polyak, trained
 from segue.core.options import require, usual
-from segue.core.schedules import Schedule, at, reported
+from segue.core.schedules import Schedule, at, ends, reported
 from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
@@ -198,6 +198,9 @@ class TD3BC:
     base: TD3 = field(default_factory=TD3)
     q_weight: Schedule = 2.5
     """alpha; lambda = alpha / mean |Q_1(s, pi(s))|, without a gradient."""
+
+    def __post_init__(self) -> None:
+        require(self, q_weight=min(ends(self.q_weight)) >= 0)
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state, which TD3 can take over as it is."""

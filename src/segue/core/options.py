@@ -213,8 +213,16 @@ def assign(target: Any, path: list[str], value: Any, shown: str) -> tuple[Any, s
         head, rest = inside[0], path
     current, hint = getattr(target, head), _hints(type(target))[head]
     if (line := _line(hint)) is not None:  # a number, or one that moves: weight=5, weight.end=0.5
+        if not rest and names_part(value):
+            return replace(target, **{head: part_of(value, line, shown)}), f"{head}.type"
         if not rest:
-            return replace(target, **{head: parse(head, value, float, shown)}), head
+            number = parse(head, value, float, shown)
+            if not is_part(current):
+                return replace(target, **{head: number}), head
+            try:
+                return replace(target, **{head: current.scaled(number)}), f"{head}.start"
+            except SegueError as error:
+                raise SegueError(f"{shown}: {error}") from error
         inner, full = assign(current if is_part(current) else line.of(current), rest, value, shown)
         return replace(target, **{head: inner}), f"{head}.{full}"
     if rest and (rest != ["type"] or not is_part(current)):  # `leaves` calls the class of a part so
@@ -250,9 +258,24 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def parts_first(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in an order that can be applied: whole parts before their options, the outer before the inner."""
-    order = lambda path: (0, path.count(".")) if names_part(settings[path]) else (1, 0)  # noqa: E731
+    """Settings in an order that can be applied: whole parts before their options, the outer before the inner, and the
+    ends of a line after the bare numbers that scale it.
+    """
+    last = lambda path: path.endswith((".start", ".end"))  # noqa: E731
+    order = lambda path: (0, path.count(".")) if names_part(settings[path]) else (1, last(path))  # noqa: E731
     return {path: settings[path] for path in sorted(settings, key=order)}
+
+
+def movable(value: Any) -> list[str]:
+    """Names of the fields at any depth below a dataclass that may hold a line in the place of a number."""
+    found = []
+    for f in fields(value):
+        inner = getattr(value, f.name)
+        if _line(_hints(type(value))[f.name]) is not None:
+            found.append(f.name)
+        elif is_part(inner):
+            found += movable(inner)
+    return found
 
 
 def reachable(value: Any) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 
 from segue.core.options import require
-from segue.core.types import Array
+from segue.core.types import Array, SegueError
 
 
 @dataclass(frozen=True)
@@ -18,16 +19,28 @@ class Linear:
     """
 
     start: float
+    """the number before the first update.  The option's own name with a bare number (weight=0.1) sets it and
+    multiplies `end` by the same factor: the line keeps its shape."""
     end: float
+    """the number from update `updates` on."""
     updates: int
+    """updates of the phase until the number stands at `end`."""
 
     def __post_init__(self) -> None:
-        require(self, updates=self.updates > 0)
+        finite = math.isfinite
+        require(self, start=finite(self.start), end=finite(self.end), updates=self.updates > 0)
 
     @classmethod
     def of(cls, number: float, updates: int = 100_000) -> Linear:
         """A line that stays where it begins, for an option whose `end` is set by name (100,000: default of ours)."""
         return cls(number, number, updates)
+
+    def scaled(self, start: float) -> Linear:
+        """The line of the same shape from another start.  Raises `SegueError` for a line from 0, which has no shape."""
+        if not self.start:
+            raise SegueError("its line starts at 0 and cannot be scaled; set its start and end")
+        # 12 digits: what a table shows stays what a person would write.
+        return replace(self, start=start, end=float(f"{self.end * (start / self.start):.12g}"))
 
     def at(self, step: Array) -> Array:
         """The number in the update after `step` others, a scalar."""
@@ -36,6 +49,7 @@ class Linear:
 
 
 Schedule = float | Linear
+"""A number, or one that moves.  By name: weight=0.1, weight.end=0.05, weight.updates=10000."""
 START = jnp.int32(0)
 """Of a phase: no update before."""
 

@@ -11,6 +11,8 @@ import inspect
 import textwrap
 from dataclasses import is_dataclass
 
+from segue.core.schedules import Linear
+
 MEANINGS = {
     # networks
     "actor_hidden": "widths of the actor's hidden layers",
@@ -139,9 +141,12 @@ def meaning(owner: object, path: str) -> str:
     head, _, rest = path.partition(".")
     if head == "type":
         return "class of the part, chosen by the recipe; a setting may replace it by your own (module:name)"
-    if rest and is_dataclass(getattr(owner, head)):
-        return meaning(getattr(owner, head), rest)
     kind: type = type(owner)
+    if rest and is_dataclass(part := getattr(owner, head)):
+        if not isinstance(part, Linear):
+            return meaning(part, rest)
+        inside = "it goes along a line" if rest == "type" else _said(Linear)[rest]
+        return f"{meaning(owner, head).removesuffix('.')}: {inside}"
     try:
         said = _said(kind).get(head, "")
     except (OSError, TypeError, SyntaxError, ValueError):  # a class that was typed into an interpreter

@@ -6,8 +6,8 @@ authors' configuration files.
 from __future__ import annotations
 
 from segue.agents import ReBRAC
-from segue.agents.around import Decay
 from segue.core.scaling import Units
+from segue.core.schedules import Linear
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
 from segue.recipes.plan import Evaluation
@@ -76,7 +76,8 @@ REBRAC_RECIPE = published(
         Phase("offline", ReBRAC(), 1_000_000, batch=Mix(256), evaluate_every=50_000),
         Phase(
             "online",
-            Decay(ReBRAC(critic_cloning=0.0), ("actor_cloning",), over=1_000_000, floor=0.5),
+            # Towards 0 over a million updates; at a half it stays.
+            ReBRAC(actor_cloning=Linear(0.4, 0.2, 500_000), critic_cloning=0.0),
             1_000_000,
             collect=1,
             batch=Mix(128, 128),
@@ -104,7 +105,7 @@ REBRAC_RECIPE = published(
                 "agent.exploration_noise": 0.1,
                 "online.batch.offline": 64,
                 "online.batch.online": 64,
-                "agent.over": 6_000,
+                "online.actor_cloning.updates": 3_000,
             }
         ),
     },

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Literal, get_type_hints
 
-from segue.agents.around import Decay
-from segue.core.options import parse, require, unknown
+from segue.agents import title
+from segue.agents.around import option_of
+from segue.core.options import assign, movable, parse, require, unknown
 from segue.core.scaling import Units
+from segue.core.schedules import Linear
 from segue.core.types import Sampler, SegueError
 from segue.engine.phase import RANDOM, Phase, at_switch, charged, refresh, renew
 from segue.samplers import Mix, Retain, Union
@@ -100,17 +102,33 @@ class freeze_actor:
 
 @dataclass(frozen=True)
 class decay:
-    """Decay weights in the losses linearly after the switch (see `Decay`)."""
+    """Decay weights in the losses linearly after the switch: towards 0 over `over` updates, but not below `floor` times
+    their value.
+    """
 
     options: tuple[str, ...]
     over: int = 100_000
     floor: float = 0.0
 
     def __call__(self, phases: Phases, units: Units) -> Phases:
-        """Put `Decay` around the agent that fine-tunes."""
+        """Put a line in the place of each number of the agent that fine-tunes."""
+        updates = round(self.over * (1.0 - self.floor))
+        require(self, over=self.over > 0, floor=self.floor >= 0 and updates > 0)
         index = at_switch(phases, "decay")
         agent: Any = phases[index].learner
-        return changed(phases, index, learner=Decay(agent, self.options, self.over, self.floor))
+        for name in self.options:
+            number, known = option_of(agent, name), movable(agent)
+            if name not in known:
+                these = f"what can fall is {', '.join(known)}" if known else "it has none that can fall"
+                raise SegueError(f"decay={name}: is no weight in a loss of {title(agent)}; {these}")
+            if not number or isinstance(number, Linear):
+                why = "moves already; leave the rule out and set its end" if number else "is 0; leave the rule out"
+                raise SegueError(f"decay={name}: '{name}' of {title(agent)} {why}")
+            try:
+                agent, _ = assign(agent, [name], Linear(number, number * self.floor, updates), f"decay={name}")
+            except SegueError as error:
+                raise SegueError(f"{error} at its end; give a floor above {self.floor:g}") from error
+        return changed(phases, index, learner=agent)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 from segue.agents import SPOT, VAE
-from segue.agents.around import Decay
 from segue.agents.spot import with_density
 from segue.core.scaling import Units
+from segue.core.schedules import Linear
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
 from segue.recipes.plan import Evaluation
@@ -26,7 +26,7 @@ _LOCOMOTION = {
     "agent.dropout": 0.1,
 }
 _LAST_LAYERS = {"agent.actor_last_limit": 1e-3, "agent.critic_last_limit": 3e-3}  # AntMaze; Adroit as in CORL
-_ADROIT = _LAST_LAYERS | {"agent.weight": 1.0, "agent.floor": 0.5}
+_ADROIT = _LAST_LAYERS | {"agent.weight": 1.0, "online.weight.end": 0.5, "online.weight.updates": 500_000}
 
 SPOT_RECIPE = published(
     "spot",
@@ -37,7 +37,8 @@ SPOT_RECIPE = published(
         Phase("offline", SPOT(), 1_000_000, batch=Mix(256), enter=with_density(), evaluate_every=50_000),
         Phase(
             "online",
-            Decay(SPOT(), ("weight",), over=1_000_000, floor=0.2),
+            # Towards 0 over a million updates; at a fifth it stays.
+            SPOT(weight=Linear(0.25, 0.05, 800_000)),
             1_000_000,
             collect=1,
             batch=Union(256),
@@ -80,7 +81,7 @@ SPOT_RECIPE = published(
                 "density.log_every": 100,
                 "density.batch.offline": 128,
                 "online.batch.batch": 128,
-                "agent.over": 6_000,
+                "online.weight.updates": 4_800,
             }
         ),
     },

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 
+from segue.core.parts import names_part
 from segue.core.types import SegueError, Task
 from segue.engine.phase import Phase
 from segue.recipes import Plan, Recipe
@@ -51,7 +52,8 @@ def with_settings(
     again = lambda chosen: resolved(recipe_of(request.recipe), task, chosen, request.rules)  # noqa: E731
     was = described["config"]
     slots = [phase["slot"] for phase in described["phases"]]
-    if whole := [path for path in settings if path in slots or f"{path.removesuffix('.type')}.type" in was]:
+    parts = [path for path, value in settings.items() if names_part(value)]
+    if whole := [path for path in parts if path in slots or f"{path.removesuffix('.type')}.type" in was]:
         raise SegueError(f"{whole[0]}: once a run has begun, only the options of a part can change; start a new run")
     tried = again({**request.settings, **settings})
     now = json.loads(json.dumps(manifest.plain(tried.table())))

@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from segue.agents import CQL, IQL, RLPD, SAC
-from segue.agents.around import Bounded, Decay
+from segue.agents.around import Bounded
 from segue.bonuses import RND, Nothing, Returns
 from segue.core.options import reachable
 from segue.core.types import Learner, Sampler, SegueError
@@ -121,7 +121,7 @@ def _novelty(learner: Learner) -> RND:
 
 def _pessimist(plan: Plan, teacher: Phase) -> Any:
     """The exploiter: IQL stays IQL, Cal-QL becomes CQL, an online agent becomes SAC; others stay what they are."""
-    learner: Any = teacher.learner.agent if isinstance(teacher.learner, Decay) else teacher.learner
+    learner: Any = teacher.learner
     if isinstance(learner, IQL):
         return replace(learner, mean_over_critics=True)
     if isinstance(learner, CQL):

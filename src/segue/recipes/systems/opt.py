@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partial
 
 from segue.agents import OPT, SPOT, OnlinePretraining
-from segue.agents.around import Decay
 from segue.agents.opt import Climber, grow, renew_base
 from segue.core.types import SegueError
 from segue.engine.phase import Phase, at_switch
@@ -90,15 +89,14 @@ def opt_plan(plan: Plan, names: Sequence[str], who: str = "opt") -> Plan:
     switch = plan.phases[index]
     base = switch.learner
     trained = [p for p in plan.phases[:index] if p.slot == switch.slot and p.updates]
-    inner = base.agent if isinstance(base, Decay) else base
-    if not isinstance(inner, Climber):
+    if not isinstance(base, Climber):
         raise SegueError(
-            f"{who}: the actor of {type(inner).__name__} cannot maximise critics other than its own; use another recipe"
+            f"{who}: the actor of {type(base).__name__} cannot maximise critics other than its own; use another recipe"
         )
     if not trained or switch.enter is not None:
         why = "has its own enter=" if trained else "has no offline phase before it"
         raise SegueError(f"{who}: its fine-tuning {why}; opt continues an agent that was trained offline")
-    spot = isinstance(inner, SPOT)
+    spot = isinstance(base, SPOT)
     between = partial(Phase, slot=switch.slot, units=switch.units)
     visible: Visible = getattr(switch.batch, "visible", "all")
     often = f"{switch.name}.evaluate_every"
