@@ -19,6 +19,7 @@ from segue.agents.spot import SPOT, VAE
 from segue.agents.td3 import TD3, TD3BC
 from segue.core import parts
 from segue.core.encoders import Encoder
+from segue.core.networks import Networks
 from segue.core.parts import describe
 from segue.core.types import Agent, SegueError
 
@@ -83,6 +84,7 @@ PARTS: dict[str, type[Any]] = {
     "Bounded": Bounded,
     "Decay": Decay,
     "Encoder": Encoder,
+    "Networks": Networks,
     "OneOf": OneOf,
     "OnlinePretraining": OnlinePretraining,
     "Seeing": Seeing,

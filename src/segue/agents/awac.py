@@ -12,7 +12,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.core.nets import Critics, Gaussian, Initialiser, normal_log_density, rows_of
+from segue.core.layers import Initialiser
+from segue.core.nets import Critics, Gaussian, normal_log_density, rows_of
+from segue.core.networks import PUBLISHED, Networks
 from segue.core.optim import Trained, descend, polyak, trained
 from segue.core.options import require, usual
 from segue.core.types import Array, Key, Metrics, Spec, Transition
@@ -41,6 +43,7 @@ class AWAC:
     actor_hidden: tuple[int, ...] = (256, 256, 256)
     critic_hidden: tuple[int, ...] = (256, 256, 256)
     critics: int = 2
+    networks: Networks = PUBLISHED
     initialiser: Initialiser = "torch"
     actor_learning_rate: float = 3e-4
     critic_learning_rate: float = 3e-4
@@ -62,7 +65,7 @@ class AWAC:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies of the critics."""
         k_actor, k_critic = jax.random.split(key)
-        nets: dict[str, Any] = {"initialiser": self.initialiser, "output_gain": 1.0}
+        nets: dict[str, Any] = {"networks": self.networks, "initialiser": self.initialiser, "output_gain": 1.0}
         actor = Gaussian.create(k_actor, spec, self.actor_hidden, **nets)
         critic = Critics.create(k_critic, spec, self.critic_hidden, self.critics, **nets)
         return State(

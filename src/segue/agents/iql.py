@@ -12,7 +12,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.core.nets import MLP, Critics, Gaussian, Initialiser, Maximise, normal_log_density, own_critics
+from segue.core.layers import Initialiser
+from segue.core.nets import MLP, Critics, Gaussian, Maximise, network, normal_log_density, own_critics
+from segue.core.networks import PUBLISHED, Networks
 from segue.core.optim import Trained, descend, polyak, trained
 from segue.core.options import follows, option, require, usual
 from segue.core.types import Array, Key, Metrics, Spec, Transition
@@ -38,6 +40,7 @@ class IQL:
     critics: int = 2
     layer_norm: bool = False
     """In Q and V."""
+    networks: Networks = PUBLISHED
     initialiser: Initialiser = "orthogonal"
     output_gain: float = 2.0**0.5
     actor_learning_rate: float = 3e-4
@@ -84,10 +87,14 @@ class IQL:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies of the critics."""
         k_actor, k_critic, k_value = jax.random.split(key, 3)
-        nets: dict[str, Any] = {"initialiser": self.initialiser, "output_gain": self.output_gain}
+        nets: dict[str, Any] = {
+            "networks": self.networks,
+            "initialiser": self.initialiser,
+            "output_gain": self.output_gain,
+        }
         actor = Gaussian.create(k_actor, spec, self.actor_hidden, **nets)
         critic = Critics.create(k_critic, spec, self.critic_hidden, self.critics, layer_norm=self.layer_norm, **nets)
-        value = MLP.over(k_value, spec, (*self.critic_hidden, 1), layer_norm=self.layer_norm, **nets)
+        value = network(k_value, spec, (*self.critic_hidden, 1), layer_norm=self.layer_norm, **nets)
         return State(
             trained(actor, self.actor_learning_rate, self.actor_decay or 0),
             trained(critic, self.critic_learning_rate),

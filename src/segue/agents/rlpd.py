@@ -15,7 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from segue.agents.sac import State, backup, valued
-from segue.core.nets import Critics, Initialiser, TanhGaussian, squash
+from segue.core.layers import Initialiser
+from segue.core.nets import Critics, TanhGaussian, squash
+from segue.core.networks import PUBLISHED, Networks
 from segue.core.optim import Trained, descend, polyak, scaled_moments, trained
 from segue.core.options import option, require, usual
 from segue.core.types import Array, Door, Key, Metrics, SegueError, Spec, Transition
@@ -40,6 +42,7 @@ class RLPD:
     critics: int = 10
     actor_layer_norm: bool = False
     critic_layer_norm: bool = True
+    networks: Networks = PUBLISHED
     initialiser: Initialiser = "xavier"
     output_gain: float = option(1.0, when=lambda a: a.initialiser != "xavier", why="another initialiser than xavier")
     learn_log_std_scale: bool = False
@@ -85,7 +88,11 @@ class RLPD:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies of the critics."""
         k_actor, k_critic = jax.random.split(key)
-        nets: dict[str, Any] = {"initialiser": self.initialiser, "output_gain": self.output_gain}
+        nets: dict[str, Any] = {
+            "networks": self.networks,
+            "initialiser": self.initialiser,
+            "output_gain": self.output_gain,
+        }
         actor = TanhGaussian.create(
             k_actor,
             spec,

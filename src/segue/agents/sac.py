@@ -10,7 +10,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.core.nets import Critics, Initialiser, Maximise, TanhGaussian, own_critics, squash
+from segue.core.layers import Initialiser
+from segue.core.nets import Critics, Maximise, TanhGaussian, own_critics, squash
+from segue.core.networks import PUBLISHED, Networks
 from segue.core.optim import APART, Trained, descend, polyak, trained
 from segue.core.options import option, require, usual
 from segue.core.types import Array, Key, Metrics, Spec, Transition
@@ -42,6 +44,7 @@ class SAC:
     critic_hidden: tuple[int, ...] = (256, 256)
     critics: int = 2
     layer_norm: bool = False
+    networks: Networks = PUBLISHED
     initialiser: Initialiser = "orthogonal"
     output_gain: float = 1e-2
     log_std_multiplier: float = 1.0
@@ -79,6 +82,7 @@ class SAC:
         """Return a fresh state; targets start as copies of the critics."""
         k_actor, k_critic = jax.random.split(key)
         nets: dict[str, Any] = {
+            "networks": self.networks,
             "initialiser": self.initialiser,
             "output_gain": self.output_gain,
             "layer_norm": self.layer_norm,

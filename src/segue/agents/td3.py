@@ -12,7 +12,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.core.nets import MLP, Critics, Initialiser, Maximise, own_critics
+from segue.core.layers import Initialiser
+from segue.core.nets import MLP, Critics, Maximise, network, own_critics
+from segue.core.networks import PUBLISHED, Networks
 from segue.core.optim import Trained, descend, every, polyak, trained
 from segue.core.options import require, usual
 from segue.core.schedules import Schedule, at, reported
@@ -46,6 +48,7 @@ class TD3:
     critic_layer_norm: bool = False
     norm_after: bool = False
     """Layer normalisation after the activation instead of before it."""
+    networks: Networks = PUBLISHED
     initialiser: Initialiser = "torch"
     actor_learning_rate: float = 3e-4
     critic_learning_rate: float = 3e-4
@@ -78,10 +81,14 @@ class TD3:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies."""
         k_actor, k_critic = jax.random.split(key)
-        nets: dict[str, Any] = {"initialiser": self.initialiser, "norm_after": self.norm_after}
+        nets: dict[str, Any] = {
+            "networks": self.networks,
+            "initialiser": self.initialiser,
+            "norm_after": self.norm_after,
+        }
         # The last layer of width n starts within gain / sqrt(n).
         gain = lambda limit, hidden: 1.0 if limit is None else limit * hidden[-1] ** 0.5  # noqa: E731
-        actor = MLP.over(
+        actor = network(
             k_actor,
             spec,
             (*self.actor_hidden, spec.action),

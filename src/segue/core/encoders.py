@@ -17,7 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from segue.core.nets import Layer
+from segue.core.layers import Layer
 from segue.core.observations import is_image
 from segue.core.options import require
 from segue.core.types import Array, Key, Part, SegueError, Spec

@@ -9,64 +9,33 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from segue.core.layers import Initialiser, Layer, affine
+from segue.core.networks import ACTIVATIONS, PUBLISHED, Networks
 from segue.core.types import Array, Key, Spec, flat
 
-Initialiser = Literal["orthogonal", "lecun", "torch", "xavier"]
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 
 
-def _affine(key: Key, shape: tuple[int, int], kind: Initialiser, gain: float, last: bool) -> tuple[Array, Array]:
-    """Weight and bias of a layer; "torch" is PyTorch's default, uniform in +-1 / sqrt(inputs) for both."""
-    if kind == "torch":
-        k_weight, k_bias = jax.random.split(key)
-        limit = gain * shape[0] ** -0.5 if last else shape[0] ** -0.5
-        uniform = lambda k, s: jax.random.uniform(k, s, minval=-limit, maxval=limit)  # noqa: E731
-        return uniform(k_weight, shape), uniform(k_bias, shape[1:])
-    if kind == "orthogonal":
-        weight = jax.nn.initializers.orthogonal(gain)(key, shape)
-    elif kind == "xavier":
-        weight = jax.nn.initializers.glorot_uniform()(key, shape)
-    elif last:
-        weight = jax.nn.initializers.variance_scaling(gain, "fan_in", "uniform")(key, shape)
-    else:
-        weight = jax.nn.initializers.lecun_normal()(key, shape)
-    return weight, jnp.zeros(shape[1])
-
-
-class Layer(eqx.Module):
-    """A dense layer `x @ weight + bias`, `weight` (in, out), optionally followed by layer normalisation."""
-
-    weight: Array
-    bias: Array
-    scale: Array | None = None
-    shift: Array | None = None
-
-    def normalise(self, x: Array) -> Array:
-        """Layer normalisation over the last axis (eps 1e-6), or the identity."""
-        if self.scale is None or self.shift is None:
-            return x
-        mean = jnp.mean(x, -1, keepdims=True)
-        variance = jnp.mean(jnp.square(x - mean), -1, keepdims=True)
-        return (x - mean) * jax.lax.rsqrt(variance + 1e-6) * self.scale + self.shift
-
-
 class MLP(eqx.Module):
-    """ReLU layers and a linear output; with `layer_norm`, Dense -> LayerNorm -> ReLU in every hidden layer.
+    """Hidden layers and a linear output; with `layer_norm`, Dense -> LayerNorm -> activation in every hidden layer.
 
-    With `norm_after`, Dense -> ReLU -> LayerNorm.
+    With `norm_after`, Dense -> activation -> LayerNorm.
     """
 
     layers: tuple[Layer, ...]
     norm_after: bool = eqx.field(static=True, default=False)
     sight: Any = None
     """What makes a vector of an observation that is none (`segue.core.encoders.Sight`); None takes it as it is."""
+    activation: str = eqx.field(static=True, default="relu")
+    """Name of the function between the layers (`segue.core.networks.ACTIVATIONS`)."""
 
     @staticmethod
     def create(
@@ -78,23 +47,17 @@ class MLP(eqx.Module):
         output_gain: float = 1e-2,
         layer_norm: bool = False,
         norm_after: bool = False,
+        activation: str = "relu",
     ) -> MLP:
         """Make a network with layer widths `sizes` (input first, output last), zero biases."""
         layers = []
         pairs = list(itertools.pairwise(sizes))
         for i, (k, shape) in enumerate(zip(jax.random.split(key, len(pairs)), pairs)):
             last = i == len(pairs) - 1
-            affine = _affine(k, shape, initialiser, output_gain if last else hidden_gain, last)
+            start = affine(k, shape, initialiser, output_gain if last else hidden_gain, last)
             norm = (jnp.ones(shape[1]), jnp.zeros(shape[1])) if layer_norm and not last else (None, None)
-            layers.append(Layer(*affine, *norm))
-        return MLP(tuple(layers), norm_after)
-
-    @staticmethod
-    def over(key: Key, spec: Spec, sizes: Sequence[int], **nets: Any) -> MLP:
-        """Make a network of a task's observations with layer widths `sizes` (output last); `nets` as in `create`."""
-        sight, width, k_layers = before(key, spec, critic=False)
-        network = MLP.create(k_layers, (width, *sizes), **nets)
-        return MLP(network.layers, network.norm_after, sight)
+            layers.append(Layer(*start, *norm))
+        return MLP(tuple(layers), norm_after, activation=activation)
 
     def __call__(self, x: Any, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
         """Map (..., in) to (..., out); with a key, `dropout` is the share of hidden units that are left out."""
@@ -103,8 +66,9 @@ class MLP(eqx.Module):
 
     def after_first(self, x: Array, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
         """Finish the computation from the first layer's affine output (..., width)."""
+        active = ACTIVATIONS[self.activation]
         for n, (layer, following) in enumerate(itertools.pairwise(self.layers)):
-            x = layer.normalise(jax.nn.relu(x)) if self.norm_after else jax.nn.relu(layer.normalise(x))
+            x = layer.normalise(active(x)) if self.norm_after else active(layer.normalise(x))
             if key is not None and (isinstance(dropout, jax.Array) or dropout > 0):
                 kept = jax.random.bernoulli(jax.random.fold_in(key, n), 1.0 - dropout, x.shape)
                 x = jnp.where(kept, x / (1.0 - dropout), 0.0)
@@ -123,6 +87,13 @@ def before(key: Key, spec: Spec, *, critic: bool) -> tuple[Any, int, Key]:
     k_sight, k_layers = jax.random.split(key)
     sight, width = spec.encoder.create(k_sight, spec, critic)
     return sight, width, k_layers
+
+
+def network(key: Key, spec: Spec, sizes: Sequence[int], *, networks: Networks = PUBLISHED, **nets: Any) -> MLP:
+    """Make a network of a task's observations with layer widths `sizes` (output last); `nets` as in `MLP.create`."""
+    sight, width, k_layers = before(key, spec, critic=False)
+    made = MLP.create(k_layers, (width, *sizes), activation=networks.activation, **nets)
+    return replace(made, sight=sight)
 
 
 def rows_of(observation: Any) -> int:
@@ -144,22 +115,13 @@ class Critics(eqx.Module):
         hidden: Sequence[int],
         count: int,
         *,
-        initialiser: Initialiser = "orthogonal",
-        output_gain: float = 1e-2,
-        layer_norm: bool = False,
-        norm_after: bool = False,
+        networks: Networks = PUBLISHED,
+        **nets: Any,
     ) -> Critics:
-        """Make `count` independent critics with hidden widths `hidden`."""
+        """Make `count` independent critics with hidden widths `hidden`; `nets` as in `MLP.create`."""
         sight, width, k_layers = before(key, spec, critic=True)
         sizes = (width + spec.action, *hidden, 1)
-        make = partial(
-            MLP.create,
-            sizes=sizes,
-            initialiser=initialiser,
-            output_gain=output_gain,
-            layer_norm=layer_norm,
-            norm_after=norm_after,
-        )
+        make = partial(MLP.create, sizes=sizes, activation=networks.activation, **nets)
         # One after the other and not by vmap: jaxlib's batched QR, which orthogonal matrices are made with, waits on
         # a CPU for tasks of the thread pool that it runs in.  Two at once on two cores wait for ever.
         return Critics(jax.tree.map(lambda *x: jnp.stack(x), *map(make, jax.random.split(k_layers, count))), sight)
@@ -210,16 +172,13 @@ class TanhGaussian(eqx.Module):
         spec: Spec,
         hidden: Sequence[int],
         *,
-        initialiser: Initialiser = "orthogonal",
-        output_gain: float = 1e-2,
-        layer_norm: bool = False,
         log_std_multiplier: float = 1.0,
         log_std_offset: float = -1.0,
+        **nets: Any,
     ) -> TanhGaussian:
         """Make a policy; one network puts out the mean and the raw log standard deviation, A numbers each."""
-        sizes = (*hidden, 2 * spec.action)
-        network = MLP.over(key, spec, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm)
-        return TanhGaussian(network, jnp.asarray(log_std_multiplier, float), jnp.asarray(log_std_offset, float))
+        inner = network(key, spec, (*hidden, 2 * spec.action), **nets)
+        return TanhGaussian(inner, jnp.asarray(log_std_multiplier, float), jnp.asarray(log_std_offset, float))
 
     def __call__(self, observation: Array) -> tuple[Array, Array]:
         """Mean and standard deviation (..., A) of the Gaussian under the tanh."""
@@ -235,19 +194,9 @@ class Gaussian(eqx.Module):
     log_std: Array
 
     @staticmethod
-    def create(
-        key: Key,
-        spec: Spec,
-        hidden: Sequence[int],
-        *,
-        initialiser: Initialiser = "orthogonal",
-        output_gain: float = 1e-2,
-        layer_norm: bool = False,
-    ) -> Gaussian:
-        """Make a policy whose log standard deviation starts at 0."""
-        sizes = (*hidden, spec.action)
-        network = MLP.over(key, spec, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm)
-        return Gaussian(network, jnp.zeros(spec.action))
+    def create(key: Key, spec: Spec, hidden: Sequence[int], **nets: Any) -> Gaussian:
+        """Make a policy whose log standard deviation starts at 0; `nets` as in `network`."""
+        return Gaussian(network(key, spec, (*hidden, spec.action), **nets), jnp.zeros(spec.action))
 
     def mean(self, observation: Array, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
         """tanh of the network's output, (..., A)."""
