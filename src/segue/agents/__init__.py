@@ -14,7 +14,6 @@ from segue.agents.pex import PEX
 from segue.agents.rebrac import ReBRAC
 from segue.agents.rlpd import RLPD
 from segue.agents.sac import SAC
-from segue.agents.seeing import Seeing, seeing
 from segue.agents.spot import SPOT, VAE
 from segue.agents.td3 import TD3, TD3BC
 from segue.core import parts
@@ -87,7 +86,6 @@ PARTS: dict[str, type[Any]] = {
     "Networks": Networks,
     "OneOf": OneOf,
     "OnlinePretraining": OnlinePretraining,
-    "Seeing": Seeing,
 }
 
 __all__ = [
@@ -110,10 +108,8 @@ __all__ = [
     "OneOf",
     "OnlinePretraining",
     "ReBRAC",
-    "Seeing",
     "build",
     "describe",
-    "seeing",
     "title",
 ]
 
@@ -121,7 +117,7 @@ __all__ = [
 def title(learner: Any) -> str:
     """What to call a learner: its class, and what is around it, "IQL (Decay)"."""
     around = []
-    while isinstance(learner, (Bounded, Decay, Seeing)):
+    while isinstance(learner, (Bounded, Decay)):
         around.append(type(learner).__name__)
         learner = learner.agent
     name = type(learner).__name__

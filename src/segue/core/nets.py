@@ -19,7 +19,8 @@ import jax.numpy as jnp
 
 from segue.core.layers import Initialiser, Layer, affine
 from segue.core.networks import ACTIVATIONS, PUBLISHED, Networks
-from segue.core.types import Array, Key, Spec, flat
+from segue.core.observations import parts_seen
+from segue.core.types import Array, Key, Spec
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 
@@ -76,22 +77,21 @@ class MLP(eqx.Module):
         return x
 
 
-def before(key: Key, spec: Spec, *, critic: bool) -> tuple[Any, int, Key]:
+def before(key: Key, spec: Spec, networks: Networks, *, critic: bool) -> tuple[Any, int, Key]:
     """What stands before a network's first layer, the width of what it gives, and the key for the layers behind it.
 
-    Where observations are flat, nothing does, and the layers have the whole key.  Raises `SegueError` where they are
-    not and nobody has said how to look at them.
+    Where observations are vectors, nothing does, and the layers have the whole key.
     """
-    if spec.encoder is None:
-        return None, flat(spec, "this agent"), key
+    if not parts_seen(spec):
+        return None, spec.observation[0], key
     k_sight, k_layers = jax.random.split(key)
-    sight, width = spec.encoder.create(k_sight, spec, critic)
+    sight, width = networks.encoder.create(k_sight, spec, critic)
     return sight, width, k_layers
 
 
 def network(key: Key, spec: Spec, sizes: Sequence[int], *, networks: Networks = PUBLISHED, **nets: Any) -> MLP:
     """Make a network of a task's observations with layer widths `sizes` (output last); `nets` as in `MLP.create`."""
-    sight, width, k_layers = before(key, spec, critic=False)
+    sight, width, k_layers = before(key, spec, networks, critic=False)
     made = MLP.create(k_layers, (width, *sizes), activation=networks.activation, **nets)
     return replace(made, sight=sight)
 
@@ -119,7 +119,7 @@ class Critics(eqx.Module):
         **nets: Any,
     ) -> Critics:
         """Make `count` independent critics with hidden widths `hidden`; `nets` as in `MLP.create`."""
-        sight, width, k_layers = before(key, spec, critic=True)
+        sight, width, k_layers = before(key, spec, networks, critic=True)
         sizes = (width + spec.action, *hidden, 1)
         make = partial(MLP.create, sizes=sizes, activation=networks.activation, **nets)
         # One after the other and not by vmap: jaxlib's batched QR, which orthogonal matrices are made with, waits on

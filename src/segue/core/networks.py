@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import jax
 
-from segue.core.options import unknown
+from segue.core.encoders import Encoder
+from segue.core.options import for_images, unknown
 from segue.core.types import Array
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -30,6 +31,9 @@ class Networks:
 
     activation: str = "relu"
     """Between the layers of Segue's networks: elu, gelu, leaky_relu, mish, relu, selu, silu, softplus or tanh."""
+
+    encoder: Encoder = for_images(Encoder())
+    """What stands before each network where observations are no vectors."""
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:

@@ -63,8 +63,6 @@ class Spec:
     dtype: str = "float32"
     parts: tuple[Part, ...] = ()
     """Of a dictionary observation with images, whose rows are bytes (`segue.core.observations`); () elsewhere."""
-    encoder: Any = None
-    """Hyper-parameters of what stands before networks that see more than a vector (`segue.core.encoders.Encoder`)."""
 
 
 CURE = "; leave it out here, or take a task whose observations are vectors"

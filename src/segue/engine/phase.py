@@ -66,6 +66,9 @@ class Phase:
     n_steps: int = option(1, when=lambda p: p.updates > 0, why="a phase that updates")
     """Rows whose rewards are summed before a value stands for the rest (n-step returns; no correction for the policy
     that acted)."""
+    image_shift: int = option(0, when=lambda p: p.updates > 0, why="a phase that updates", images=True)
+    """Pixels by which the images of a batch are shifted at random at most, s and s' each for itself (DrQ, arXiv
+    2004.13649).  Recipes take DrQ's 4 where a task has images."""
     enter: Enter | None = None
     """(door, fresh state) -> starting state.  None carries the slot on, or starts it fresh if it is new."""
     units: Units | None = None

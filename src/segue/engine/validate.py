@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from segue.core import replay
+from segue.core.observations import is_image, parts_seen
 from segue.core.scaling import Units, settled
 from segue.core.types import Agent, Learned, SegueError, Slot, Spec, Task, policy_of
 from segue.engine import steps
@@ -63,7 +64,7 @@ def validate(phases: Sequence[Phase], task: Task, seeds: Sequence[int], units: U
     logged, whole = 0 if data is None else len(data), sum(p.ticks * p.collect for p in phases)
     shapes = Shapes(task.spec, len(seeds), logged, max(whole, 1))
     for index, phase in enumerate(phases):
-        here = settled(phase.units or units, task.failure, data)
+        here = settled(phase.units or units, task.failure, data, parts_seen(task.spec))
         check_phase(phase, shapes.slots, task.spec, task.horizon, logged, written, written)
         with _telling(phase, shapes.slots.get(phase.slot)):
             slot = shapes.enter(phase, index, here)
@@ -143,6 +144,10 @@ def check_phase(
         raise SegueError(f"{where}: {type(phase.learner).__name__} has no policy that could be frozen; leave it out")
     if phase.n_steps < 1:
         raise SegueError(f"{where}: n_steps={phase.n_steps} is out of range; 1 looks at single rows")
+    if phase.image_shift < 0:
+        raise SegueError(f"{where}: image_shift={phase.image_shift} is out of range; 0 leaves images where they are")
+    if phase.image_shift and not any(is_image(part) for part in parts_seen(spec)):
+        raise SegueError(f"{where}: image_shift={phase.image_shift} and the task has no images; leave it out")
     if phase.validation.steps and (phase.validation.steps < 0 or phase.validation.episodes < 1):
         raise SegueError(f"{where}: validation.steps must not be negative, validation.episodes must be at least 1")
     if phase.validation.steps and not isinstance(phase.learner, Agent):
