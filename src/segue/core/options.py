@@ -42,7 +42,7 @@ def tunable(default: Any) -> Any:
 
 def internal(default: Any) -> Any:
     """Declare a dataclass field that is no option: what a run fills in, which no setting names and no table shows."""
-    return field(default=default, metadata={"internal": True})
+    return field(default=default, repr=False, metadata={"internal": True})
 
 
 def options_of(owner: Any) -> list[Any]:
