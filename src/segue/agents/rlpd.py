@@ -261,9 +261,8 @@ class from_sac:
     def __call__(self, door: Door, state: State) -> State:
         """Return the slot's networks in the form of RLPD's state."""
         old = door.slots[self.slot].state
-        if any(
-            kind_of(part) != kind_of(new) for part, new in zip((old.actor, old.critic), (state.actor, state.critic))
-        ):
+        kinds = lambda s: [kind_of(s.actor), kind_of(s.critic)]  # noqa: E731
+        if kinds(old) != kinds(state):
             raise SegueError(
                 f"from_sac: the networks in slot '{self.slot}' are not those of the agent that goes on; give both the "
                 "same widths, number of critics, layer normalisation and options of 'networks'"
