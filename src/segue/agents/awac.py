@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from segue.core.layers import Initialiser
 from segue.core.nets import Critics, Gaussian, normal_log_density, rows_of
-from segue.core.networks import PUBLISHED, Networks
-from segue.core.optim import Trained, descend, polyak, trained
+from segue.core.networks import PUBLISHED, Networks, ours
+from segue.core.optim import Trained, descend, polyak
 from segue.core.options import require, usual
 from segue.core.types import Array, Key, Metrics, Spec, Transition
 
@@ -40,11 +40,11 @@ class AWAC:
     """Hyper-parameters of AWAC; the defaults are CORL's."""
 
     policy: ClassVar[tuple[str, ...]] = ("actor",)
-    actor_hidden: tuple[int, ...] = (256, 256, 256)
-    critic_hidden: tuple[int, ...] = (256, 256, 256)
+    actor_hidden: tuple[int, ...] = ours((256, 256, 256), "actor")
+    critic_hidden: tuple[int, ...] = ours((256, 256, 256), "critic")
     critics: int = 2
     networks: Networks = PUBLISHED
-    initialiser: Initialiser = "torch"
+    initialiser: Initialiser = ours("torch", "actor", "critic")
     actor_learning_rate: float = 3e-4
     critic_learning_rate: float = 3e-4
     target_rate: float = 5e-3
@@ -69,8 +69,8 @@ class AWAC:
         actor = Gaussian.create(k_actor, spec, self.actor_hidden, **nets)
         critic = Critics.create(k_critic, spec, self.critic_hidden, self.critics, **nets)
         return State(
-            trained(actor, self.actor_learning_rate),
-            trained(critic, self.critic_learning_rate),
+            self.networks.trained(actor, self.actor_learning_rate),
+            self.networks.trained(critic, self.critic_learning_rate),
             jax.tree.map(jnp.copy, critic),
         )
 

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from segue.core.layers import Initialiser
-from segue.core.nets import MLP, Critics, Maximise, network, own_critics
-from segue.core.networks import PUBLISHED, Networks
-from segue.core.optim import Trained, descend, every, polyak, trained
+from segue.core.nets import Critics, Maximise, network, own_critics
+from segue.core.networks import PUBLISHED, Network, Networks, ours
+from segue.core.optim import Trained, descend, every, polyak
 from segue.core.options import require, usual
 from segue.core.schedules import Schedule, at, reported
 from segue.core.types import Array, Key, Metrics, Spec, Transition
@@ -24,13 +24,13 @@ from segue.core.types import Array, Key, Metrics, Spec, Transition
 class State(NamedTuple):
     """What TD3 carries.  Agents that extend it keep these names, so that TD3 can take their states over."""
 
-    actor: Trained  # MLP
+    actor: Trained  # Network
     critic: Trained  # Critics
-    target_actor: MLP
+    target_actor: Network
     target_critic: Critics
 
 
-ActorLoss = Callable[[MLP, Critics, Transition], tuple[Array, Metrics]]
+ActorLoss = Callable[[Network, Critics, Transition], tuple[Array, Metrics]]
 Dropped = tuple[float, Key | None]
 """Share of the target actor's units that are dropped, and the key that says which."""
 NOTHING: Dropped = (0.0, None)
@@ -41,15 +41,15 @@ class TD3:
     """Hyper-parameters of TD3; the defaults are the authors'."""
 
     policy: ClassVar[tuple[str, ...]] = ("actor",)
-    actor_hidden: tuple[int, ...] = (256, 256)
-    critic_hidden: tuple[int, ...] = (256, 256)
+    actor_hidden: tuple[int, ...] = ours((256, 256), "actor")
+    critic_hidden: tuple[int, ...] = ours((256, 256), "critic")
     critics: int = 2
-    actor_layer_norm: bool = False
-    critic_layer_norm: bool = False
-    norm_after: bool = False
+    actor_layer_norm: bool = ours(False, "actor")
+    critic_layer_norm: bool = ours(False, "critic")
+    norm_after: bool = ours(False, "actor", "critic")
     """Layer normalisation after the activation instead of before it."""
     networks: Networks = PUBLISHED
-    initialiser: Initialiser = "torch"
+    initialiser: Initialiser = ours("torch", "actor", "critic")
     actor_learning_rate: float = 3e-4
     critic_learning_rate: float = 3e-4
     target_rate: float = 5e-3
@@ -59,12 +59,12 @@ class TD3:
     policy_delay: int = 2
     """The actor and all targets move in every n-th update."""
     exploration_noise: float = 0.1
-    actor_last_limit: float | None = None
+    actor_last_limit: float | None = ours(None, "actor")
     """Weights and biases of the actor's last layer start uniform within this bound; None: as the other layers.
 
     SPOT's code has 1e-3 here and 3e-3 in the critics on AntMaze.
     """
-    critic_last_limit: float | None = None
+    critic_last_limit: float | None = ours(None, "critic")
 
     def __post_init__(self) -> None:
         require(
@@ -106,8 +106,8 @@ class TD3:
             **nets,
         )
         return State(
-            trained(actor, self.actor_learning_rate),
-            trained(critic, self.critic_learning_rate),
+            self.networks.trained(actor, self.actor_learning_rate),
+            self.networks.trained(critic, self.critic_learning_rate),
             jax.tree.map(jnp.copy, actor),
             jax.tree.map(jnp.copy, critic),
         )
@@ -178,7 +178,7 @@ class TD3:
         q = critic(batch.observation, batch.action)
         return jnp.sum(jnp.mean(jnp.square(q - target), axis=-1)), q
 
-    def actor_loss(self, actor: MLP, critic: Critics, batch: Transition) -> tuple[Array, Metrics]:
+    def actor_loss(self, actor: Network, critic: Critics, batch: Transition) -> tuple[Array, Metrics]:
         """-mean Q_1(s, pi(s))."""
         action = jnp.tanh(actor(batch.observation))
         return -jnp.mean(critic.first(batch.observation, action)), {}
@@ -224,7 +224,7 @@ class TD3BC:
         return self.base.next_action(state, batch, key)
 
     def actor_loss(
-        self, actor: MLP, critic: Critics, batch: Transition, weight: Array | float
+        self, actor: Network, critic: Critics, batch: Transition, weight: Array | float
     ) -> tuple[Array, Metrics]:
         """-alpha mean Q_1 / mean |Q_1| + mean (pi(s) - a)^2 over batch and dimensions."""
         action = jnp.tanh(actor(batch.observation))

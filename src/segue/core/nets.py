@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,14 +17,14 @@ import jax
 import jax.numpy as jnp
 
 from segue.core.layers import Initialiser, Layer, affine
-from segue.core.networks import ACTIVATIONS, PUBLISHED, Networks
+from segue.core.networks import ACTIVATIONS, PUBLISHED, Network, Networks, Own, Role
 from segue.core.observations import parts_seen
 from segue.core.types import Array, Key, Spec
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 
 
-class MLP(eqx.Module):
+class MLP(Network):
     """Hidden layers and a linear output; with `layer_norm`, Dense -> LayerNorm -> activation in every hidden layer.
 
     With `norm_after`, Dense -> activation -> LayerNorm.
@@ -49,6 +48,7 @@ class MLP(eqx.Module):
         layer_norm: bool = False,
         norm_after: bool = False,
         activation: str = "relu",
+        sight: Any = None,
     ) -> MLP:
         """Make a network with layer widths `sizes` (input first, output last), zero biases."""
         layers = []
@@ -58,7 +58,7 @@ class MLP(eqx.Module):
             start = affine(k, shape, initialiser, output_gain if last else hidden_gain, last)
             norm = (jnp.ones(shape[1]), jnp.zeros(shape[1])) if layer_norm and not last else (None, None)
             layers.append(Layer(*start, *norm))
-        return MLP(tuple(layers), norm_after, activation=activation)
+        return MLP(tuple(layers), norm_after, sight, activation)
 
     def __call__(self, x: Any, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
         """Map (..., in) to (..., out); with a key, `dropout` is the share of hidden units that are left out."""
@@ -76,6 +76,18 @@ class MLP(eqx.Module):
             x = x @ following.weight + following.bias
         return x
 
+    def value(self, observation: Array, action: Array) -> Array:
+        """Values (B,) of actions (B, A), or (B, N) of (B, N, A), with the observation's share computed once."""
+        first = self.layers[0]
+        size = observation.shape[-1]
+        seen = observation @ first.weight[:size] + first.bias
+        if action.ndim == 2:
+            return self.after_first(seen + action @ first.weight[size:])[..., 0]
+        # Rows are flattened before the wide layers: XLA's CPU backend runs the gradients of plain products faster.
+        rows, count, _ = action.shape
+        flat = (seen[:, None] + action @ first.weight[size:]).reshape(rows * count, -1)
+        return self.after_first(flat)[..., 0].reshape(rows, count)
+
 
 def before(key: Key, spec: Spec, networks: Networks, *, critic: bool) -> tuple[Any, int, Key]:
     """What stands before a network's first layer, the width of what it gives, and the key for the layers behind it.
@@ -89,11 +101,17 @@ def before(key: Key, spec: Spec, networks: Networks, *, critic: bool) -> tuple[A
     return sight, width, k_layers
 
 
-def network(key: Key, spec: Spec, sizes: Sequence[int], *, networks: Networks = PUBLISHED, **nets: Any) -> MLP:
-    """Make a network of a task's observations with layer widths `sizes` (output last); `nets` as in `MLP.create`."""
+def network(
+    key: Key, spec: Spec, sizes: Sequence[int], role: Role = "actor", *, networks: Networks = PUBLISHED, **nets: Any
+) -> Network:
+    """Make a network of a task's observations with layer widths `sizes` (output last); `nets` as in `MLP.create`.
+
+    Where `networks` names one of the user's own for the role, only the output's size counts.
+    """
     sight, width, k_layers = before(key, spec, networks, critic=False)
-    made = MLP.create(k_layers, (width, *sizes), activation=networks.activation, **nets)
-    return replace(made, sight=sight)
+    if (own := networks.own(role)) is not None:
+        return Own.create(own, k_layers, width, sizes[-1], sight)
+    return MLP.create(k_layers, (width, *sizes), activation=networks.activation, sight=sight, **nets)
 
 
 def rows_of(observation: Any) -> int:
@@ -105,7 +123,7 @@ def rows_of(observation: Any) -> int:
 class Critics(eqx.Module):
     """An ensemble of E state-action values, stored stacked (every leaf has a leading axis E) behind one sight."""
 
-    members: MLP
+    members: Network
     sight: Any = None
 
     @staticmethod
@@ -120,8 +138,12 @@ class Critics(eqx.Module):
     ) -> Critics:
         """Make `count` independent critics with hidden widths `hidden`; `nets` as in `MLP.create`."""
         sight, width, k_layers = before(key, spec, networks, critic=True)
-        sizes = (width + spec.action, *hidden, 1)
-        make = partial(MLP.create, sizes=sizes, activation=networks.activation, **nets)
+        size, own = width + spec.action, networks.own("critic")
+        make: Callable[[Key], Network]
+        if own is None:
+            make = partial(MLP.create, sizes=(size, *hidden, 1), activation=networks.activation, **nets)
+        else:
+            make = partial(Own.create, own, inputs=size, outputs=1)
         # One after the other and not by vmap: jaxlib's batched QR, which orthogonal matrices are made with, waits on
         # a CPU for tasks of the thread pool that it runs in.  Two at once on two cores wait for ever.
         return Critics(jax.tree.map(lambda *x: jnp.stack(x), *map(make, jax.random.split(k_layers, count))), sight)
@@ -133,36 +155,24 @@ class Critics(eqx.Module):
     def first(self, observation: Any, action: Array) -> Array:
         """Values of the first critic alone, (B,)."""
         observation = observation if self.sight is None else self.sight(observation)
-        return _value(jax.tree.map(lambda x: x[0], self.members), observation, action)
+        return jax.tree.map(lambda x: x[0], self.members).value(observation, action)
 
     def __call__(self, observation: Any, action: Array) -> Array:
         """Values (E, B) of actions (B, A), or (E, B, N) of N actions per observation (B, N, A); observations (B, O)."""
         observation = observation if self.sight is None else self.sight(observation)
         if jax.default_backend() == "cpu":
-            count = self.members.layers[0].weight.shape[0]
             leaves, structure = jax.tree.flatten(self.members)
+            count = leaves[0].shape[0]
             # Split and not indexed: the gradient of an index is a whole array of zeros for each member.
             apart = zip(*([x[0] for x in jax.lax.split(leaf, (1,) * count)] for leaf in leaves))
-            return jnp.stack([_value(jax.tree.unflatten(structure, m), observation, action) for m in apart])
-        return jax.vmap(_value, in_axes=(0, None, None))(self.members, observation, action)
-
-
-def _value(critic: MLP, observation: Array, action: Array) -> Array:
-    first = critic.layers[0]
-    size = observation.shape[-1]
-    seen = observation @ first.weight[:size] + first.bias
-    if action.ndim == 2:
-        return critic.after_first(seen + action @ first.weight[size:])[..., 0]
-    # Rows are flattened before the wide layers: XLA's CPU backend runs the gradients of plain matrix products faster.
-    rows, count, _ = action.shape
-    flat = (seen[:, None] + action @ first.weight[size:]).reshape(rows * count, -1)
-    return critic.after_first(flat)[..., 0].reshape(rows, count)
+            return jnp.stack([jax.tree.unflatten(structure, m).value(observation, action) for m in apart])
+        return jax.vmap(lambda member: member.value(observation, action))(self.members)
 
 
 class TanhGaussian(eqx.Module):
     """A tanh-squashed Gaussian policy; `log_std = clip(multiplier * raw + offset, -20, 2)`, both scalars learned."""
 
-    network: MLP
+    network: Network
     log_std_multiplier: Array
     log_std_offset: Array
 
@@ -190,7 +200,7 @@ class TanhGaussian(eqx.Module):
 class Gaussian(eqx.Module):
     """A Gaussian policy with mean tanh(network), or the bare network, and one learned log standard deviation (A,)."""
 
-    network: MLP
+    network: Network
     log_std: Array
 
     @staticmethod

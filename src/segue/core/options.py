@@ -275,7 +275,7 @@ def reachable(value: Any) -> list[str]:
     return [x for f in options_of(value) for x in (f.name, *reachable(getattr(value, f.name)))]
 
 
-def check_effect(owner: Any, path: str, shown: str, images: bool) -> None:
+def check_effect(owner: Any, path: str, shown: str, images: bool = True) -> None:
     """Raise `SegueError` when an option that was set has no effect in the finished object, or on a task without images.
 
     `images` says whether the task's observations have any.

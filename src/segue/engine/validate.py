@@ -15,8 +15,9 @@ import jax.numpy as jnp
 
 from segue.core import replay
 from segue.core.observations import is_image, parts_seen
+from segue.core.optim import Trained, kind_of
 from segue.core.scaling import Units, settled
-from segue.core.types import Agent, Learned, SegueError, Slot, Spec, Task, policy_of
+from segue.core.types import Agent, Learned, SegueError, Slot, Spec, State, Task, policy_of
 from segue.engine import steps
 from segue.engine.phase import RANDOM, Phase
 from segue.engine.steps import DOOR, keys_of, trained, update_of
@@ -66,10 +67,13 @@ def validate(phases: Sequence[Phase], task: Task, seeds: Sequence[int], units: U
     for index, phase in enumerate(phases):
         here = settled(phase.units or units, task.failure, data, parts_seen(task.spec))
         check_phase(phase, shapes.slots, task.spec, task.horizon, logged, written, written)
-        with _telling(phase, shapes.slots.get(phase.slot)):
+        before = shapes.slots.get(phase.slot)
+        with _telling(phase, before):
             slot = shapes.enter(phase, index, here)
             if phase.learns:
                 _check_update(phase, here, shapes, slot)
+                if before is not None or phase.enter is not None:
+                    _check_networks(phase, shapes, slot)
             if phase.collect and phase.ticks:
                 _check_actions(phase, shapes)
         if phase.validation.steps:
@@ -89,6 +93,26 @@ def _check_update(phase: Phase, units: Units, shapes: Shapes, slot: Slot) -> Non
                 f"{type(whose).__name__} returns a state of other parts, shapes or types than it was given; return the "
                 "same ones"
             )
+
+
+def _check_networks(phase: Phase, shapes: Shapes, slot: Slot) -> None:
+    """Refuse networks of another phase that the phase's learner would make otherwise: its options had no effect."""
+    fresh = jax.eval_shape(lambda: phase.learner.init(jax.random.key(0), shapes.spec))
+    known = {path: kind_of(part) for path, part in _networks(fresh)}
+    for path, part in _networks(shapes.one(slot.learned)[0].learner):
+        if path in known and kind_of(part) != known[path]:
+            who = type(phase.learner).__name__
+            raise SegueError(
+                f"{who} goes on with '{path.strip('.')}', whose sizes, activation or optimiser are not those of its "
+                f"options; set them for all phases at once ({phase.slot}.NAME), or enter=fresh"
+            )
+
+
+def _networks(state: State) -> list[tuple[str, Trained]]:
+    """All networks in a learner's state that are trained, by their paths."""
+    is_trained = lambda x: isinstance(x, Trained)  # noqa: E731
+    found = jax.tree_util.tree_leaves_with_path(state, is_leaf=is_trained)
+    return [(jax.tree_util.keystr(path), part) for path, part in found if is_trained(part)]
 
 
 def _check_actions(phase: Phase, shapes: Shapes) -> None:
