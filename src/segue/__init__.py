@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from segue.agents import AWAC, CQL, IQL, OPT, PEX, RLPD, SAC, SPOT, TD3, TD3BC, ReBRAC
 from segue.bonuses import RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
+from segue.core.networks import Networks
 from segue.core.replay import Data
 from segue.core.scaling import Units
 from segue.core.schedules import Linear
@@ -57,6 +58,7 @@ __all__ = [
     "Last",
     "Linear",
     "Mix",
+    "Networks",
     "Nothing",
     "Oversample",
     "Phase",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from segue.agents import AGENTS, CQL, IQL, OPT, PEX, SAC, SPOT, OnlinePretraining, Seeing
+from segue.agents import AGENTS, CQL, IQL, OPT, PEX, SAC, SPOT, OnlinePretraining
 from segue.bonuses import AUGMENTATIONS, RND, VCSE, Both, Returns
 from segue.core import replay
 from segue.core.encoders import Encoder
-from segue.core.observations import width
-from segue.core.options import brief
+from segue.core.observations import parts_seen, width
+from segue.core.options import assign, brief
 from segue.core.types import Agent, Learned, Part, Slot, Spec
 from segue.engine import steps
 from segue.engine.phase import Phase
@@ -53,22 +54,22 @@ def test_the_audit_finds_what_it_looks_for() -> None:
 
 def used_twice(phase: Phase, spec: Spec = SPEC, seeds: int = 1, goes_on: bool = False) -> list[str]:
     """What a phase's door and one of its updates use twice; nothing but keys is computed."""
-    slots, states = {}, {}
+    slots, states, units = {}, {}, replace(UNITS, parts=parts_seen(spec))
     if goes_on:
         state = jax.eval_shape(lambda key: phase.learner.init(key, spec), KEY)
         state = jax.tree.map(lambda x: jax.ShapeDtypeStruct((seeds, *x.shape), x.dtype), state)
-        slots, states = {"agent": Slot(phase.learner, Learned(()), UNITS)}, {"agent": Learned(state)}
+        slots, states = {"agent": Slot(phase.learner, Learned(()), units)}, {"agent": Learned(state)}
     offline = jax.eval_shape(lambda: replay.empty(1, 40, spec.observation, spec.action, spec.dtype))
     online = jax.eval_shape(lambda: replay.empty(seeds, 20, spec.observation, spec.action, spec.dtype))
     keys, audit = steps.keys_of(range(seeds), steps.DOOR), Audit()
-    door = partial(steps.entering(phase, 0, spec, UNITS, slots), validated={})
+    door = partial(steps.entering(phase, 0, spec, units, slots), validated={})
     learning = audit.walk(door, keys, states, offline=offline, online=online)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
-    update = steps.update_of(phase, UNITS)
+    update = steps.update_of(phase, units)
     audit.walk(update, one, offline, online, jnp.int32(0), keys[0], jnp.int32(1_000), jnp.int32(3))
     if isinstance(phase.learner, Agent):
         seen, act = jax.ShapeDtypeStruct((2, *spec.observation), spec.dtype), phase.learner.act
-        audit.walk(lambda state, x, key: act(state, x, key, True), one.learner, seen, jax.random.key(7))
+        audit.walk(lambda state, x, key: act(state, units.see(x), key, True), one.learner, seen, jax.random.key(7))
     return audit.twice()
 
 
@@ -103,10 +104,5 @@ def test_nor_in_samplers_and_bonuses(batch: Any, bonus: Any) -> None:
 @pytest.mark.parametrize("agent", [a for a in ALONE if not isinstance(a, OPT | SPOT)], ids=brief)
 @pytest.mark.parametrize("shared", [True, False])
 def test_nor_where_networks_see(agent: Any, shared: bool) -> None:
-    assert (
-        used_twice(
-            Phase("online", Seeing(agent, Encoder((4,), strides=(2,), shared=shared), parts=PARTS), 1, batch=Mix(16)),
-            SPEC_SEEN,
-        )
-        == []
-    )
+    looks = assign(agent, ["encoder"], Encoder((4,), strides=(2,), shared=shared), "encoder")[0]
+    assert used_twice(Phase("online", looks, 1, batch=Mix(16), image_shift=2), SPEC_SEEN) == []

@@ -157,6 +157,18 @@ def test_killed_resumed_loaded_and_reported(lab: Path, capsys: pytest.CaptureFix
         segue.load("run")
 
 
+def test_networks_of_ones_own_from_a_run_to_a_policy(lab: Path) -> None:
+    own = ("agent.actor=my_networks:wide", "agent.activation=gelu", "agent.optimiser=my_networks:clipped")
+    small = ("agent.critic_hidden=8", *SMALL[:3], "online.batch.online=16")
+    assert command(["run", "sac", "my_task:task", "--out", "run", "--set", *own, *small]) == 0
+    described = json.loads((lab / "run" / "run.json").read_text())
+    assert described["config"]["online.learner.networks.actor"] == {"value": "my_networks:wide", "source": "settings"}
+    assert set(described["provenance"]["own"]) == {"my_networks", "my_task"}
+    policy = segue.load("run")
+    assert policy.agent.networks == segue.Networks("gelu", "my_networks:clipped", "my_networks:wide")
+    assert policy.act(np.zeros((3, 2), np.float32)).shape == (3, 1)
+
+
 def test_described_and_built_again(odd: Path) -> None:
     for word in ("my_cautious:Cautious", "my_odd:Outer"):
         agent = named(word, "an agent")(actor_hidden=(4, 4))

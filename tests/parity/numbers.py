@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segue.core.nets import MLP, Critics, Layer
+from segue.core.layers import Layer
+from segue.core.nets import MLP, Critics
 from segue.core.types import Transition
 
 Numbers = dict[str, Any]

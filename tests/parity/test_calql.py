@@ -14,7 +14,8 @@ import pytest
 
 from segue.agents import CQL, SAC, sac
 from segue.agents import cql as cql_file
-from segue.core.nets import MLP, Critics, Layer, TanhGaussian, squashed_log_density
+from segue.core.layers import Layer
+from segue.core.nets import MLP, Critics, TanhGaussian, squashed_log_density
 from segue.core.optim import trained
 from segue.core.types import Transition
 

@@ -12,7 +12,8 @@ import pytest
 
 from segue.agents import iql, pex
 from segue.agents.pex import PEX, expand
-from segue.core.nets import MLP, Critics, Gaussian, Layer
+from segue.core.layers import Layer
+from segue.core.nets import MLP, Critics, Gaussian
 from segue.core.optim import APART, trained
 from segue.core.scaling import Units
 from segue.core.types import Door, Learned, Slot, Spec, Transition

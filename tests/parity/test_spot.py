@@ -12,7 +12,8 @@ import pytest
 from segue.agents import spot
 from segue.agents.spot import SPOT, VAE, Autoencoder, DensityState, Noise, State
 from segue.agents.td3 import TD3
-from segue.core.nets import MLP, Layer
+from segue.core.layers import Layer
+from segue.core.nets import MLP
 from segue.core.optim import trained
 from segue.core.schedules import Linear
 from tests.parity.numbers import batch, close, gradients, load, mlp, same, twins, under

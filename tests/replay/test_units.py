@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue.core.scaling import Units, returns_to_go, settled, units_of
+from segue.core.scaling import Units, plain_units, returns_to_go, settled, units_of
 from segue.core.types import SegueError
 from segue.engine import loop
 from segue.engine.phase import Phase
@@ -61,7 +61,7 @@ def test_a_run_learns_and_acts_in_them_and_remembers_them() -> None:
     for record in other:
         plain = record.state
     assert not np.array_equal(plain.experience.replay.action, carry.experience.replay.action)
-    assert units_of(asdict(carry.slots["agent"].units)) == carry.slots["agent"].units
+    assert units_of(plain_units(carry.slots["agent"].units)) == carry.slots["agent"].units
 
 
 @pytest.mark.parametrize(

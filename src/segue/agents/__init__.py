@@ -14,11 +14,11 @@ from segue.agents.pex import PEX
 from segue.agents.rebrac import ReBRAC
 from segue.agents.rlpd import RLPD
 from segue.agents.sac import SAC
-from segue.agents.seeing import Seeing, seeing
 from segue.agents.spot import SPOT, VAE
 from segue.agents.td3 import TD3, TD3BC
 from segue.core import parts
 from segue.core.encoders import Encoder
+from segue.core.networks import Networks
 from segue.core.parts import describe
 from segue.core.schedules import Linear
 from segue.core.types import Agent, SegueError
@@ -84,9 +84,9 @@ PARTS: dict[str, type[Any]] = {
     "Bounded": Bounded,
     "Encoder": Encoder,
     "Linear": Linear,
+    "Networks": Networks,
     "OneOf": OneOf,
     "OnlinePretraining": OnlinePretraining,
-    "Seeing": Seeing,
 }
 
 __all__ = [
@@ -108,10 +108,8 @@ __all__ = [
     "OneOf",
     "OnlinePretraining",
     "ReBRAC",
-    "Seeing",
     "build",
     "describe",
-    "seeing",
     "title",
 ]
 
@@ -119,7 +117,7 @@ __all__ = [
 def title(learner: Any) -> str:
     """Name of a learner: its class and its wrappers, "IQL (Bounded)"."""
     around = []
-    while isinstance(learner, (Bounded, Seeing)):
+    while isinstance(learner, Bounded):
         around.append(type(learner).__name__)
         learner = learner.agent
     name = type(learner).__name__

@@ -12,8 +12,10 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.core.nets import Critics, Gaussian, Initialiser, normal_log_density, rows_of
-from segue.core.optim import Trained, descend, polyak, trained
+from segue.core.layers import Initialiser
+from segue.core.nets import Critics, Gaussian, normal_log_density, rows_of
+from segue.core.networks import PUBLISHED, Networks, ours
+from segue.core.optim import Trained, descend, polyak
 from segue.core.options import require, usual
 from segue.core.schedules import START, Schedule, at, ends, reported
 from segue.core.types import Array, Key, Metrics, Spec, Transition
@@ -39,10 +41,11 @@ class AWAC:
     """Hyper-parameters of AWAC; the defaults are CORL's."""
 
     policy: ClassVar[tuple[str, ...]] = ("actor",)
-    actor_hidden: tuple[int, ...] = (256, 256, 256)
-    critic_hidden: tuple[int, ...] = (256, 256, 256)
+    actor_hidden: tuple[int, ...] = ours((256, 256, 256), "actor")
+    critic_hidden: tuple[int, ...] = ours((256, 256, 256), "critic")
     critics: int = 2
-    initialiser: Initialiser = "torch"
+    networks: Networks = PUBLISHED
+    initialiser: Initialiser = ours("torch", "actor", "critic")
     actor_learning_rate: float = 3e-4
     critic_learning_rate: float = 3e-4
     target_rate: float = 5e-3
@@ -63,12 +66,12 @@ class AWAC:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies of the critics."""
         k_actor, k_critic = jax.random.split(key)
-        nets: dict[str, Any] = {"initialiser": self.initialiser, "output_gain": 1.0}
+        nets: dict[str, Any] = {"networks": self.networks, "initialiser": self.initialiser, "output_gain": 1.0}
         actor = Gaussian.create(k_actor, spec, self.actor_hidden, **nets)
         critic = Critics.create(k_critic, spec, self.critic_hidden, self.critics, **nets)
         return State(
-            trained(actor, self.actor_learning_rate),
-            trained(critic, self.critic_learning_rate),
+            self.networks.trained(actor, self.actor_learning_rate),
+            self.networks.trained(critic, self.critic_learning_rate),
             jax.tree.map(jnp.copy, critic),
         )
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from segue.agents.sac import SAC, choose
 from segue.core.nets import Critics, Maximise, own_critics, squash
-from segue.core.optim import Trained, descend, mean_over_blocks, polyak, trained
+from segue.core.optim import Trained, descend, mean_over_blocks, polyak
 from segue.core.options import option, require, usual
 from segue.core.schedules import START, Schedule, at, ends, reported
 from segue.core.types import Array, Key, Metrics, Spec, Transition
@@ -102,7 +102,7 @@ class CQL:
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state."""
-        multiplier = trained(jnp.asarray(self.log_multiplier, float), self.base.critic_learning_rate)
+        multiplier = self.base.networks.trained(jnp.asarray(self.log_multiplier, float), self.base.critic_learning_rate)
         return State(*self.base.init(key, spec), multiplier)
 
     def update(

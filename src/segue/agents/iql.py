@@ -12,8 +12,10 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.core.nets import MLP, Critics, Gaussian, Initialiser, Maximise, normal_log_density, own_critics
-from segue.core.optim import Trained, descend, polyak, trained
+from segue.core.layers import Initialiser
+from segue.core.nets import Critics, Gaussian, Maximise, network, normal_log_density, own_critics
+from segue.core.networks import PUBLISHED, Network, Networks, ours
+from segue.core.optim import Trained, descend, polyak
 from segue.core.options import follows, option, require, usual
 from segue.core.schedules import START, Schedule, at, ends, reported
 from segue.core.types import Array, Key, Metrics, Spec, Transition
@@ -25,7 +27,7 @@ class State(NamedTuple):
     actor: Trained  # Gaussian
     critic: Trained  # Critics
     target: Critics
-    value: Trained  # MLP, observation -> V
+    value: Trained  # Network, observation -> V
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,15 @@ class IQL:
     """Hyper-parameters of IQL; the defaults are the official AntMaze settings."""
 
     policy: ClassVar[tuple[str, ...]] = ("actor",)
-    actor_hidden: tuple[int, ...] = (256, 256)
-    critic_hidden: tuple[int, ...] = (256, 256)
+    actor_hidden: tuple[int, ...] = ours((256, 256), "actor")
+    critic_hidden: tuple[int, ...] = ours((256, 256), "critic")
     """Widths of Q and of V."""
     critics: int = 2
-    layer_norm: bool = False
+    layer_norm: bool = ours(False, "critic")
     """Layer normalisation in Q and V."""
-    initialiser: Initialiser = "orthogonal"
-    output_gain: float = 2.0**0.5
+    networks: Networks = PUBLISHED
+    initialiser: Initialiser = ours("orthogonal", "actor", "critic")
+    output_gain: float = ours(2.0**0.5, "actor", "critic")
     actor_learning_rate: float = 3e-4
     critic_learning_rate: float = 3e-4
     value_learning_rate: float = 3e-4
@@ -56,7 +59,7 @@ class IQL:
     inverse_temperature: Schedule = 10.0
     weight_maximum: float = 100.0
     """Upper bound of exp(inverse temperature * advantage)."""
-    dropout: float = 0.0
+    dropout: float = ours(0.0, "actor")
     """Dropout in the actor's updates."""
     target_rate: float = 5e-3
     stochastic: bool = True
@@ -86,15 +89,19 @@ class IQL:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies of the critics."""
         k_actor, k_critic, k_value = jax.random.split(key, 3)
-        nets: dict[str, Any] = {"initialiser": self.initialiser, "output_gain": self.output_gain}
+        nets: dict[str, Any] = {
+            "networks": self.networks,
+            "initialiser": self.initialiser,
+            "output_gain": self.output_gain,
+        }
         actor = Gaussian.create(k_actor, spec, self.actor_hidden, **nets)
         critic = Critics.create(k_critic, spec, self.critic_hidden, self.critics, layer_norm=self.layer_norm, **nets)
-        value = MLP.over(k_value, spec, (*self.critic_hidden, 1), layer_norm=self.layer_norm, **nets)
+        value = network(k_value, spec, (*self.critic_hidden, 1), "critic", layer_norm=self.layer_norm, **nets)
         return State(
-            trained(actor, self.actor_learning_rate, self.actor_decay or 0),
-            trained(critic, self.critic_learning_rate),
+            self.networks.trained(actor, self.actor_learning_rate, self.actor_decay or 0),
+            self.networks.trained(critic, self.critic_learning_rate),
             jax.tree.map(jnp.copy, critic),
-            trained(value, self.value_learning_rate),
+            self.networks.trained(value, self.value_learning_rate),
         )
 
     def next_action(self, state: State, batch: Transition, key: Key) -> Array:
@@ -139,7 +146,7 @@ class IQL:
         """Values clipped to their bounds (unchanged unless bounds are set)."""
         return jnp.clip(value, self.value_minimum, self.value_maximum)
 
-    def value_loss(self, value: MLP, batch: Transition, q: Array) -> tuple[Array, Array]:
+    def value_loss(self, value: Network, batch: Transition, q: Array) -> tuple[Array, Array]:
         """mean |expectile - 1(u < 0)| u^2, u = q - V(s)."""
         v = value(batch.observation)[..., 0]
         u = q - v
@@ -162,7 +169,7 @@ class IQL:
         """Standard deviation (A,), the same in every state."""
         return jnp.exp(jnp.clip(actor.log_std, self.log_std_minimum, self.log_std_maximum))
 
-    def bellman_target(self, value: MLP, batch: Transition) -> Array:
+    def bellman_target(self, value: Network, batch: Transition) -> Array:
         """clip(r + gamma (1 - d) V(s')), (B,)."""
         following = value(batch.next_observation)[..., 0]
         return jax.lax.stop_gradient(self.bound(batch.reward + batch.continues * following))

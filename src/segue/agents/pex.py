@@ -23,7 +23,8 @@ import jax
 import jax.numpy as jnp
 
 from segue.agents.iql import IQL
-from segue.core.nets import MLP, Critics, Gaussian, rows_of
+from segue.core.nets import Critics, Gaussian, rows_of
+from segue.core.networks import Network
 from segue.core.optim import APART, Trained, descend
 from segue.core.options import require
 from segue.core.schedules import START
@@ -41,7 +42,7 @@ class State(NamedTuple):
     actor: Trained  # Gaussian
     critic: Trained  # Critics
     target: Critics
-    value: Trained  # MLP, observation -> V
+    value: Trained  # Network, observation -> V
     old: Gaussian
 
 
@@ -110,7 +111,7 @@ class PEX:
 
     def advantage(self, state: State, observation: Array, action: Array) -> Array:
         """min_j target_j(s, a) - V(s), (B,)."""
-        value: MLP = state.value.params
+        value: Network = state.value.params
         return jnp.min(state.target(observation, bounded(action)), axis=0) - value(observation)[..., 0]
 
     def new_probability(self, old: Array, new: Array) -> Array:

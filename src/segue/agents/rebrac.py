@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from segue.agents.td3 import TD3, State
-from segue.core.nets import MLP, Critics
+from segue.core.nets import Critics
+from segue.core.networks import Network
 from segue.core.optim import descend, every, polyak
 from segue.core.options import require
 from segue.core.schedules import Schedule, at, ends, reported
@@ -106,7 +107,9 @@ class ReBRAC:
             target = jnp.fmax(target, batch.mc_return)  # fmax: a return that is not known yet (NaN) does not bound
         return jax.lax.stop_gradient(target)
 
-    def actor_loss(self, actor: MLP, critic: Critics, batch: Transition, weight: Array | float) -> tuple[Array, Array]:
+    def actor_loss(
+        self, actor: Network, critic: Critics, batch: Transition, weight: Array | float
+    ) -> tuple[Array, Array]:
         """mean(weight |pi(s) - a|^2 - min_j Q_j / mean |min_j Q_j|), the scale without a gradient."""
         action = jnp.tanh(actor(batch.observation))
         q = jnp.min(critic(batch.observation, action), axis=0)

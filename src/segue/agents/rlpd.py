@@ -15,8 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from segue.agents.sac import State, backup, valued
-from segue.core.nets import Critics, Initialiser, TanhGaussian, squash
-from segue.core.optim import Trained, descend, polyak, scaled_moments, trained
+from segue.core.layers import Initialiser
+from segue.core.nets import Critics, TanhGaussian, squash
+from segue.core.networks import PUBLISHED, Networks, ours
+from segue.core.optim import Trained, descend, kind_of, polyak, scaled_moments
 from segue.core.options import option, require, usual
 from segue.core.types import Array, Door, Key, Metrics, SegueError, Spec, Transition
 
@@ -35,12 +37,13 @@ class RLPD:
     """Hyper-parameters of RLPD; the defaults are the official ones for locomotion."""
 
     policy: ClassVar[tuple[str, ...]] = ("actor",)
-    actor_hidden: tuple[int, ...] = (256, 256)
-    critic_hidden: tuple[int, ...] = (256, 256)
+    actor_hidden: tuple[int, ...] = ours((256, 256), "actor")
+    critic_hidden: tuple[int, ...] = ours((256, 256), "critic")
     critics: int = 10
-    actor_layer_norm: bool = False
-    critic_layer_norm: bool = True
-    initialiser: Initialiser = "xavier"
+    actor_layer_norm: bool = ours(False, "actor")
+    critic_layer_norm: bool = ours(True, "critic")
+    networks: Networks = PUBLISHED
+    initialiser: Initialiser = ours("xavier", "actor", "critic")
     output_gain: float = option(1.0, when=lambda a: a.initialiser != "xavier", why="another initialiser than xavier")
     learn_log_std_scale: bool = False
     """Learn a factor and an offset of the raw log standard deviation, as SAC here does."""
@@ -85,7 +88,11 @@ class RLPD:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies of the critics."""
         k_actor, k_critic = jax.random.split(key)
-        nets: dict[str, Any] = {"initialiser": self.initialiser, "output_gain": self.output_gain}
+        nets: dict[str, Any] = {
+            "networks": self.networks,
+            "initialiser": self.initialiser,
+            "output_gain": self.output_gain,
+        }
         actor = TanhGaussian.create(
             k_actor,
             spec,
@@ -101,10 +108,10 @@ class RLPD:
         start = jnp.asarray(self.temperature, float)
         raw = jnp.log(start) if self.temperature_loss == "exp" else jnp.log(jnp.expm1(start))
         return State(
-            trained(actor, self.actor_learning_rate),
-            trained(critic, self.critic_learning_rate, 0, self.weight_decay),
+            self.networks.trained(actor, self.actor_learning_rate),
+            self.networks.trained(critic, self.critic_learning_rate, 0, self.weight_decay),
             jax.tree.map(jnp.copy, critic),
-            trained(raw, self.temperature_learning_rate),
+            self.networks.trained(raw, self.temperature_learning_rate),
         )
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
@@ -254,14 +261,14 @@ class from_sac:
     def __call__(self, door: Door, state: State) -> State:
         """Return the slot's networks in the form of RLPD's state."""
         old = door.slots[self.slot].state
-        shapes = lambda s: [x.shape for x in jax.tree.leaves((s.actor, s.critic))]  # noqa: E731
-        if shapes(old) != shapes(state):
+        kinds = lambda s: [kind_of(s.actor), kind_of(s.critic)]  # noqa: E731
+        if kinds(old) != kinds(state):
             raise SegueError(
                 f"from_sac: the networks in slot '{self.slot}' differ from those of the next agent; give both "
-                "the same widths, number of critics and layer normalisation"
+                "the same widths, number of critics, layer normalisation and options of 'networks'"
             )
         alpha = jnp.exp(old.temperature.params)
         raw = jnp.log(jnp.expm1(alpha)) if self.temperature_loss == "softplus" else old.temperature.params
         count = jax.tree.leaves(old.critic.params.members)[0].shape[0]
-        critic = Trained(old.critic.params, scaled_moments(old.critic.optimiser, 1.0 / count))
-        return State(old.actor, critic, old.target, Trained(raw, state.temperature.optimiser))
+        critic = scaled_moments(old.critic, 1.0 / count)
+        return State(old.actor, critic, old.target, state.temperature._replace(params=raw))

@@ -10,8 +10,10 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.core.nets import Critics, Initialiser, Maximise, TanhGaussian, own_critics, squash
-from segue.core.optim import APART, Trained, descend, polyak, trained
+from segue.core.layers import Initialiser
+from segue.core.nets import Critics, Maximise, TanhGaussian, own_critics, squash
+from segue.core.networks import PUBLISHED, Networks, ours
+from segue.core.optim import APART, Trained, descend, polyak
 from segue.core.options import option, require, usual
 from segue.core.types import Array, Key, Metrics, Spec, Transition
 
@@ -38,12 +40,13 @@ class SAC:
     """Hyper-parameters of SAC; the defaults are JaxCQL's with the initialisation of Cal-QL's release."""
 
     policy: ClassVar[tuple[str, ...]] = ("actor",)
-    actor_hidden: tuple[int, ...] = (256, 256)
-    critic_hidden: tuple[int, ...] = (256, 256)
+    actor_hidden: tuple[int, ...] = ours((256, 256), "actor")
+    critic_hidden: tuple[int, ...] = ours((256, 256), "critic")
     critics: int = 2
-    layer_norm: bool = False
-    initialiser: Initialiser = "orthogonal"
-    output_gain: float = 1e-2
+    layer_norm: bool = ours(False, "actor", "critic")
+    networks: Networks = PUBLISHED
+    initialiser: Initialiser = ours("orthogonal", "actor", "critic")
+    output_gain: float = ours(1e-2, "actor", "critic")
     log_std_multiplier: float = 1.0
     log_std_offset: float = -1.0
     actor_learning_rate: float = 3e-4
@@ -79,6 +82,7 @@ class SAC:
         """Return a fresh state; targets start as copies of the critics."""
         k_actor, k_critic = jax.random.split(key)
         nets: dict[str, Any] = {
+            "networks": self.networks,
             "initialiser": self.initialiser,
             "output_gain": self.output_gain,
             "layer_norm": self.layer_norm,
@@ -93,10 +97,10 @@ class SAC:
         )
         critic = Critics.create(k_critic, spec, self.critic_hidden, self.critics, **nets)
         return State(
-            trained(actor, self.actor_learning_rate),
-            trained(critic, self.critic_learning_rate),
+            self.networks.trained(actor, self.actor_learning_rate),
+            self.networks.trained(critic, self.critic_learning_rate),
             jax.tree.map(jnp.copy, critic),
-            trained(jnp.log(jnp.asarray(self.temperature, float)), self.temperature_learning_rate),
+            self.networks.trained(jnp.log(jnp.asarray(self.temperature, float)), self.temperature_learning_rate),
         )
 
     def update(

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from segue.agents.td3 import NOTHING, TD3
 from segue.core.nets import MLP, Critics, Maximise, log_normal, own_critics
+from segue.core.networks import Network
 from segue.core.optim import APART, Trained, descend, trained
 from segue.core.options import option, require, usual
 from segue.core.schedules import Schedule, at, ends, reported
@@ -124,7 +125,7 @@ class State(NamedTuple):
 
     actor: Trained
     critic: Trained
-    target_actor: MLP
+    target_actor: Network
     target_critic: Critics
     density: Autoencoder
 
@@ -149,7 +150,7 @@ class SPOT:
     estimate: Literal["elbo", "weighted"] = "elbo"
     """Bound on the density: the simple evidence lower bound, or the importance-weighted one with `samples`."""
     samples: int = 1
-    dropout: float = 0.0
+    dropout: float = option(0.0, when=lambda s: s.base.networks.own("actor") is None, why="networks.actor=none")
     """Dropout in the actor's loss."""
     target_dropout: bool = option(True, when=lambda s: s.dropout > 0, why="dropout above 0")
     """The target actor has dropout too: in the official program it always stays in training mode."""
@@ -184,7 +185,7 @@ class SPOT:
 
         weight = at(self.weight, step)
 
-        def actor_loss(actor: MLP, critic: Critics, batch: Transition) -> tuple[Array, Metrics]:
+        def actor_loss(actor: Network, critic: Critics, batch: Transition) -> tuple[Array, Metrics]:
             action = jnp.tanh(actor(batch.observation, self.dropout, noise.dropout))
             q = maximise(critic).first(batch.observation, action)
             scale = jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))

@@ -12,8 +12,10 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.core.nets import MLP, Critics, Initialiser, Maximise, own_critics
-from segue.core.optim import Trained, descend, every, polyak, trained
+from segue.core.layers import Initialiser
+from segue.core.nets import Critics, Maximise, network, own_critics
+from segue.core.networks import PUBLISHED, Network, Networks, ours
+from segue.core.optim import Trained, descend, every, polyak
 from segue.core.options import require, usual
 from segue.core.schedules import Schedule, at, ends, reported
 from segue.core.types import Array, Key, Metrics, Spec, Transition
@@ -22,13 +24,13 @@ from segue.core.types import Array, Key, Metrics, Spec, Transition
 class State(NamedTuple):
     """State of TD3.  Agents that extend it keep these names, so that TD3 can continue from their states."""
 
-    actor: Trained  # MLP
+    actor: Trained  # Network
     critic: Trained  # Critics
-    target_actor: MLP
+    target_actor: Network
     target_critic: Critics
 
 
-ActorLoss = Callable[[MLP, Critics, Transition], tuple[Array, Metrics]]
+ActorLoss = Callable[[Network, Critics, Transition], tuple[Array, Metrics]]
 Dropped = tuple[float, Key | None]
 """Share of the target actor's units that are dropped, and the key that says which."""
 NOTHING: Dropped = (0.0, None)
@@ -39,14 +41,15 @@ class TD3:
     """Hyper-parameters of TD3; the defaults are the authors'."""
 
     policy: ClassVar[tuple[str, ...]] = ("actor",)
-    actor_hidden: tuple[int, ...] = (256, 256)
-    critic_hidden: tuple[int, ...] = (256, 256)
+    actor_hidden: tuple[int, ...] = ours((256, 256), "actor")
+    critic_hidden: tuple[int, ...] = ours((256, 256), "critic")
     critics: int = 2
-    actor_layer_norm: bool = False
-    critic_layer_norm: bool = False
-    norm_after: bool = False
+    actor_layer_norm: bool = ours(False, "actor")
+    critic_layer_norm: bool = ours(False, "critic")
+    norm_after: bool = ours(False, "actor", "critic")
     """Layer normalisation after the activation instead of before it."""
-    initialiser: Initialiser = "torch"
+    networks: Networks = PUBLISHED
+    initialiser: Initialiser = ours("torch", "actor", "critic")
     actor_learning_rate: float = 3e-4
     critic_learning_rate: float = 3e-4
     target_rate: float = 5e-3
@@ -56,12 +59,12 @@ class TD3:
     policy_delay: int = 2
     """The actor and all targets are updated in every n-th update."""
     exploration_noise: float = 0.1
-    actor_last_limit: float | None = None
+    actor_last_limit: float | None = ours(None, "actor")
     """Bound of the uniform initialisation of the actor's last layer; None: as the other layers.
 
     SPOT's code has 1e-3 here and 3e-3 in the critics on AntMaze.
     """
-    critic_last_limit: float | None = None
+    critic_last_limit: float | None = ours(None, "critic")
 
     def __post_init__(self) -> None:
         require(
@@ -78,10 +81,14 @@ class TD3:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies."""
         k_actor, k_critic = jax.random.split(key)
-        nets: dict[str, Any] = {"initialiser": self.initialiser, "norm_after": self.norm_after}
+        nets: dict[str, Any] = {
+            "networks": self.networks,
+            "initialiser": self.initialiser,
+            "norm_after": self.norm_after,
+        }
         # The last layer of width n starts within gain / sqrt(n).
         gain = lambda limit, hidden: 1.0 if limit is None else limit * hidden[-1] ** 0.5  # noqa: E731
-        actor = MLP.over(
+        actor = network(
             k_actor,
             spec,
             (*self.actor_hidden, spec.action),
@@ -99,8 +106,8 @@ class TD3:
             **nets,
         )
         return State(
-            trained(actor, self.actor_learning_rate),
-            trained(critic, self.critic_learning_rate),
+            self.networks.trained(actor, self.actor_learning_rate),
+            self.networks.trained(critic, self.critic_learning_rate),
             jax.tree.map(jnp.copy, actor),
             jax.tree.map(jnp.copy, critic),
         )
@@ -171,7 +178,7 @@ class TD3:
         q = critic(batch.observation, batch.action)
         return jnp.sum(jnp.mean(jnp.square(q - target), axis=-1)), q
 
-    def actor_loss(self, actor: MLP, critic: Critics, batch: Transition) -> tuple[Array, Metrics]:
+    def actor_loss(self, actor: Network, critic: Critics, batch: Transition) -> tuple[Array, Metrics]:
         """-mean Q_1(s, pi(s))."""
         action = jnp.tanh(actor(batch.observation))
         return -jnp.mean(critic.first(batch.observation, action)), {}
@@ -220,7 +227,7 @@ class TD3BC:
         return self.base.next_action(state, batch, key)
 
     def actor_loss(
-        self, actor: MLP, critic: Critics, batch: Transition, weight: Array | float
+        self, actor: Network, critic: Critics, batch: Transition, weight: Array | float
     ) -> tuple[Array, Metrics]:
         """-alpha mean Q_1 / mean |Q_1| + mean (pi(s) - a)^2 over batch and dimensions."""
         action = jnp.tanh(actor(batch.observation))

@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from segue.bonuses.bonus import Moments, no_moments, paid
-from segue.core.nets import MLP, Initialiser
+from segue.core.layers import Initialiser
+from segue.core.nets import MLP
 from segue.core.optim import Trained, descend, trained
 from segue.core.options import require, tunable
 from segue.core.types import Array, Door, Key, Metrics, Slot, Spec, Transition, flat, refused

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,12 +18,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from segue.core.nets import Layer
-from segue.core.observations import is_image
+from segue.core.layers import Layer
+from segue.core.observations import image_shape, is_image, parts_seen
+from segue.core.optim import Trained
 from segue.core.options import require
-from segue.core.types import Array, Key, Part, SegueError, Spec
-
-WHOLE = "observation"  # name of the one part of an observation that is a single array
+from segue.core.types import CURE, Array, Key, Part, SegueError, Spec, State
 
 
 class Filter(eqx.Module):
@@ -102,7 +102,7 @@ class Encoder:
 
     def create(self, key: Key, spec: Spec, critic: bool) -> tuple[Sight, int]:
         """Make the sight of a network for a task's observations, and say how wide a vector it gives."""
-        parts = spec.parts or (Part(WHOLE, spec.observation, spec.dtype),)
+        parts = parts_seen(spec)
         eyes: dict[str, tuple[Filter, ...]] = {}
         trunks: dict[str, Layer] = {}
         width = 0
@@ -138,31 +138,31 @@ class Encoder:
         return tuple(filters), high * wide * depth
 
 
-def image_shape(part: Part) -> tuple[int, int, int]:
-    """Height, width and channels of an image, with its frames side by side as channels."""
-    *frames, high, wide, depth = part.shape if len(part.shape) > 2 else (*part.shape, 1)
-    return high, wide, depth * math.prod(frames)
+def lent(state: State, who: str = "") -> State:
+    """A learner's state in which the networks that borrow see with the convolutions that its critics have learned.
+
+    Those are the networks that it trains; targets move as they always do.  The state stays as it is where nothing
+    borrows, and where several learners have their convolutions each (a choice between two policies).
+
+    `who` names a learner that is about to learn: `SegueError` unless exactly one of its networks lends.
+    """
+    own = [s for network in _found(Trained, state) for s in _found(Sight, network.params) if not s.borrows]
+    borrow = any(s.borrows and s.eyes for s in _found(Sight, state))
+    if borrow and who and len(own) != 1:
+        raise SegueError(
+            f"{who} cannot see images: its networks borrow from one that learns to, {len(own)} do here{CURE}"
+        )
+    if not borrow or len(own) != 1:
+        return state
+    lend = lambda sight: replace(sight, eyes=own[0].eyes) if sight.borrows else sight  # noqa: E731
+    return _each(Trained, lambda network: network._replace(params=_each(Sight, lend, network.params)), state)
 
 
-def side_by_side(part: Part, x: Array) -> Array:
-    """Images (B, height, width, channels) of a part (B, *shape), its frames as channels; what is no image stays."""
-    if not is_image(part) or len(part.shape) == 3:
-        return x
-    if len(part.shape) == 2:
-        return x[..., None]
-    return jnp.moveaxis(x, 1, -2).reshape(x.shape[0], *image_shape(part))
+def _found(kind: type, tree: Any) -> list[Any]:
+    """All that is of a kind in a pytree."""
+    return [x for x in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, kind)) if isinstance(x, kind)]
 
 
-def shifted(key: Key, x: Array, most: int) -> Array:
-    """Images (B, height, width, channels), each moved by up to `most` pixels either way, its edge repeated (DrQ)."""
-    rows, high, wide, depth = x.shape
-    padded = jnp.pad(x, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
-    corner = jax.random.randint(key, (rows, 2), 0, 2 * most + 1)
-    cut = lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), (high, wide, depth))  # noqa: E731
-    return jax.vmap(cut)(padded, corner)
-
-
-def with_eyes(network: Any, eyes: dict[str, tuple[Filter, ...]]) -> Any:
-    """Return a network, or any pytree of them, whose borrowed eyes are these."""
-    lend = lambda x: replace(x, eyes=eyes) if isinstance(x, Sight) and x.borrows else x  # noqa: E731
-    return jax.tree.map(lend, network, is_leaf=lambda x: isinstance(x, Sight))
+def _each(kind: type, change: Callable[[Any], Any], tree: Any) -> Any:
+    """A pytree with all that is of a kind changed."""
+    return jax.tree.map(lambda x: change(x) if isinstance(x, kind) else x, tree, is_leaf=lambda x: isinstance(x, kind))

@@ -10,63 +10,32 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from segue.core.types import Array, Key, Spec, flat
+from segue.core.layers import Initialiser, Layer, affine
+from segue.core.networks import ACTIVATIONS, PUBLISHED, Network, Networks, Own, Role
+from segue.core.observations import parts_seen
+from segue.core.types import Array, Key, Spec
 
-Initialiser = Literal["orthogonal", "lecun", "torch", "xavier"]
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 
 
-def _affine(key: Key, shape: tuple[int, int], kind: Initialiser, gain: float, last: bool) -> tuple[Array, Array]:
-    """Weight and bias of a layer; "torch" is PyTorch's default, uniform in +-1 / sqrt(inputs) for both."""
-    if kind == "torch":
-        k_weight, k_bias = jax.random.split(key)
-        limit = gain * shape[0] ** -0.5 if last else shape[0] ** -0.5
-        uniform = lambda k, s: jax.random.uniform(k, s, minval=-limit, maxval=limit)  # noqa: E731
-        return uniform(k_weight, shape), uniform(k_bias, shape[1:])
-    if kind == "orthogonal":
-        weight = jax.nn.initializers.orthogonal(gain)(key, shape)
-    elif kind == "xavier":
-        weight = jax.nn.initializers.glorot_uniform()(key, shape)
-    elif last:
-        weight = jax.nn.initializers.variance_scaling(gain, "fan_in", "uniform")(key, shape)
-    else:
-        weight = jax.nn.initializers.lecun_normal()(key, shape)
-    return weight, jnp.zeros(shape[1])
+class MLP(Network):
+    """Hidden layers and a linear output; with `layer_norm`, Dense -> LayerNorm -> activation in every hidden layer.
 
-
-class Layer(eqx.Module):
-    """A dense layer `x @ weight + bias`, `weight` (in, out), optionally followed by layer normalisation."""
-
-    weight: Array
-    bias: Array
-    scale: Array | None = None
-    shift: Array | None = None
-
-    def normalise(self, x: Array) -> Array:
-        """Layer normalisation over the last axis (eps 1e-6), or the identity."""
-        if self.scale is None or self.shift is None:
-            return x
-        mean = jnp.mean(x, -1, keepdims=True)
-        variance = jnp.mean(jnp.square(x - mean), -1, keepdims=True)
-        return (x - mean) * jax.lax.rsqrt(variance + 1e-6) * self.scale + self.shift
-
-
-class MLP(eqx.Module):
-    """ReLU layers and a linear output; with `layer_norm`, Dense -> LayerNorm -> ReLU in every hidden layer.
-
-    With `norm_after`, Dense -> ReLU -> LayerNorm.
+    With `norm_after`, Dense -> activation -> LayerNorm.
     """
 
     layers: tuple[Layer, ...]
     norm_after: bool = eqx.field(static=True, default=False)
     sight: Any = None
     """What makes a vector of an observation that is none (`segue.core.encoders.Sight`); None takes it as it is."""
+    activation: str = eqx.field(static=True, default="relu")
+    """Name of the function between the layers (`segue.core.networks.ACTIVATIONS`)."""
 
     @staticmethod
     def create(
@@ -78,23 +47,18 @@ class MLP(eqx.Module):
         output_gain: float = 1e-2,
         layer_norm: bool = False,
         norm_after: bool = False,
+        activation: str = "relu",
+        sight: Any = None,
     ) -> MLP:
         """Make a network with layer widths `sizes` (input first, output last), zero biases."""
         layers = []
         pairs = list(itertools.pairwise(sizes))
         for i, (k, shape) in enumerate(zip(jax.random.split(key, len(pairs)), pairs)):
             last = i == len(pairs) - 1
-            affine = _affine(k, shape, initialiser, output_gain if last else hidden_gain, last)
+            start = affine(k, shape, initialiser, output_gain if last else hidden_gain, last)
             norm = (jnp.ones(shape[1]), jnp.zeros(shape[1])) if layer_norm and not last else (None, None)
-            layers.append(Layer(*affine, *norm))
-        return MLP(tuple(layers), norm_after)
-
-    @staticmethod
-    def over(key: Key, spec: Spec, sizes: Sequence[int], **nets: Any) -> MLP:
-        """Make a network of a task's observations with layer widths `sizes` (output last); `nets` as in `create`."""
-        sight, width, k_layers = before(key, spec, critic=False)
-        network = MLP.create(k_layers, (width, *sizes), **nets)
-        return MLP(network.layers, network.norm_after, sight)
+            layers.append(Layer(*start, *norm))
+        return MLP(tuple(layers), norm_after, sight, activation)
 
     def __call__(self, x: Any, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
         """Map (..., in) to (..., out); with a key, `dropout` is the share of hidden units that are left out."""
@@ -103,26 +67,51 @@ class MLP(eqx.Module):
 
     def after_first(self, x: Array, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
         """Finish the computation from the first layer's affine output (..., width)."""
+        active = ACTIVATIONS[self.activation]
         for n, (layer, following) in enumerate(itertools.pairwise(self.layers)):
-            x = layer.normalise(jax.nn.relu(x)) if self.norm_after else jax.nn.relu(layer.normalise(x))
+            x = layer.normalise(active(x)) if self.norm_after else active(layer.normalise(x))
             if key is not None and (isinstance(dropout, jax.Array) or dropout > 0):
                 kept = jax.random.bernoulli(jax.random.fold_in(key, n), 1.0 - dropout, x.shape)
                 x = jnp.where(kept, x / (1.0 - dropout), 0.0)
             x = x @ following.weight + following.bias
         return x
 
+    def value(self, observation: Array, action: Array) -> Array:
+        """Values (B,) of actions (B, A), or (B, N) of (B, N, A), with the observation's share computed once."""
+        first = self.layers[0]
+        size = observation.shape[-1]
+        seen = observation @ first.weight[:size] + first.bias
+        if action.ndim == 2:
+            return self.after_first(seen + action @ first.weight[size:])[..., 0]
+        # Rows are flattened before the wide layers: XLA's CPU backend runs the gradients of plain products faster.
+        rows, count, _ = action.shape
+        flat = (seen[:, None] + action @ first.weight[size:]).reshape(rows * count, -1)
+        return self.after_first(flat)[..., 0].reshape(rows, count)
 
-def before(key: Key, spec: Spec, *, critic: bool) -> tuple[Any, int, Key]:
+
+def before(key: Key, spec: Spec, networks: Networks, *, critic: bool) -> tuple[Any, int, Key]:
     """What stands before a network's first layer, the width of what it gives, and the key for the layers behind it.
 
-    Where observations are flat, nothing does, and the layers have the whole key.  Raises `SegueError` where they are
-    not and nobody has said how to look at them.
+    Where observations are vectors, nothing does, and the layers have the whole key.
     """
-    if spec.encoder is None:
-        return None, flat(spec, "this agent"), key
+    if not parts_seen(spec):
+        return None, spec.observation[0], key
     k_sight, k_layers = jax.random.split(key)
-    sight, width = spec.encoder.create(k_sight, spec, critic)
+    sight, width = networks.encoder.create(k_sight, spec, critic)
     return sight, width, k_layers
+
+
+def network(
+    key: Key, spec: Spec, sizes: Sequence[int], role: Role = "actor", *, networks: Networks = PUBLISHED, **nets: Any
+) -> Network:
+    """Make a network of a task's observations with layer widths `sizes` (output last); `nets` as in `MLP.create`.
+
+    Where `networks` names one of the user's own for the role, only the output's size counts.
+    """
+    sight, width, k_layers = before(key, spec, networks, critic=False)
+    if (own := networks.own(role)) is not None:
+        return Own.create(own, k_layers, width, sizes[-1], sight)
+    return MLP.create(k_layers, (width, *sizes), activation=networks.activation, sight=sight, **nets)
 
 
 def rows_of(observation: Any) -> int:
@@ -134,7 +123,7 @@ def rows_of(observation: Any) -> int:
 class Critics(eqx.Module):
     """An ensemble of E state-action values, stored stacked (every leaf has a leading axis E) behind one sight."""
 
-    members: MLP
+    members: Network
     sight: Any = None
 
     @staticmethod
@@ -144,22 +133,17 @@ class Critics(eqx.Module):
         hidden: Sequence[int],
         count: int,
         *,
-        initialiser: Initialiser = "orthogonal",
-        output_gain: float = 1e-2,
-        layer_norm: bool = False,
-        norm_after: bool = False,
+        networks: Networks = PUBLISHED,
+        **nets: Any,
     ) -> Critics:
-        """Make `count` independent critics with hidden widths `hidden`."""
-        sight, width, k_layers = before(key, spec, critic=True)
-        sizes = (width + spec.action, *hidden, 1)
-        make = partial(
-            MLP.create,
-            sizes=sizes,
-            initialiser=initialiser,
-            output_gain=output_gain,
-            layer_norm=layer_norm,
-            norm_after=norm_after,
-        )
+        """Make `count` independent critics with hidden widths `hidden`; `nets` as in `MLP.create`."""
+        sight, width, k_layers = before(key, spec, networks, critic=True)
+        size, own = width + spec.action, networks.own("critic")
+        make: Callable[[Key], Network]
+        if own is None:
+            make = partial(MLP.create, sizes=(size, *hidden, 1), activation=networks.activation, **nets)
+        else:
+            make = partial(Own.create, own, inputs=size, outputs=1)
         # One after the other and not by vmap: jaxlib's batched QR, which orthogonal matrices are made with, waits on
         # a CPU for tasks of the thread pool that it runs in.  Two at once on two cores wait for ever.
         return Critics(jax.tree.map(lambda *x: jnp.stack(x), *map(make, jax.random.split(k_layers, count))), sight)
@@ -171,36 +155,24 @@ class Critics(eqx.Module):
     def first(self, observation: Any, action: Array) -> Array:
         """Values of the first critic alone, (B,)."""
         observation = observation if self.sight is None else self.sight(observation)
-        return _value(jax.tree.map(lambda x: x[0], self.members), observation, action)
+        return jax.tree.map(lambda x: x[0], self.members).value(observation, action)
 
     def __call__(self, observation: Any, action: Array) -> Array:
         """Values (E, B) of actions (B, A), or (E, B, N) of N actions per observation (B, N, A); observations (B, O)."""
         observation = observation if self.sight is None else self.sight(observation)
         if jax.default_backend() == "cpu":
-            count = self.members.layers[0].weight.shape[0]
             leaves, structure = jax.tree.flatten(self.members)
+            count = leaves[0].shape[0]
             # Split and not indexed: the gradient of an index is a whole array of zeros for each member.
             apart = zip(*([x[0] for x in jax.lax.split(leaf, (1,) * count)] for leaf in leaves))
-            return jnp.stack([_value(jax.tree.unflatten(structure, m), observation, action) for m in apart])
-        return jax.vmap(_value, in_axes=(0, None, None))(self.members, observation, action)
-
-
-def _value(critic: MLP, observation: Array, action: Array) -> Array:
-    first = critic.layers[0]
-    size = observation.shape[-1]
-    seen = observation @ first.weight[:size] + first.bias
-    if action.ndim == 2:
-        return critic.after_first(seen + action @ first.weight[size:])[..., 0]
-    # Rows are flattened before the wide layers: XLA's CPU backend runs the gradients of plain matrix products faster.
-    rows, count, _ = action.shape
-    flat = (seen[:, None] + action @ first.weight[size:]).reshape(rows * count, -1)
-    return critic.after_first(flat)[..., 0].reshape(rows, count)
+            return jnp.stack([jax.tree.unflatten(structure, m).value(observation, action) for m in apart])
+        return jax.vmap(lambda member: member.value(observation, action))(self.members)
 
 
 class TanhGaussian(eqx.Module):
     """A tanh-squashed Gaussian policy; `log_std = clip(multiplier * raw + offset, -20, 2)`, both scalars learned."""
 
-    network: MLP
+    network: Network
     log_std_multiplier: Array
     log_std_offset: Array
 
@@ -210,16 +182,13 @@ class TanhGaussian(eqx.Module):
         spec: Spec,
         hidden: Sequence[int],
         *,
-        initialiser: Initialiser = "orthogonal",
-        output_gain: float = 1e-2,
-        layer_norm: bool = False,
         log_std_multiplier: float = 1.0,
         log_std_offset: float = -1.0,
+        **nets: Any,
     ) -> TanhGaussian:
         """Make a policy; one network puts out the mean and the raw log standard deviation, A numbers each."""
-        sizes = (*hidden, 2 * spec.action)
-        network = MLP.over(key, spec, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm)
-        return TanhGaussian(network, jnp.asarray(log_std_multiplier, float), jnp.asarray(log_std_offset, float))
+        inner = network(key, spec, (*hidden, 2 * spec.action), **nets)
+        return TanhGaussian(inner, jnp.asarray(log_std_multiplier, float), jnp.asarray(log_std_offset, float))
 
     def __call__(self, observation: Array) -> tuple[Array, Array]:
         """Mean and standard deviation (..., A) of the Gaussian under the tanh."""
@@ -231,23 +200,13 @@ class TanhGaussian(eqx.Module):
 class Gaussian(eqx.Module):
     """A Gaussian policy with mean tanh(network), or the bare network, and one learned log standard deviation (A,)."""
 
-    network: MLP
+    network: Network
     log_std: Array
 
     @staticmethod
-    def create(
-        key: Key,
-        spec: Spec,
-        hidden: Sequence[int],
-        *,
-        initialiser: Initialiser = "orthogonal",
-        output_gain: float = 1e-2,
-        layer_norm: bool = False,
-    ) -> Gaussian:
-        """Make a policy whose log standard deviation starts at 0."""
-        sizes = (*hidden, spec.action)
-        network = MLP.over(key, spec, sizes, initialiser=initialiser, output_gain=output_gain, layer_norm=layer_norm)
-        return Gaussian(network, jnp.zeros(spec.action))
+    def create(key: Key, spec: Spec, hidden: Sequence[int], **nets: Any) -> Gaussian:
+        """Make a policy whose log standard deviation starts at 0; `nets` as in `network`."""
+        return Gaussian(network(key, spec, (*hidden, spec.action), **nets), jnp.zeros(spec.action))
 
     def mean(self, observation: Array, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
         """tanh of the network's output, (..., A)."""

@@ -24,9 +24,17 @@ from segue.core.parts import is_part, name_of, names_part, part_of
 from segue.core.types import SegueError
 
 
-def option(default: Any, *, when: Callable[[Any], bool], why: str, tunable: bool = False) -> Any:
-    """Declare a dataclass field that has an effect only `when` the finished object says so; `why` says when that is."""
-    return field(default=default, metadata={"when": when, "why": why, "tunable": tunable})
+def option(default: Any, *, when: Callable[[Any], bool], why: str, tunable: bool = False, images: bool = False) -> Any:
+    """Declare a dataclass field that has an effect only `when` the finished object says so; `why` says when that is.
+
+    `images`: and only on a task whose observations have images in them.
+    """
+    return field(default=default, metadata={"when": when, "why": why, "tunable": tunable, "images": images})
+
+
+def for_images(default: Any) -> Any:
+    """Declare a dataclass field that has an effect only on a task whose observations have images in them."""
+    return field(default=default, metadata={"images": True})
 
 
 def tunable(default: Any, rows: int = 0) -> Any:
@@ -35,6 +43,16 @@ def tunable(default: Any, rows: int = 0) -> Any:
     A field that counts rows of a batch says with `rows` how many it draws for each one of its number.
     """
     return field(default=default, metadata={"tunable": True, "rows": rows})
+
+
+def internal(default: Any) -> Any:
+    """Declare a dataclass field that is no option: what a run fills in, which no setting names and no table shows."""
+    return field(default=default, repr=False, metadata={"internal": True})
+
+
+def options_of(owner: Any) -> list[Any]:
+    """The fields of a dataclass that are options."""
+    return [f for f in fields(owner) if not f.metadata.get("internal")]
 
 
 def alike(one: Any, other: Any) -> bool:
@@ -110,7 +128,7 @@ def require(owner: Any, **conditions: bool) -> None:
 def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
     """All options below a dataclass, by path; classes of nested parts appear as `path.type`."""
     out: dict[str, Any] = {}
-    for f in fields(value):
+    for f in options_of(value):
         path, inner = f"{prefix}{f.name}", getattr(value, f.name)
         if is_part(inner):
             out[f"{path}.type"] = name_of(type(inner))
@@ -200,7 +218,7 @@ def _name(hint: Any) -> str:
 def assign(target: Any, path: list[str], value: Any, shown: str) -> tuple[Any, str]:
     """Return a copy of a dataclass with the field at `path` set, and the field's full path."""
     head, *rest = path
-    names = [f.name for f in fields(target)]
+    names = [f.name for f in options_of(target)]
     if head not in names and ALIASES.get(head) in [*names, *reachable(target)]:
         head = ALIASES[head]
         path = [head, *rest]
@@ -282,18 +300,29 @@ def reachable(value: Any) -> list[str]:
     """Names of all fields at any depth below a dataclass (nothing for other values)."""
     if not is_part(value):
         return []
-    return [x for f in fields(value) for x in (f.name, *reachable(getattr(value, f.name)))]
+    return [x for f in options_of(value) for x in (f.name, *reachable(getattr(value, f.name)))]
 
 
-def check_effect(owner: Any, path: str, shown: str) -> None:
-    """Raise `SegueError` when an option that was set has no effect in the finished object."""
+def check_effect(owner: Any, path: str, shown: str, images: bool = True) -> None:
+    """Raise `SegueError` when an option that was set has no effect in the finished object, or on a task without images.
+
+    `images` says whether the task's observations have any.
+    """
+    declared = []
     *way, name = path.split(".")
     for step in way:
+        declared.append(_declared(owner, step))
         owner = getattr(owner, step)
-    # The class of a part, PATH.type, is no field and has its effect everywhere.
-    meta: Mapping[str, Any] = next((f.metadata for f in fields(owner) if f.name == name), {})
+    meta = _declared(owner, name)
+    if not images and any(said.get("images") for said in (*declared, meta)):
+        raise SegueError(f"{shown}: has no effect here; it needs a task with images")
     if "when" in meta and not meta["when"](owner):
         raise SegueError(f"{shown}: has no effect here; it needs {meta['why']}")
+
+
+def _declared(owner: Any, name: str) -> Mapping[str, Any]:
+    """What the declaration of a field says; nothing for PATH.type, a part's class, which has its effect everywhere."""
+    return next((f.metadata for f in fields(owner) if f.name == name), {})
 
 
 ALIASES = {

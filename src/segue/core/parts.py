@@ -24,6 +24,15 @@ def name_of(kind: type) -> str:
     return f"{(main_name() or module) if module == '__main__' else module}:{kind.__qualname__}"
 
 
+def word_of(value: Any) -> str:
+    """module:name of a function or a class; `SegueError` where it could not be imported again from there."""
+    if not inspect.isroutine(value) and not isinstance(value, type):
+        raise SegueError(f"a {type(value).__name__} has no name to import it by; give a function of a module")
+    _refuse_lost(value)
+    module = main_name() if value.__module__ == "__main__" else value.__module__
+    return f"{module}:{value.__qualname__}"
+
+
 def is_part(value: Any) -> bool:
     """Whether something is a part.  Its class is not one."""
     return is_dataclass(value) and not isinstance(value, type)
@@ -62,8 +71,8 @@ def _plain(value: Any, owner: type, name: str) -> Any:
     )
 
 
-def _refuse_lost(kind: type) -> None:
-    """Raise `SegueError` for a class that nobody could import again."""
+def _refuse_lost(kind: Any) -> None:
+    """Raise `SegueError` for a class or function that nobody could import again."""
     found: Any = sys.modules.get(kind.__module__)
     for step in kind.__qualname__.split("."):
         found = getattr(found, step, None)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -361,7 +362,7 @@ def fold(rows: Sequence[Transition], there: Array) -> Transition:
     first = last = rows[0]
     reward, weight = first.reward, first.continues
     for row, here in zip(rows[1:], there[1:]):
-        last = Transition(*(_select(here, new, old) for new, old in zip(row, last)))
+        last = jax.tree.map(partial(_select, here), row, last)
         reward = reward + jnp.where(here, weight * row.reward, 0.0)
         weight = jnp.where(here, weight * row.continues, weight)
     return first._replace(

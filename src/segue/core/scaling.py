@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
 
-from segue.core.types import Array, SegueError
+from segue.core.observations import look
+from segue.core.options import internal
+from segue.core.types import Array, Part, SegueError
 
 BLOCK = 65_536  # rows of a dataset that are looked at together
 LEAST_STD = 1e-3  # added to the observations' standard deviations, as in TD3+BC's code
@@ -40,6 +42,8 @@ class Units:
     standardise: bool = False
     observation_mean: tuple[float, ...] = ()
     observation_std: tuple[float, ...] = ()
+    parts: tuple[Part, ...] = internal(())
+    """What the learner sees of observations that are no vectors (`observations.parts_seen`); see `settled`."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.discount < 1.0:
@@ -50,13 +54,17 @@ class Units:
             )
         if any(not s > 0 for s in self.observation_std):
             raise SegueError("units.observation_std: every number must be above 0")
+        if self.parts and self.observation_mean:
+            raise SegueError("units.observation_mean: takes flat observations of real numbers; leave it out")
 
     def reward(self, raw: Array) -> Array:
         """Rewards (...) in the learner's units."""
         return raw * self.scale + self.shift
 
-    def see(self, raw: Array) -> Array:
-        """Observations (..., O) in the learner's units."""
+    def see(self, raw: Array) -> Any:
+        """Observations (..., O) in the learner's units; where they have `parts`, arrays (B, ...) by name."""
+        if self.parts:
+            return look(self.parts, raw)
         if not self.observation_mean:
             return raw
         mean, std = (jnp.asarray(x, raw.dtype) for x in (self.observation_mean, self.observation_std))
@@ -98,11 +106,13 @@ def returns_to_go(reward: np.ndarray, terminated: np.ndarray, units: Units) -> n
     return out.astype(np.float32)
 
 
-def settled(units: Units, failure: float | None, data: Any) -> Units:
-    """Return units with nothing left open: the task's failure reward, and what is to be read off `replay.Data`.
+def settled(units: Units, failure: float | None, data: Any, parts: tuple[Part, ...] = ()) -> Units:
+    """Return units with nothing left open: the task's failure reward, the parts of its observations, and what is to be
+    read off `replay.Data`.
 
     Raises `SegueError` where the dataset does not say it.
     """
+    units = replace(units, parts=parts)
     if units.failure == "task":
         units = replace(units, failure=failure)
     if units.reward_span is not None:
@@ -133,7 +143,12 @@ def _return_span(data: Any) -> float:
     return span
 
 
-def units_of(plain: Mapping[str, Any]) -> Units:
-    """Return the units that JSON describes (`dataclasses.asdict`, tuples as lists)."""
+def plain_units(units: Units) -> dict[str, Any]:
+    """Units as JSON, without the parts of observations, which the task's Spec says."""
+    return {name: value for name, value in asdict(units).items() if name != "parts"}
+
+
+def units_of(plain: Mapping[str, Any], parts: tuple[Part, ...] = ()) -> Units:
+    """Return the units that `plain_units` described (tuples as lists), for observations of these parts."""
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
-    return Units(**values)
+    return Units(**values, parts=parts)

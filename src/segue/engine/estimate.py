@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from segue.core.observations import parts_seen
 from segue.core.scaling import Units
 from segue.core.types import Spec
 from segue.engine.phase import Phase, room
@@ -75,17 +76,17 @@ def estimate(
     `capacity` bounds own experience in memory; the disk has all of it.
     """
     steps = sum(p.ticks * p.collect for p in phases)
-    shapes = Shapes(spec, seeds, rows, max(room(phases, capacity), 1))
+    shapes, plain = Shapes(spec, seeds, rows, max(room(phases, capacity), 1)), Units(parts=parts_seen(spec))
     observation = int(np.prod(spec.observation)) * np.dtype(spec.dtype).itemsize
     logged = seeds * steps * (2 * observation + 4 * spec.action + 6)  # a row: s, s', action, reward and two flags
     states, operations, parts = 0, 0.0, 0
     for index, phase in enumerate(phases):
-        slot = shapes.enter(phase, index, Units())
+        slot = shapes.enter(phase, index, plain)
         if phase.validation.steps:
             shapes.validated(phase)
         states = max(states, _bytes([s.learned for s in shapes.slots.values()]))
         if timed and phase.learns:
-            lowered = jax.jit(update_of(phase, Units())).lower(*shapes.one(slot.learned))
+            lowered = jax.jit(update_of(phase, plain)).lower(*shapes.one(slot.learned))
             cost: Any = lowered.cost_analysis()
             updates = phase.ticks * phase.updates * seeds
             operations += float((cost or {}).get("flops", np.nan)) * updates

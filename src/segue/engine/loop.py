@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from segue.core import replay
+from segue.core.observations import parts_seen
 from segue.core.replay import Data, Replay
 from segue.core.scaling import Units, returns_to_go, settled
 from segue.core.types import Array, Learned, Slot, Spec, Task, World, WorldError
@@ -77,11 +78,12 @@ def run(
         most = room(plan, capacity) if not callable(plan) else LAST if capacity is None else capacity
         state = new_state(seeds, spec, most)
     source = _Offline(task.dataset(), spec)
+    told = task.failure, source.data, parts_seen(spec)
     doors: dict[int, Any] = {}
     try:
         while (phase := following(state.history)) is not None:
             after = () if callable(plan) else tuple(_goes_on(plan[len(state.history) + 1 :]))
-            here, *later = (settled(p.units or units, task.failure, source.data) for p in (phase, *after))
+            here, *later = (settled(p.units or units, *told) for p in (phase, *after))
             running = _Running(phase, state, task, here, source, doors, keep_rows)
             running.begin(world)
             yield from running.records(tuple(zip(after, later)))

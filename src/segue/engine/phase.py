@@ -65,6 +65,9 @@ class Phase:
     """Number of first updates in which the policy is frozen and everything else learns (default of ours: 0)."""
     n_steps: int = option(1, when=lambda p: p.updates > 0, why="a phase that updates")
     """Number of rows whose rewards are summed before the bootstrap (n-step returns, without off-policy correction)."""
+    image_shift: int = option(0, when=lambda p: p.updates > 0, why="a phase that updates", images=True)
+    """Largest random shift of a batch's images, in pixels, s and s' each for itself (DrQ, arXiv 2004.13649).  Recipes
+    take DrQ's 4 where a task has images."""
     enter: Enter | None = None
     """(door, fresh state) -> initial state.  None keeps the slot's state, or takes the fresh one if the slot is new."""
     units: Units | None = None

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from segue.bonuses.bonus import begun
+from segue.core.encoders import lent
+from segue.core.observations import shifted
 from segue.core.options import alike
 from segue.core.replay import Replay, View, fold, window
 from segue.core.scaling import Units
@@ -46,7 +48,8 @@ def trained(phase: Phase, units: Units, learned: Learned, before: Slot | None) -
 
 def update_of(phase: Phase, units: Units) -> Update:
     """A phase's update."""
-    return Update(phase.learner, phase.batch, phase.augment, units, phase.n_steps, phase.freeze_actor)
+    more = phase.n_steps, phase.freeze_actor, phase.image_shift
+    return Update(phase.learner, phase.batch, phase.augment, units, *more)
 
 
 def for_seeds(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -75,11 +78,12 @@ class Update:
     units: Units
     n_steps: int = 1
     freeze_actor: int = 0
+    image_shift: int = 0
 
     def __call__(
         self, learned: Learned, offline: Replay, online: Replay, world: Array, key: Key, total: Array, step: Array
     ) -> tuple[Learned, Metrics]:
-        """Sample, gather, put into the learner's units, add the bonus, learn.
+        """Sample, gather, put into the learner's units, add the bonus, shift images, learn.
 
         `total` and `step` count the updates before this one, in the run and in the phase.
         """
@@ -89,13 +93,26 @@ class Update:
         rows, there = window(indices, self.n_steps)
         seen, slot = [row.transition(self.units) for row in rows], Slot(self.learner, learned, self.units)
         augment, batch, more = returns(self.augment, seen, there, k_augment, slot)
-        state, reported = self.learner.update(learned.learner, batch, k_update, step)
+        state, reported = self.learn(learned.learner, batch, k_update, step)
         metrics = metrics | more | reported
         if self.freeze_actor:
             frozen = step < self.freeze_actor
             state = held(policy_of(self.learner), learned.learner, state, frozen)
             metrics = metrics | {"actor_frozen": frozen.astype(jnp.float32)}
         return Learned(state, sampler, augment), metrics
+
+    def learn(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+        """Do one update of the learner; images of s and of s' are shifted before it, each for itself, and what its
+        critics see with is lent to its other networks after it."""
+        if parts := self.units.parts:
+            k_now, k_next, key = jax.random.split(key, 3)  # without a shift too, so that the learner draws the same
+            now, following = batch.observation, batch.next_observation
+            batch = batch._replace(
+                observation=shifted(parts, now, k_now, self.image_shift),
+                next_observation=shifted(parts, following, k_next, self.image_shift),
+            )
+        state, metrics = self.learner.update(state, batch, key, step)
+        return lent(state, type(self.learner).__name__), metrics
 
 
 def held(paths: Sequence[str], before: State, after: State, frozen: Array) -> State:
@@ -211,6 +228,7 @@ def entering(phase: Phase, index: int, spec: Spec, units: Units, slots: dict[str
                 state = phase.enter(door, phase.learner.init(k_learner, spec))
             else:
                 state = phase.learner.init(k_learner, spec) if old is None else old.state
+            state = lent(state, type(phase.learner).__name__ if phase.learns else "")
             if not phase.learns:
                 return Learned(state) if old is None else old.learned._replace(learner=state)
             goes_on = old is not None and phase.enter is None and alike(old.batch, phase.batch)

@@ -15,9 +15,11 @@ import jax
 import jax.numpy as jnp
 
 from segue.core import replay
+from segue.core.observations import is_image, parts_seen
+from segue.core.optim import Trained, kind_of
 from segue.core.parts import within
 from segue.core.scaling import Units, settled
-from segue.core.types import Agent, Learned, SegueError, Slot, Spec, Task, policy_of
+from segue.core.types import Agent, Learned, SegueError, Slot, Spec, State, Task, policy_of
 from segue.engine import steps
 from segue.engine.phase import RANDOM, Phase, fresh, room
 from segue.engine.steps import DOOR, keys_of, trained, update_of
@@ -71,7 +73,7 @@ def validate(
         raise SegueError(f"capacity={most} keeps less than one episode ({task.horizon:,} steps); give at least that")
     shapes = Shapes(task.spec, len(seeds), logged, max(most, 1))
     for index, phase in enumerate(phases):
-        here = settled(phase.units or units, task.failure, data)
+        here = settled(phase.units or units, task.failure, data, parts_seen(task.spec))
         check_phase(phase, shapes.slots, task.spec, task.horizon, logged, written, written, most)
         go = partial(_go_through, index=index, units=here, shapes=shapes)
         with _telling(phase, shapes.slots.get(phase.slot), partial(go, replace(phase, enter=fresh))):
@@ -84,9 +86,12 @@ def validate(
 
 def _go_through(phase: Phase, index: int, units: Units, shapes: Shapes) -> None:
     """Trace a phase: its door, an update, and its actions."""
+    before = shapes.slots.get(phase.slot)
     slot = shapes.enter(phase, index, units)
     if phase.learns:
         _check_update(phase, units, shapes, slot)
+        if before is not None or phase.enter is not None:
+            _check_networks(phase, shapes, slot)
     if phase.collect and phase.ticks:
         _check_actions(phase, shapes)
 
@@ -103,6 +108,26 @@ def _check_update(phase: Phase, units: Units, shapes: Shapes, slot: Slot) -> Non
                 f"{type(whose).__name__} returns a state with other parts, shapes or types than it was given; "
                 "keep them the same"
             )
+
+
+def _check_networks(phase: Phase, shapes: Shapes, slot: Slot) -> None:
+    """Refuse networks of another phase that the phase's learner would make otherwise: its options had no effect."""
+    fresh = jax.eval_shape(lambda: phase.learner.init(jax.random.key(0), shapes.spec))
+    known = {path: kind_of(part) for path, part in _networks(fresh)}
+    for path, part in _networks(shapes.one(slot.learned)[0].learner):
+        if path in known and kind_of(part) != known[path]:
+            who = type(phase.learner).__name__
+            raise SegueError(
+                f"{who} goes on with '{path.strip('.')}', whose sizes, activation or optimiser are not those of its "
+                f"options; set them for all phases at once ({phase.slot}.NAME), or enter=fresh"
+            )
+
+
+def _networks(state: State) -> list[tuple[str, Trained]]:
+    """All networks in a learner's state that are trained, by their paths."""
+    is_trained = lambda x: isinstance(x, Trained)  # noqa: E731
+    found = jax.tree_util.tree_leaves_with_path(state, is_leaf=is_trained)
+    return [(jax.tree_util.keystr(path), part) for path, part in found if is_trained(part)]
 
 
 def _check_actions(phase: Phase, shapes: Shapes) -> None:
@@ -182,6 +207,10 @@ def check_phase(
         raise SegueError(f"{where}: {type(phase.learner).__name__} has no policy to freeze; leave out freeze_actor")
     if phase.n_steps < 1:
         raise SegueError(f"{where}: n_steps={phase.n_steps} is out of range; give 1 (no n-step returns) or more")
+    if phase.image_shift < 0:
+        raise SegueError(f"{where}: image_shift={phase.image_shift} is out of range; 0 does not shift images")
+    if phase.image_shift and not any(is_image(part) for part in parts_seen(spec)):
+        raise SegueError(f"{where}: image_shift={phase.image_shift} and the task has no images; leave it out")
     if phase.validation.steps and (phase.validation.steps < 0 or phase.validation.episodes < 1):
         raise SegueError(f"{where}: validation.steps must not be negative, validation.episodes must be at least 1")
     if phase.validation.steps and not isinstance(phase.learner, Agent):

@@ -28,10 +28,12 @@ _OFFLINE = {
     "offline.log_every": 100,
     "offline.batch.offline": 128,
 }
-# Default of ours, for every recipe: an encoder for pictures of 32 x 32, whose mass of two pixels a shift must not hide.
-SIGHT: dict[str, Settings] = {
-    "pointmaze-pixels": {"agent.encoder.channels": (16, 32, 32), "agent.encoder.strides": (2, 2, 2), "agent.shift": 2}
+# For every recipe: an encoder for pictures of 32 x 32 (default of ours).
+ENCODERS: dict[str, Settings] = {
+    "pointmaze-pixels": {"agent.encoder.channels": (16, 32, 32), "agent.encoder.strides": (2, 2, 2)}
 }
+IMAGE_SHIFT = 4  # pixels (DrQ: Kostrikov et al. 2021, arXiv 2004.13649)
+IMAGE_SHIFTS = {"pointmaze-pixels": 2}  # default of ours: its mass is two pixels wide, and a shift must not hide it
 _MEDIUM = {"online.ticks": 6_000, "online.evaluate_every": 500}
 _LARGE = {"online.ticks": 40_000, "online.evaluate_every": 2_000}
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from segue.agents import seeing
 from segue.core import options
+from segue.core.observations import is_image, parts_seen
 from segue.core.scaling import Units
-from segue.core.types import SegueError, Spec, Task, refused
+from segue.core.types import SegueError, Spec, Task
 from segue.engine.phase import Phase
-from segue.recipes.common import SIGHT, Settings
+from segue.recipes.common import ENCODERS, IMAGE_SHIFT, IMAGE_SHIFTS, Settings
 from segue.recipes.plan import USER, Evaluation, Plan, Rule, apply, stands_for
 
 
@@ -29,7 +29,12 @@ class TaskFacts(NamedTuple):
     @property
     def flat(self) -> bool:
         """Whether observations are vectors."""
-        return self.spec is None or refused(self.spec, "") is None
+        return self.spec is None or not parts_seen(self.spec)
+
+    @property
+    def images(self) -> bool:
+        """Whether there are images in observations."""
+        return self.spec is not None and any(map(is_image, parts_seen(self.spec)))
 
     @classmethod
     def of(cls, task: Task) -> TaskFacts:
@@ -109,11 +114,7 @@ def resolve(recipe: Recipe, task: TaskFacts, settings: Settings, rules: Mapping[
     that has no effect.
     """
     plan = recipe(task)
-    if not task.flat:
-        assert task.spec is not None
-        spec = task.spec
-        plan = plan.rebuilt(tuple(replace(p, learner=seeing(p.learner, spec)) for p in plan.phases))
-        plan = plan.preset(SIGHT, task.names)
+    plan = seeing(plan, task) if task.images else plan
     plan, touched, aliases = plan.ruled(rules or {}), dict[str, list[str]](), dict[str, str]()
     for path, value in settings.items():
         touched[path], own = apply(plan, path, value)[1], stands_for(plan, path)
@@ -124,17 +125,25 @@ def resolve(recipe: Recipe, task: TaskFacts, settings: Settings, rules: Mapping[
             aliases[path] = ", ".join(own)
         plan = plan.set({path: value}, USER)
     for path, changed in touched.items():
-        _check_effect(plan, path, changed)
+        _check_effect(plan, path, changed, task.images)
     return replace(plan.settled(), aliases=aliases)
 
 
-def _check_effect(plan: Plan, path: str, changed: Sequence[str]) -> None:
+def seeing(plan: Plan, task: TaskFacts) -> Plan:
+    """Return a plan for a task with images: random shifts where a phase updates, and the task's presets of encoders."""
+    updating = [phase.name for phase in plan.phases if phase.updates]
+    shift = lambda pixels: {f"{name}.image_shift": pixels for name in updating}  # noqa: E731
+    plan = plan.set(shift(IMAGE_SHIFT), "task").preset(ENCODERS, task.names)
+    return plan.preset({name: shift(pixels) for name, pixels in IMAGE_SHIFTS.items()}, task.names)
+
+
+def _check_effect(plan: Plan, path: str, changed: Sequence[str], images: bool) -> None:
     """Raise `SegueError` where a setting has no effect on any of the options that it changed."""
     failures, owners = [], plan.owners()
     for full in changed:
         owner, _, rest = full.partition(".")
         try:
-            options.check_effect(owners[owner], rest, path)
+            options.check_effect(owners[owner], rest, path, images)
         except SegueError as error:
             failures.append(error)
     if len(failures) == len(changed):

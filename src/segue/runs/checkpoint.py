@@ -17,7 +17,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -29,7 +28,8 @@ from safetensors.numpy import load_file, save_file
 
 from segue.core import files
 from segue.core.experience import Experience, Step
-from segue.core.scaling import Units, units_of
+from segue.core.observations import parts_seen
+from segue.core.scaling import Units, plain_units, units_of
 from segue.core.types import Array, Learned, SegueError, Slot, Spec, State, World, WorldError
 from segue.engine.envs import Envs
 from segue.engine.loop import Plan, as_plan
@@ -114,7 +114,7 @@ def save(folder: Path, state: RunState, extra: Extra | None = None) -> Path:
                 "moved": state.moved,
                 "learned": state.learned,
                 "cuts": list(state.cuts),
-                "units": {name: asdict(slot.units) for name, slot in state.slots.items()},
+                "units": {name: plain_units(slot.units) for name, slot in state.slots.items()},
                 "replay": list(parts),
                 "state": files.sha256(weights),
                 "extra": extra or {},
@@ -249,7 +249,7 @@ def load(
     )
     for name, slot in _shapes(state, as_plan(plan), spec, n_offline).items():
         state.slots[name] = slot._replace(
-            units=units_of(manifest["units"][name]),
+            units=units_of(manifest["units"][name], parts_seen(spec)),
             learned=Learned(*(_restore(arrays, f"{kind}.{name}", tree) for kind, tree in zip(KINDS, slot.learned))),
         )
     names = sorted({k.split("/")[1] for k in arrays if k.startswith("sums/")})
@@ -291,7 +291,7 @@ def _shapes(state: RunState, plan: Plan, spec: Spec, n_offline: int) -> dict[str
     for index in range(len(state.history) + state.entered):
         phase = plan(state.history[:index])
         assert phase is not None
-        shapes.enter(phase, index, Units())  # the units are read from the checkpoint
+        shapes.enter(phase, index, Units(parts=parts_seen(spec)))  # the units are read from the checkpoint
         if (*state.history, state.facts)[index].get("validations"):
             shapes.validated(phase)
     return shapes.slots

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ from safetensors.numpy import load_file, save_file
 
 from segue.agents import build, describe
 from segue.core import files
-from segue.core.observations import pack, parts_of, plain
-from segue.core.scaling import Units, units_of
+from segue.core.observations import pack, parts_of, parts_seen, plain
+from segue.core.scaling import Units, plain_units, units_of
 from segue.core.types import Agent, Array, SegueError, Slot, Spec, State
 from segue.runs.checkpoint import named_leaves
 
@@ -40,7 +39,7 @@ class Policy:
 
     def __init__(self, agent: Agent, state: State, spec: Spec, seed: int, facts: Mapping[str, Any]) -> None:
         self.agent, self.state, self.spec, self.seed, self.facts = agent, state, spec, seed, dict(facts)
-        self.units = units_of(facts["units"])
+        self.units = units_of(facts["units"], parts_seen(spec))
         self._low, self._high = (np.asarray(facts["action"][k], np.float32) for k in ("low", "high"))
 
     def act(self, observation: Observation, *, explore: bool = False, key: Array | None = None) -> np.ndarray:
@@ -102,7 +101,7 @@ def save_policy(folder: Path, slot: Slot, spec: Spec, seeds: tuple[int, ...], fa
             "dtype": spec.dtype,
             "parts": plain(spec.parts),
         },
-        "units": asdict(slot.units),
+        "units": plain_units(slot.units),
         "seeds": list(seeds),
         "weights": files.sha256(weights),
         **facts,

@@ -12,7 +12,7 @@ The paper's lists of variants and tasks could not be read; phases and numbers fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from segue.agents.around import OneOf, better
@@ -172,12 +172,11 @@ def subroutine_plan(
             if p.slot == STUDENT and p.ticks
         }
         made = made.set(sizes, offline.source(f"{taught[0].name}.batch.offline"))
-    idle = {p.name for p in acting if not p.updates}
     name = next((name for name in reversed(names) if name in SMALL), None)
     budget, source = (USUAL, DEFAULT) if name is None else (SMALL[name], f"preset {name}")
-    spent = _settings(phases, budget)
-    if name is None:  # where the online recipe's preset has a warm-up of its own, that one stays
-        spent = {k: v for k, v in spent.items() if k.partition(".")[0] not in idle or online.source(k) == DEFAULT}
+    own = {f"{p.name}.ticks": p.ticks for p in acting if not p.updates and name is None}
+    own = {path: ticks for path, ticks in own.items() if online.source(path) != DEFAULT}
+    spent = _settings(phases, budget, own)
     rows = {f"{p.name}.batch.rows": "gather.ticks" for p in phases if isinstance(p.batch, Last)}
     return replace(made.set(spent, source), follows=rows)
 
@@ -232,8 +231,11 @@ def _best(learner: Learner) -> Phase:
     return Phase("recommended", learner, 0, slot=STUDENT, enter=take(BEST_STUDENT))
 
 
-def _settings(phases: tuple[Phase, ...], budget: Budget) -> dict[str, int | float]:
-    """Ticks and validations of all phases, so that together they cost `budget.total`."""
+def _settings(phases: tuple[Phase, ...], budget: Budget, own: Mapping[str, int]) -> dict[str, int | float]:
+    """Ticks and validations of all phases, so that together they cost `budget.total`.
+
+    `own` holds the warm-ups of the online recipe's own presets, by path: they stay, and count.
+    """
     out: dict[str, int | float] = {}
     learning = phases[at_switch(phases, "subroutine")]
     for phase in phases:
@@ -251,10 +253,11 @@ def _settings(phases: tuple[Phase, ...], budget: Budget) -> dict[str, int | floa
         elif phase.name == "gather":
             out["gather.ticks"] = budget.fresh
         elif phase.collect and not phase.updates:
-            out[f"{phase.name}.ticks"] = budget.warm_up
+            out[f"{phase.name}.ticks"] = own.get(f"{phase.name}.ticks", budget.warm_up)
         elif phase is learning and phase.validation.steps:
             out[f"{phase.name}.validation.steps"] = budget.online_validation
     steps = sum(v for k, v in out.items() if k.endswith("validation.steps"))
     steps += sum(out[f"{p.name}.ticks"] for p in phases if p.collect and f"{p.name}.ticks" in out)
     left = budget.total - steps
+    out = {path: value for path, value in out.items() if path not in own}
     return out | {f"{learning.name}.ticks": left, f"{learning.name}.evaluate_every": budget.total // 20}
