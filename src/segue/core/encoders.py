@@ -147,9 +147,10 @@ def lent(state: State, who: str = "") -> State:
     `who` names a learner that is about to learn: `SegueError` unless exactly one of its networks lends.
     """
     own = [s for network in _found(Trained, state) for s in _found(Sight, network.params) if not s.borrows]
-    borrow = any(s.borrows for s in _found(Sight, state))
+    borrow = any(s.borrows and s.eyes for s in _found(Sight, state))
     if borrow and who and len(own) != 1:
-        raise SegueError(f"{who} cannot see images: {len(own)} of its networks learn to see, and one can lend{CURE}")
+        why = f"its networks borrow from one that learns to, and {len(own)} do"
+        raise SegueError(f"{who} cannot see images: {why}{CURE}")
     if not borrow or len(own) != 1:
         return state
     lend = lambda sight: replace(sight, eyes=own[0].eyes) if sight.borrows else sight  # noqa: E731

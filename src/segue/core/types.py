@@ -33,7 +33,7 @@ class Transition(NamedTuple):
     """A row of experience or a batch of rows, as a learner sees it (rewards and discount in the learner's units).
 
     Shapes with batch size B: `observation` and `next_observation` (B, *observation), `action` and `next_action` (B, A)
-    in [-1, 1], all others (B,).
+    in [-1, 1], all others (B,).  Where a task has images, observations are arrays (B, ...) by name (`Units.see`).
     """
 
     observation: Array
