@@ -219,7 +219,7 @@ def test_what_cannot_see() -> None:
         begin(looks("SPOT"), jax.random.key(0), SPEC)
     state = begin(looks("TD3BC"), jax.random.key(0), SPEC)
     for odd, count in ((state.actor, 0), ((*state, state.critic), 2)):
-        with pytest.raises(SegueError, match=f"Mine cannot see images: .*, {count} do here"):
+        with pytest.raises(SegueError, match=f"Mine cannot see images: .*, and {count} do"):
             lent(odd, "Mine")
     with pytest.raises(SegueError, match="a stride for each"):
         looks("SAC", replace(EYES, strides=(2,))).init(jax.random.key(0), SPEC)

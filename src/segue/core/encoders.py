@@ -149,9 +149,8 @@ def lent(state: State, who: str = "") -> State:
     own = [s for network in _found(Trained, state) for s in _found(Sight, network.params) if not s.borrows]
     borrow = any(s.borrows and s.eyes for s in _found(Sight, state))
     if borrow and who and len(own) != 1:
-        raise SegueError(
-            f"{who} cannot see images: its networks borrow from one that learns to, {len(own)} do here{CURE}"
-        )
+        why = f"its networks borrow from one that learns to, and {len(own)} do"
+        raise SegueError(f"{who} cannot see images: {why}{CURE}")
     if not borrow or len(own) != 1:
         return state
     lend = lambda sight: replace(sight, eyes=own[0].eyes) if sight.borrows else sight  # noqa: E731
