@@ -11,7 +11,8 @@ Below that stands one generator, `segue.run`, which goes through any list of `Ph
 
 from __future__ import annotations
 
-from segue.agents import AWAC, CQL, IQL, OPT, PEX, RLPD, SAC, SPOT, TD3, TD3BC, ReBRAC
+from segue.agents import AWAC, CQL, IQL, OPT, PEX, RLPD, SAC, SPOT, TD3, TD3BC, CalQL, ReBRAC
+from segue.agents.cql import from_cql
 from segue.bonuses import RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
 from segue.core.replay import Data
 from segue.core.scaling import Units
@@ -48,6 +49,7 @@ __all__ = [
     "Balanced",
     "Blend",
     "Both",
+    "CalQL",
     "Data",
     "Evaluator",
     "First",
@@ -75,6 +77,7 @@ __all__ = [
     "Units",
     "find_task",
     "fresh",
+    "from_cql",
     "handover",
     "load",
     "resume",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from segue.agents.around import Bounded, Decay, OneOf
+from segue.agents.around import Decay, OneOf
 from segue.agents.awac import AWAC
+from segue.agents.cal_ql import CalQL
 from segue.agents.cql import CQL
 from segue.agents.iql import IQL
 from segue.agents.opt import OPT, OnlinePretraining
@@ -20,13 +21,13 @@ from segue.agents.td3 import TD3, TD3BC
 from segue.core import parts
 from segue.core.encoders import Encoder
 from segue.core.parts import describe
-from segue.core.types import Agent, SegueError
+from segue.core.types import Agent, Learner, SegueError
 
 
 class Entry(NamedTuple):
     """An agent as `segue list` shows it."""
 
-    agent: type[Any]
+    agent: type[Agent]
     paper: str
     kind: str
     parity: str
@@ -39,9 +40,15 @@ AGENTS: dict[str, Entry] = {
     ),
     "CQL": Entry(
         CQL,
-        "Kumar et al. 2020, arXiv 2006.04779; Cal-QL: Nakamoto et al. 2023, arXiv 2303.05479",
+        "Kumar et al. 2020, arXiv 2006.04779",
         "offline and online",
-        "losses, gradients and two updates of the official Cal-QL program",
+        "losses, gradients and two updates of the official Cal-QL program, not calibrated",
+    ),
+    "CalQL": Entry(
+        CalQL,
+        "Nakamoto et al. 2023, arXiv 2303.05479",
+        "offline and online",
+        "losses, gradients and two updates of the official program",
     ),
     "IQL": Entry(
         IQL,
@@ -73,14 +80,13 @@ AGENTS: dict[str, Entry] = {
     "OPT": Entry(
         OPT,
         "Shin et al. 2025, arXiv 2507.08387",
-        "online, around TD3, SPOT, IQL or CQL",
+        "online, around TD3, SPOT, IQL, CQL or CalQL",
         "four meta steps and two updates of a re-implementation (the official code could not be read)",
     ),
 }
 # Learners that do not act, and agents around agents.
-PARTS: dict[str, type[Any]] = {
+PARTS: dict[str, type] = {
     "VAE": VAE,
-    "Bounded": Bounded,
     "Decay": Decay,
     "Encoder": Encoder,
     "OneOf": OneOf,
@@ -101,7 +107,7 @@ __all__ = [
     "TD3",
     "TD3BC",
     "VAE",
-    "Bounded",
+    "CalQL",
     "Decay",
     "Encoder",
     "Entry",
@@ -116,10 +122,10 @@ __all__ = [
 ]
 
 
-def title(learner: Any) -> str:
+def title(learner: Learner) -> str:
     """What to call a learner: its class, and what is around it, "IQL (Decay)"."""
     around = []
-    while isinstance(learner, (Bounded, Decay, Seeing)):
+    while isinstance(learner, (Decay, Seeing)):
         around.append(type(learner).__name__)
         learner = learner.agent
     name = type(learner).__name__
@@ -139,8 +145,8 @@ def build(description: Mapping[str, Any]) -> Agent:
     return agent
 
 
-def _of_tables(name: str) -> Any:
-    classes = {n: entry.agent for n, entry in AGENTS.items()} | PARTS
+def _of_tables(name: str) -> type:
+    classes: dict[str, type] = {n: entry.agent for n, entry in AGENTS.items()} | PARTS
     if name not in classes:
         raise SegueError(f"no agent '{name}' in this version of Segue; known: {', '.join(AGENTS)}")
     return classes[name]

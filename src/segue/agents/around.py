@@ -124,58 +124,6 @@ def _refuse_idle(agent: Any, name: str, spec: Spec) -> None:
         raise SegueError(f"{who} has no effect on an update here; {_CURE}")
 
 
-class BoundedState(NamedTuple):
-    """The inner agent's state, and the bounds of its values."""
-
-    agent: State
-    low: Array
-    high: Array
-
-
-@dataclass(frozen=True)
-class Bounded:
-    """Keep an agent's bootstrap values within what the rewards of its data allow (OOO).
-
-    For agents with the options `value_minimum` and `value_maximum` (IQL, SAC, CQL).  The bounds are
-    min r / (1 - discount) and max r / (1 - discount) over the rows that stand at the phase's door; enter it through
-    `segue.samplers.subset.measured`.
-    """
-
-    agent: Agent
-
-    def __post_init__(self) -> None:
-        for name in ("value_minimum", "value_maximum"):
-            option_of(self.agent, name)
-
-    @property
-    def policy(self) -> tuple[str, ...]:
-        """The agent's, whose state stands inside."""
-        return tuple(f"agent.{path}" for path in policy_of(self.agent))
-
-    def init(self, key: Key, spec: Spec) -> BoundedState:
-        """Return a fresh state without bounds: the largest finite numbers, because states must be finite."""
-        most = float(jnp.finfo(jnp.float32).max)
-        return BoundedState(self.agent.init(key, spec), jnp.asarray(-most), jnp.asarray(most))
-
-    def update(self, state: BoundedState, batch: Transition, key: Key, step: Array) -> tuple[BoundedState, Metrics]:
-        """Do one update of the agent within the bounds."""
-        agent: Any = _with(_with(self.agent, "value_minimum", state.low), "value_maximum", state.high)
-        moved, metrics = agent.update(state.agent, batch, key, step)
-        return state._replace(agent=moved), metrics
-
-    def act(self, state: BoundedState, observation: Array, key: Key, explore: bool) -> Array:
-        """Act as the agent does."""
-        return self.agent.act(state.agent, observation, key, explore)
-
-    def q(self, state: BoundedState, observation: Array, action: Array) -> Array:
-        """Values of the agent, (B,)."""
-        return self.agent.q(state.agent, observation, action)
-
-    def valued(self, state: BoundedState, observation: Array, key: Key) -> tuple[Array, Array]:
-        """What the agent's backup takes: (B, A) and (B,)."""
-        return valued(self.agent, state.agent, observation, key)
-
-
 class OneOfState(NamedTuple):
     """Two agents' states, and 1 where the second acts, 0 where the first does."""
 

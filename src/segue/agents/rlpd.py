@@ -2,7 +2,7 @@
 (Zhou et al. 2024, arXiv 2412.07762), which differs from it in options.
 
 One update here is `critic_updates` updates of the critics on equal parts of the batch, then one of the actor and of
-the temperature.  The state has the parts of SAC's, so that a policy which SAC or CQL has trained can be taken over.
+the temperature.  `from_sac` takes over a policy that SAC, CQL or Cal-QL has trained.
 """
 
 from __future__ import annotations
@@ -14,11 +14,21 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.agents.sac import State, backup, valued
+from segue.agents.cql import sac_of
+from segue.agents.sac import backup, valued
 from segue.core.nets import Critics, Initialiser, TanhGaussian, squash
 from segue.core.optim import Trained, descend, polyak, scaled_moments, trained
 from segue.core.options import option, require, usual
 from segue.core.types import Array, Door, Key, Metrics, SegueError, Spec, Transition
+
+
+class State(NamedTuple):
+    """What RLPD carries."""
+
+    actor: Trained  # TanhGaussian
+    critic: Trained  # Critics
+    target: Critics
+    temperature: Trained  # a scalar, see `RLPD.alpha`
 
 
 class Noise(NamedTuple):
@@ -137,7 +147,7 @@ class RLPD:
     def learn(self, state: State, parts: Transition, noise: Noise) -> tuple[State, Metrics]:
         """Do one update on parts (U, b, ...) with the noise given (a deterministic function)."""
 
-        def critics(carry: State, xs: Any) -> tuple[State, Metrics]:
+        def critics(carry: State, xs: tuple[Transition, Array, Array]) -> tuple[State, Metrics]:
             return self.improve_critics(carry, *xs)
 
         state, metrics = jax.lax.scan(critics, state, (parts, noise.target, noise.subset))
@@ -236,7 +246,7 @@ class RLPD:
 
 @dataclass(frozen=True)
 class from_sac:
-    """Go on from what SAC or CQL has learned in a slot, optimisers included: `enter=from_sac()`.
+    """Go on from what SAC, CQL or Cal-QL has learned in a slot, optimisers included: `enter=from_sac()`.
 
     The critics' loss is a sum over critics before and a mean after it, so that their moments are divided by the number
     of critics: Adam then steps as it would have, had both been means as in WSRL's program.
@@ -253,9 +263,9 @@ class from_sac:
 
     def __call__(self, door: Door, state: State) -> State:
         """Return the slot's networks in the form of RLPD's state."""
-        old = door.slots[self.slot].state
-        shapes = lambda s: [x.shape for x in jax.tree.leaves((s.actor, s.critic))]  # noqa: E731
-        if shapes(old) != shapes(state):
+        old = sac_of(door.slots[self.slot].state)
+        one, other = (jax.tree.leaves((s.actor, s.critic)) for s in (old, state))
+        if [x.shape for x in one] != [x.shape for x in other]:
             raise SegueError(
                 f"from_sac: the networks in slot '{self.slot}' are not those of the agent that goes on; give both the "
                 "same widths, number of critics and layer normalisation"

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from segue.agents.around import Bounded, Decay, OneOf
+from segue.agents.around import Decay, OneOf
 from segue.core.encoders import WHOLE, Encoder, shifted, side_by_side, with_eyes
 from segue.core.observations import is_image, parts_of, unpack
 from segue.core.optim import Trained
@@ -61,7 +61,7 @@ class Seeing:
         Raises `SegueError` for an agent without critics of its own.
         """
         state = self.agent.init(key, replace(spec, encoder=self.encoder))
-        if "critic" not in getattr(state, "_fields", ()):
+        if not hasattr(state, "critic"):
             raise SegueError(f"{type(self.agent).__name__} cannot see images: it has no 'critic' that learns to{CURE}")
         return _lend(state)
 
@@ -101,15 +101,16 @@ class Seeing:
 def _lend(state: Any) -> Any:
     """Let all networks that an agent trains, but its critics, see with what the critics have learned."""
     eyes = state.critic.params.sight.eyes
-    lend = lambda x: x._replace(params=with_eyes(x.params, eyes)) if isinstance(x, Trained) else x  # noqa: E731
-    return type(state)(*map(lend, state))
+    trains = lambda x: isinstance(x, Trained)  # noqa: E731
+    lend = lambda x: x._replace(params=with_eyes(x.params, eyes)) if trains(x) else x  # noqa: E731
+    return jax.tree.map(lend, state, is_leaf=trains)
 
 
 def seeing(learner: Any, spec: Spec) -> Any:
     """Return a learner as a task's observations need it: itself where they are flat, else one that sees."""
     if refused(spec, "") is None or isinstance(learner, Seeing):
         return learner
-    if isinstance(learner, Bounded | Decay):
+    if isinstance(learner, Decay):
         return replace(learner, agent=seeing(learner.agent, spec))
     if isinstance(learner, OneOf):
         return replace(learner, first=seeing(learner.first, spec), second=seeing(learner.second, spec))

@@ -20,7 +20,7 @@ from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):
-    """What TD3 carries.  Agents that extend it keep these names, so that TD3 can take their states over."""
+    """What TD3 carries."""
 
     actor: Trained  # MLP
     critic: Trained  # Critics
