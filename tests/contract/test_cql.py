@@ -37,7 +37,9 @@ def test_calibration_stops_at_the_return() -> None:
     returns = jnp.asarray([10.0, -10.0, jnp.nan])  # above all values, below all values, unknown
 
     def gap(values: Candidates, agent: CalQL) -> jax.Array:
-        return agent.base.conservative_gap(jnp.zeros((1, 3)), values, densities, returns, bound=agent.bound)[0].sum()
+        return agent.base.conservative_gap(jnp.zeros((1, 3)), values, densities, returns, calibrate=agent.calibrate)[
+            0
+        ].sum()
 
     slope = jax.grad(gap)(values, CalQL())
     for name in ("next", "current"):

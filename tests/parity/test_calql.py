@@ -45,9 +45,9 @@ def agent(hp: Mapping[str, Any], samples: int, **base: Any) -> CQL:
     )
 
 
-def bound_of(learner: CQL, hp: Mapping[str, Any], **options: bool) -> cql_file.Bound:
+def calibration(learner: CQL, hp: Mapping[str, Any], **options: bool) -> cql_file.Calibration:
     """CQL's, or Cal-QL's where the official program is told to calibrate."""
-    return CalQL(learner, **options).bound if hp["enable_calql"] else cql_file.unbounded
+    return CalQL(learner, **options).calibrate if hp["enable_calql"] else cql_file.uncalibrated
 
 
 @pytest.mark.parametrize("case", [str(c) for c in LOSS["meta.cases"]])
@@ -57,7 +57,7 @@ def test_loss_given_values(case: str) -> None:
     hp = {k.removeprefix(f"case.{case}."): v for k, v in LOSS.items() if k.startswith(f"case.{case}.")}
     out = {k.removeprefix("out."): v for k, v in hp.items() if k.startswith("out.")}
     learner = agent(hp, int(LOSS["hp.n_actions"]))
-    bound = bound_of(learner, hp)
+    calibrate = calibration(learner, hp)
     batch = Transition(
         None,
         None,
@@ -85,7 +85,7 @@ def test_loss_given_values(case: str) -> None:
 
     def critic_loss(q_data: Any, rand: Any, following: Any, current: Any, log_multiplier: Any) -> Any:
         gap, metrics = learner.conservative_gap(
-            q_data, cql_file.Candidates(rand, following, current), log_densities, batch.mc_return, bound=bound
+            q_data, cql_file.Candidates(rand, following, current), log_densities, batch.mc_return, calibrate=calibrate
         )
         bellman = jnp.mean(jnp.square(q_data - target), axis=-1)
         penalty = (
@@ -112,7 +112,7 @@ def test_loss_given_values(case: str) -> None:
             want = np.mean([out[f"bound_rate_q{j}_{theirs}"] for j in (1, 2)])
             close(getattr(seen, f"bound_rate_{ours}"), want, "bound rate")
         close(seen.q_spread, np.mean([out["cql_std_q1"], out["cql_std_q2"]]), "spread")
-        values = bound(cql_file.Candidates(*q[1:]), batch.mc_return[:, None])
+        values = calibrate(cql_file.Candidates(*q[1:]), batch.mc_return[:, None])
         soft = learner.soft_maximum(q[0], values, log_densities)
         close(soft, np.stack([out["cql_q1_logsumexp"], out["cql_q2_logsumexp"]]), "soft maximum")
     if hp["lagrange"]:
@@ -147,7 +147,7 @@ def test_loss_given_values_in_ooo(case: str) -> None:
         importance_sampling=bool(hp["importance_sample"]),
         lagrange=False,
     )
-    bound = bound_of(learner, hp, calibrate_random=True)
+    calibrate = calibration(learner, hp, calibrate_random=True)
     bonus = OOO["hp.rnd_reward_scale"] * hp["in.intrinsic_reward"] if hp["use_rnd"] else 0.0
     blank: Any = None
     batch = Transition(
@@ -168,7 +168,7 @@ def test_loss_given_values_in_ooo(case: str) -> None:
 
     def critic_loss(q_data: Any, *sampled: Any) -> Any:
         values = cql_file.Candidates(*sampled)
-        gap, _ = learner.conservative_gap(q_data, values, log_densities, batch.mc_return, bound=bound)
+        gap, _ = learner.conservative_gap(q_data, values, log_densities, batch.mc_return, calibrate=calibrate)
         bellman = jnp.mean(jnp.square(q_data - target), axis=-1)
         return jnp.sum(bellman + learner.penalty(gap, jnp.asarray(1.0), learner.conservative_weight)), (bellman, gap)
 
@@ -270,7 +270,7 @@ def test_two_updates(case: str) -> None:
     @jax.jit
     def learn(state: cql_file.State, batch: Transition, noise: Any) -> tuple[cql_file.State, Any]:
         if hp["use_cql"]:
-            return learner.learn(state, batch, noise, bound=bound_of(learner, hp))
+            return learner.learn(state, batch, noise, calibrate=calibration(learner, hp))
         moved, metrics = learner.base.learn(state.sac, batch, noise)
         return state._replace(sac=moved), metrics
 

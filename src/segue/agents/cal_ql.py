@@ -30,12 +30,12 @@ class CalQL:
     def update(
         self, state: State, batch: Transition, key: Key, step: Array, maximise: Maximise = own_critics
     ) -> tuple[State, Metrics]:
-        """Do one update as CQL does, with sampled values bounded."""
-        return self.base.update(state, batch, key, step, maximise, self.bound)
+        """Do one update as CQL does, with sampled values calibrated."""
+        return self.base.update(state, batch, key, step, maximise, self.calibrate)
 
     # -- losses ------------------------------------------------------------------------------------------------
 
-    def bound(self, values: Candidates, mc_return: Array) -> Candidates:
+    def calibrate(self, values: Candidates, mc_return: Array) -> Candidates:
         """max(Q(s, a), return) of sampled values (E, B, N) and returns (B, 1), -inf where a return is not known."""
         raised = Candidates(*(jnp.maximum(value, mc_return) for value in values))
         return raised if self.calibrate_random else raised._replace(random=values.random)

@@ -57,12 +57,12 @@ class Candidates(NamedTuple):
     current: Array
 
 
-Bound = Callable[[Candidates, Array], Candidates]
+Calibration = Callable[[Candidates, Array], Candidates]
 """From sampled values (E, B, N) and the rows' Monte-Carlo returns (B, 1), -inf where they are not known, to the values
 that the soft maximum sees."""
 
 
-def unbounded(values: Candidates, mc_return: Array) -> Candidates:
+def uncalibrated(values: Candidates, mc_return: Array) -> Candidates:
     """CQL's: the values as they are."""
     return values
 
@@ -120,10 +120,10 @@ class CQL:
         key: Key,
         step: Array,
         maximise: Maximise = own_critics,
-        bound: Bound = unbounded,
+        calibrate: Calibration = uncalibrated,
     ) -> tuple[State, Metrics]:
         """Do one update of all parts; all losses are taken at the same old parameters."""
-        return self.learn(state, batch, self.draw(key, batch.action), maximise, step, bound)
+        return self.learn(state, batch, self.draw(key, batch.action), maximise, step, calibrate)
 
     def next_action(self, state: State, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that a bootstrap takes at s'."""
@@ -150,7 +150,7 @@ class CQL:
         noise: Noise,
         maximise: Maximise = own_critics,
         step: Array = START,
-        bound: Bound = unbounded,
+        calibrate: Calibration = uncalibrated,
     ) -> tuple[State, Metrics]:
         """Do one update with the noise given (a deterministic function)."""
         base, weight = state.sac, at(self.conservative_weight, step)
@@ -160,7 +160,7 @@ class CQL:
         multiplier = self.multiplier(state.multiplier.params)
         known = jnp.mean(~jnp.isnan(batch.mc_return), dtype=target.dtype)
         (_, (gap, metrics)), gradient = mean_over_blocks(
-            lambda rows: loss(base.critic.params, *rows, multiplier, weight, noise.penalised, known, bound),
+            lambda rows: loss(base.critic.params, *rows, multiplier, weight, noise.penalised, known, calibrate),
             (batch, target, actions, log_densities),
             blocks(batch.action.shape[0]),
         )
@@ -203,7 +203,7 @@ class CQL:
         weight: Array | float,
         penalised: Array | None = None,
         known: Array | None = None,
-        bound: Bound = unbounded,
+        calibrate: Calibration = uncalibrated,
     ) -> tuple[Array, tuple[Array, Metrics]]:
         """sum_j mean (Q_j(s, a) - y)^2 + C_j, with C_j the conservative term of `penalty`; `known` as in its gap."""
         cuts = [self.samples, 2 * self.samples]
@@ -218,7 +218,7 @@ class CQL:
             sampled, seen = chosen(batch.observation, jnp.concatenate(actions, axis=1)), q_data[penalised]
         values = Candidates(*jnp.split(sampled, cuts, axis=-1))
         bellman = jnp.mean(jnp.square(q_data - target), axis=-1)
-        gap, metrics = self.conservative_gap(seen, values, log_densities, batch.mc_return, known, bound)
+        gap, metrics = self.conservative_gap(seen, values, log_densities, batch.mc_return, known, calibrate)
         loss = jnp.sum(bellman) + len(bellman) * jnp.mean(self.penalty(gap, multiplier, weight))
         metrics |= {"critic_loss": jnp.sum(bellman), "q_data": jnp.mean(q_data), "td_target": jnp.mean(target)}
         return loss, (gap, metrics)
@@ -230,7 +230,7 @@ class CQL:
         log_densities: Candidates,
         mc_return: Array,
         known: Array | None = None,
-        bound: Bound = unbounded,
+        calibrate: Calibration = uncalibrated,
     ) -> tuple[Array, Metrics]:
         """Delta_j = mean clip(soft maximum over sampled actions - Q_j(s, a_data)), (E,), from q_data (E, B).
 
@@ -242,7 +242,7 @@ class CQL:
         share = jnp.mean(~jnp.isnan(mc_return), dtype=least.dtype) if known is None else known
         below = {"next": values.next < least, "current": values.current < least}
         metrics = {f"bound_rate_{name}": jnp.mean(x, dtype=least.dtype) / share for name, x in below.items()}
-        values = bound(values, least)
+        values = calibrate(values, least)
         gap = jnp.mean(jnp.clip(self.soft_maximum(q_data, values, log_densities) - q_data, *self.clip), axis=-1)
         spread = jnp.std(jnp.concatenate([*values, q_data[..., None]], axis=-1), axis=-1)
         return gap, metrics | {"conservative_gap": jnp.mean(gap), "q_spread": jnp.mean(spread)}
