@@ -187,13 +187,13 @@ def test_presets_reach_the_exploiter() -> None:
     made = resolve(find_recipe("ooo(iql)"), TaskFacts(("adroit-binary", "adroit-pen-binary")), {})
     by_name: dict[str, Phase] = {p.name: p for p in made.phases}
     learner: Any = by_name["exploit-2"].learner
-    assert (learner.agent.expectile, learner.agent.dropout) == (0.8, 0.1)
+    assert (learner.expectile, learner.dropout) == (0.8, 0.1)
     explorer: Any = by_name["online"]
     assert (explorer.augment.weight, explorer.ticks) == (0.5, 1_000_000)
     batch: Any = by_name["exploit-2"].batch
     assert (batch.inner.rows, batch.inner.beside.batch) == (0, 256)
     assert "mean_over_critics" in reachable(learner)
-    assert by_name["exploit-2"].learner.agent.mean_over_critics  # type: ignore[attr-defined]
+    assert by_name["exploit-2"].learner.mean_over_critics  # type: ignore[attr-defined]
     antmaze = resolve(find_recipe("ooo(cal-ql)+sera"), TaskFacts(("antmaze", "antmaze-umaze-diverse")), {})
     augment: Any = antmaze.phases[1].augment
     assert isinstance(augment, Both)
@@ -207,8 +207,8 @@ def test_presets_reach_the_exploiter() -> None:
 @pytest.mark.parametrize(
     ("name", "domain", "path", "source"),
     [
-        ("ooo(iql)", "kitchen", "exploit-2.learner.agent.dropout", "preset kitchen"),
-        ("ooo(iql)", "kitchen", "exploit-2.learner.agent.actor_hidden", "default"),
+        ("ooo(iql)", "kitchen", "exploit-2.learner.dropout", "preset kitchen"),
+        ("ooo(iql)", "kitchen", "exploit-2.learner.actor_hidden", "default"),
         ("ooo(iql)", "antmaze", "exploit-5.batch.share", "preset antmaze"),
         ("opt(spot)+rnd", "antmaze", "meta.learner.base.agent.base.critic_last_limit", "preset antmaze"),
         ("opt(spot)+rnd", "adroit", "meta.augment.weight", "preset adroit"),
