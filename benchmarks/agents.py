@@ -53,7 +53,7 @@ import jax
 
 from common import Run, dataset, finite, matrix_rate, measure, seconds, updates
 from peer_d3rlpy import Case
-from segue.agents import AGENTS, AWAC, CQL, IQL, RLPD, SAC, SPOT, TD3, TD3BC, VAE, ReBRAC
+from segue.agents import AGENTS, AWAC, CQL, IQL, RLPD, SAC, SPOT, TD3, TD3BC, VAE, CalQL, ReBRAC
 from segue.core.optim import Trained
 from segue.core.options import assign, reachable
 from segue.core.replay import Replay, Units
@@ -86,8 +86,8 @@ def entries(hidden: tuple[int, ...], batch: int, rows: int, episode: int) -> lis
     own = ReBRAC()
     rebrac = replace(own, base=replace(own.base, **nets))
     # One bootstrap action, no multiplier: CQL as it is run on locomotion.
-    cql = CQL(base=SAC(**nets), calibrated=False, lagrange=False)
-    antmaze = CQL(calibrated=False)
+    cql = CQL(base=SAC(**nets), lagrange=False)
+    antmaze = CQL()
     rlpd = RLPD(**nets)
 
     def peer(agent: str, shape: tuple[int, int] = LITERATURE, **changes: Any) -> Case:
@@ -112,12 +112,12 @@ def entries(hidden: tuple[int, ...], batch: int, rows: int, episode: int) -> lis
         Entry("AWAC", AWAC(**nets), peer("AWAC")),
         Entry("SAC", SAC(backup_entropy=True, **nets), peer("SAC")),
         Entry("CQL", cql, peer("CQL")),
-        Entry("Cal-QL", replace(cql, calibrated=True), peer("CalQL")),
+        Entry("Cal-QL", CalQL(cql), peer("CalQL")),
         Entry("SPOT", SPOT(base=td3), None),
         Entry("VAE", VAE(), None),
         Entry("RLPD", rlpd, None, rows=batch * rlpd.critic_updates, parts=rlpd.critic_updates),
         Entry("antmaze/CQL", antmaze, peer("CQL", ANTMAZE, **wide), ANTMAZE),
-        Entry("antmaze/Cal-QL", replace(antmaze, calibrated=True), peer("CalQL", ANTMAZE, **wide), ANTMAZE),
+        Entry("antmaze/Cal-QL", CalQL(antmaze), peer("CalQL", ANTMAZE, **wide), ANTMAZE),
     ]
     for name, known in AGENTS.items():  # every other agent that is registered, with the same sizes
         if not any(isinstance(e.learner, known.agent) for e in found):
@@ -140,7 +140,8 @@ def parameters(learner: Any, shape: tuple[int, int]) -> dict[str, int]:
     """Parameters of a learner's networks by name."""
     observation, action = shape
     state = jax.eval_shape(lambda: learner.init(jax.random.key(0), Spec((observation,), action)))
-    trained = {name: part for name, part in state._asdict().items() if isinstance(part, Trained)}
+    found = jax.tree_util.tree_leaves_with_path(state, is_leaf=lambda x: isinstance(x, Trained))
+    trained = {path[-1].name: part for path, part in found if isinstance(part, Trained)}
     return {name: sum(x.size for x in jax.tree.leaves(part.params)) for name, part in trained.items()}
 
 

@@ -6,7 +6,8 @@
 Each run of the table below is started twice through the command line, with the sources of either checkout, the same
 Python and the same threads.  Rows of metrics (without the clock on the wall), the weights of every policy, and the
 arrays of the last checkpoint must be equal, bit for bit, once the names of the older checkout have been replaced by
-those in `renames.toml`.  With `--keep`, runs of the older checkout stay in that folder and serve the next comparison.
+those in `renames.toml`; arrays that it calls added may stand in this one alone.  With `--keep`, runs of the older
+checkout stay in that folder and serve the next comparison.
 The exit status is 1 where anything differs.
 """
 
@@ -98,6 +99,12 @@ def renamed(patterns: dict[str, str], word: str) -> str:
     return word
 
 
+def names_of(renames: dict[str, dict[str, str]], kind: str, name: str) -> dict[str, str]:
+    """Names of a kind, after those of this run alone: a table called "KIND of REGEX" holds for the runs it matches."""
+    own = (table for title, table in renames.items() if re.fullmatch(title.removeprefix(f"{kind} of "), name))
+    return {pattern: new for table in own for pattern, new in table.items()} | renames[kind]
+
+
 def run(checkout: Path, folder: Path, name: str, options: dict[str, str]) -> str | None:
     """Run one of the table with the sources of a checkout; what it printed if it failed."""
     recipe, task, settings, rules = RUNS[name]
@@ -143,10 +150,11 @@ def differences(old: Path, new: Path, renames: dict[str, dict[str, str]]) -> lis
             keys |= {f"values.{k}" for k in values if one["values"].get(k) != other["values"].get(k)}
             found.append(f"row {n} ({one['kind']}): {', '.join(sorted(keys - {'values'}))}")
             break
-    was, stands = arrays(old, renames["arrays"]), arrays(new, {})
+    was, stands = arrays(old, names_of(renames, "arrays", new.name)), arrays(new, {})
     if gone := sorted(was.keys() - stands.keys()):
         found.append(f"{len(gone)} arrays are gone: {', '.join(gone[:3])}")
-    if more := sorted(stands.keys() - was.keys()):
+    added = re.compile("|".join(renames["added"]) or "$^")
+    if more := sorted(k for k in stands.keys() - was.keys() if not added.search(k)):
         found.append(f"{len(more)} arrays are new: {', '.join(more[:3])}")
     both = sorted(was.keys() & stands.keys())
     if other := [k for k in both if was[k].dtype != stands[k].dtype or was[k].tobytes() != stands[k].tobytes()]:

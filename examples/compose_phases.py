@@ -27,15 +27,16 @@ units = segue.Units(scale=10.0, discount=0.99)
 
 # %% An agent is its hyper-parameters and nothing else; what it learns lives in a slot
 sac = segue.SAC(actor_hidden=(64, 64), critic_hidden=(64, 64), target_samples=4)
-cal_ql = segue.CQL(base=sac, conservative_weight=0.1, samples=4, lagrange=False)
+cal_ql = segue.CalQL(segue.CQL(sac, conservative_weight=0.1, samples=4, lagrange=False))
 
 # %% A phase says who learns, on which rows, while the world moves how much
+own = segue.Mix(0, 128)  # rows of the run's own experience alone
 phases = (
     segue.Phase("offline", cal_ql, ticks(500), batch=segue.Mix(128), evaluate_every=ticks(250)),
     # Nothing is learned here: the offline policy collects what the next phase will begin with.
     segue.Phase("warm-up", cal_ql, ticks(300), collect=1, updates=0),
     # The same slot, another learner: SAC goes on from the networks and optimisers that Cal-QL left.
-    segue.Phase("online", sac, ticks(400), collect=1, batch=segue.Mix(0, 128), evaluate_every=ticks(200)),
+    segue.Phase("online", sac, ticks(400), collect=1, batch=own, enter=segue.from_cql(), evaluate_every=ticks(200)),
 )
 
 # %% The loop is yours: records come out, nothing is written anywhere

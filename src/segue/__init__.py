@@ -11,7 +11,8 @@ Both are built on one generator, `segue.run`: it runs any list of `Phase`s and y
 
 from __future__ import annotations
 
-from segue.agents import AWAC, CQL, IQL, OPT, PEX, RLPD, SAC, SPOT, TD3, TD3BC, ReBRAC
+from segue.agents import AWAC, CQL, IQL, OPT, PEX, RLPD, SAC, SPOT, TD3, TD3BC, CalQL, ReBRAC
+from segue.agents.cql import from_cql
 from segue.bonuses import RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
 from segue.core.networks import Networks
 from segue.core.replay import Data
@@ -50,6 +51,7 @@ __all__ = [
     "Balanced",
     "Blend",
     "Both",
+    "CalQL",
     "Data",
     "Evaluator",
     "First",
@@ -79,6 +81,7 @@ __all__ = [
     "Units",
     "find_task",
     "fresh",
+    "from_cql",
     "handover",
     "load",
     "resume",

@@ -122,10 +122,10 @@ def test_settings_that_change_in_the_middle(mistake, say, run_copy: Path) -> Non
     (change,) = described["provenance"]["changes"]
     assert change["phase"] == "online"
     assert change["tick"] == standing["tick"]
-    path = "online.learner.base.actor_learning_rate"
+    path = "online.learner.base.base.actor_learning_rate"
     assert change["settings"] == {path: [3e-4, 1e-5]}
     assert described["config"][path]["value"] == 1e-5
-    assert described["config"]["offline.learner.base.actor_learning_rate"]["value"] == 3e-4
+    assert described["config"]["offline.learner.base.base.actor_learning_rate"]["value"] == 3e-4
     assert "provenance.changes" not in out
     assert path in (run_copy / "report.html").read_text()
     edit(run_copy, status="interrupted")

@@ -191,7 +191,7 @@ def test_names_of_other_libraries_are_told_once(recipe: str, words: str, stands_
 
 def test_explain_shows_a_part(say) -> None:
     rates = say("explain", "cal-ql", "pointmaze-umaze", "learning_rate")[1]
-    assert "offline.learner.base.actor_learning_rate\t" in rates
+    assert "offline.learner.base.base.actor_learning_rate\t" in rates
     assert all("learning_rate" in line.split("\t")[0] for line in rates.splitlines())
     changed = json.loads(say("explain", "cal-ql", "--changed", "--json")[1])
     assert changed["units.scale"]["source"] == "preset pointmaze"

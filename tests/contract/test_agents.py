@@ -137,7 +137,8 @@ def test_acts_in_bounds(learned: Any) -> None:
 
 def part_of(state: Any, name: str) -> Any:
     """A trained part of an agent's state, or of the agent's that it holds; None where there is none of that name."""
-    return getattr(state, name, None) or getattr(getattr(state, "base", None), name, None)
+    held = [getattr(state, inner, None) for inner in ("base", "sac", "td3", "iql")]
+    return getattr(state, name, None) or next((part_of(s, name) for s in held if s is not None), None)
 
 
 def test_a_part_moves_by_its_own_loss_alone(learned: Any) -> None:

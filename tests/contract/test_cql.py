@@ -9,8 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue.agents.cql import CQL, Candidates
+from segue.agents.cal_ql import CalQL
+from segue.agents.cql import CQL, Candidates, from_cql
+from segue.core.types import Door, Learned, Slot
 from tests.contract.test_agents import SPEC, batch, begin, equal, learn, small
+from tests.toys import UNITS
 
 
 @pytest.mark.parametrize(("actions", "gap"), [(8, 8.946), (24, 20.04), (28, 22.81), (30, 24.20)])
@@ -33,15 +36,18 @@ def test_calibration_stops_at_the_return() -> None:
     densities = Candidates(*(jnp.zeros((3, 4)) for _ in range(3)))
     returns = jnp.asarray([10.0, -10.0, jnp.nan])  # above all values, below all values, unknown
 
-    def gap(values: Candidates) -> jax.Array:
-        return CQL().conservative_gap(jnp.zeros((1, 3)), values, densities, returns)[0].sum()
+    def gap(values: Candidates, agent: CalQL) -> jax.Array:
+        return agent.base.conservative_gap(jnp.zeros((1, 3)), values, densities, returns, calibrate=agent.calibrate)[
+            0
+        ].sum()
 
-    slope = jax.grad(gap)(values)
+    slope = jax.grad(gap)(values, CalQL())
     for name in ("next", "current"):
         gradient = getattr(slope, name)[0]
         assert np.all(gradient[0] == 0)
         assert np.all(gradient[1:] > 0)
     assert np.all(slope.random > 0)
+    assert np.all(jax.grad(gap)(values, CalQL(calibrate_random=True)).random[0, 0] == 0)
     _, metrics = CQL().conservative_gap(jnp.zeros((1, 3)), values, densities, returns)
     assert metrics["bound_rate_current"] == pytest.approx(0.5)  # of the rows whose return is known
 
@@ -52,7 +58,8 @@ def test_each_loss_moves_only_its_own_part() -> None:
     state = begin(agent, jax.random.key(0), SPEC)
 
     def after(a: CQL) -> dict:
-        return learn(a, state, batch(), jax.random.key(1))[0]._asdict()
+        after = learn(a, state, batch(), jax.random.key(1))[0]
+        return after.sac._asdict() | {"multiplier": after.multiplier}
 
     plain = after(agent)
     heavier = after(replace(agent, conservative_weight=50.0))
@@ -76,14 +83,15 @@ def test_multiplier_follows_the_gap(gap: float, falls: bool) -> None:
     assert (float(after.multiplier.params) < float(state.multiplier.params)) == falls
 
 
-def test_hand_over_to_sac_is_the_identity() -> None:
-    """SAC goes on from Cal-QL's state as it is; the multiplier rides along untouched (WSRL's hand-over)."""
-    agent = small("CQL")
-    state = begin(agent, jax.random.key(0), SPEC)
-    after, _ = learn(agent.base, state, batch(), jax.random.key(1))
-    assert type(after) is type(state)
-    assert equal(after.multiplier, state.multiplier)
-    assert not equal(after.critic, state.critic)
+def test_sac_goes_on_with_networks_and_optimisers_and_without_the_multiplier() -> None:
+    agent = small("CalQL")
+    state, _ = learn(agent, begin(agent, jax.random.key(0), SPEC), batch(), jax.random.key(1))
+    sac = agent.base.base
+    for learner, held in ((agent, state), (sac, state.sac)):
+        door = Door(SPEC, {"agent": Slot(learner, Learned(held), UNITS)}, None, None, UNITS, "agent")
+        got = from_cql()(door, begin(sac, jax.random.key(2), SPEC))
+        assert equal(got, state.sac)
+    assert type(learn(sac, got, batch(), jax.random.key(1))[0]) is type(got)
 
 
 def test_blocks_of_rows_change_rounding_only(double_precision: None, monkeypatch: pytest.MonkeyPatch) -> None:

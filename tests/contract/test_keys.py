@@ -76,7 +76,7 @@ def used_twice(phase: Phase, spec: Spec = SPEC, seeds: int = 1, goes_on: bool = 
 SUBSETS = SAC(actor_hidden=(8,), critic_hidden=(8,), critics=3, subset=2)
 CONSERVATIVE = CQL(SUBSETS, samples=2, penalised=2)
 ALONE = [small(name) for name in AGENTS] + [SUBSETS, CONSERVATIVE]
-CLIMBERS = [small(name) for name in ("SAC", "CQL", "IQL", "SPOT", "TD3", "TD3BC")] + [SUBSETS, CONSERVATIVE]
+CLIMBERS = [small(name) for name in ("SAC", "CalQL", "IQL", "SPOT", "TD3", "TD3BC")] + [SUBSETS, CONSERVATIVE]
 AROUND = [
     *(OPT(base) for base in CLIMBERS),
     *(OnlinePretraining(base) for base in CLIMBERS),

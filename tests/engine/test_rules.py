@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from segue.agents import AGENTS, AWAC, OPT, RLPD, SAC, SPOT, TD3BC, VAE, ReBRAC
-from segue.agents.around import option_of
 from segue.agents.rlpd import from_sac
-from segue.core.options import movable
+from segue.core.options import movable, option_of
 from segue.core.scaling import Units
 from segue.core.schedules import Linear
 from segue.core.types import Door, Learned, SegueError, Slot, policy_of

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue.agents import IQL, RLPD, SAC
+from segue.agents import IQL, RLPD, SAC, CalQL
+from segue.agents.cql import from_cql
 from segue.core import experience
 from segue.core.replay import Units, View
 from segue.core.types import SegueError
@@ -232,6 +233,14 @@ def test_divergence_is_named() -> None:
         (
             (Phase("offline", IQL((4,), (4,)), 2), Phase("online", SAC((4,), (4,)), 2, collect=1)),
             "phase 'online': SAC cannot continue from the state of IQL in slot 'agent'",
+        ),
+        (
+            (Phase("offline", CalQL(), 2), Phase("online", SAC(), 2, collect=1, enter=from_cql("other"))),
+            "phase 'online' reads slot 'other', which no phase before it fills",
+        ),
+        (
+            (Phase("offline", CalQL(), 2), Phase("online", SAC(), 2, collect=1)),
+            "SAC cannot go on with what CalQL leaves in slot 'agent'.*or a hand-over that converts the state",
         ),
         (
             (Phase("online", RLPD((4,), (4,), critic_updates=3), 2, collect=1, batch=Mix(0, 8)),),

@@ -13,7 +13,7 @@ import pytest
 
 import segue
 from segue.agents import VAE
-from segue.agents.around import OneOf, better
+from segue.agents.one_of import OneOf, better
 from segue.core.scaling import Units
 from segue.core.types import SegueError
 from segue.engine import loop

@@ -10,17 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue.agents import CQL, IQL, RLPD, TD3BC
-from segue.agents.around import Bounded
+from segue.agents import CQL, IQL, RLPD, TD3BC, CalQL
 from segue.bonuses import RND, SERA, Both, Nothing, Returns
 from segue.core.options import reachable
 from segue.core.scaling import Units
 from segue.core.types import Agent, Door, SegueError
 from segue.engine import loop, steps
+from segue.engine.measured import measured
 from segue.engine.phase import Phase
 from segue.engine.validate import Shapes, check_phase
 from segue.recipes import Plan, Recipe, TaskFacts, find_recipe, resolve
-from segue.samplers.subset import First, measured
+from segue.samplers.subset import First
 from segue.samplers.uniform import Mix
 from tests.contract.test_agents import begin, equal
 from tests.replay.made import logged, own, sample, start
@@ -73,7 +73,7 @@ def learning_of_explorer(recipe: Plan) -> list[Phase]:
 
 @pytest.mark.parametrize(
     ("name", "explorer", "exploiter"),
-    [("ooo(iql)", IQL, IQL), ("ooo(cal-ql)", CQL, CQL), ("ooo(rlpd)", RLPD, RLPD), ("ooo(td3-bc)", TD3BC, TD3BC)],
+    [("ooo(iql)", IQL, IQL), ("ooo(cal-ql)", CalQL, CQL), ("ooo(rlpd)", RLPD, RLPD), ("ooo(td3-bc)", TD3BC, TD3BC)],
 )
 def test_ooo_explores_with_a_bonus_and_exploits_without(name: str, explorer: Any, exploiter: Any) -> None:
     recipe = shrunk(find_recipe(name))
@@ -88,10 +88,8 @@ def test_ooo_explores_with_a_bonus_and_exploits_without(name: str, explorer: Any
         assert (learning_of_explorer(recipe)[0].learner.critics, exploits[0].learner.critics) == (5, 2)  # type: ignore[attr-defined]
         assert all(p.learner.actor_value == "mean" for p in exploits)  # type: ignore[attr-defined]
     published = learning_of_explorer(find_recipe(name)())[0].augment
-    assert getattr(published, "inner", published).output_gain == (1e-2 if explorer is CQL else 2.0**0.5)  # type: ignore[attr-defined]
-    inner = [p.learner.agent if isinstance(p.learner, Bounded) else p.learner for p in exploits]
-    assert all(isinstance(learner, exploiter) for learner in inner)
-    assert not any(getattr(learner, "calibrated", False) for learner in inner)
+    assert getattr(published, "inner", published).output_gain == (1e-2 if explorer is CalQL else 2.0**0.5)  # type: ignore[attr-defined]
+    assert all(isinstance(p.learner, exploiter) for p in exploits)
     learning = learning_of_explorer(recipe)
     assert isinstance(learning[0].learner, explorer)
     assert all(isinstance(p.augment, Returns if name == "ooo(cal-ql)" else RND) for p in learning)
@@ -113,9 +111,9 @@ def test_an_exploiter_does_not_know_the_future() -> None:
             # The same clocks, so that the same random numbers are drawn.
             if record.begins and record.phase.slot == "exploiter":
                 record.state.updates = 1000
-        states.append(record.slot.state.agent)
+        states.append(record.slot.state)
     assert equal(states[0], states[1])
-    assert np.isfinite(float(record.slot.state.low[0]))
+    assert np.isfinite(float(record.slot.state.bounds.low[0]))
 
 
 def test_without_prior_data_nothing_is_learned_from_a_dataset() -> None:
@@ -138,10 +136,10 @@ def test_bounds_hold_what_an_episode_that_ends_can_earn(
 ) -> None:
     """Of a reward of 1 in each step a last state is worth 1 and not 1 / (1 - 0.9)."""
     views = logged(2, rewards), own(0, 4)
-    agent = Bounded(IQL(critic_hidden=(8,), actor_hidden=(8,)))
+    agent = IQL(critic_hidden=(8,), actor_hidden=(8,))
     door = Door(SPEC, {}, *views, Units(discount=0.9), "exploiter")
     state = measured(door, begin(agent, jax.random.key(0), SPEC))
-    np.testing.assert_allclose([state.low, state.high], bounds, rtol=1e-6)
+    np.testing.assert_allclose(state.bounds, bounds, rtol=1e-6)
 
 
 def test_exploiters_start_from_scratch_and_share_nothing() -> None:
@@ -151,12 +149,12 @@ def test_exploiters_start_from_scratch_and_share_nothing() -> None:
         if record.begins and record.phase.slot == "exploiter":
             starts.append(jax.tree.map(jnp.copy, record.slot.state))
             explorer = record.state.slots["agent"].state
-            assert not equal(record.slot.state.agent.actor.params, explorer.actor.params)
+            assert not equal(record.slot.state.actor.params, explorer.actor.params)
             assert all(int(leaf.max()) == 0 for leaf in jax.tree.leaves(record.slot.state) if leaf.dtype == jnp.int32)
     assert len(starts) == 2
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(record.slot.state))
     # Rewards of the corridor are 0 and 1; in the learner's units 10 r - 5 without end at a discount of 0.9.
-    np.testing.assert_allclose([float(s.low[0]) for s in starts], -50.0, rtol=1e-5)
+    np.testing.assert_allclose([float(s.bounds.low[0]) for s in starts], -50.0, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -189,13 +187,13 @@ def test_presets_reach_the_exploiter() -> None:
     made = resolve(find_recipe("ooo(iql)"), TaskFacts(("adroit-binary", "adroit-pen-binary")), {})
     by_name: dict[str, Phase] = {p.name: p for p in made.phases}
     learner: Any = by_name["exploit-2"].learner
-    assert (learner.agent.expectile, learner.agent.dropout) == (0.8, 0.1)
+    assert (learner.expectile, learner.dropout) == (0.8, 0.1)
     explorer: Any = by_name["online"]
     assert (explorer.augment.weight, explorer.ticks) == (0.5, 1_000_000)
     batch: Any = by_name["exploit-2"].batch
     assert (batch.inner.rows, batch.inner.beside.batch) == (0, 256)
     assert "mean_over_critics" in reachable(learner)
-    assert by_name["exploit-2"].learner.agent.mean_over_critics  # type: ignore[attr-defined]
+    assert by_name["exploit-2"].learner.mean_over_critics  # type: ignore[attr-defined]
     antmaze = resolve(find_recipe("ooo(cal-ql)+sera"), TaskFacts(("antmaze", "antmaze-umaze-diverse")), {})
     augment: Any = antmaze.phases[1].augment
     assert isinstance(augment, Both)
@@ -209,8 +207,8 @@ def test_presets_reach_the_exploiter() -> None:
 @pytest.mark.parametrize(
     ("name", "domain", "path", "source"),
     [
-        ("ooo(iql)", "kitchen", "exploit-2.learner.agent.dropout", "preset kitchen"),
-        ("ooo(iql)", "kitchen", "exploit-2.learner.agent.actor_hidden", "default"),
+        ("ooo(iql)", "kitchen", "exploit-2.learner.dropout", "preset kitchen"),
+        ("ooo(iql)", "kitchen", "exploit-2.learner.actor_hidden", "default"),
         ("ooo(iql)", "antmaze", "exploit-5.batch.share", "preset antmaze"),
         ("opt(spot)+rnd", "antmaze", "meta.learner.base.base.critic_last_limit", "preset antmaze"),
         ("opt(spot)+rnd", "adroit", "meta.augment.weight", "preset adroit"),

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue.agents import CQL, SAC, sac
+from segue.agents import CQL, SAC, CalQL, sac
 from segue.agents import cql as cql_file
+from segue.core.bounds import unbounded
 from segue.core.layers import Layer
 from segue.core.nets import MLP, Critics, TanhGaussian, squashed_log_density
-from segue.core.optim import trained
+from segue.core.optim import Trained, trained
 from segue.core.types import Transition
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -29,12 +30,11 @@ def close(got: Any, want: Any, what: str) -> None:
     np.testing.assert_allclose(np.asarray(got), want, rtol=1e-9, atol=1e-9, err_msg=what)
 
 
-def agent(hp: Mapping[str, Any], discount: float, samples: int, **base: Any) -> CQL:
+def agent(hp: Mapping[str, Any], samples: int, **base: Any) -> CQL:
     return CQL(
         base=SAC(
             target_samples=samples if hp["max_target_backup"] else 1, backup_entropy=bool(hp["backup_entropy"]), **base
         ),
-        calibrated=bool(hp["enable_calql"]),
         conservative_weight=float(hp["cql_alpha"]),
         samples=samples,
         importance_sampling=bool(hp["importance_sample"]),
@@ -46,13 +46,19 @@ def agent(hp: Mapping[str, Any], discount: float, samples: int, **base: Any) -> 
     )
 
 
+def calibration(learner: CQL, hp: Mapping[str, Any], **options: bool) -> cql_file.Calibration:
+    """CQL's, or Cal-QL's where the official program is told to calibrate."""
+    return CalQL(learner, **options).calibrate if hp["enable_calql"] else cql_file.uncalibrated
+
+
 @pytest.mark.parametrize("case", [str(c) for c in LOSS["meta.cases"]])
 def test_loss_given_values(case: str) -> None:
     """Every number and every gradient of the critic's loss, the actor's and the temperature's, from Q-values."""
     x = {k.removeprefix("in."): jnp.asarray(v) for k, v in LOSS.items() if k.startswith("in.")}
     hp = {k.removeprefix(f"case.{case}."): v for k, v in LOSS.items() if k.startswith(f"case.{case}.")}
     out = {k.removeprefix("out."): v for k, v in hp.items() if k.startswith("out.")}
-    learner = agent(hp, float(LOSS["hp.discount"]), int(LOSS["hp.n_actions"]))
+    learner = agent(hp, int(LOSS["hp.n_actions"]))
+    calibrate = calibration(learner, hp)
     batch = Transition(
         None,
         None,
@@ -80,7 +86,7 @@ def test_loss_given_values(case: str) -> None:
 
     def critic_loss(q_data: Any, rand: Any, following: Any, current: Any, log_multiplier: Any) -> Any:
         gap, metrics = learner.conservative_gap(
-            q_data, cql_file.Candidates(rand, following, current), log_densities, batch.mc_return
+            q_data, cql_file.Candidates(rand, following, current), log_densities, batch.mc_return, calibrate=calibrate
         )
         bellman = jnp.mean(jnp.square(q_data - target), axis=-1)
         penalty = (
@@ -107,7 +113,8 @@ def test_loss_given_values(case: str) -> None:
             want = np.mean([out[f"bound_rate_q{j}_{theirs}"] for j in (1, 2)])
             close(getattr(seen, f"bound_rate_{ours}"), want, "bound rate")
         close(seen.q_spread, np.mean([out["cql_std_q1"], out["cql_std_q2"]]), "spread")
-        soft = learner.soft_maximum(q[0], bounded(learner, q, batch.mc_return), log_densities)
+        values = calibrate(cql_file.Candidates(*q[1:]), batch.mc_return[:, None])
+        soft = learner.soft_maximum(q[0], values, log_densities)
         close(soft, np.stack([out["cql_q1_logsumexp"], out["cql_q2_logsumexp"]]), "soft maximum")
     if hp["lagrange"]:
         loss, slope = jax.value_and_grad(learner.multiplier_loss)(
@@ -137,12 +144,11 @@ def test_loss_given_values_in_ooo(case: str) -> None:
     limits = {"value_minimum": float(hp["min_q"]), "value_maximum": float(hp["max_q"])} if hp["bound_q"] else {}
     learner = CQL(
         base=SAC(target_samples=4, **limits),
-        calibrated=bool(hp["enable_calql"]),
-        calibrate_random=bool(hp["enable_calql"]),
         conservative_weight=float(OOO["hp.cql_alpha"]),
         importance_sampling=bool(hp["importance_sample"]),
         lagrange=False,
     )
+    calibrate = calibration(learner, hp, calibrate_random=True)
     bonus = OOO["hp.rnd_reward_scale"] * hp["in.intrinsic_reward"] if hp["use_rnd"] else 0.0
     blank: Any = None
     batch = Transition(
@@ -155,7 +161,7 @@ def test_loss_given_values_in_ooo(case: str) -> None:
         blank,
         blank,
     )
-    value = learner.base.bound(jnp.minimum(x["target_q1_next"], x["target_q2_next"]))
+    value = learner.base.bound(jnp.minimum(x["target_q1_next"], x["target_q2_next"]), unbounded())
     target = sac.backup(batch, value, jnp.zeros_like(value), 0.0)
     close(target, out["td_target"], "td_target")
     uniform = jnp.full_like(x["logp_cur"], -int(OOO["hp.action_dim"]) * jnp.log(2.0))
@@ -163,7 +169,7 @@ def test_loss_given_values_in_ooo(case: str) -> None:
 
     def critic_loss(q_data: Any, *sampled: Any) -> Any:
         values = cql_file.Candidates(*sampled)
-        gap, _ = learner.conservative_gap(q_data, values, log_densities, batch.mc_return)
+        gap, _ = learner.conservative_gap(q_data, values, log_densities, batch.mc_return, calibrate=calibrate)
         bellman = jnp.mean(jnp.square(q_data - target), axis=-1)
         return jnp.sum(bellman + learner.penalty(gap, jnp.asarray(1.0), learner.conservative_weight)), (bellman, gap)
 
@@ -178,14 +184,6 @@ def test_loss_given_values_in_ooo(case: str) -> None:
             close(gradient[j - 1], out[f"dqf{j}_loss_dq{j}_{name}"], f"gradient with respect to q{j}_{name}")
 
 
-def bounded(learner: CQL, q: list[Any], mc_return: Any) -> cql_file.Candidates:
-    _, rand, following, current = q
-    if not learner.calibrated:
-        return cql_file.Candidates(rand, following, current)
-    bound = mc_return[:, None]
-    return cql_file.Candidates(rand, jnp.maximum(following, bound), jnp.maximum(current, bound))
-
-
 def mlp(tree: Mapping[str, Any], name: str) -> MLP:
     count = sum(k.startswith(f"{name}.W") for k in tree)
     return MLP(tuple(Layer(jnp.asarray(tree[f"{name}.W{i}"]), jnp.asarray(tree[f"{name}.b{i}"])) for i in range(count)))
@@ -196,13 +194,14 @@ def state_of(tree: Mapping[str, Any]) -> cql_file.State:
     pair = lambda *names: Critics(jax.tree.map(lambda *x: jnp.stack(x), *(mlp(tree, n) for n in names)))  # noqa: E731
     scalar = lambda name: jnp.asarray(tree.get(name, 0.0))  # noqa: E731
     policy = TanhGaussian(mlp(tree, "policy"), scalar("policy.log_std_multiplier"), scalar("policy.log_std_offset"))
-    return cql_file.State(
+    base = sac.State(
         trained(policy, 1.0),
         trained(pair("qf1", "qf2"), 1.0),
         pair("target_qf1", "target_qf2"),
         trained(scalar("log_alpha"), 1.0),
-        trained(scalar("log_alpha_prime"), 1.0),
+        unbounded(),
     )
+    return cql_file.State(base, trained(scalar("log_alpha_prime"), 1.0))
 
 
 def subtree(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -217,10 +216,17 @@ def same_parts(got: cql_file.State, want: Mapping[str, Any], what: str) -> None:
             part, "log_alpha_prime"
         )
         if name in want:
-            a, b = getattr(got, part), getattr(expected, part)
+            a, b = (s.multiplier if part == "multiplier" else getattr(s.sac, part) for s in (got, expected))
             a, b = (a, b) if part == "target" else (a.params, b.params)
             for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
                 close(x, y, f"{what}: {part}")
+
+
+def gradients(state: cql_file.State) -> cql_file.State:
+    """A state after its first update with the gradients in the place of parameters."""
+    is_trained = lambda part: isinstance(part, Trained)  # noqa: E731
+    moved = lambda part: trained(jax.tree.map(lambda x: x / 0.1, part.optimiser[0].mu), 1.0)  # noqa: E731
+    return jax.tree.map(lambda part: moved(part) if is_trained(part) else part, state, is_leaf=is_trained)
 
 
 def batch_of(t: int) -> Transition:
@@ -251,7 +257,6 @@ def test_two_updates(case: str) -> None:
     rates = {"actor_learning_rate": float(STEP["hp.policy_lr"]), "critic_learning_rate": float(STEP["hp.qf_lr"])}
     learner = agent(
         hp | {"cql_alpha": STEP["hp.cql_alpha"], "cql_temp": STEP["hp.temp"], "target_action_gap": STEP["hp.gap"]},
-        float(STEP["hp.discount"]),
         int(STEP["hp.n_actions"]),
         **rates,
         temperature_learning_rate=rates["actor_learning_rate"],
@@ -262,7 +267,14 @@ def test_two_updates(case: str) -> None:
         "log_alpha_prime": STEP["hp.log_alpha_prime_init"],
     }
     state: Any = state_of(start)
-    learn = jax.jit(learner.learn if hp["use_cql"] else learner.base.learn)
+
+    @jax.jit
+    def learn(state: cql_file.State, batch: Transition, noise: Any) -> tuple[cql_file.State, Any]:
+        if hp["use_cql"]:
+            return learner.learn(state, batch, noise, calibrate=calibration(learner, hp))
+        moved, metrics = learner.base.learn(state.sac, batch, noise)
+        return state._replace(sac=moved), metrics
+
     for t in (1, 2):
         batch = batch_of(t)
         if hp["shared_noise"]:
@@ -284,37 +296,24 @@ def test_two_updates(case: str) -> None:
         else:
             # The official code draws fresh noise for each network's loss: take each part from its own update.
             parts = {
-                n: learn(state, batch, noise_of(case, t, n + "."))[0]
-                for n in ("policy", "qf1", "qf2", "log_alpha", "log_alpha_prime")
+                n: learn(state, batch, noise_of(case, t, n + "."))[0].sac for n in ("policy", "qf1", "qf2", "log_alpha")
             }
+            multiplier = learn(state, batch, noise_of(case, t, "log_alpha_prime."))[0].multiplier
             critic = jax.tree.map(
                 lambda a, b: a if a.ndim == 0 else jnp.stack([a[0], b[1]]), parts["qf1"].critic, parts["qf2"].critic
             )
             target = jax.tree.map(lambda a, b: jnp.stack([a[0], b[1]]), parts["qf1"].target, parts["qf2"].target)
-            state = cql_file.State(
-                parts["policy"].actor,
-                critic,
-                target,
-                parts["log_alpha"].temperature,
-                parts["log_alpha_prime"].multiplier,
-            )
+            base = sac.State(parts["policy"].actor, critic, target, parts["log_alpha"].temperature, unbounded())
+            state = cql_file.State(base, multiplier)
         if t == 1:
-            first_moments = jax.tree.map(
-                lambda x: x / 0.1, [p.optimiser[0].mu for p in state if hasattr(p, "optimiser")]
-            )
-            bare = type(state)(
-                *(trained(g, 1.0) for g in [*first_moments[:2]]),
-                state.target,
-                *(trained(g, 1.0) for g in first_moments[2:]),
-            )
-            same_parts(bare, subtree(hp, "grad1."), "gradient")
+            same_parts(gradients(state), subtree(hp, "grad1."), "gradient")
         if f"after{t}.policy.W0" in hp:
             same_parts(state, subtree(hp, f"after{t}."), f"after update {t}")
 
 
 def test_log_density_of_data_actions() -> None:
     """log pi(a_data), through atanh, as the official code logs it."""
-    policy = state_of(subtree(STEP, "before.")).actor.params
+    policy = state_of(subtree(STEP, "before.")).sac.actor.params
     batch = batch_of(1)
     got = squashed_log_density(*policy(batch.observation), jnp.arctanh(batch.action))
     close(got, STEP["case.calql.out1.log_pi_data"], "log pi of the data")

@@ -11,6 +11,7 @@ import pytest
 
 from segue.agents import iql
 from segue.agents.iql import IQL
+from segue.core.bounds import unbounded
 from segue.core.nets import Gaussian
 from segue.core.optim import trained
 from tests.parity.numbers import batch, close, gradients, load, mlp, same, twins, under
@@ -40,6 +41,7 @@ def run(agent: IQL, fixture: dict[str, Any], out: dict[str, Any], updates: int, 
         trained(start["critic"], 1.0),
         start["target"],
         trained(start["value"], 1.0),
+        unbounded(),
     )
     learn, discount = jax.jit(agent.update), float(fixture["hp.discount"])
     for t in range(1, updates + 1):

@@ -12,6 +12,7 @@ import pytest
 
 from segue.agents import iql, pex
 from segue.agents.pex import PEX, expand
+from segue.core.bounds import unbounded
 from segue.core.layers import Layer
 from segue.core.nets import MLP, Critics, Gaussian
 from segue.core.optim import APART, trained
@@ -53,7 +54,8 @@ def known(old: float, new: float, log_std: float = -5.0) -> Any:
     """A state with constant policies, min Q(s, a) = 3 s + 2 a, min target(s, a) = 3 s + a and V(s) = 3 s."""
     value = MLP((Layer(jnp.asarray([[3.0]]), jnp.zeros(1)),))
     actor = trained(constant(new, log_std), 1.0)
-    return pex.State(actor, trained(linear(2.0, 5.0), 1.0), linear(1.0, -4.0), trained(value, 1.0), constant(old))
+    critic = trained(linear(2.0, 5.0), 1.0)
+    return pex.State(iql.State(actor, critic, linear(1.0, -4.0), trained(value, 1.0), unbounded()), constant(old))
 
 
 def equal(got: Any, want: Any) -> None:
@@ -162,8 +164,8 @@ def test_improvement_by_hand() -> None:
     np.testing.assert_allclose(metrics["advantage"], advantage.mean(), rtol=1e-10)
     np.testing.assert_allclose(metrics["new_policy_share"], taken.mean(), rtol=1e-12)
     slope = -np.mean(weight * (((action + 0.3) / std) ** 2 - 1))  # of the loss in log std
-    np.testing.assert_allclose(moved.actor.optimiser[0].mu.log_std, [0.1 * slope], rtol=1e-9)
-    equal(moved._replace(actor=state.actor), state)
+    np.testing.assert_allclose(moved.iql.actor.optimiser[0].mu.log_std, [0.1 * slope], rtol=1e-9)
+    equal(moved._replace(iql=moved.iql._replace(actor=state.iql.actor)), state)
 
 
 @pytest.mark.parametrize("imitate", ["composite", "batch"])
@@ -173,13 +175,13 @@ def test_update_is_iql_below_and_leaves_the_old_policy(imitate: Any) -> None:
     plain = jax.jit(SMALL.update)
     for step in range(3):
         batch, key = rows(seed=step), jax.random.key(step)
-        below, _ = plain(iql.State(*state[:4]), batch, key, step)
+        below, _ = plain(state.iql, batch, key, step)
         state, _ = update(state, batch, key, step)
         for part in ("critic", "target", "value"):
-            equal(getattr(state, part), getattr(below, part))
-        assert differ(state.actor, below.actor) == (imitate == "composite")
+            equal(getattr(state.iql, part), getattr(below, part))
+        assert differ(state.iql.actor, below.actor) == (imitate == "composite")
     equal(state.old, start.old)
-    assert differ(state.actor.params, start.actor.params)
+    assert differ(state.iql.actor.params, start.iql.actor.params)
 
 
 def test_the_new_policy_moves_after_what_it_is_weighted_with() -> None:
@@ -188,8 +190,9 @@ def test_the_new_policy_moves_after_what_it_is_weighted_with() -> None:
     after, metrics = UPDATE(state, batch, key, 0)
     k_noise, k_choice, k_dropout = jax.random.split(jax.random.fold_in(key, APART), 3)
     noise, choice = jax.random.normal(k_noise, (32, 2)), jax.random.uniform(k_choice, (32,))
-    alone, own = jax.jit(AGENT.improve)(after._replace(actor=state.actor), batch, noise, choice, k_dropout)
-    same(alone.actor, after.actor, "the new policy")
+    before = after._replace(iql=after.iql._replace(actor=state.iql.actor))
+    alone, own = jax.jit(AGENT.improve)(before, batch, noise, choice, k_dropout)
+    same(alone.iql.actor, after.iql.actor, "the new policy")
     for name, value in own.items():
         close(value, metrics[name], name)
 
@@ -204,12 +207,12 @@ def test_expand() -> None:
     )
 
     equal(state.old, offline.actor.params)
-    equal(state.critic.params, offline.critic.params)
-    equal(state.target, offline.target)
-    equal(state.value.params, offline.value.params)
-    equal(state.actor, fresh.actor)
+    equal(state.iql.critic.params, offline.critic.params)
+    equal(state.iql.target, offline.target)
+    equal(state.iql.value.params, offline.value.params)
+    equal(state.iql.actor, fresh.iql.actor)
     for part in ("critic", "value"):
-        equal(getattr(state, part).optimiser, getattr(fresh, part).optimiser)
+        equal(getattr(state.iql, part).optimiser, getattr(fresh.iql, part).optimiser)
     assert jax.tree.structure(state) == jax.tree.structure(fresh)
     moved, _ = UPDATE(state, rows(), jax.random.key(3), 0)
     equal(moved.old, offline.actor.params)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from segue.agents import spot
+from segue.agents import spot, td3
 from segue.agents.spot import SPOT, VAE, Autoencoder, DensityState, Noise, State
 from segue.agents.td3 import TD3
 from segue.core.layers import Layer
@@ -90,10 +90,12 @@ def test_two_updates(case: str) -> None:
     cooled = replace(agent, weight=Linear(float(HP["lambd"]), float(HP["lambd"]) * end, round(1_000_000 * (1.0 - end))))
     start = under(FIXTURE, "before.")
     state: Any = State(
-        trained(mlp(start, "actor"), 1.0),
-        trained(twins(start, "qf1", "qf2"), 1.0),
-        mlp(start, "target_actor"),
-        twins(start, "target_qf1", "target_qf2"),
+        td3.State(
+            trained(mlp(start, "actor"), 1.0),
+            trained(twins(start, "qf1", "qf2"), 1.0),
+            mlp(start, "target_actor"),
+            twins(start, "target_qf1", "target_qf2"),
+        ),
         autoencoder(under(start, "vae.")),
     )
     before = int(own["total_it_before"])
@@ -113,13 +115,13 @@ def test_two_updates(case: str) -> None:
                 close(metrics[ours], own[f"out{t}.{theirs}"], f"{ours} of update {t}")
         if t == 1:
             first = under(own, "grad1.")
-            same(gradients(state.actor.optimiser), mlp(first, "actor"), "gradient of the actor")
+            same(gradients(state.td3.actor.optimiser), mlp(first, "actor"), "gradient of the actor")
             assert ("qf1.W0" in first) == (case == "elbo")
             if case == "elbo":
-                same(gradients(state.critic.optimiser), twins(first, "qf1", "qf2"), "gradient of the critics")
+                same(gradients(state.td3.critic.optimiser), twins(first, "qf1", "qf2"), "gradient of the critics")
     after = under(own, "after2.")
-    same(state.actor.params, mlp(after, "actor"), "actor")
-    same(state.target_actor, mlp(after, "target_actor"), "target actor")
+    same(state.td3.actor.params, mlp(after, "actor"), "actor")
+    same(state.td3.target_actor, mlp(after, "target_actor"), "target actor")
     if "qf1.W0" in after:
-        same(state.critic.params, twins(after, "qf1", "qf2"), "critics")
-        same(state.target_critic, twins(after, "target_qf1", "target_qf2"), "target critics")
+        same(state.td3.critic.params, twins(after, "qf1", "qf2"), "critics")
+        same(state.td3.target_critic, twins(after, "target_qf1", "target_qf2"), "target critics")

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue.agents import CQL, RLPD, SAC
+from segue.agents import CQL, RLPD, SAC, CalQL
 from segue.agents.rlpd import from_sac
 from segue.core.scaling import Units
 from segue.core.types import Door, Learned, SegueError, Slot, Spec, Transition
 from segue.recipes import find_recipe
+from segue.recipes.recipe import TaskFacts
 from tests.contract.test_agents import begin, equal
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -130,19 +131,19 @@ def test_the_switch_keeps_networks_moments_and_the_value_of_the_temperature() ->
     update = jax.jit(CQL(base).update)
     for step in range(3):
         offline, _ = update(offline, rows, jax.random.key(step), step)
-    agent = wsrl()
+    agent, left = wsrl(), offline.sac
     fresh = agent.init(jax.random.key(7), SPEC)
     got = from_sac()(
         Door(SPEC, {"agent": Slot(CQL(base), Learned(offline), Units())}, None, None, Units(), "agent"), fresh
     )
-    assert equal((got.actor, got.critic.params, got.target), (offline.actor, offline.critic.params, offline.target))
+    assert equal((got.actor, got.critic.params, got.target), (left.actor, left.critic.params, left.target))
     # The loss before is a sum over 4 critics and the one after it their mean: so are gradients, and their squares.
-    adam, before = got.critic.optimiser[0], offline.critic.optimiser[0]
+    adam, before = got.critic.optimiser[0], left.critic.optimiser[0]
     assert int(adam.count) == 3
     for new, old, factor in ((adam.mu, before.mu, 4), (adam.nu, before.nu, 16)):
         for a, b in zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True):
             np.testing.assert_allclose(factor * a, b, rtol=1e-12)
-    alpha = float(jnp.exp(offline.temperature.params))
+    alpha = float(jnp.exp(left.temperature.params))
     assert alpha != pytest.approx(0.3)
     assert float(agent.alpha(got.temperature.params)) == pytest.approx(alpha)
     assert jax.tree.structure(got) == jax.tree.structure(fresh)
@@ -156,7 +157,9 @@ def test_the_switch_keeps_networks_moments_and_the_value_of_the_temperature() ->
 def test_pre_training_draws_critics_with_replacement() -> None:
     """As the release does for both draws, so that one critic in ten draws stands alone; CQL's own are all different."""
     learner = find_recipe("wsrl")().phases[0].learner
-    assert isinstance(learner, CQL)
+    assert isinstance(learner, CalQL)
+    learner, hopper = learner.base, find_recipe("wsrl")(TaskFacts(("locomotion",))).phases[0].learner
+    assert hopper == replace(learner, base=replace(learner.base, critic_hidden=(256, 256)), lagrange=False)
     keys, action = jax.random.split(KEY, 200), jnp.zeros((2, 2))
     draws = [jax.vmap(lambda k: a.draw(k, action)[-2:])(keys) for a in (learner, replaced(learner, False))]  # noqa: B023
     for with_replacement, without in zip(*draws):

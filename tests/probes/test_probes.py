@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue.agents import AGENTS
+from segue.agents import AGENTS, CQL, CalQL
 from segue.core import options
 from segue.core.types import Spec, Transition
 from tests.toys import small_cql
@@ -36,6 +36,7 @@ FAST: dict[str, Any] = {
 }
 OWN: dict[str, dict[str, Any]] = {
     "CQL": {"conservative_weight": 0.01, "lagrange": False},
+    "CalQL": {"conservative_weight": 0.01, "lagrange": False},
     "IQL": {"inverse_temperature": 30.0, "expectile": 0.9},
     "PEX": {"inverse_temperature": 30.0, "expectile": 0.9, "evaluation_epsilon": 0.0},
     "AWAC": {"advantage_temperature": 0.01},
@@ -105,9 +106,9 @@ def test_cal_ql_stays_near_the_return_where_cql_sinks() -> None:
     rates = {"actor_learning_rate": 3e-3, "critic_learning_rate": 3e-3, "target_rate": 0.05}
     base = replace(small_cql().base, **rates)  # type: ignore[arg-type]
     seen, values = jnp.eye(4)[2:], {}
-    for calibrated in (False, True):
-        agent = small_cql(base=base, calibrated=calibrated, lagrange=False, conservative_weight=5.0)
+    cql = small_cql(base=base, lagrange=False, conservative_weight=5.0)
+    for agent in (cql, CalQL(cql)):
         state = learn(agent, logged, 1500)
         policy = agent.act(state, seen, jax.random.key(0), False)
-        values[calibrated] = float(jnp.mean(agent.q(state, seen, policy) - jnp.asarray([0.5, 1.0])))
-    assert values[True] > values[False] + 0.3, values
+        values[type(agent)] = float(jnp.mean(agent.q(state, seen, policy) - jnp.asarray([0.5, 1.0])))
+    assert values[CalQL] > values[CQL] + 0.3, values

@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue.agents.around import Bounded
+from segue.core.bounds import Bounds, unbounded, within
+from segue.core.options import assign
 from segue.core.scaling import Units
 from segue.core.types import SegueError
+from segue.engine.measured import measured
 from segue.samplers.oversample import Oversample
-from segue.samplers.subset import First, counts, measured
+from segue.samplers.subset import First, counts
 from segue.samplers.uniform import Mix, Union
-from tests.contract.test_agents import SPEC, batch, equal, small
+from tests.contract.test_agents import SPEC, batch, begin, equal, learn, small
 from tests.replay.made import door, logged, numbers, own, sample, start
 
 KEY = jax.random.key(0)
@@ -91,29 +93,25 @@ def test_counts_of_a_ring() -> None:
 
 def test_bounds_are_those_of_what_is_seen() -> None:
     offline, online = logged(6, reward=at(6, {2: 3.0})), own(20, 64, reward=at(20, {4: -2.0, 15: 50.0}))
-    agent = Bounded(small("IQL"))
-    state = agent.init(KEY, SPEC)
+    state = begin(small("IQL"), KEY, SPEC)
     here = door(offline, online)._replace(units=Units(2.0, -1.0, 0.9))
     found = measured(here._replace(batch=First(Union(8), rows=9)), state)
-    np.testing.assert_allclose([found.low, found.high], [(2 * -2 - 1) / 0.1, (2 * 3 - 1) / 0.1], rtol=1e-5)
+    np.testing.assert_allclose(found.bounds, [(2 * -2 - 1) / 0.1, (2 * 3 - 1) / 0.1], rtol=1e-5)
     all_of_it = measured(here, state)
-    np.testing.assert_allclose(all_of_it.high, (2 * 50 - 1) / 0.1, rtol=1e-5)
+    np.testing.assert_allclose(all_of_it.bounds.high, (2 * 50 - 1) / 0.1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("agent", [small("IQL"), small("SAC"), small("CQL")])
-def test_bounded_is_the_agent_within_bounds(agent: Any) -> None:
-    around = Bounded(agent)
-    state = around.init(KEY, SPEC)
-    update = jax.jit(around.update)
-    free, _ = update(state, batch(), KEY, jnp.int32(0))
-    plain, _ = jax.jit(agent.update)(state.agent, batch(), KEY, jnp.int32(0))
-    assert equal(free.agent, plain)
+@pytest.mark.parametrize("agent", [small("IQL"), small("SAC"), small("CalQL")])
+def test_values_are_kept_within_bounds_and_options(agent: Any) -> None:
+    state = begin(agent, KEY, SPEC)
     rows = batch()._replace(reward=jnp.zeros_like(batch().reward))
-    _, metrics = update(state._replace(low=jnp.asarray(7.0), high=jnp.asarray(8.0)), rows, KEY, jnp.int32(0))
-    assert 0.99 * 7 - 1e-3 <= float(metrics["td_target"]) <= 8.0
-    assert around.act(state, rows.observation, KEY, False).shape == rows.action.shape
+    held = within(state, Bounds(jnp.asarray(7.0), jnp.asarray(8.0)))
+    assert 0.99 * 7 - 1e-3 <= float(learn(agent, held, rows, KEY)[1]["td_target"]) <= 8.0
+    tighter = assign(assign(agent, ["value_maximum"], 7.5, "")[0], ["value_minimum"], -1.0, "")[0]
+    assert 0.99 * 7 - 1e-3 <= float(learn(tighter, held, rows, KEY)[1]["td_target"]) <= 7.5
+    assert equal(within(held, unbounded()), state)
 
 
-def test_bounds_need_the_options() -> None:
-    with pytest.raises(SegueError, match="there is no 'value_minimum'"):
-        Bounded(small("TD3"))
+def test_bounds_need_a_place_in_the_state() -> None:
+    with pytest.raises(SegueError, match="keeps no bounds"):
+        measured(door(logged(6), own(20, 64)), begin(small("TD3"), KEY, SPEC))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from segue.agents.around import Bounded, OneOf
 from segue.agents.awac import AWAC
+from segue.agents.cal_ql import CalQL
 from segue.agents.cql import CQL
 from segue.agents.iql import IQL
+from segue.agents.one_of import OneOf
 from segue.agents.opt import OPT, OnlinePretraining
 from segue.agents.pex import PEX
 from segue.agents.rebrac import ReBRAC
@@ -21,13 +22,13 @@ from segue.core.encoders import Encoder
 from segue.core.networks import Networks
 from segue.core.parts import describe
 from segue.core.schedules import Linear
-from segue.core.types import Agent, SegueError
+from segue.core.types import Agent, Learner, SegueError
 
 
 class Entry(NamedTuple):
     """An agent as `segue list` shows it."""
 
-    agent: type[Any]
+    agent: type[Agent]
     paper: str
     kind: str
     parity: str
@@ -40,9 +41,15 @@ AGENTS: dict[str, Entry] = {
     ),
     "CQL": Entry(
         CQL,
-        "Kumar et al. 2020, arXiv 2006.04779; Cal-QL: Nakamoto et al. 2023, arXiv 2303.05479",
+        "Kumar et al. 2020, arXiv 2006.04779",
         "offline and online",
-        "losses, gradients and two updates of the official Cal-QL program",
+        "losses, gradients and two updates of the official Cal-QL program, not calibrated",
+    ),
+    "CalQL": Entry(
+        CalQL,
+        "Nakamoto et al. 2023, arXiv 2303.05479",
+        "offline and online",
+        "losses, gradients and two updates of the official program",
     ),
     "IQL": Entry(
         IQL,
@@ -74,14 +81,13 @@ AGENTS: dict[str, Entry] = {
     "OPT": Entry(
         OPT,
         "Shin et al. 2025, arXiv 2507.08387",
-        "online, around TD3, SPOT, IQL or CQL",
+        "online, around TD3, SPOT, IQL, CQL or CalQL",
         "four meta steps and two updates of a re-implementation (the official code could not be read)",
     ),
 }
 # Learners that do not act, agents around agents, and what stands inside an agent.
-PARTS: dict[str, type[Any]] = {
+PARTS: dict[str, type] = {
     "VAE": VAE,
-    "Bounded": Bounded,
     "Encoder": Encoder,
     "Linear": Linear,
     "Networks": Networks,
@@ -102,7 +108,7 @@ __all__ = [
     "TD3",
     "TD3BC",
     "VAE",
-    "Bounded",
+    "CalQL",
     "Encoder",
     "Entry",
     "OneOf",
@@ -114,18 +120,13 @@ __all__ = [
 ]
 
 
-def title(learner: Any) -> str:
-    """Name of a learner: its class and its wrappers, "IQL (Bounded)"."""
-    around = []
-    while isinstance(learner, Bounded):
-        around.append(type(learner).__name__)
-        learner = learner.agent
-    name = type(learner).__name__
+def title(learner: Learner) -> str:
+    """Name of a learner: its class, and the agents inside it."""
     if isinstance(learner, (OPT, OnlinePretraining)):
-        name = f"{name} of {title(learner.base)}"
-    elif isinstance(learner, OneOf):
-        name = f"{title(learner.first)} or {title(learner.second)}"
-    return f"{name} ({', '.join(around)})" if around else name
+        return f"{type(learner).__name__} of {title(learner.base)}"
+    if isinstance(learner, OneOf):
+        return f"{title(learner.first)} or {title(learner.second)}"
+    return type(learner).__name__
 
 
 def build(description: Mapping[str, Any]) -> Agent:
@@ -137,8 +138,8 @@ def build(description: Mapping[str, Any]) -> Agent:
     return agent
 
 
-def _of_tables(name: str) -> Any:
-    classes = {n: entry.agent for n, entry in AGENTS.items()} | PARTS
+def _of_tables(name: str) -> type:
+    classes: dict[str, type] = {n: entry.agent for n, entry in AGENTS.items()} | PARTS
     if name not in classes:
         raise SegueError(f"no agent '{name}' in this version of Segue; known: {', '.join(AGENTS)}")
     return classes[name]

@@ -1,21 +1,21 @@
-"""Conservative Q-learning, CQL(H) (Kumar et al. 2020, arXiv 2006.04779), and Cal-QL (Nakamoto et al. 2023,
-arXiv 2303.05479), which differs in one line; as in the release of Cal-QL.
-"""
+"""Conservative Q-learning, CQL(H) (Kumar et al. 2020, arXiv 2006.04779), as in the release of Cal-QL."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from segue.agents import sac
 from segue.agents.sac import SAC, choose
 from segue.core.nets import Critics, Maximise, own_critics, squash
 from segue.core.optim import Trained, descend, mean_over_blocks, polyak
 from segue.core.options import option, require, usual
 from segue.core.schedules import START, Schedule, at, ends, reported
-from segue.core.types import Array, Key, Metrics, Spec, Transition
+from segue.core.types import Array, Door, Key, Metrics, Spec, Transition
 
 BLOCKS = 8
 
@@ -26,13 +26,15 @@ def blocks(rows: int) -> int:
 
 
 class State(NamedTuple):
-    """SAC's state and the logarithm of the Lagrange multiplier; SAC can take it over as it is."""
+    """SAC's state and the logarithm of the Lagrange multiplier."""
 
-    actor: Trained
-    critic: Trained
-    target: Critics
-    temperature: Trained
+    sac: sac.State
     multiplier: Trained  # log alpha', a scalar
+
+    @property
+    def critic(self) -> Trained:
+        """The critics that learn, SAC's."""
+        return self.sac.critic
 
 
 class Noise(NamedTuple):
@@ -55,11 +57,21 @@ class Candidates(NamedTuple):
     current: Array
 
 
+Calibration = Callable[[Candidates, Array], Candidates]
+"""From sampled values (E, B, N) and the rows' Monte-Carlo returns (B, 1), -inf where they are not known, to the values
+that the soft maximum sees."""
+
+
+def uncalibrated(values: Candidates, mc_return: Array) -> Candidates:
+    """CQL's: the values as they are."""
+    return values
+
+
 @dataclass(frozen=True)
 class CQL:
-    """Hyper-parameters of CQL and Cal-QL; the defaults are the release's AntMaze settings."""
+    """Hyper-parameters of CQL; the defaults are the AntMaze settings of Cal-QL's release."""
 
-    policy: ClassVar[tuple[str, ...]] = ("actor",)
+    policy: ClassVar[tuple[str, ...]] = ("sac.actor",)
     base: SAC = field(
         default_factory=lambda: SAC(
             critic_hidden=(256, 256, 256, 256),
@@ -68,10 +80,6 @@ class CQL:
             target_samples=10,
         )
     )
-    calibrated: bool = True
-    """Cal-QL: bound the values of policy actions from below by the Monte-Carlo return."""
-    calibrate_random: bool = option(False, when=lambda a: a.calibrated, why="calibrated=true")
-    """Bound the values of uniform actions too, as OOO's variant does."""
     conservative_weight: Schedule = 5.0
     """w, the weight of the conservative term (also inside the Lagrangian)."""
     samples: int = 10
@@ -103,13 +111,19 @@ class CQL:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state."""
         multiplier = self.base.networks.trained(jnp.asarray(self.log_multiplier, float), self.base.critic_learning_rate)
-        return State(*self.base.init(key, spec), multiplier)
+        return State(self.base.init(key, spec), multiplier)
 
     def update(
-        self, state: State, batch: Transition, key: Key, step: Array, maximise: Maximise = own_critics
+        self,
+        state: State,
+        batch: Transition,
+        key: Key,
+        step: Array,
+        maximise: Maximise = own_critics,
+        calibrate: Calibration = uncalibrated,
     ) -> tuple[State, Metrics]:
         """Do one update of all parts; all losses are taken at the same old parameters."""
-        return self.learn(state, batch, self.draw(key, batch.action), maximise, step)
+        return self.learn(state, batch, self.draw(key, batch.action), maximise, step, calibrate)
 
     def next_action(self, state: State, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that a bootstrap takes at s'."""
@@ -136,30 +150,31 @@ class CQL:
         noise: Noise,
         maximise: Maximise = own_critics,
         step: Array = START,
+        calibrate: Calibration = uncalibrated,
     ) -> tuple[State, Metrics]:
         """Do one update with the noise given (a deterministic function)."""
-        base: Any = state
-        weight = at(self.conservative_weight, step)
+        base, weight = state.sac, at(self.conservative_weight, step)
         target = self.base.bellman_target(base, batch, noise.target, noise.subset)
         actions, log_densities = self.candidates(state, batch, noise)
         loss = jax.value_and_grad(self.critic_loss, has_aux=True)
         multiplier = self.multiplier(state.multiplier.params)
         known = jnp.mean(~jnp.isnan(batch.mc_return), dtype=target.dtype)
         (_, (gap, metrics)), gradient = mean_over_blocks(
-            lambda rows: loss(state.critic.params, *rows, multiplier, weight, noise.penalised, known),
+            lambda rows: loss(base.critic.params, *rows, multiplier, weight, noise.penalised, known, calibrate),
             (batch, target, actions, log_densities),
             blocks(batch.action.shape[0]),
         )
-        critic = descend(state.critic, self.base.critic_learning_rate, gradient)
+        critic = descend(base.critic, self.base.critic_learning_rate, gradient)
         actor, temperature, actor_metrics = self.base.improve(base, batch, noise.actor, maximise)
         learned = state.multiplier
         if self.lagrange:
             slope = jax.grad(self.multiplier_loss)(learned.params, gap, weight)
             learned = descend(learned, self.base.critic_learning_rate, slope)
             metrics = metrics | {"multiplier": multiplier}
-        target_critic = polyak(state.target, critic.params, self.base.target_rate)
+        target_critic = polyak(base.target, critic.params, self.base.target_rate)
         metrics |= actor_metrics | reported(step, conservative_weight=self.conservative_weight)
-        return State(actor, critic, target_critic, temperature, learned), metrics
+        base = base._replace(actor=actor, critic=critic, target=target_critic, temperature=temperature)
+        return State(base, learned), metrics
 
     # -- losses ------------------------------------------------------------------------------------------------
 
@@ -167,7 +182,7 @@ class CQL:
         """Actions (B, N, A) of the three kinds and their log-densities (B, N); no gradient reaches the actor."""
 
         def policy(observation: Array, draws: Array) -> tuple[Array, Array]:
-            mean, std = state.actor.params(observation)
+            mean, std = state.sac.actor.params(observation)
             return squash(mean[:, None], std[:, None], draws)
 
         following, log_following = policy(batch.next_observation, noise.next)
@@ -188,6 +203,7 @@ class CQL:
         weight: Array | float,
         penalised: Array | None = None,
         known: Array | None = None,
+        calibrate: Calibration = uncalibrated,
     ) -> tuple[Array, tuple[Array, Metrics]]:
         """sum_j mean (Q_j(s, a) - y)^2 + C_j, with C_j the conservative term of `penalty`; `known` as in its gap."""
         cuts = [self.samples, 2 * self.samples]
@@ -202,7 +218,7 @@ class CQL:
             sampled, seen = chosen(batch.observation, jnp.concatenate(actions, axis=1)), q_data[penalised]
         values = Candidates(*jnp.split(sampled, cuts, axis=-1))
         bellman = jnp.mean(jnp.square(q_data - target), axis=-1)
-        gap, metrics = self.conservative_gap(seen, values, log_densities, batch.mc_return, known)
+        gap, metrics = self.conservative_gap(seen, values, log_densities, batch.mc_return, known, calibrate)
         loss = jnp.sum(bellman) + len(bellman) * jnp.mean(self.penalty(gap, multiplier, weight))
         metrics |= {"critic_loss": jnp.sum(bellman), "q_data": jnp.mean(q_data), "td_target": jnp.mean(target)}
         return loss, (gap, metrics)
@@ -214,6 +230,7 @@ class CQL:
         log_densities: Candidates,
         mc_return: Array,
         known: Array | None = None,
+        calibrate: Calibration = uncalibrated,
     ) -> tuple[Array, Metrics]:
         """Delta_j = mean clip(soft maximum over sampled actions - Q_j(s, a_data)), (E,), from q_data (E, B).
 
@@ -221,13 +238,11 @@ class CQL:
         share of such rows in the whole batch, of which these may be a part: means over parts are then those over all.
         """
         # A row whose return is not known yet (NaN: its episode is open) is not bounded.
-        bound = jnp.where(jnp.isnan(mc_return), -jnp.inf, mc_return)[:, None]
-        share = jnp.mean(~jnp.isnan(mc_return), dtype=bound.dtype) if known is None else known
-        below = {name: jnp.mean(getattr(values, name) < bound, dtype=bound.dtype) for name in ("next", "current")}
-        metrics = {f"bound_rate_{name}": rate / share for name, rate in below.items()}
-        if self.calibrated:
-            raised = Candidates(*(jnp.maximum(value, bound) for value in values))
-            values = raised if self.calibrate_random else raised._replace(random=values.random)
+        least = jnp.where(jnp.isnan(mc_return), -jnp.inf, mc_return)[:, None]
+        share = jnp.mean(~jnp.isnan(mc_return), dtype=least.dtype) if known is None else known
+        below = {"next": values.next < least, "current": values.current < least}
+        metrics = {f"bound_rate_{name}": jnp.mean(x, dtype=least.dtype) / share for name, x in below.items()}
+        values = calibrate(values, least)
         gap = jnp.mean(jnp.clip(self.soft_maximum(q_data, values, log_densities) - q_data, *self.clip), axis=-1)
         spread = jnp.std(jnp.concatenate([*values, q_data[..., None]], axis=-1), axis=-1)
         return gap, metrics | {"conservative_gap": jnp.mean(gap), "q_spread": jnp.mean(spread)}
@@ -264,15 +279,36 @@ class CQL:
 
     def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
         """Act as SAC does."""
-        base: Any = state
-        return self.base.act(base, observation, key, explore)
+        return self.base.act(state.sac, observation, key, explore)
 
     def q(self, state: State, observation: Array, action: Array) -> Array:
         """Smallest of the critics' values, (B,)."""
-        base: Any = state
-        return self.base.q(base, observation, action)
+        return self.base.q(state.sac, observation, action)
 
     def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
         """What SAC's backup takes: (B, A) and (B,)."""
-        base: Any = state
-        return self.base.valued(base, observation, key)
+        return self.base.valued(state.sac, observation, key)
+
+
+def sac_of(state: sac.State | State) -> sac.State:
+    """What SAC goes on from: its own state, or the one inside CQL's."""
+    return state.sac if isinstance(state, State) else state
+
+
+@dataclass(frozen=True)
+class from_cql:
+    """Go on with SAC from what CQL or Cal-QL has learned in a slot, optimisers included: `enter=from_cql()`.
+
+    The multiplier stays behind.
+    """
+
+    slot: str = "agent"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Slots that must be there, for `check_doors`."""
+        return (self.slot,)
+
+    def __call__(self, door: Door, state: sac.State) -> sac.State:
+        """Return the slot's networks and optimisers as SAC's state."""
+        return sac_of(door.slots[self.slot].state)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from segue.core.bounds import Bounds, unbounded
 from segue.core.layers import Initialiser
 from segue.core.nets import Critics, Gaussian, Maximise, network, normal_log_density, own_critics
 from segue.core.networks import PUBLISHED, Network, Networks, ours
@@ -28,6 +29,7 @@ class State(NamedTuple):
     critic: Trained  # Critics
     target: Critics
     value: Trained  # Network, observation -> V
+    bounds: Bounds  # of bootstrap values, beside the options
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class IQL:
             self.networks.trained(critic, self.critic_learning_rate),
             jax.tree.map(jnp.copy, critic),
             self.networks.trained(value, self.value_learning_rate),
+            unbounded(),
         )
 
     def next_action(self, state: State, batch: Transition, key: Key) -> Array:
@@ -113,8 +116,8 @@ class IQL:
     ) -> tuple[State, Metrics]:
         """Do one update of V, the actor, Q and the target."""
         q = jnp.min(maximise(state.target)(batch.observation, batch.action), axis=0)
-        old = state.value
-        (value_loss, v), gradient = jax.value_and_grad(self.value_loss, has_aux=True)(old.params, batch, self.bound(q))
+        old, aim = state.value, self.bound(q, state.bounds)
+        (value_loss, v), gradient = jax.value_and_grad(self.value_loss, has_aux=True)(old.params, batch, aim)
         value = descend(old, self.value_learning_rate, gradient)
         seen = old if self.stale_value else value
 
@@ -123,7 +126,7 @@ class IQL:
         actor_loss, gradient = jax.value_and_grad(self.actor_loss)(state.actor.params, batch, weight, key)
         actor = descend(state.actor, self.actor_learning_rate, gradient, self.actor_decay or 0)
 
-        target = self.bellman_target(seen.params, batch)
+        target = self.bellman_target(seen.params, batch, state.bounds)
         (critic_loss, q_data), gradient = jax.value_and_grad(self.critic_loss, has_aux=True)(
             state.critic.params, batch, target
         )
@@ -138,13 +141,14 @@ class IQL:
             "advantage": jnp.mean(advantage),
             "weight": jnp.mean(weight),
         } | reported(step, inverse_temperature=self.inverse_temperature)
-        return State(actor, critic, polyak(state.target, critic.params, self.target_rate), value), metrics
+        target_critic = polyak(state.target, critic.params, self.target_rate)
+        return State(actor, critic, target_critic, value, state.bounds), metrics
 
     # -- losses ------------------------------------------------------------------------------------------------
 
-    def bound(self, value: Array) -> Array:
-        """Values clipped to their bounds (unchanged unless bounds are set)."""
-        return jnp.clip(value, self.value_minimum, self.value_maximum)
+    def bound(self, value: Array, bounds: Bounds) -> Array:
+        """Values clipped to their bounds (unchanged unless bounds are set or measured)."""
+        return bounds.keep(value, self.value_minimum, self.value_maximum)
 
     def value_loss(self, value: Network, batch: Transition, q: Array) -> tuple[Array, Array]:
         """mean |expectile - 1(u < 0)| u^2, u = q - V(s)."""
@@ -169,10 +173,10 @@ class IQL:
         """Standard deviation (A,), the same in every state."""
         return jnp.exp(jnp.clip(actor.log_std, self.log_std_minimum, self.log_std_maximum))
 
-    def bellman_target(self, value: Network, batch: Transition) -> Array:
+    def bellman_target(self, value: Network, batch: Transition, bounds: Bounds) -> Array:
         """clip(r + gamma (1 - d) V(s')), (B,)."""
         following = value(batch.next_observation)[..., 0]
-        return jax.lax.stop_gradient(self.bound(batch.reward + batch.continues * following))
+        return jax.lax.stop_gradient(self.bound(batch.reward + batch.continues * following, bounds))
 
     def critic_loss(self, critic: Critics, batch: Transition, target: Array) -> tuple[Array, Array]:
         """sum_j (or mean_j) mean (Q_j(s, a) - y)^2."""

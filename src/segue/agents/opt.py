@@ -8,41 +8,62 @@ was not available: this follows the paper's equations and a re-implementation th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
-from segue.agents.around import option_of
 from segue.agents.td3 import TD3
-from segue.core.nets import Critics, Maximise
+from segue.core.nets import Critics, Maximise, own_critics
 from segue.core.optim import Trained, descend, every, polyak, renewed
-from segue.core.options import Pace, follows, option, require
+from segue.core.options import Pace, follows, option, option_of, require
 from segue.core.types import Agent, Array, Door, Key, Metrics, Spec, Transition
 
 
-@runtime_checkable
-class Climber(Agent, Protocol):
-    """An agent with twin critics under `critic` in its state, whose `update` takes what its actor maximises instead."""
+class WithCritics(Protocol):
+    """A state with twin critics."""
 
-    def next_action(self, state: Any, batch: Transition, key: Key) -> Array:
+    @property
+    def critic(self) -> Trained:
+        """The critics that learn."""
+        ...
+
+
+B = TypeVar("B", bound=WithCritics)
+
+
+@runtime_checkable
+class Climber(Agent[B], Protocol[B]):
+    """An agent with twin critics, whose `update` takes what its actor maximises in their place."""
+
+    @property
+    def policy(self) -> tuple[str, ...]:
+        """Paths of the policy in the state."""
+        ...
+
+    def update(
+        self, state: B, batch: Transition, key: Key, step: Array, maximise: Maximise = own_critics
+    ) -> tuple[B, Metrics]:
+        """Do one update of all parts."""
+        ...
+
+    def next_action(self, state: B, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that a bootstrap takes at s'."""
         ...
 
 
-class State(NamedTuple):
+class State(NamedTuple, Generic[B]):
     """The base agent's state and the new critics."""
 
-    base: Any
+    base: B
     new: Trained  # Critics
     new_target: Critics
     kappa: Array  # weight of the new critics in what the actor climbs
 
 
-def number_of(owner: Any, own: str, of_base: str) -> float:
-    """A number of the new critics: the owner's, or where it is None that of the base agent's critics."""
-    value = getattr(owner, own)
-    return float(option_of(owner.base, of_base) if value is None else value)
+def number_of(base: Climber, own: float | None, name: str) -> float:
+    """A number of the new critics: their own, or where it is None that of the base agent's critics."""
+    return float(option_of(base, name)) if own is None else own
 
 
 class Blend(NamedTuple):
@@ -63,7 +84,7 @@ class Blend(NamedTuple):
         return (1.0 - self.kappa) * offline + self.kappa * new
 
 
-def fresh(base: Any, key: Key, spec: Spec) -> State:
+def fresh(base: Climber[B], key: Key, spec: Spec) -> State[B]:
     """A base agent that has learned nothing, and new critics like its own."""
     k_base, k_new = jax.random.split(key)
     new = base.init(k_new, spec).critic
@@ -86,7 +107,7 @@ def trail(target: Critics, new: Trained, rate: float, delay: int, step: Array) -
     return every(delay, step + 1, lambda t: polyak(t, new.params, rate), target)
 
 
-def values(base: Any, state: State, observation: Array, action: Array) -> Array:
+def values(base: Climber[B], state: State[B], observation: Array, action: Array) -> Array:
     """(1 - kappa) Q_offline + kappa min_j Q_new, (B,)."""
     new = jnp.min(state.new.params(observation, action), axis=0)
     return (1.0 - state.kappa) * base.q(state.base, observation, action) + state.kappa * new
@@ -101,7 +122,7 @@ class OnlinePretraining:
     The gradient passes through the inner step.  The batch holds the logged rows first (`samplers.Halves`).
     """
 
-    base: Any = field(default_factory=TD3)
+    base: Climber = field(default_factory=TD3)
     new_learning_rate: float | None = follows("critic_learning_rate", lambda a, pace: a.learning_rate)
     """Learning rate of the new critics; None: that of the base agent's critics."""
     inner_learning_rate: float = 3e-4
@@ -127,12 +148,12 @@ class OnlinePretraining:
     @property
     def learning_rate(self) -> float:
         """Of the new critics."""
-        return number_of(self, "new_learning_rate", "critic_learning_rate")
+        return number_of(self.base, self.new_learning_rate, "critic_learning_rate")
 
     @property
     def target_rate(self) -> float:
         """Of the new targets."""
-        return number_of(self, "new_target_rate", "target_rate")
+        return number_of(self.base, self.new_target_rate, "target_rate")
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state."""
@@ -174,8 +195,7 @@ class OnlinePretraining:
 
     def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
         """Act as the base agent does: its policy is frozen."""
-        action: Array = self.base.act(state.base, observation, key, explore)
-        return action
+        return self.base.act(state.base, observation, key, explore)
 
     def q(self, state: State, observation: Array, action: Array) -> Array:
         """Values of the base agent, (B,)."""
@@ -191,7 +211,7 @@ class OPT:
     The direction is the paper's; in the released code the default values fall.
     """
 
-    base: Any = field(default_factory=TD3)
+    base: Climber = field(default_factory=TD3)
     kappa: float = 0.1
     kappa_end: float = 0.9
     kappa_steps: int = option(
@@ -228,12 +248,12 @@ class OPT:
     @property
     def learning_rate(self) -> float:
         """Of the new critics."""
-        return number_of(self, "new_learning_rate", "critic_learning_rate")
+        return number_of(self.base, self.new_learning_rate, "critic_learning_rate")
 
     @property
     def target_rate(self) -> float:
         """Of the new targets."""
-        return number_of(self, "new_target_rate", "target_rate")
+        return number_of(self.base, self.new_target_rate, "target_rate")
 
     @property
     def policy(self) -> tuple[str, ...]:
@@ -276,8 +296,7 @@ class OPT:
 
     def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
         """Act as the base agent does."""
-        action: Array = self.base.act(state.base, observation, key, explore)
-        return action
+        return self.base.act(state.base, observation, key, explore)
 
     def q(self, state: State, observation: Array, action: Array) -> Array:
         """Objective of the actor, with the smaller of each pair, (B,)."""

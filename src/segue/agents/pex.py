@@ -17,13 +17,14 @@ execute, store and evaluate unclipped samples and leave the bounds to the enviro
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from segue.agents import iql
 from segue.agents.iql import IQL
-from segue.core.nets import Critics, Gaussian, rows_of
+from segue.core.nets import Gaussian, rows_of
 from segue.core.networks import Network
 from segue.core.optim import APART, Trained, descend
 from segue.core.options import require
@@ -39,18 +40,20 @@ def authors() -> IQL:
 class State(NamedTuple):
     """IQL's state, in which `actor` is the new policy, and the old policy."""
 
-    actor: Trained  # Gaussian
-    critic: Trained  # Critics
-    target: Critics
-    value: Trained  # Network, observation -> V
+    iql: iql.State
     old: Gaussian
+
+    @property
+    def critic(self) -> Trained:
+        """The critics that learn, IQL's."""
+        return self.iql.critic
 
 
 @dataclass(frozen=True)
 class PEX:
     """Hyper-parameters of PEX; the defaults are those of the authors' program."""
 
-    policy: ClassVar[tuple[str, ...]] = ("actor",)
+    policy: ClassVar[tuple[str, ...]] = ("iql.actor",)
     base: IQL = field(default_factory=authors)
     choice_inverse_temperature: float = 10.0
     """Inverse temperature of the choice between the two proposals: 0 chooses at random, infinity the better one.
@@ -73,16 +76,15 @@ class PEX:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; its old policy has learned nothing, see `expand`."""
         k_new, k_old = jax.random.split(key)
-        return State(*self.base.init(k_new, spec), self.base.init(k_old, spec).actor.params)
+        return State(self.base.init(k_new, spec), self.base.init(k_old, spec).actor.params)
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
         """Do one update of critics, target and V as IQL does, then of the new policy."""
-        base: Any = state
-        learned, metrics = self.base.update(base, batch, key, step)
+        learned, metrics = self.base.update(state.iql, batch, key, step)
         if self.imitate == "batch":
-            return State(*learned, state.old), metrics
+            return state._replace(iql=learned), metrics
         # IQL's own step of the actor goes unused: compiled, it is not computed either.
-        state = State(state.actor, *learned[1:], state.old)
+        state = state._replace(iql=learned._replace(actor=state.iql.actor))
         k_noise, k_choice, k_dropout = jax.random.split(jax.random.fold_in(key, APART), 3)
         noise = jax.random.normal(k_noise, batch.action.shape)
         choice = jax.random.uniform(k_choice, noise.shape[:1])
@@ -97,10 +99,10 @@ class PEX:
         advantage = self.advantage(state, batch.observation, action)
         weight = self.base.weight(advantage, step)
         loss, gradient = jax.value_and_grad(self.base.actor_loss)(
-            state.actor.params, batch._replace(action=action), weight, dropout
+            state.iql.actor.params, batch._replace(action=action), weight, dropout
         )
-        actor = descend(state.actor, self.base.actor_learning_rate, gradient, self.base.actor_decay or 0)
-        return state._replace(actor=actor), {
+        actor = descend(state.iql.actor, self.base.actor_learning_rate, gradient, self.base.actor_decay or 0)
+        return state._replace(iql=state.iql._replace(actor=actor)), {
             "actor_loss": loss,
             "advantage": jnp.mean(advantage),
             "weight": jnp.mean(weight),
@@ -111,8 +113,8 @@ class PEX:
 
     def advantage(self, state: State, observation: Array, action: Array) -> Array:
         """min_j target_j(s, a) - V(s), (B,)."""
-        value: Network = state.value.params
-        return jnp.min(state.target(observation, bounded(action)), axis=0) - value(observation)[..., 0]
+        value: Network = state.iql.value.params
+        return jnp.min(state.iql.target(observation, bounded(action)), axis=0) - value(observation)[..., 0]
 
     def new_probability(self, old: Array, new: Array) -> Array:
         """Probability that the new policy's proposal is taken, from the values of both: softmax's second entry."""
@@ -125,7 +127,7 @@ class PEX:
 
         `noise` (B, A) is standard normal; `choice` (B,) is uniform in [0, 1), and 1/2 takes the better proposal.
         """
-        actor: Gaussian = state.actor.params
+        actor: Gaussian = state.iql.actor.params
         std = self.base.std(actor) if self.base.stochastic else self.base.exploration_noise
         old, new = state.old.mean(observation), actor.mean(observation) + std * noise
         q = self.q(state, observation, jnp.stack([old, bounded(new)], axis=1))
@@ -167,8 +169,7 @@ class PEX:
 
     def q(self, state: State, observation: Array, action: Array) -> Array:
         """Smallest of the critics' values, (B,), or (B, N) of N actions per observation (B, N, A)."""
-        base: Any = state
-        return self.base.q(base, observation, action)
+        return self.base.q(state.iql, observation, action)
 
 
 def bounded(action: Array) -> Array:
@@ -193,11 +194,10 @@ class expand:
 
     def __call__(self, door: Door, state: State) -> State:
         """Return the fresh state with what the slot has learned."""
-        offline = door.slots[self.slot].state
-        return State(
-            state.actor,
-            state.critic._replace(params=offline.critic.params),
-            offline.target,
-            state.value._replace(params=offline.value.params),
-            offline.actor.params,
+        offline: iql.State = door.slots[self.slot].state
+        new = state.iql._replace(
+            critic=state.iql.critic._replace(params=offline.critic.params),
+            target=offline.target,
+            value=state.iql.value._replace(params=offline.value.params),
         )
+        return State(new, offline.actor.params)

@@ -2,7 +2,7 @@
 (Zhou et al. 2024, arXiv 2412.07762), which has other options.
 
 One update here is `critic_updates` updates of the critics on equal parts of the batch, then one of the actor and of
-the temperature.  The state has the parts of SAC's, so that it can continue from SAC or CQL.
+the temperature.  `from_sac` takes over a policy that SAC, CQL or Cal-QL has trained.
 """
 
 from __future__ import annotations
@@ -14,13 +14,23 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.agents.sac import State, backup, valued
+from segue.agents.cql import sac_of
+from segue.agents.sac import backup, valued
 from segue.core.layers import Initialiser
 from segue.core.nets import Critics, TanhGaussian, squash
 from segue.core.networks import PUBLISHED, Networks, ours
 from segue.core.optim import Trained, descend, kind_of, polyak, scaled_moments
 from segue.core.options import option, require, usual
 from segue.core.types import Array, Door, Key, Metrics, SegueError, Spec, Transition
+
+
+class State(NamedTuple):
+    """What RLPD carries."""
+
+    actor: Trained  # TanhGaussian
+    critic: Trained  # Critics
+    target: Critics
+    temperature: Trained  # a scalar, see `RLPD.alpha`
 
 
 class Noise(NamedTuple):
@@ -144,7 +154,7 @@ class RLPD:
     def learn(self, state: State, parts: Transition, noise: Noise) -> tuple[State, Metrics]:
         """Do one update on parts (U, b, ...) with the noise given (a deterministic function)."""
 
-        def critics(carry: State, xs: Any) -> tuple[State, Metrics]:
+        def critics(carry: State, xs: tuple[Transition, Array, Array]) -> tuple[State, Metrics]:
             return self.improve_critics(carry, *xs)
 
         state, metrics = jax.lax.scan(critics, state, (parts, noise.target, noise.subset))
@@ -243,7 +253,7 @@ class RLPD:
 
 @dataclass(frozen=True)
 class from_sac:
-    """Continue from the state of SAC or CQL in a slot, optimisers included: `enter=from_sac()`.
+    """Continue from the state of SAC, CQL or Cal-QL in a slot, optimisers included: `enter=from_sac()`.
 
     The critics' loss is a sum over critics before the hand-over and a mean after it.  So their moments are divided by
     the number of critics; Adam then steps as if both were means, as in WSRL's program.
@@ -260,7 +270,7 @@ class from_sac:
 
     def __call__(self, door: Door, state: State) -> State:
         """Return the slot's networks in the form of RLPD's state."""
-        old = door.slots[self.slot].state
+        old = sac_of(door.slots[self.slot].state)
         kinds = lambda s: [kind_of(s.actor), kind_of(s.critic)]  # noqa: E731
         if kinds(old) != kinds(state):
             raise SegueError(

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from segue.core.bounds import Bounds, unbounded
 from segue.core.layers import Initialiser
 from segue.core.nets import Critics, Maximise, TanhGaussian, own_critics, squash
 from segue.core.networks import PUBLISHED, Networks, ours
@@ -19,12 +20,13 @@ from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):
-    """State of SAC.  Agents that extend it keep these names, so that SAC can continue from their states."""
+    """State of SAC."""
 
     actor: Trained  # TanhGaussian
     critic: Trained  # Critics
     target: Critics
     temperature: Trained  # log alpha, a scalar
+    bounds: Bounds  # of bootstrap values, beside the options
 
 
 class Noise(NamedTuple):
@@ -101,6 +103,7 @@ class SAC:
             self.networks.trained(critic, self.critic_learning_rate),
             jax.tree.map(jnp.copy, critic),
             self.networks.trained(jnp.log(jnp.asarray(self.temperature, float)), self.temperature_learning_rate),
+            unbounded(),
         )
 
     def update(
@@ -155,14 +158,14 @@ class SAC:
             mean, std = mean[:, None], std[:, None]
         action, log_density = squash(mean, std, noise)
         critics = state.target if subset is None else state.target.only(subset)
-        value = self.bound(jnp.min(critics(batch.next_observation, action), axis=0))
+        value = self.bound(jnp.min(critics(batch.next_observation, action), axis=0), state.bounds)
         return jax.lax.stop_gradient(
             backup(batch, value, log_density, self.alpha(state) if self.backup_entropy else 0.0)
         )
 
-    def bound(self, value: Array) -> Array:
-        """Values clipped to their bounds (unchanged unless bounds are set)."""
-        return jnp.clip(value, self.value_minimum, self.value_maximum)
+    def bound(self, value: Array, bounds: Bounds) -> Array:
+        """Values clipped to their bounds (unchanged unless bounds are set or measured)."""
+        return bounds.keep(value, self.value_minimum, self.value_maximum)
 
     def critic_loss(self, critic: Critics, batch: Transition, target: Array) -> tuple[Array, Array]:
         """sum_j mean (Q_j(s, a) - y)^2, without a half."""

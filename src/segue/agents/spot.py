@@ -13,6 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from segue.agents import td3
 from segue.agents.td3 import NOTHING, TD3
 from segue.core.nets import MLP, Critics, Maximise, log_normal, own_critics
 from segue.core.networks import Network
@@ -123,11 +124,13 @@ def negative_bound(
 class State(NamedTuple):
     """TD3's state and the density."""
 
-    actor: Trained
-    critic: Trained
-    target_actor: Network
-    target_critic: Critics
+    td3: td3.State
     density: Autoencoder
+
+    @property
+    def critic(self) -> Trained:
+        """The critics that learn, TD3's."""
+        return self.td3.critic
 
 
 class Noise(NamedTuple):
@@ -142,7 +145,7 @@ class Noise(NamedTuple):
 class SPOT:
     """Hyper-parameters of SPOT; the defaults are those of AntMaze umaze."""
 
-    policy: ClassVar[tuple[str, ...]] = ("actor",)
+    policy: ClassVar[tuple[str, ...]] = ("td3.actor",)
     base: TD3 = field(default_factory=lambda: TD3(actor_learning_rate=1e-4))
     density: VAE = field(default_factory=VAE)
     weight: Schedule = 0.25
@@ -161,7 +164,7 @@ class SPOT:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; its density has learned nothing, see `with_density`."""
         k_agent, k_density = jax.random.split(key)
-        return State(*self.base.init(k_agent, spec), self.density.init(k_density, spec).model.params)
+        return State(self.base.init(k_agent, spec), self.density.init(k_density, spec).model.params)
 
     def update(
         self, state: State, batch: Transition, key: Key, step: Array, maximise: Maximise = own_critics
@@ -175,8 +178,7 @@ class SPOT:
 
     def next_action(self, state: State, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that a bootstrap takes at s'."""
-        base: Any = state
-        return self.base.next_action(base, batch, key)
+        return self.base.next_action(state.td3, batch, key)
 
     def learn(
         self, state: State, batch: Transition, noise: Noise, step: Array, maximise: Maximise = own_critics
@@ -193,13 +195,11 @@ class SPOT:
             loss = -jnp.mean(q) / scale + weight * jnp.mean(penalty)
             return loss, {"unlikeliness": jnp.mean(penalty)}
 
-        base: Any = state
         dropped = NOTHING
         if self.target_dropout and self.dropout and noise.dropout is not None:
             dropped = (self.dropout, jax.random.fold_in(noise.dropout, APART))
-        moved: Any
-        moved, metrics = self.base.learn(base, batch, noise.target, step, actor_loss, dropped)
-        return moved, metrics | reported(step, weight=self.weight)
+        moved, metrics = self.base.learn(state.td3, batch, noise.target, step, actor_loss, dropped)
+        return state._replace(td3=moved), metrics | reported(step, weight=self.weight)
 
     def penalty(self, density: Autoencoder, observation: Array, action: Array, noise: Array) -> Array:
         """How unlikely the density finds an action, (B,)."""
@@ -209,13 +209,11 @@ class SPOT:
 
     def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
         """Act as TD3 does."""
-        base: Any = state
-        return self.base.act(base, observation, key, explore)
+        return self.base.act(state.td3, observation, key, explore)
 
     def q(self, state: State, observation: Array, action: Array) -> Array:
         """Smallest of the critics' values, (B,)."""
-        base: Any = state
-        return self.base.q(base, observation, action)
+        return self.base.q(state.td3, observation, action)
 
 
 @dataclass(frozen=True)

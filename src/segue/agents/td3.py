@@ -22,7 +22,7 @@ from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):
-    """State of TD3.  Agents that extend it keep these names, so that TD3 can continue from their states."""
+    """State of TD3."""
 
     actor: Trained  # Network
     critic: Trained  # Critics

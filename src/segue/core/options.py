@@ -303,6 +303,16 @@ def reachable(value: Any) -> list[str]:
     return [x for f in options_of(value) for x in (f.name, *reachable(getattr(value, f.name)))]
 
 
+def option_of(owner: Any, name: str) -> Any:
+    """Value of an option at any depth; `SegueError` suggests the nearest name where there is none."""
+    if name in owner.__dataclass_fields__:
+        return getattr(owner, name)
+    inner = [getattr(owner, f.name) for f in fields(owner) if name in reachable(getattr(owner, f.name))]
+    if len(inner) != 1:
+        unknown(f"an option of {type(owner).__name__}", name, reachable(owner))
+    return option_of(inner[0], name)
+
+
 def check_effect(owner: Any, path: str, shown: str, images: bool = True) -> None:
     """Raise `SegueError` when an option that was set has no effect in the finished object, or on a task without images.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,8 @@ import numpy as np
 Array = jax.Array
 Key = jax.Array
 State = Any
+S = TypeVar("S")
+Seen = TypeVar("Seen", contravariant=True)
 Metrics = dict[str, Array]
 
 
@@ -134,36 +136,36 @@ class Door(NamedTuple):
 
 
 @runtime_checkable
-class Learner(Protocol):
-    """Frozen, hashable hyper-parameters with pure methods over an explicit state."""
+class Learner(Protocol[S]):
+    """Frozen, hashable hyper-parameters with pure methods over an explicit state, S."""
 
-    def init(self, key: Key, spec: Spec) -> State:
+    def init(self, key: Key, spec: Spec) -> S:
         """Return a fresh state (a pytree whose leaves are all arrays)."""
         ...
 
-    def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
+    def update(self, state: S, batch: Transition, key: Key, step: Array) -> tuple[S, Metrics]:
         """Do one gradient update.  `step` counts the phase's updates and is shared by all seeds."""
         ...
 
 
 @runtime_checkable
-class Agent(Learner, Protocol):
+class Agent(Learner[S], Protocol[S]):
     """A learner that acts."""
 
-    def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
+    def act(self, state: S, observation: Array, key: Key, explore: bool) -> Array:
         """Return actions (B, A) in [-1, 1] for observations (B, *observation)."""
         ...
 
-    def q(self, state: State, observation: Array, action: Array) -> Array:
+    def q(self, state: S, observation: Array, action: Array) -> Array:
         """Return values (B,) of actions, in the learner's reward units: for bonuses, mixtures and diagnostics."""
         ...
 
 
 @runtime_checkable
-class Drawing(Protocol):
+class Drawing(Protocol[Seen]):
     """An agent whose critics value a policy that draws its actions, and may count its entropy beside the rewards."""
 
-    def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
+    def valued(self, state: Seen, observation: Array, key: Key) -> tuple[Array, Array]:
         """Return what a backup takes at next observations (B, *observation).
 
         Actions (B, A), and what is added to their values (B,), without the discount.
@@ -305,7 +307,7 @@ class Task(Protocol):
         ...
 
 
-def valued(agent: Any, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
+def valued(agent: Agent[S], state: S, observation: Array, key: Key) -> tuple[Array, Array]:
     """What a backup takes at next observations, see `Drawing`; the best action and 0 where an agent does not say."""
     if isinstance(agent, Drawing):
         return agent.valued(state, observation, key)

@@ -162,7 +162,8 @@ def _telling(phase: Phase, before: Slot | None, anew: Callable[[], None]) -> Ite
         who, other = type(phase.learner).__name__, type(before.learner).__name__
         raise SegueError(
             f"phase '{phase.name}': {who} cannot continue from the state of {other} in slot '{phase.slot}' "
-            f"({' '.join(str(error).split())[:160]}); give it a slot of its own, or enter=fresh"
+            f"({' '.join(str(error).split())[:160]}); give it a slot of its own, enter=fresh, or a "
+            "hand-over that converts the state"
         ) from error
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segue.agents import CQL
+from segue.agents import CQL, CalQL
 from segue.core.scaling import Units
 from segue.engine.phase import Phase
 from segue.recipes.common import Settings
@@ -98,8 +98,8 @@ _POINTMAZE = {
 }
 
 _PHASES = (
-    Phase("offline", CQL(), 1_000_000, batch=Mix(256), evaluate_every=50_000),
-    Phase("online", CQL(), 1_000_000, collect=1, batch=Mix(128, 128, "closed"), evaluate_every=2_000),
+    Phase("offline", CalQL(), 1_000_000, batch=Mix(256), evaluate_every=50_000),
+    Phase("online", CalQL(), 1_000_000, collect=1, batch=Mix(128, 128, "closed"), evaluate_every=2_000),
 )
 _PRESETS: dict[str, Settings] = {
     "antmaze": _ANTMAZE,
@@ -140,7 +140,7 @@ CQL_RECIPE = published(
     "cql",
     "Kumar et al. 2020, CQL, arXiv 2006.04779 (the baseline of the Cal-QL paper: same program, no calibration)",
     "AntMaze mean 95.6 after 1M online steps (CORL's runs of CQL, 4 seeds)",
-    tuple(replace(phase, learner=CQL(calibrated=False)) for phase in _PHASES),
+    tuple(replace(phase, learner=CQL()) for phase in _PHASES),
     Units(),
     Evaluation(20),
     _PRESETS,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypedDict
 
-from segue.agents.around import parts_of
+from segue.agents.one_of import parts_of
 from segue.core import options
 from segue.core.parts import extended, is_part, names_part
 from segue.core.scaling import Units

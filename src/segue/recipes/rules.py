@@ -15,8 +15,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Literal, get_type_hints
 
 from segue.agents import title
-from segue.agents.around import option_of
-from segue.core.options import assign, movable, parse, require, unknown
+from segue.core.options import assign, movable, option_of, parse, require, unknown
 from segue.core.scaling import Units
 from segue.core.schedules import Linear
 from segue.core.types import Sampler, SegueError

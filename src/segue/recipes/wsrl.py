@@ -7,7 +7,7 @@ release also changes them by old momentum in between (`online.learner.drift=true
 
 from __future__ import annotations
 
-from segue.agents import CQL, RLPD, SAC
+from segue.agents import CQL, RLPD, SAC, CalQL
 from segue.agents.rlpd import from_sac
 from segue.core.scaling import Units
 from segue.engine.phase import Phase
@@ -27,7 +27,7 @@ _BASE = SAC(
     log_std_offset=0.0,
     target_samples=10,
 )
-_OFFLINE = CQL(_BASE, penalised=2)
+_OFFLINE = CalQL(CQL(_BASE, penalised=2))
 _ONLINE = RLPD(
     critic_hidden=(256, 256, 256, 256),
     actor_layer_norm=True,
@@ -44,6 +44,7 @@ _ONLINE = RLPD(
     entropy_share=1.0,
     temperature_loss="softplus",
 )
+_PLAIN = {f"{phase}.learner": _OFFLINE.base for phase in ("offline", "warm-up")}  # CQL
 _NO_MAXIMUM = {"online.target_samples": 1, "agent.lagrange": False}  # pre-training keeps the best of ten
 
 WSRL_RECIPE = published(
@@ -84,9 +85,9 @@ WSRL_RECIPE = published(
             "agent.critic_hidden": (512, 512, 512),
             "offline.ticks": 250_000,
         },
-        "locomotion": _NO_MAXIMUM
+        "locomotion": _PLAIN
+        | _NO_MAXIMUM
         | {
-            "agent.calibrated": False,
             "agent.critic_hidden": (256, 256),
             "offline.ticks": 250_000,
             "offline.evaluate_every": 25_000,

@@ -236,22 +236,3 @@ def counts(view: Own) -> Array:
     """Absolute count of the row at each place of a ring (N,) int32; negative where nothing was written yet."""
     newest = view.replay.written[view.world] - 1
     return newest - (newest - jnp.arange(view.replay.capacity)) % view.replay.capacity
-
-
-def measured(door: Door, state: State) -> State:
-    """Start `agents.around.Bounded` afresh, with the bounds of the dataset and of the own rows that the phase's sampler
-    shows: all of them, or those of `First`.
-
-    In the phase's units they are min r / (1 - discount) and max r / (1 - discount) if rewards have both signs.  If all
-    have one sign, an episode that ends is worth less than that: the bound on the other side is one reward (ours).
-    """
-    low, high, batch = jnp.asarray(jnp.inf), jnp.asarray(-jnp.inf), door.batch
-    shown = first_rows(door, batch.share, batch.rows) if isinstance(batch, First) else None
-    for view, until in ((door.offline, None), (door.online, shown)):
-        count, reward = counts(view), view.replay.reward[view.world]
-        there = (count >= 0) & (True if until is None else count < until)
-        low = jnp.minimum(low, jnp.min(jnp.where(there, reward, jnp.inf)))
-        high = jnp.maximum(high, jnp.max(jnp.where(there, reward, -jnp.inf)))
-    low, high = jnp.sort(door.units.reward(jnp.stack([low, high])))
-    ever = 1.0 / (1.0 - door.units.discount)
-    return state._replace(low=jnp.minimum(low, low * ever), high=jnp.maximum(high, high * ever))

@@ -13,17 +13,17 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from segue.agents import CQL, IQL, RLPD, SAC
-from segue.agents.around import Bounded
+from segue.agents import CQL, IQL, RLPD, SAC, CalQL
 from segue.bonuses import RND, Nothing, Returns
 from segue.core.options import reachable
 from segue.core.types import Learner, Sampler, SegueError
+from segue.engine.measured import measured
 from segue.engine.phase import Phase, at_switch, fresh
 from segue.recipes.common import Settings
 from segue.recipes.plan import DEFAULT, Plan
 from segue.recipes.recipe import Recipe, tried
 from segue.samplers.oversample import Oversample
-from segue.samplers.subset import First, measured
+from segue.samplers.subset import First
 from segue.samplers.uniform import Mix, Union
 
 # Shares of the exploration after which exploiters are trained: the release's times where it has others than quarters.
@@ -73,7 +73,7 @@ def ooo_plan(plan: Plan, names: Sequence[str], who: str = "ooo") -> Plan:
     exploiters = [
         Phase(
             f"exploit-{n}",
-            Bounded(learner) if bounded else learner,
+            learner,
             2_000_000 if isinstance(learner, IQL) else 1_000_000,
             batch=First(rows, share),
             slot="exploiter",
@@ -108,13 +108,12 @@ def _optimist(phase: Phase) -> Phase:
     if isinstance(learner, RLPD) and isinstance(batch, Mix):  # without prior data
         batch = replace(batch, offline=0, online=batch.offline + batch.online)
     bonus = _novelty(learner)
-    calibrated = isinstance(learner, CQL) and learner.calibrated
-    return replace(phase, learner=learner, batch=batch, augment=Returns(bonus) if calibrated else bonus)
+    return replace(phase, learner=learner, batch=batch, augment=Returns(bonus) if isinstance(learner, CalQL) else bonus)
 
 
 def _novelty(learner: Learner) -> RND:
     """RND with the networks and the order that its weight was chosen with; others get IQL's."""
-    if isinstance(learner, CQL):
+    if isinstance(learner, (CQL, CalQL)):
         return RND(hidden=(512, 512), output_gain=1e-2)
     return RND(initialiser="xavier", before_learning=True) if isinstance(learner, (RLPD, SAC)) else RND()
 
@@ -124,8 +123,8 @@ def _pessimist(plan: Plan, teacher: Phase) -> Any:
     learner: Any = teacher.learner
     if isinstance(learner, IQL):
         return replace(learner, mean_over_critics=True)
-    if isinstance(learner, CQL):
-        return replace(learner, calibrated=False)
+    if isinstance(learner, CalQL):
+        return learner.base
     if not isinstance(learner, (RLPD, SAC)):
         return learner
     # What a preset says of the explorer holds for it too, but for what makes it SAC.
@@ -138,7 +137,7 @@ def _rows(switch: Phase, offline: bool) -> Sampler:
     """The exploiter's rows: 8 of 256 are successes, for CQL and without prior data 32 on top of 256."""
     if not offline:
         return Oversample(32, Mix(0, 256), by="reward", threshold=1.0, own_only=True)
-    if isinstance(switch.learner, CQL):
+    if isinstance(switch.learner, (CQL, CalQL)):
         return Oversample(32, Mix(128, 128), by="reward")
     return Oversample(8, Union(248), by="reward")
 

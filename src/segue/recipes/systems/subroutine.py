@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from segue.agents.around import OneOf, better
+from segue.agents.one_of import OneOf, better
 from segue.core.types import Agent, Learner, SegueError
 from segue.engine.phase import Phase, Validation, at_switch, fresh, take
 from segue.engine.sharing import Either
