@@ -370,6 +370,9 @@ def test_what_a_phase_has_begun_with_cannot_change(tmp_path: Path, monkeypatch) 
     assert described["config"] == as_was["config"]
     monkeypatch.undo()
     monkeypatch.setitem(RECIPES, "toy", RECIPE)
-    again(**{"agent.actor_learning_rate": 1e-5})
+    told = io.StringIO()
+    train.resume(folder, lambda name: Toy(), told, settings={"actor_lr": 1e-5})
+    assert told.getvalue().count("actor_lr is Segue's agent.actor_learning_rate") == 1
     (change,) = json.loads((folder / "run.json").read_text())["provenance"]["changes"]
     assert (change["phase"], change["tick"] > 0) == ("online", True)
+    assert change["settings"] == {"online.learner.base.actor_learning_rate": [3e-4, 1e-5]}
