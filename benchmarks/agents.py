@@ -251,7 +251,7 @@ def prepare(
             offline[entry.shape] = dataset(*entry.shape, units, options.rows, options.episode)
         ours = parameters(entry.learner, entry.shape)
         networks[entry.name] = {"segue": ours}
-        phase = Phase(entry.name, entry.learner, 1, batch=Mix(entry.rows))
+        phase = Phase(entry.name, entry.learner, gradient_steps=1, batch=Mix(entry.rows))
         row = Row(entry, 0.0, {}, [])
         rows.append(row)
         for seeds in options.seeds:

@@ -22,12 +22,14 @@ from pathlib import Path
 
 TASK = "pointmaze-umaze"
 SMALL = ("agent.actor_hidden=(16,)", "agent.critic_hidden=(16,)", "evaluation.episodes=1")
-ONLINE = ("online.ticks=350", "online.log_every=50", "online.evaluate_every=200")
-OFFLINE = ("offline.ticks=300", "offline.log_every=100", "offline.evaluate_every=0")
-GATHER = ("gather.ticks=60", "meta.ticks=150", "meta.log_every=50", "online.batch.hidden=(16,)")
-EXPLOIT = tuple(f"exploit-{n}.{x}" for n in (1, 2, 3, 4) for x in ("ticks=60", "log_every=30", "evaluate_every=0"))
+ONLINE = ("online.environment_steps=350", "online.log_every=50", "online.evaluate_every=200")
+OFFLINE = ("offline.gradient_steps=300", "offline.log_every=100", "offline.evaluate_every=0")
+GATHER = ("gather.environment_steps=60", "meta.gradient_steps=150", "meta.log_every=50", "online.batch.hidden=(16,)")
+EXPLOIT = tuple(
+    f"exploit-{n}.{x}" for n in (1, 2, 3, 4) for x in ("gradient_steps=60", "log_every=30", "evaluate_every=0")
+)
 RETRAIN = (
-    "retrain-1.ticks=120",
+    "retrain-1.gradient_steps=120",
     "retrain-1.log_every=40",
     "retrain-1.evaluate_every=0",
     "retrain-1.validation.steps=900",

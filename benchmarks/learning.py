@@ -51,9 +51,9 @@ class Suite:
 
 _NARROW = {"agent.actor_hidden": (256, 256), "agent.critic_hidden": (256, 256)}
 _LOCOMOTION = {
-    "offline.ticks": 50_000,
+    "offline.gradient_steps": 50_000,
     "offline.evaluate_every": 10_000,
-    "online.ticks": 50_000,
+    "online.environment_steps": 50_000,
     "online.evaluate_every": 5_000,
     "evaluation.episodes": 10,
 }
@@ -87,7 +87,7 @@ SUITES = {
         {
             # A quarter of the authors' batch: the whole would take four times as long.
             "rebrac": {"offline.batch.offline": 256, "online.batch.offline": 128, "online.batch.online": 128},
-            "spot": {"density.ticks": 20_000},
+            "spot": {"density.gradient_steps": 20_000},
         },
     ),
     "systems": Suite(("pointmaze-medium",), _SYSTEMS, against=_AGAINST),
@@ -95,14 +95,18 @@ SUITES = {
         ("pointmaze-large",),
         _SYSTEMS,
         # Less than a third of the presets' 40,000 steps, and half of CQL's offline updates: what a CPU does in hours.
-        {"online.ticks": 12_000, "online.evaluate_every": 1_000},
+        {"online.environment_steps": 12_000, "online.evaluate_every": 1_000},
         {
-            **{r: {"offline.ticks": 10_000} for r in _SYSTEMS if "ql" in r and "iql" not in r},
+            **{r: {"offline.gradient_steps": 10_000} for r in _SYSTEMS if "ql" in r and "iql" not in r},
             # After 2,000 steps of the frozen policy.
-            **{r: {"online.ticks": 10_000, "agent.kappa_updates": 10_000} for r in _SYSTEMS if r.startswith("opt")},
+            **{
+                r: {"online.environment_steps": 10_000, "agent.kappa_updates": 10_000}
+                for r in _SYSTEMS
+                if r.startswith("opt")
+            },
             "ooo(cal-ql)": {
-                "offline.ticks": 10_000,
-                **{f"exploit-{n}.ticks": 10_000 for n in (1, 2, 3, 4)},
+                "offline.gradient_steps": 10_000,
+                **{f"exploit-{n}.gradient_steps": 10_000 for n in (1, 2, 3, 4)},
             },
         },
         _AGAINST,
@@ -113,16 +117,16 @@ SUITES = {
         _LOCOMOTION,
         {
             "opt(td3-bc)": {  # the same 50,000 steps in all, one update each as its base has
-                "gather.ticks": 5_000,
-                "meta.ticks": 10_000,
-                "online.ticks": 45_000,
-                "online.updates": 1,
+                "gather.environment_steps": 5_000,
+                "meta.gradient_steps": 10_000,
+                "online.environment_steps": 45_000,
+                "online.utd_ratio": 1,
                 "agent.kappa_updates": 22_500,
             },
             "ooo(iql)": {
                 f"exploit-{n}.{name}": value
                 for n in (1, 2, 3, 4)
-                for name, value in (("ticks", 50_000), ("evaluate_every", 10_000))
+                for name, value in (("gradient_steps", 50_000), ("evaluate_every", 10_000))
             },
         },
         {**_AGAINST, "td3-bc+sera": "td3-bc"},
@@ -149,10 +153,10 @@ SUITES = {
     "adroit": Suite(
         ("adroit-pen-binary", "adroit-door-binary"),
         ("iql", "cal-ql", "wsrl", "rlpd"),
-        {"online.ticks": 20_000, "online.evaluate_every": 2_500, "evaluation.episodes": 10},
+        {"online.environment_steps": 20_000, "online.evaluate_every": 2_500, "evaluation.episodes": 10},
         # What a CPU allows: narrower networks, fewer critics and fewer updates a step than the published settings.
         {
-            "cal-ql": {"offline.ticks": 20_000, "agent.samples": 4, **_NARROW},
+            "cal-ql": {"offline.gradient_steps": 20_000, "agent.samples": 4, **_NARROW},
             "wsrl": {"agent.critics": 4, "agent.samples": 4, **_NARROW},
             "rlpd": {
                 "agent.critics": 4,

@@ -83,8 +83,8 @@ class Settings:
         """
         widths = (self.hidden, self.hidden)
         agent = SAC(actor_hidden=widths, critic_hidden=widths, log_std_offset=0.0, backup_entropy=True)
-        warm_up = segue.Phase("warm-up", agent, self.warm_up, collect=1, updates=0, actor=RANDOM)
-        online = segue.Phase("online", agent, self.steps - self.warm_up, collect=1, batch=segue.Mix(0, 256))
+        warm_up = segue.Phase("warm-up", agent, environment_steps=self.warm_up, utd_ratio=0, actor=RANDOM)
+        online = segue.Phase("online", agent, environment_steps=self.steps - self.warm_up, batch=segue.Mix(0, 256))
         return warm_up, replace(online, evaluate_every=self.every)
 
 

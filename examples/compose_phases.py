@@ -12,7 +12,7 @@ import segue
 SCALE = float(os.environ.get("SEGUE_EXAMPLE_SCALE", "1"))
 
 
-def ticks(n: int) -> int:
+def steps(n: int) -> int:
     """Return n, scaled, at least 2."""
     return max(2, int(n * SCALE))
 
@@ -32,11 +32,13 @@ cal_ql = segue.CalQL(segue.CQL(sac, conservative_weight=0.1, samples=4, lagrange
 # %% A phase says who learns, on which rows, while the world moves how much
 own = segue.Mix(0, 128)  # rows of the run's own experience alone
 phases = (
-    segue.Phase("offline", cal_ql, ticks(500), batch=segue.Mix(128), evaluate_every=ticks(250)),
+    segue.Phase("offline", cal_ql, gradient_steps=steps(500), batch=segue.Mix(128), evaluate_every=steps(250)),
     # Nothing is learned here: the offline policy collects what the next phase will begin with.
-    segue.Phase("warm-up", cal_ql, ticks(300), collect=1, updates=0),
+    segue.Phase("warm-up", cal_ql, environment_steps=steps(300), utd_ratio=0),
     # The same slot, another learner: SAC goes on from the networks and optimisers that Cal-QL left.
-    segue.Phase("online", sac, ticks(400), collect=1, batch=own, enter=segue.from_cql(), evaluate_every=ticks(200)),
+    segue.Phase(
+        "online", sac, environment_steps=steps(400), batch=own, enter=segue.from_cql(), evaluate_every=steps(200)
+    ),
 )
 
 # %% The loop is yours: records come out, nothing is written anywhere
@@ -48,7 +50,7 @@ for record in segue.run(phases, task, seeds, units):
         result = evaluator(record.slot)
         score = ", ".join(f"{x:.0f}" for x in result.score.mean(axis=1))
         print(
-            f"{record.phase.name:8} tick {record.tick:4}  environment steps {record.environment_step:4}  "
+            f"{record.phase.name:8} step {record.phase_step:4}  environment steps {record.environment_step:4}  "
             f"updates {record.update:4}  scores of the seeds {score}"
         )
         if record.ends:

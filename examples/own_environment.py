@@ -55,7 +55,7 @@ def log(episodes: int, seed: int = 0) -> segue.Data:
     return segue.data.from_episodes(kept, source="a clumsy controller")
 
 
-def main(ticks: int = 600, episodes: int = 50, folder: str | Path | None = None) -> segue.Policy:
+def main(steps: int = 600, episodes: int = 50, folder: str | Path | None = None) -> segue.Policy:
     """Train Cal-QL on the log, fine-tune it in the environment, and return the policy of the first seed."""
     task = segue.GymTask.custom(Valve, log(episodes), name="valve", horizon=HORIZON)
     settings = {
@@ -63,11 +63,11 @@ def main(ticks: int = 600, episodes: int = 50, folder: str | Path | None = None)
         "agent.critic_hidden": (32, 32),
         "agent.samples": 4,
         "agent.target_samples": 4,
-        "offline.ticks": ticks,
-        "offline.evaluate_every": ticks,
+        "offline.gradient_steps": steps,
+        "offline.evaluate_every": steps,
         "offline.batch.offline": 64,
-        "online.ticks": ticks,
-        "online.evaluate_every": ticks,
+        "online.environment_steps": steps,
+        "online.evaluate_every": steps,
         "online.batch.offline": 32,
         "online.batch.online": 32,
         "evaluation.episodes": 4,

@@ -3,7 +3,7 @@
     python server.py --port 5555 &
     export PYTHONPATH=. ROBOT=127.0.0.1:5555
     segue data collect joint --task gym:robot_env:Robot-v0 --steps 400
-    segue run iql data:joint --seeds 0, --set evaluation=none offline.ticks=2000 online.ticks=500
+    segue run iql data:joint --seeds 0, --set evaluation=none offline.gradient_steps=2000 online.environment_steps=500
 
 The log is of random actions; with one of your own: `segue data import npz:log.npz joint --env robot_env:Robot-v0`.
 

@@ -54,8 +54,8 @@ class Toy:
 
 
 PHASES = (
-    Phase("offline", small_cql(), 6, batch=Mix(16), log_every=4),
-    Phase("online", small_cql(), 30, collect=1, batch=Mix(8, 8, "closed"), log_every=10, evaluate_every=10),
+    Phase("offline", small_cql(), gradient_steps=6, batch=Mix(16), log_every=4),
+    Phase("online", small_cql(), environment_steps=30, batch=Mix(8, 8, "closed"), log_every=10, evaluate_every=10),
 )
 
 
@@ -275,7 +275,7 @@ def test_a_second_signal_stops_at_once(whole: Path, tmp_path: Path, monkeypatch)
 
 
 def test_settings_of_python_are_strict_json(tmp_path: Path) -> None:
-    settings = {"agent.clip_maximum": float("inf"), "agent.actor_hidden": (16,), "online.ticks": 30}
+    settings = {"agent.clip_maximum": float("inf"), "agent.actor_hidden": (16,), "online.environment_steps": 30}
     folder = begin(tmp_path / "run", settings=settings)
 
     def refuse(word: str) -> None:
@@ -351,7 +351,7 @@ def test_what_is_thrown_away_and_what_names_stand_for_is_told(tmp_path: Path) ->
 
 
 def test_what_a_phase_has_begun_with_cannot_change(tmp_path: Path, monkeypatch) -> None:
-    """Clocks of rows are told from the updates of a tick; the other options of the phase may change."""
+    """Clocks of rows are told from the updates per step; the other options of the phase may change."""
     folder = tmp_path / "run"
     monkeypatch.setattr(drive, "signals", lambda: contextlib.nullcontext(lambda: signal.SIGINT if seen() else None))
     seen = lambda: any(r["phase"] == "online" and r["kind"] == "training" for r in rows(folder))  # noqa: E731
@@ -359,7 +359,12 @@ def test_what_a_phase_has_begun_with_cannot_change(tmp_path: Path, monkeypatch) 
         begin(folder)
     again = lambda **s: train.resume(folder, lambda name: Toy(), io.StringIO(), settings=s)  # noqa: E731
     before = (folder / "run.json").read_bytes()
-    for path, value in {"online.updates": 2, "online.actor": "agent", "online.ticks": 40, "agent.nothing": 1}.items():
+    for path, value in {
+        "online.utd_ratio": 2,
+        "online.actor": "agent",
+        "online.environment_steps": 40,
+        "agent.nothing": 1,
+    }.items():
         with pytest.raises(SegueError, match=path) as caught:
             again(**{path: value})
         assert "\n" not in str(caught.value)
@@ -374,5 +379,5 @@ def test_what_a_phase_has_begun_with_cannot_change(tmp_path: Path, monkeypatch) 
     train.resume(folder, lambda name: Toy(), told, settings={"actor_lr": 1e-5})
     assert told.getvalue().count("actor_lr is Segue's agent.actor_learning_rate") == 1
     (change,) = json.loads((folder / "run.json").read_text())["provenance"]["changes"]
-    assert (change["phase"], change["tick"] > 0) == ("online", True)
+    assert (change["phase"], change["step"] > 0) == ("online", True)
     assert change["settings"] == {"online.learner.base.actor_learning_rate": [3e-4, 1e-5]}

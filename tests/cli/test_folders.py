@@ -114,14 +114,14 @@ def test_settings_that_change_in_the_middle(mistake, say, run_copy: Path) -> Non
     newest, older = sorted((run_copy / "checkpoints").iterdir(), reverse=True)
     shutil.rmtree(newest)
     standing = json.loads((older / "manifest.json").read_text())
-    assert "a run's length cannot change" in mistake("resume", run_copy, "--set", "online.ticks=500")
+    assert "a run's length cannot change" in mistake("resume", run_copy, "--set", "online.environment_steps=500")
     assert "units.scale: cannot change in a run that has begun" in mistake("resume", run_copy, "--set", "units.scale=2")
     code, out, err = say("resume", run_copy, "--set", "agent.actor_learning_rate=1e-5")
     assert (code, err) == (0, "")
     described = json.loads((run_copy / "run.json").read_text())
     (change,) = described["provenance"]["changes"]
     assert change["phase"] == "online"
-    assert change["tick"] == standing["tick"]
+    assert change["step"] == standing["step"]
     path = "online.learner.base.base.actor_learning_rate"
     assert change["settings"] == {path: [3e-4, 1e-5]}
     assert described["config"][path]["value"] == 1e-5

@@ -30,8 +30,10 @@ def stands(folder: Path, phase: int, tick: int) -> bool:
             manifest = json.loads(path.read_text())
         except (OSError, ValueError):
             continue  # a newer one has just replaced it
-        if len(manifest["history"]) == phase and manifest["tick"] > 0:
-            return any(r["phase_index"] == phase and r["tick"] >= max(tick, manifest["tick"]) for r in rows(folder))
+        if len(manifest["history"]) == phase and manifest["step"] > 0:
+            return any(
+                r["phase_index"] == phase and r["phase_step"] >= max(tick, manifest["step"]) for r in rows(folder)
+            )
     return False
 
 
@@ -52,7 +54,7 @@ def status(folder: Path) -> str:
     return json.loads((folder / "run.json").read_text())["status"]
 
 
-@pytest.mark.parametrize(("phase", "tick"), [(0, 300), (1, 200)], ids=["offline", "online"])
+@pytest.mark.parametrize(("phase", "phase_step"), [(0, 300), (1, 200)], ids=["offline", "online"])
 def test_kill(phase: int, tick: int, launch, segue, reference: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = launch(*RUN, "--out", folder)
@@ -78,7 +80,7 @@ def test_signals_save(number: signal.Signals, code: int, launch, segue, referenc
     if number == signal.SIGINT:
         until(process, lambda: len(rows(folder)) > 1)  # it compiles the offline phase
     else:
-        until(process, lambda: any(r["phase_index"] == 1 and r["tick"] >= 100 for r in rows(folder)))
+        until(process, lambda: any(r["phase_index"] == 1 and r["phase_step"] >= 100 for r in rows(folder)))
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
     assert process.returncode == code
@@ -118,7 +120,7 @@ def test_run_json_is_strict(reference: Path) -> None:
 
     described = json.loads((reference / "run.json").read_text(), parse_constant=refuse)
     assert described["seeds"] == [0, 1]
-    assert described["config"]["online.ticks"] == {"value": 400, "source": "settings"}
+    assert described["config"]["online.environment_steps"] == {"value": 400, "source": "settings"}
     assert described["config"]["offline.learner.clip_maximum"]["value"] == "inf"
     assert described["provenance"]["versions"]["jax"]
     assert len(described["provenance"]["dataset"]["sha256"]) == 64

@@ -27,7 +27,7 @@ number = 3
 
 
 def curious(task: TaskFacts) -> Plan:
-    return find_recipe("iql")(task).set({"online.ticks": 77}, "curious")
+    return find_recipe("iql")(task).set({"online.environment_steps": 77}, "curious")
 
 
 def wrong(task: TaskFacts) -> int:
@@ -49,14 +49,14 @@ def test_a_function_of_the_task_is_a_recipe(name: str, ticks: int) -> None:
     recipe = find_recipe(name)
     plan = resolve(recipe, TaskFacts(("pointmaze",)), {})
     assert recipe.name == name
-    assert {p.name: p.ticks for p in plan.phases}["online"] == ticks
-    assert plan.table()["offline.ticks"] == {"value": 4_000, "source": "preset pointmaze"}
-    assert find_recipe("own_lab:curious")().source("online.ticks") == "curious"
+    assert {p.name: p.steps for p in plan.phases}["online"] == ticks
+    assert plan.table()["offline.gradient_steps"] == {"value": 4_000, "source": "preset pointmaze"}
+    assert find_recipe("own_lab:curious")().source("online.environment_steps") == "curious"
 
 
 def test_a_run_of_an_own_recipe_finds_it_again(tmp_path: Path) -> None:
     task: Any = Toy()
-    folder = segue.train("own_lab:short", task, 1, {"online.ticks": 3}, folder=tmp_path / "run")
+    folder = segue.train("own_lab:short", task, 1, {"online.environment_steps": 3}, folder=tmp_path / "run")
     assert manifest.read(folder)["recipe"] == "own_lab:short"
     manifest.set_status(folder, "interrupted")
     train.resume(folder, lambda name: task, io.StringIO())

@@ -28,22 +28,25 @@ BASE = ("run", "cal-ql", "pointmaze-umaze", "--dry-run")
         (("run", "cal-ql", "zzz"), "there are pointmaze-umaze"),
         (("explain", "calql"), "did you mean 'cal-ql'?"),
         (("report",), "name at least one run's folder"),
-        ((*BASE, "--set", "online.tics=3"), "online.tics: there is no 'tics'; did you mean 'ticks'?"),
-        ((*BASE, "--set", "onlin.ticks=3"), "did you mean 'online'?"),
-        ((*BASE, "--set", "online.ticks=few"), "online.ticks: 'few' is not a whole number"),
+        ((*BASE, "--set", "online.environment_step=3"), "did you mean 'environment_steps'?"),
+        ((*BASE, "--set", "onlin.n_steps=3"), "did you mean 'online'?"),
+        ((*BASE, "--set", "online.environment_steps=few"), "online.environment_steps: 'few' is not a whole number"),
         ((*BASE, "--set", "agent.actor_hidden=(1.5,)"), "a tuple of int"),
         ((*BASE, "--set", "agent.lagrange=maybe"), "true or false"),
         ((*BASE, "--set", "online.batch.visible=some"), "one of 'all', 'closed'"),
         ((*BASE, "--set", "agent.gap=0.3"), "agent.gap: has no effect here"),
-        ((*BASE, "--set", "offline.utd_ratio=2"), "takes no environment steps"),
+        (
+            (*BASE, "--set", "offline.utd_ratio=2"),
+            "offline.utd_ratio: has no effect here; it needs a phase that collects",
+        ),
         ((*BASE, "--set", "agent=3"), "name a field of it"),
         ((*BASE, "--set", "online.batch=3"), "'batch' has fields"),
-        ((*BASE, "--set", "online.ticks"), "write it as name=value"),
+        ((*BASE, "--set", "online.environment_steps"), "write it as name=value"),
         ((*BASE, "--set", "=3"), "write it as name=value"),
         ((*BASE, "--set"), "at least one name=value"),
-        ((*BASE, "--set", "online.ticks=3", "--set", "online.ticks=4"), "given twice"),
-        ((*BASE, "--set", "online.ticks=-5"), "phase 'online': ticks"),
-        ((*BASE, "--set", "online.log_every=0"), "log_every at least 1"),
+        ((*BASE, "--set", "online.environment_steps=3", "--set", "online.environment_steps=4"), "given twice"),
+        ((*BASE, "--set", "online.environment_steps=-5"), "phase 'online': steps, utd_ratio"),
+        ((*BASE, "--set", "online.log_every=0"), "log_every and train_every must be at least 1"),
         ((*BASE, "--set", "evaluation.episodes=-1"), "episodes=-1 is out of range"),
         ((*BASE, "--set", "batch_size=3"), "batch_size: 3 rows cannot be shared as Mix shares 128 (offline=64)"),
         ((*BASE, "--set", "gama=0.9"), "did you mean 'gamma'?"),
@@ -130,7 +133,7 @@ def test_a_recipe_and_a_task_may_stand_behind_an_option(words: str, means: str) 
 def test_settings_of_several_flags_are_all_kept(say) -> None:
     with pytest.raises(SegueError, match="at least one name=value"):
         gather(["--set"], LISTS, 2)
-    _, out, _ = say("explain", "cal-ql", "--set", "online.ticks=5", "--set", "offline.ticks=6")
+    _, out, _ = say("explain", "cal-ql", "--set", "online.environment_steps=5", "--set", "offline.gradient_steps=6")
     assert out.count("settings") == 2
 
 
@@ -140,7 +143,6 @@ def test_explain_names_every_option_its_source_and_its_meaning(say) -> None:
     table = resolved(find_recipe("cal-ql"), find_task("pointmaze-umaze"), {"online.utd_ratio": "2"}).explained()
     shown = {line.split("\t")[0]: line.split("\t")[1:] for line in out.splitlines()}
     assert shown == {path: [str(row["value"]), row["source"], row["meaning"]] for path, row in table.items()}
-    assert shown["online.updates"][:2] == ["2", "settings"]
     assert shown["online.utd_ratio"][:2] == ["2.0", "settings"]
     assert shown["units.failure"][1] == "task"
     assert shown["units.scale"][1] == "preset pointmaze"

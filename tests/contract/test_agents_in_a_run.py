@@ -25,19 +25,19 @@ SEEDS = (3, 5)
 def test_compiled_once_resumed_exactly_and_exported(name: str, tmp_path: Path) -> None:
     batch = Mix(8, 8)
     phases = (
-        Phase("offline", small(name), 5, batch=batch, log_every=2),
-        Phase("online", small(name), 16, collect=1, batch=batch, log_every=7),
+        Phase("offline", small(name), gradient_steps=5, batch=batch, log_every=2),
+        Phase("online", small(name), environment_steps=16, batch=batch, log_every=7),
     )
     steps.advance.clear_cache()
     whole: Any = None
     for record in loop.run(phases, TASK, SEEDS, UNITS, keep_rows=True):
         whole = record.state
-        if record.index == 1 and record.tick == 7:
+        if record.index == 1 and record.phase_step == 7:
             checkpoint.save(tmp_path, record.state)
     assert steps.advance._cache_size() == 1
 
     carry, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.world)
-    assert carry.tick == 7
+    assert carry.step == 7
     for record in loop.run(phases, TASK, SEEDS, UNITS, state=carry):
         resumed = record.state
     assert equal(resumed.slots["agent"].state, whole.slots["agent"].state)

@@ -51,8 +51,15 @@ def phases(augment: Augmentation, online: Augmentation | None = None) -> tuple[P
     agent, rows = small("SAC"), Mix(8, 8)
     before = augment if online is None and "RND" in str(augment) and not isinstance(augment, Both) else Nothing()
     return (
-        Phase("offline", agent, 5, batch=rows, log_every=2, augment=before),
-        Phase("online", agent, 16, collect=1, batch=rows, log_every=4, augment=augment if online is None else online),
+        Phase("offline", agent, gradient_steps=5, batch=rows, log_every=2, augment=before),
+        Phase(
+            "online",
+            agent,
+            environment_steps=16,
+            batch=rows,
+            log_every=4,
+            augment=augment if online is None else online,
+        ),
     )
 
 
@@ -98,7 +105,7 @@ def test_it_pays_resumes_exactly_and_leaves_the_truth_in_replay(name: str, plain
     plan, whole = phases(EACH[name]), None
     for record in loop.run(plan, TASK, SEEDS, UNITS, keep_rows=True):
         whole, metrics = record.state, record.metrics or {}
-        if record.index == 1 and record.tick == 8:
+        if record.index == 1 and record.phase_step == 8:
             checkpoint.save(tmp_path, record.state)
     assert whole is not None
     kinds = {type(p.augment) for p in plan}
@@ -129,10 +136,15 @@ def test_a_seed_does_not_notice_the_others(name: str) -> None:
 def test_what_rnd_knows_goes_on_beside_another_bonus_over_collecting_and_through_a_door() -> None:
     first, both = EACH["rnd"], EACH["rnd and sera"]
     offline, online = phases(first, both)
-    gather = replace(online, name="gather", updates=0, ticks=3, augment=Nothing())
-    shown = replace(offline, ticks=0, name="shown")
+    gather = replace(online, name="gather", utd_ratio=0, environment_steps=3, augment=Nothing())
+    shown = replace(offline, gradient_steps=0, name="shown")
     louder = Both(replace(both.first, weight=2.0), both.second)  # type: ignore[attr-defined, type-var]
-    plan = (replace(offline, augment=first), gather, shown, replace(online, augment=louder, ticks=2, enter=refresh()))
+    plan = (
+        replace(offline, augment=first),
+        gather,
+        shown,
+        replace(online, augment=louder, environment_steps=2, enter=refresh()),
+    )
     state = finish(plan)[0].slots["agent"].learned.augment[0]
     assert (np.asarray(state.updates) == 5 + 2).all()
 
@@ -324,7 +336,8 @@ def test_compositions() -> None:
 def test_what_makes_no_sense_is_refused(augment: Any, learner: Any, task: Any, says: str) -> None:
     rows = Mix(8) if task.data else Mix(0, 8)
     agent = VAE((8,)) if learner == "VAE" else learner
-    phase = Phase("one", agent, 9, collect=int(not task.data), batch=rows, augment=augment)
+    length = {"gradient_steps": 9} if task.data else {"environment_steps": 9}
+    phase = Phase("one", agent, **length, batch=rows, augment=augment)
     with pytest.raises(SegueError) as error:
         list(loop.run((phase,), task, (0,), UNITS))
     assert says in str(error.value)
@@ -332,8 +345,8 @@ def test_what_makes_no_sense_is_refused(augment: Any, learner: Any, task: Any, s
 
 def test_average_needs_the_same_parts() -> None:
     plan = (
-        Phase("offline", small("CQL"), 1, batch=Mix(8)),
-        Phase("online", small("RLPD"), 1, batch=Mix(8), augment=SERA(neighbours=3, q_source="average")),
+        Phase("offline", small("CQL"), gradient_steps=1, batch=Mix(8)),
+        Phase("online", small("RLPD"), gradient_steps=1, batch=Mix(8), augment=SERA(neighbours=3, q_source="average")),
     )
     with pytest.raises(SegueError, match="CQL's critic cannot move towards RLPD's"):
         list(loop.run(plan, TASK, (0,), UNITS))

@@ -90,14 +90,14 @@ PAID = [*BONUSES, Both(RND(), Returns(VCSE()))]
 @pytest.mark.parametrize("agent", [*ALONE, *AROUND], ids=brief)
 def test_no_key_is_used_twice(agent: Any) -> None:
     rows = Halves(8) if isinstance(agent, OnlinePretraining) else Mix(8, 8)
-    assert used_twice(Phase("online", agent, 1, collect=1, batch=rows)) == []
+    assert used_twice(Phase("online", agent, environment_steps=1, batch=rows)) == []
 
 
 @pytest.mark.parametrize(
     ("batch", "bonus"), [(b, RND()) for b in SAMPLERS] + [(Mix(16, 16), p) for p in PAID], ids=brief
 )
 def test_nor_in_samplers_and_bonuses(batch: Any, bonus: Any) -> None:
-    phase = Phase("online", SUBSETS, 1, collect=1, batch=batch, augment=bonus)
+    phase = Phase("online", SUBSETS, environment_steps=1, batch=batch, augment=bonus)
     assert used_twice(phase, seeds=2, goes_on=True) == []
 
 
@@ -105,4 +105,4 @@ def test_nor_in_samplers_and_bonuses(batch: Any, bonus: Any) -> None:
 @pytest.mark.parametrize("shared", [True, False])
 def test_nor_where_networks_see(agent: Any, shared: bool) -> None:
     looks = assign(agent, ["encoder"], Encoder((4,), strides=(2,), shared=shared), "encoder")[0]
-    assert used_twice(Phase("online", looks, 1, batch=Mix(16), image_shift=2), SPEC_SEEN) == []
+    assert used_twice(Phase("online", looks, gradient_steps=1, batch=Mix(16), image_shift=2), SPEC_SEEN) == []

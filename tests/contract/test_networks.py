@@ -171,7 +171,10 @@ def test_networks_of_another_phase_must_be_what_the_options_say() -> None:
     agent = lambda **changes: segue.SAC(actor_hidden=(4,), critic_hidden=(4,), networks=Networks(**changes))  # noqa: E731
 
     def phases(enter: Any = None, **changes: Any) -> list[Phase]:
-        return [Phase("offline", agent(), 5), Phase("online", agent(**changes), 5, enter=enter)]
+        return [
+            Phase("offline", agent(), gradient_steps=5),
+            Phase("online", agent(**changes), gradient_steps=5, enter=enter),
+        ]
 
     validate(phases(), task, (0,), Units())
     validate(phases(refresh(), optimiser="sgd"), task, (0,), Units())

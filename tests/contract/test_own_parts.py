@@ -24,7 +24,7 @@ from segue.runs.request import resolved, settings_of
 
 WORDS = ("online.batch.rows=16", "online.batch=my_sampler:Recent", "online.augment=my_bonus:Movement")
 RUN = ("run", "sac", "my_task:task", "--seeds", "2", "--out", "run", "--set", "online.learner=my_ddpg:DDPG", *WORDS)
-SMALL = ("online.ticks=120", "online.log_every=20", "evaluation.episodes=1", "agent.hidden=8")
+SMALL = ("online.environment_steps=120", "online.log_every=20", "evaluation.episodes=1", "agent.hidden=8")
 ODD = """
 from dataclasses import dataclass, field
 import numpy as np

@@ -169,7 +169,7 @@ def test_at_a_door_too_networks_see_with_what_the_critics_have_learned() -> None
     agent = looks("TD3BC")
     old = jax.tree.map(lambda x: x[None], begin(agent, jax.random.key(1), SPEC))
     beside = lambda door, state: state._replace(critic=door.slots["agent"].state.critic)  # noqa: E731
-    phase = Phase("online", agent, 0, enter=beside)
+    phase = Phase("online", agent, enter=beside)
     slots = {"agent": Slot(agent, Learned(()), UNITS)}
     empty = replay.empty(1, 4, SPEC.observation, SPEC.action, SPEC.dtype)
     door = jax.jit(entering(phase, 0, SPEC, UNITS, slots))
@@ -238,7 +238,7 @@ def test_options_of_images() -> None:
     for settings_ in ({"online.image_shift": 1}, channels):
         with pytest.raises(SegueError, match=f"{min(settings_)}: has no effect here; it needs a task with images"):
             resolve(recipe, flat, settings_)
-    phase = Phase("online", small("SAC"), 1, image_shift=2)
+    phase = Phase("online", small("SAC"), gradient_steps=1, image_shift=2)
     with pytest.raises(SegueError, match="phase 'online': image_shift=2 and the task has no images; leave it out"):
         check_phase(phase, {}, flat.spec, 10, 100, 0, 0)
     with pytest.raises(SegueError, match="image_shift=-1 is out of range"):

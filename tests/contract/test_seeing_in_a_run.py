@@ -28,8 +28,8 @@ NARROW = {
     "online.image_shift": 1,
     "agent.actor_hidden": (8,),
     "agent.critic_hidden": (8,),
-    "offline.ticks": 5,
-    "online.ticks": 25,
+    "offline.gradient_steps": 5,
+    "online.environment_steps": 25,
     "offline.batch.offline": 8,
     "online.batch.batch": 8,
     "evaluation.episodes": 1,
@@ -101,7 +101,7 @@ def test_stopped_and_resumed_exactly(tmp_path: Path) -> None:
     end = saved = None
     for record in loop.run(plan.phases, task(), (0, 3), plan.units, keep_rows=True):
         end = record.state
-        if record.index == 1 and record.tick >= 10 and saved is None:
+        if record.index == 1 and record.phase_step >= 10 and saved is None:
             saved = checkpoint.save(tmp_path, record.state)
     resumed, _ = checkpoint.load(tmp_path, plan.phases, task().spec, 24, task().world)
     for record in loop.run(plan.phases, task(), (0, 3), plan.units, state=resumed):

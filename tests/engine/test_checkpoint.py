@@ -22,7 +22,7 @@ SEEDS = (0, 1)
 
 @pytest.mark.parametrize("stop", [1, 3, 6, 17, 29])
 def test_resume_is_exact(stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "PULSE", 0.0)  # a record after every tick
+    monkeypatch.setattr(loop, "PULSE", 0.0)  # a record after every turn
     monkeypatch.setattr(loop, "LEAST", 1)
     phases = plan()
     whole, records = finish(phases, SEEDS)
@@ -43,7 +43,13 @@ def test_resume_is_exact(stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         np.testing.assert_array_equal(a, b, err_msg=name)
     assert len(rest) == len(records) - stop - 1
     for a, b in zip(records[stop + 1 :], rest):
-        assert (a.phase.name, a.tick, a.logs, a.ends, a.episodes) == (b.phase.name, b.tick, b.logs, b.ends, b.episodes)
+        assert (a.phase.name, a.phase_step, a.logs, a.ends, a.episodes) == (
+            b.phase.name,
+            b.phase_step,
+            b.logs,
+            b.ends,
+            b.episodes,
+        )
         for name in a.metrics:
             np.testing.assert_array_equal(a.metrics[name], b.metrics[name])
 

@@ -45,7 +45,7 @@ def drive(folder: Path, carry: RunState | None, position: int, stop: int = 1000)
     for seen, record in enumerate(run(PLAN, TASK, SEEDS, UNITS, state=carry, keep_rows=True)):
         carry = record.state
         row = {k: v.tolist() for k, v in record.metrics.items()}
-        log.write({"tick": record.tick, "update": record.update, "values": row, "ends": record.ends})
+        log.write({"phase_step": record.phase_step, "update": record.update, "values": row, "ends": record.ends})
         if seen % 3 == 0 or record.ends:
             checkpoint.save(folder, carry, {"position": log.position(), "rows": log.digest()})
         if seen == stop:
@@ -67,7 +67,7 @@ def resume(folder: Path) -> RunState:
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunState, bytes]:
     """A run that was stopped in its middle; and the end and the rows of one that was not."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "PULSE", 0.0)  # a record after every tick
+        patch.setattr(loop, "PULSE", 0.0)  # a record after every turn
         patch.setattr(loop, "LEAST", 1)
         undisturbed = tmp_path_factory.mktemp("whole")
         whole = drive(undisturbed, None, 0)

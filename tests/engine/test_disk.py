@@ -26,17 +26,17 @@ from tests.contract.test_agents import equal, small
 from tests.toys import SPEC, UNITS, CorridorTask, corridor_data
 
 PHASES = (
-    Phase("offline", small("TD3"), 12, batch=Mix(8), log_every=5),
-    Phase("online", small("TD3"), 15, collect=1, batch=Mix(4, 4), augment=SERA(neighbours=3), log_every=5),
+    Phase("offline", small("TD3"), gradient_steps=12, batch=Mix(8), log_every=5),
+    Phase("online", small("TD3"), environment_steps=15, batch=Mix(4, 4), augment=SERA(neighbours=3), log_every=5),
 )
-BALANCED = Phase("more", small("TD3"), 5, batch=Balanced(batch=8, density_batch=8, hidden=(8,)))
+BALANCED = Phase("more", small("TD3"), gradient_steps=5, batch=Balanced(batch=8, density_batch=8, hidden=(8,)))
 
 
 def trained(data: Data, folder: Path | None = None) -> RunState:
     carry = None
     for record in loop.run(PHASES, CorridorTask(data), (0, 1), replace(UNITS, standardise=True), keep_rows=True):
         carry = record.state
-        if folder is not None and record.index == 1 and record.tick == 10:
+        if folder is not None and record.index == 1 and record.phase_step == 10:
             checkpoint.save(folder, carry)
     assert carry is not None
     return carry

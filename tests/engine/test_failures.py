@@ -141,8 +141,8 @@ def asked(untrained: bool = False) -> Request:
     return Request("own", "robot", (0,), {}, untrained=untrained)
 
 
-OFFLINE = Phase("offline", small_cql(), 3, batch=Mix(16))
-MOVES = Phase("online", small_cql(), 5, collect=1, batch=Mix(8, 8))
+OFFLINE = Phase("offline", small_cql(), gradient_steps=3, batch=Mix(16))
+MOVES = Phase("online", small_cql(), environment_steps=5, batch=Mix(8, 8))
 
 
 @pytest.mark.parametrize(
@@ -150,11 +150,11 @@ MOVES = Phase("online", small_cql(), 5, collect=1, batch=Mix(8, 8))
     [
         ((OFFLINE, MOVES), True),
         ((MOVES,), False),
-        ((replace(OFFLINE, ticks=0), MOVES), False),
+        ((replace(OFFLINE, gradient_steps=0), MOVES), False),
         ((OFFLINE, replace(MOVES, enter=fresh)), False),  # it forgets at its door
         ((OFFLINE, replace(MOVES, slot="other", enter=take("agent"))), True),
         ((OFFLINE, replace(MOVES, slot="other")), False),
-        ((OFFLINE, replace(OFFLINE, name="again", ticks=0, enter=fresh), MOVES), False),
+        ((OFFLINE, replace(OFFLINE, name="again", gradient_steps=0, enter=fresh), MOVES), False),
         ((OFFLINE, replace(OFFLINE, name="again", enter=fresh), MOVES), True),
     ],
 )

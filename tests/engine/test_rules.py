@@ -27,8 +27,8 @@ from tests.toys import UNITS, CorridorTask, corridor_data, small_cql
 
 TASK, KEY = CorridorTask(corridor_data()), jax.random.key(0)
 PLAN = (
-    Phase("offline", small_cql(), 4, batch=Mix(16)),
-    Phase("online", small_cql(), 20, collect=1, batch=Mix(8, 8)),
+    Phase("offline", small_cql(), gradient_steps=4, batch=Mix(16)),
+    Phase("online", small_cql(), environment_steps=20, batch=Mix(8, 8)),
 )
 
 
@@ -58,9 +58,9 @@ def test_frozen_actor_stands_still_and_then_moves_while_the_critic_learns() -> N
 
 def decayed(agent: Any, option: str, over: int, floor: float) -> Any:
     """What the rule makes of an agent that fine-tunes."""
-    return rules.decay((option,), over, floor)((Phase("offline", agent, 1), Phase("online", agent, 1, 1)), UNITS)[
-        1
-    ].learner
+    return rules.decay((option,), over, floor)(
+        (Phase("offline", agent, gradient_steps=1), Phase("online", agent, environment_steps=1)), UNITS
+    )[1].learner
 
 
 @pytest.mark.parametrize("name", [name for name in AGENTS if movable(small(name))])
@@ -102,7 +102,7 @@ def test_refresh_keeps_networks_and_renews_moments() -> None:
 
 def test_random_warm_up_is_uniform_and_its_own_for_each_seed() -> None:
     phases = rules.warm_up(400, "random")(PLAN[1:], UNITS)
-    assert (phases[0].name, phases[0].ticks, phases[0].updates, phases[0].actor) == ("warm-up", 400, 0, RANDOM)
+    assert (phases[0].name, phases[0].steps, phases[0].updates, phases[0].actor) == ("warm-up", 400, 0, RANDOM)
     action = np.asarray(finish(phases[:1]).experience.replay.action)[..., 0]
     assert action.shape == (2, 400)
     assert np.abs(action).max() <= 1.0
@@ -119,7 +119,7 @@ def test_frozen_warm_up_collects_with_what_was_trained() -> None:
     assert equal(before.slots["agent"].state, after.slots["agent"].state)
     assert int(after.experience.replay.written[0]) == 7
     again = rules.warm_up(9, "random")(phases, UNITS)
-    assert (again[1].name, again[1].ticks, again[1].actor) == ("warm-up", 9, RANDOM)
+    assert (again[1].name, again[1].steps, again[1].actor) == ("warm-up", 9, RANDOM)
     assert len(again) == 3
 
 
@@ -150,11 +150,11 @@ def test_rules_run_together_and_resolve_knows_their_origin() -> None:
     decided = resolve(
         find_recipe("iql"),
         TaskFacts(("custom", "mine")),
-        {"warm-up.ticks": 9},
+        {"warm-up.environment_steps": 9},
         {w: rules.rule_of(w) for w in words[:2]},
     )
     table = decided.table()
-    assert table["warm-up.ticks"] == {"value": 9, "source": "settings"}
+    assert table["warm-up.environment_steps"] == {"value": 9, "source": "settings"}
     assert table["online.freeze_actor"] == {"value": 3, "source": "rule freeze_actor=3"}
 
 
@@ -219,6 +219,6 @@ def test_rules_need_a_switch() -> None:
             rule(PLAN[:1], UNITS)
     with pytest.raises(SegueError, match="optimisers are new"):
         rules.reset_optimisers()(PLAN[1:], UNITS)
-    density = Phase("density", VAE((8,)), 3, freeze_actor=1)
+    density = Phase("density", VAE((8,)), gradient_steps=3, freeze_actor=1)
     with pytest.raises(SegueError, match="VAE has no policy to freeze"):
         next(iter(loop.run((density,), TASK, (0,), UNITS)))

@@ -32,8 +32,8 @@ TASK = CorridorTask(DATA)
 def plan(offline: int = 7, online: int = 30) -> tuple[Phase, ...]:
     agent = small_cql()
     return (
-        Phase("offline", agent, offline, batch=Mix(16), log_every=4),
-        Phase("online", agent, online, collect=1, batch=Mix(8, 8, "closed"), log_every=10),
+        Phase("offline", agent, gradient_steps=offline, batch=Mix(16), log_every=4),
+        Phase("online", agent, environment_steps=online, batch=Mix(8, 8, "closed"), log_every=10),
     )
 
 
@@ -48,7 +48,7 @@ def finish(phases: Any, seeds: tuple[int, ...], **options: Any) -> tuple[RunStat
 
 def test_clocks_and_events() -> None:
     _, records = finish(plan(), (0, 1))
-    spoken = [(r.phase.name, r.tick, r.logs, r.ends) for r in records if r.begins or r.logs or r.ends]
+    spoken = [(r.phase.name, r.phase_step, r.logs, r.ends) for r in records if r.begins or r.logs or r.ends]
     assert spoken == [
         ("offline", 0, False, False),
         ("offline", 4, True, False),
@@ -133,10 +133,20 @@ def test_nothing_is_compiled_once_the_world_has_moved(monkeypatch: pytest.Monkey
     """
     agent, seen = small_cql(), list[str]()
     phases = (
-        Phase("offline", agent, 2, batch=Mix(4)),
-        Phase("warm_up", agent, HORIZON + 3, collect=1, updates=0, actor="random"),
-        Phase("online", agent, 3, collect=2, batch=Mix(4, 4), overlap=True, log_every=2, n_steps=2),
-        Phase("other", agent.base, 2 * HORIZON, collect=1, batch=Mix(4, 4), slot="other", log_every=2),
+        Phase("offline", agent, gradient_steps=2, batch=Mix(4)),
+        Phase("warm_up", agent, environment_steps=HORIZON + 3, utd_ratio=0, actor="random"),
+        Phase(
+            "online",
+            agent,
+            environment_steps=6,
+            train_every=2,
+            utd_ratio=1 / 2,
+            batch=Mix(4, 4),
+            overlap=True,
+            log_every=2,
+            n_steps=2,
+        ),
+        Phase("other", agent.base, environment_steps=2 * HORIZON, batch=Mix(4, 4), slot="other", log_every=2),
     )
 
     class Watched(Corridor):
@@ -171,8 +181,8 @@ def test_fresh_units_and_slots() -> None:
     agent = small_cql()
     other = Units(scale=1.0, shift=-1.0, discount=0.5, failure=0.0)
     phases = (
-        Phase("online", agent, 30, collect=1, batch=Mix(8, 8, "closed")),
-        Phase("retrain", agent, 3, batch=Union(16), slot="exploiter", enter=fresh, units=other),
+        Phase("online", agent, environment_steps=30, batch=Mix(8, 8, "closed")),
+        Phase("retrain", agent, gradient_steps=3, batch=Union(16), slot="exploiter", enter=fresh, units=other),
     )
     carry, records = finish(phases, (0,))
     before = next(r for r in records if r.ends and r.index == 0)
@@ -188,7 +198,7 @@ def test_plan_decides_from_facts() -> None:
     def decide(history: tuple[dict[str, Any], ...]) -> Phase | None:
         if len(history) == 3 or (history and history[-1].get("good")):
             return None
-        return Phase(f"try{len(history)}", agent, 2, batch=Mix(8))
+        return Phase(f"try{len(history)}", agent, gradient_steps=2, batch=Mix(8))
 
     names = []
     for record in run(decide, TASK, (0,), UNITS, capacity=10):
@@ -209,10 +219,10 @@ def test_overlap_only_delays_rows() -> None:
 @pytest.mark.parametrize(
     ("phase", "says"),
     [
-        (Phase("p", small_cql(), 3, batch=Mix(0, 8)), "own experience, but there is none"),
-        (Phase("p", small_cql(), 3, collect=1, actor="ghost"), "'ghost'"),
-        (Phase("p", small_cql(), -1), "negative"),
-        (Phase("p", small_cql(), 3, batch=Mix(0, 0)), "empty"),
+        (Phase("p", small_cql(), gradient_steps=3, batch=Mix(0, 8)), "own experience, but there is none"),
+        (Phase("p", small_cql(), environment_steps=3, actor="ghost"), "'ghost'"),
+        (Phase("p", small_cql(), gradient_steps=-1), "negative"),
+        (Phase("p", small_cql(), gradient_steps=3, batch=Mix(0, 0)), "empty"),
     ],
 )
 def test_doors_refuse(phase: Phase, says: str) -> None:
@@ -231,22 +241,28 @@ def test_divergence_is_named() -> None:
     ("phases", "says"),
     [
         (
-            (Phase("offline", IQL((4,), (4,)), 2), Phase("online", SAC((4,), (4,)), 2, collect=1)),
+            (
+                Phase("offline", IQL((4,), (4,)), gradient_steps=2),
+                Phase("online", SAC((4,), (4,)), environment_steps=2),
+            ),
             "phase 'online': SAC cannot continue from the state of IQL in slot 'agent'",
         ),
         (
-            (Phase("offline", CalQL(), 2), Phase("online", SAC(), 2, collect=1, enter=from_cql("other"))),
+            (
+                Phase("offline", CalQL(), gradient_steps=2),
+                Phase("online", SAC(), environment_steps=2, enter=from_cql("other")),
+            ),
             "phase 'online' reads slot 'other', which no phase before it fills",
         ),
         (
-            (Phase("offline", CalQL(), 2), Phase("online", SAC(), 2, collect=1)),
-            "SAC cannot go on with what CalQL leaves in slot 'agent'.*or a hand-over that converts the state",
+            (Phase("offline", CalQL(), gradient_steps=2), Phase("online", SAC(), environment_steps=2)),
+            "SAC cannot continue from the state of CalQL in slot 'agent'.*or a hand-over that converts the state",
         ),
         (
-            (Phase("online", RLPD((4,), (4,), critic_updates=3), 2, collect=1, batch=Mix(0, 8)),),
+            (Phase("online", RLPD((4,), (4,), critic_updates=3), environment_steps=2, batch=Mix(0, 8)),),
             "phase 'online': a batch of 8 rows cannot be cut into critic_updates=3",
         ),
-        ((Phase("online", SAC((4,), (4,)), 2, n_steps=0),), "phase 'online': n_steps=0 is out of range"),
+        ((Phase("online", SAC((4,), (4,)), gradient_steps=2, n_steps=0),), "phase 'online': n_steps=0 is out of range"),
     ],
 )
 def test_what_cannot_run_is_told_before_anything_is_computed(phases: Any, says: str) -> None:
@@ -254,7 +270,7 @@ def test_what_cannot_run_is_told_before_anything_is_computed(phases: Any, says: 
         validate(phases, TASK, (0,), UNITS)
 
 
-@pytest.mark.parametrize("collect", [0, 1])
+@pytest.mark.parametrize("collects", [False, True])
 @pytest.mark.parametrize(
     ("batch", "says"),
     [
@@ -263,12 +279,13 @@ def test_what_cannot_run_is_told_before_anything_is_computed(phases: Any, says: 
             "phase 'later' learns from the first rows of own experience, and capacity=20 has thrown them",
         ),
         (Retain(0.5, First(Union(8), rows=3)), "phase 'later' learns from the first rows"),
-        (Last(Mix(0, 8), 25), "phase 'later': it shows the last 25 rows of own experience, but only 20 are there then"),
+        (Last(Mix(0, 8), 25), "phase 'later': it uses the last 25 rows of own experience, but there are only 20"),
     ],
 )
-def test_rows_that_will_be_gone_are_missed_before_the_run(batch: Any, says: str, collect: int) -> None:
-    first = Phase("online", small_cql(), 30 - collect, collect=1, batch=Mix(8, 8))
-    phases = (first, replace(first, name="later", ticks=1, collect=collect, batch=batch))
+def test_rows_that_will_be_gone_are_missed_before_the_run(batch: Any, says: str, collects: bool) -> None:
+    first = Phase("online", small_cql(), environment_steps=30 - collects, batch=Mix(8, 8))
+    length: dict[str, Any] = {"environment_steps": 1} if collects else {"gradient_steps": 1}
+    phases = (first, Phase("later", small_cql(), **length, batch=batch))
     validate(phases, TASK, (0,), UNITS, 30)
     with pytest.raises(SegueError, match=says):
         validate(phases, TASK, (0,), UNITS, 20)

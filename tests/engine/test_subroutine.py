@@ -60,8 +60,8 @@ VARIANTS = (
 def test_what_is_charged_is_the_budget_exactly(name: str, domain: str, task: str, total: int) -> None:
     phases = resolve(find_recipe(name), TaskFacts((domain, task)), {}).phases
     assert charged(phases) == total
-    assert all(p.ticks > 0 or p.name == "recommended" for p in phases)
-    assert all(p.validation.ticks(300, p.ticks) for p in phases if p.validation.steps)
+    assert all(p.steps > 0 or p.name == "recommended" for p in phases)
+    assert all(p.validation.after(300, p.steps) for p in phases if p.validation.steps)
     assert phases[-1].name == "recommended"
 
 
@@ -77,7 +77,7 @@ def test_every_form_fits_into_a_budget(form: str, online: str, names: tuple[str,
     """Of an own task, and of one for which the online recipe has a warm-up of its own and the system has no sizes."""
     phases = resolve(find_recipe(f"{form}({online},iql)"), TaskFacts(names), {}).phases
     assert charged(phases) == total
-    assert all(p.ticks > 0 or p.name == "recommended" for p in phases)
+    assert all(p.steps > 0 or p.name == "recommended" for p in phases)
 
 
 @pytest.mark.parametrize("name", [*VARIANTS, "cal-ql", "wsrl", "opt(td3-bc)"])
@@ -88,22 +88,22 @@ def test_another_budget_is_shared_out_alike_to_the_step(name: str, total: int) -
     phases = rules.budget(total)(usual, found.units)
     assert charged(phases) == total
     for before, after in zip(usual, phases, strict=True):
-        for cost in (lambda p: p.ticks * p.collect, lambda p: p.validation.steps):
+        for cost in (lambda p: p.moves, lambda p: p.validation.steps):
             assert cost(after) / total == pytest.approx(cost(before) / charged(usual), abs=len(phases) * 2 / total)
         if isinstance(after.batch, Last):
-            assert after.batch.rows == next(p.ticks for p in phases if p.name == "gather")
-        if not before.collect:
-            assert (after.ticks, after.evaluate_every) == (before.ticks, before.evaluate_every)
+            assert after.batch.rows == next(p.steps for p in phases if p.name == "gather")
+        if not before.collects:
+            assert (after.gradient_steps, after.evaluate_every) == (before.gradient_steps, before.evaluate_every)
 
 
 def test_a_budget_that_cannot_be_kept_is_one_line() -> None:
     found = resolve(find_recipe("recommend-fresh(sac,iql)"), TaskFacts(("pointmaze", "pointmaze-umaze")), {})
     with pytest.raises(SegueError, match="budget=4: too few for phase 'gather'"):
         rules.budget(4)(found.phases, found.units)
-    pairs = (Phase("online", small("SAC"), 10, collect=2, batch=Mix(0, 8)),)
-    with pytest.raises(SegueError, match="2 steps per tick, which leaves 1 over"):
+    pairs = (Phase("online", small("SAC"), environment_steps=20, train_every=2, utd_ratio=1 / 2, batch=Mix(0, 8)),)
+    with pytest.raises(SegueError, match="learns every 2 steps, which leaves 1 over"):
         rules.budget(31)(pairs, UNITS)
-    still = tuple(replace(phase, ticks=0) for phase in pairs)
+    still = tuple(replace(phase, environment_steps=0) for phase in pairs)
     with pytest.raises(SegueError, match="budget=31: no phase takes environment steps"):
         rules.budget(31)(still, UNITS)
 
@@ -114,14 +114,16 @@ def test_presets_of_both_recipes_reach_their_phases() -> None:
     assert by_name["online"].learner.actor_hidden == (128, 128)
     assert by_name["retrain-1"].learner.actor_hidden == (128, 128)
     assert by_name["fine-tune-1"].learner.layer_norm
-    assert by_name["retrain-1"].batch == Last(Mix(0, 128), by_name["gather"].ticks)
+    assert by_name["retrain-1"].batch == Last(Mix(0, 128), by_name["gather"].steps)
     assert by_name["retrain-1"].units.scale == 10.0
     # What is recommended is described as what was trained, or its policy could not be loaded.
     assert by_name["recommended"].learner == by_name["fine-tune-1"].learner
     assert by_name["recommended"].units == by_name["fine-tune-1"].units
     assert (by_name["gather"].learner, by_name["gather"].greedy) == (by_name["online"].learner, True)
     # Both halves of a choice are described as they were trained.
-    two = resolve(find_recipe("recommend-better(sac,iql)"), TaskFacts(("pointmaze", "x")), {"online.ticks": 9})
+    two = resolve(
+        find_recipe("recommend-better(sac,iql)"), TaskFacts(("pointmaze", "x")), {"online.environment_steps": 9}
+    )
     phases: dict[str, Any] = {p.name: p for p in two.phases}
     assert phases["recommended"].learner.first == phases["online"].learner
     assert phases["recommended"].learner.second == phases["retrain-1"].learner
@@ -136,9 +138,9 @@ def test_presets_of_both_recipes_reach_their_phases() -> None:
 
 def test_fresh_rows_follow_what_is_gathered_unless_they_are_set() -> None:
     recipe, task = find_recipe("recommend-fresh(sac,iql)"), TaskFacts(("pointmaze",))
-    row = resolve(recipe, task, {"gather.ticks": 99}).table()["retrain-1.batch.rows"]
-    assert row == {"value": 99, "source": "from gather.ticks"}
-    both = {"gather.ticks": 99, "retrain-1.batch.rows": 50}
+    row = resolve(recipe, task, {"gather.environment_steps": 99}).table()["retrain-1.batch.rows"]
+    assert row == {"value": 99, "source": "from gather.environment_steps"}
+    both = {"gather.environment_steps": 99, "retrain-1.batch.rows": 50}
     assert resolve(recipe, task, both).table()["retrain-1.batch.rows"] == {"value": 50, "source": "settings"}
 
 
@@ -206,19 +208,21 @@ def test_pairs_that_make_no_sense(name: str, says: str) -> None:
 
 
 def test_validations_are_evenly_spaced_and_the_last_is_at_the_end() -> None:
-    assert Validation(100, 3).ticks(10, 30) == (10, 20, 30)
-    assert Validation(29, 3).ticks(10, 30) == ()
-    assert Validation(1000, 3).ticks(10, 2) == (1, 2)
-    assert Validation().ticks(10, 30) == ()
+    assert Validation(100, 3).after(10, 30) == (10, 20, 30)
+    assert Validation(29, 3).after(10, 30) == ()
+    assert Validation(1000, 3).after(10, 2) == (1, 2)
+    assert Validation().after(10, 30) == ()
 
 
 def plan(steps: int = 6 * HORIZON) -> tuple[Phase, ...]:
     online, kept = Validation(steps, 2, "best"), Validation(steps, 2, "kept")
     return (
-        Phase("online", small("SAC"), 30, collect=1, batch=Mix(0, 8), log_every=10, validation=online),
-        Phase("gather", small("SAC"), 10, collect=1, updates=0, slot="reference", enter=take("best"), greedy=True),
-        Phase("retrain", small("SAC"), 9, batch=Last(Mix(0, 8), 10), slot="student", validation=kept),
-        Phase("recommended", small("SAC"), 0, slot="recommended", enter=take("kept")),
+        Phase("online", small("SAC"), environment_steps=30, batch=Mix(0, 8), log_every=10, validation=online),
+        Phase(
+            "gather", small("SAC"), environment_steps=10, utd_ratio=0, slot="reference", enter=take("best"), greedy=True
+        ),
+        Phase("retrain", small("SAC"), gradient_steps=9, batch=Last(Mix(0, 8), 10), slot="student", validation=kept),
+        Phase("recommended", small("SAC"), slot="recommended", enter=take("kept")),
     )
 
 
@@ -228,9 +232,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunState, list[Any]
     carry, seen = None, []
     for record in loop.run(plan(), TASK, (0, 1), UNITS, keep_rows=True):
         carry = record.state
-        if record.index == 0 and record.tick in (10, 20, 30):
+        if record.index == 0 and record.phase_step in (10, 20, 30):
             seen.append(jax.tree.map(np.asarray, record.slot.state))
-        if record.index == 0 and record.tick == 20:
+        if record.index == 0 and record.phase_step == 20:
             checkpoint.save(folder, record.state)
     assert carry is not None
     return carry, seen, folder
@@ -239,7 +243,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunState, list[Any]
 def test_each_seed_keeps_its_best_checkpoint(whole: Any) -> None:
     carry, seen, _ = whole
     facts = carry.history[0]
-    assert [v["tick"] for v in facts["validations"]] == [10, 20, 30]
+    assert [v["phase_step"] for v in facts["validations"]] == [10, 20, 30]
     returns = np.asarray([v["return"] for v in facts["validations"]])
     best = returns.argmax(axis=0)  # the first of equals
     for s, which in enumerate(best):
@@ -256,15 +260,15 @@ def test_a_run_says_when_it_validated_and_evaluates_anew_what_it_recommends(tmp_
         "agent.critic_hidden": (8,),
         "online.batch.online": 8,
         "evaluation.episodes": 1,
-        "online.ticks": 15,
-        "online.collect": 2,
+        "online.environment_steps": 30,
+        "online.train_every": 2,
         "online.utd_ratio": 1,
         "online.validation.steps": 3 * 3 * HORIZON,
     }
     folder = segue.train("validated(sac)", CorridorTask(), 2, settings, folder=tmp_path / "run")
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     tried = [r for r in rows if r["kind"] == "validation"]
-    assert [(r["tick"], r["environment_step"], r["update"]) for r in tried] == [(n, 2 * n, 2 * n) for n in (5, 10, 15)]
+    assert [(r["phase_step"], r["environment_step"], r["update"]) for r in tried] == [(n, n, n) for n in (10, 20, 30)]
     assert [r["phase"] for r in rows if r["kind"] == "evaluation"][-1] == "recommended"
 
 
@@ -370,13 +374,12 @@ def test_two_policies_share_the_episodes_and_a_stop_changes_nothing(tmp_path: Pa
     always = Validation(4 * HORIZON, 2)
     shared = Validation(8 * HORIZON, 2, "tuned")
     phases = (
-        Phase("online", small("SAC"), 20, collect=1, batch=Mix(0, 8), validation=always),
-        Phase("frozen", small("SAC"), 0, slot="best", enter=take("best")),
+        Phase("online", small("SAC"), environment_steps=20, batch=Mix(0, 8), validation=always),
+        Phase("frozen", small("SAC"), slot="best", enter=take("best")),
         Phase(
             "shared",
             small("SAC"),
-            60,
-            collect=1,
+            environment_steps=60,
             batch=Mix(0, 8),
             actor=Either("best"),
             validation=shared,
@@ -388,7 +391,7 @@ def test_two_policies_share_the_episodes_and_a_stop_changes_nothing(tmp_path: Pa
     for record in loop.run(phases, TASK, (0, 1), UNITS, keep_rows=True):
         carry = record.state
         told += [e for e in record.episodes if record.index == 2]
-        if record.index == 2 and record.tick == 40:
+        if record.index == 2 and record.phase_step == 40:
             assert not saved
             checkpoint.save(tmp_path, carry)
             saved = True
@@ -418,9 +421,9 @@ def test_each_seed_is_given_the_better_of_two() -> None:
     one, two = Validation(2 * HORIZON, 2, "one"), Validation(2 * HORIZON, 2, "two")
     agents = small("SAC"), small("IQL")
     phases = (
-        Phase("online", agents[0], 20, collect=1, batch=Mix(0, 8), validation=one),
-        Phase("retrain", agents[1], 20, batch=Mix(0, 8), slot="student", validation=two),
-        Phase("recommended", OneOf(*agents, ("agent", "student")), 0, slot="end", enter=better("one", "two")),
+        Phase("online", agents[0], environment_steps=20, batch=Mix(0, 8), validation=one),
+        Phase("retrain", agents[1], gradient_steps=20, batch=Mix(0, 8), slot="student", validation=two),
+        Phase("recommended", OneOf(*agents, ("agent", "student")), slot="end", enter=better("one", "two")),
     )
     carry = None
     for record in loop.run(phases, TASK, (0, 1, 2, 3), UNITS):
@@ -438,4 +441,4 @@ def test_each_seed_is_given_the_better_of_two() -> None:
         assert equal(learner.act(state, observation, key, False), action)
         assert equal(learner.q(state, observation, action), chosen.q(inner, observation, action))
     with pytest.raises(SegueError, match="learns nothing"):
-        list(loop.run((*phases[:2], replace(phases[2], ticks=1)), TASK, (0,), UNITS))
+        list(loop.run((*phases[:2], replace(phases[2], environment_steps=1)), TASK, (0,), UNITS))

@@ -31,12 +31,14 @@ TASK = CorridorTask(DATA)
 
 
 def shrunk(recipe: Recipe, online: int = 40) -> Plan:
-    """The plan with its pointmaze preset, narrow networks and few ticks."""
+    """The plan with its pointmaze preset, narrow networks and few steps."""
     plan = resolve(recipe, TaskFacts(("pointmaze", "pointmaze-umaze")), {})
     phases = []
     for phase in plan.phases:
-        ticks = {"online": online}.get(phase.name, 12 if phase.collect else 3)
-        phases.append(replace(phase, ticks=ticks, evaluate_every=0, log_every=5, learner=narrow(phase.learner)))
+        length = {"environment_steps": 12} if phase.collects else {"gradient_steps": 3}
+        if phase.name == "online":
+            length = {"environment_steps": online}
+        phases.append(replace(phase, **length, evaluate_every=0, log_every=5, learner=narrow(phase.learner)))
     return replace(plan, phases=tuple(phases))
 
 
@@ -103,7 +105,10 @@ def test_an_exploiter_does_not_know_the_future() -> None:
     explore, exploit = recipe.phases[1], recipe.phases[2]
     whole = loop.run((explore, exploit), TASK, (0,), UNITS)
     short = loop.run(
-        (replace(explore, ticks=12), replace(exploit, batch=replace(exploit.batch, share=1.0))), TASK, (0,), UNITS
+        (replace(explore, environment_steps=12), replace(exploit, batch=replace(exploit.batch, share=1.0))),
+        TASK,
+        (0,),
+        UNITS,
     )
     states = []
     for records in (whole, short):
@@ -189,7 +194,7 @@ def test_presets_reach_the_exploiter() -> None:
     learner: Any = by_name["exploit-2"].learner
     assert (learner.expectile, learner.dropout) == (0.8, 0.1)
     explorer: Any = by_name["online"]
-    assert (explorer.augment.weight, explorer.ticks) == (0.5, 1_000_000)
+    assert (explorer.augment.weight, explorer.steps) == (0.5, 1_000_000)
     batch: Any = by_name["exploit-2"].batch
     assert (batch.inner.rows, batch.inner.beside.batch) == (0, 256)
     assert "mean_over_critics" in reachable(learner)
@@ -217,7 +222,7 @@ def test_presets_reach_the_exploiter() -> None:
         ("recommend(sac,iql)", "pointmaze", "retrain-1.learner.layer_norm", "preset pointmaze"),
         ("recommend(sac,iql)", "antmaze", "retrain-1.units.shift", "preset antmaze"),
         ("recommend-better(sac,iql)", "pointmaze", "recommended.learner.first.temperature", "preset pointmaze"),
-        ("iql", "pointmaze", "online.collect", "settings"),
+        ("iql", "pointmaze", "online.train_every", "settings"),
         ("iql", "pointmaze", "units.failure", "task"),
     ],
 )

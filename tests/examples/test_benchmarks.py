@@ -23,7 +23,7 @@ from segue.recipes.rules import rule_of
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-PHASES = [{"name": "offline", "ticks": 9, "updates": 1}, {"name": "online", "ticks": 2, "collect": 1, "updates": 1}]
+PHASES = [{"name": "offline", "gradient_steps": 9}, {"name": "online", "environment_steps": 2, "utd_ratio": 1}]
 CARD = {"score": [0.0, 200.0], "dataset": {"episode_return": {"mean": 50.0}, "success_fraction": None}}
 
 
@@ -112,7 +112,14 @@ def test_learning_suites_name_what_there_is_and_print_what_runs_hold(tmp_path: P
     about = {"status": "finished", "seeds": [0, 1], "task": "t", "recipe": "r", "phases": PHASES, "task_card": CARD}
     (tmp_path / "run.json").write_text(json.dumps(about))
     rows = [
-        {"kind": "evaluation", "phase_index": p, "environment_step": s, "update": 9, "tick": t, "values": {"score": v}}
+        {
+            "kind": "evaluation",
+            "phase_index": p,
+            "environment_step": s,
+            "update": 9,
+            "phase_step": t,
+            "values": {"score": v},
+        }
         for p, t, s, v in ((0, 9, 0, [40.0, 60.0]), (1, 1, 1, [10.0, 30.0]), (1, 2, 2, [70.0, 90.0]))
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(r | {"seeds": [0, 1]}) + "\n" for r in rows))

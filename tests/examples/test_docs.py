@@ -128,8 +128,9 @@ def page() -> dict[str, Any]:
     return names
 
 
-def shrunk(phase: segue.Phase, ticks: int) -> segue.Phase:
-    return replace(phase, ticks=ticks, updates=min(phase.updates, 2), evaluate_every=0)
+def shrunk(phase: segue.Phase, steps: int) -> segue.Phase:
+    length = {"environment_steps": steps} if phase.collects else {"gradient_steps": steps}
+    return replace(phase, **length, utd_ratio=min(phase.utd_ratio, 2), evaluate_every=0)
 
 
 def test_subroutine_runs(page: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

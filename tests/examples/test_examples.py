@@ -13,7 +13,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 def test_own_environment(tmp_path: Path) -> None:
     main = runpy.run_path(str(EXAMPLES / "own_environment.py"))["main"]
-    policy = main(ticks=4, episodes=4, folder=tmp_path)
+    policy = main(steps=4, episodes=4, folder=tmp_path)
     action = policy.act(np.zeros((3, 2)))
     assert action.shape == (3, 1)
     assert (action >= 0).all()

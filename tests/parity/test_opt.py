@@ -260,10 +260,10 @@ def test_doors() -> None:
 def test_all_phases_in_a_run() -> None:
     base, rows = small("TD3"), Mix(8)
     phases = (
-        Phase("offline", small("TD3BC"), 4, batch=rows),
-        Phase("gather", base, 8, collect=1, updates=0),
-        Phase("meta", OnlinePretraining(base), 4, batch=Mix(8, 8), enter=grow),
-        Phase("online", OPT(base, kappa_updates=10), 8, collect=1, updates=2, batch=Balanced(8, 8, (4,))),
+        Phase("offline", small("TD3BC"), gradient_steps=4, batch=rows),
+        Phase("gather", base, environment_steps=8, utd_ratio=0),
+        Phase("meta", OnlinePretraining(base), gradient_steps=4, batch=Mix(8, 8), enter=grow),
+        Phase("online", OPT(base, kappa_updates=10), environment_steps=8, utd_ratio=2, batch=Balanced(8, 8, (4,))),
     )
     task = CorridorTask(corridor_data())
     before: Any = None

@@ -10,8 +10,8 @@ from rich.console import Console
 from segue.runs.live import LiveView, PlainView, Progress, RichView, sparkline, view
 
 PLAN = [
-    {"name": "offline", "ticks": 100, "collect": 0, "updates": 1000},
-    {"name": "online", "ticks": 200, "collect": 250, "updates": 250},
+    {"name": "offline", "gradient_steps": 100_000, "environment_steps": None, "utd_ratio": 1.0},
+    {"name": "online", "gradient_steps": 0, "environment_steps": 50_000, "utd_ratio": 1.0},
 ]
 
 
@@ -37,34 +37,43 @@ class Run:
         self.view = LiveView(self.progress, face(self.progress, **options))
         self.step = self.update = 0
 
-    def row(self, kind, index, tick, values=None, **more):
-        clocks = {"tick": tick, "environment_step": self.step, "update": self.update, "wall_s": self.clock.now}
+    def row(self, kind, index, phase_step, values=None, **more):
+        clocks = {
+            "phase_step": phase_step,
+            "environment_step": self.step,
+            "update": self.update,
+            "wall_s": self.clock.now,
+        }
         name = self.plan[index]["name"] if index < len(self.plan) else "extra"
         head = {"kind": kind, "phase": name, "phase_index": index, "seeds": self.seeds}
         self.view.row({**head, **clocks, "values": values or {}, **more})
 
-    def ticks(self, index, first, last, pulse_every=1):
+    def go(self, index, before, last, every=1_000):
+        """Go on from one step of a phase to another, with a sign of life every so many."""
         phase = self.plan[index]
-        for tick in range(first, last + 1):
-            self.clock.now += 1e-3 * phase["updates"] + 2e-3 * phase["collect"]
-            self.step += phase["collect"]
-            self.update += phase["updates"]
-            if tick % pulse_every == 0:
-                self.view.pulse(index, tick, self.step, self.update)
+        collects = phase["environment_steps"] is not None
+        for step in range(before + every, last + 1, every):
+            updates = int(every * phase["utd_ratio"]) if collects else every
+            self.clock.now += 1e-3 * updates + 2e-3 * every * collects
+            self.step += every * collects
+            self.update += updates
+            self.view.pulse(index, step, self.step, self.update)
 
     def story(self):
         """Do the offline phase and half of the online one."""
         with self.view:
             self.row("phase", 0, 0, event="begin")
-            self.ticks(0, 1, 100, pulse_every=10)
+            self.go(0, 0, 100_000, 10_000)
             losses = {"other": [1.0] * len(self.seeds), "critic_loss": [0.25, *[0.75] * (len(self.seeds) - 1)]}
-            self.row("training", 0, 100, losses | {"actor_loss": [None] * len(self.seeds)})
-            self.row("evaluation", 0, 100, {"success": [0.25 for _ in self.seeds], "return": [5.0 for _ in self.seeds]})
-            self.row("phase", 0, 100, event="end")
-            self.row("handover", 0, 100, {"drop": [0.5 for _ in self.seeds]}, points=[])
+            self.row("training", 0, 100_000, losses | {"actor_loss": [None] * len(self.seeds)})
+            self.row(
+                "evaluation", 0, 100_000, {"success": [0.25 for _ in self.seeds], "return": [5.0 for _ in self.seeds]}
+            )
+            self.row("phase", 0, 100_000, event="end")
+            self.row("handover", 0, 100_000, {"drop": [0.5 for _ in self.seeds]}, points=[])
             self.row("phase", 1, 0, event="begin")
-            self.ticks(1, 1, 100, pulse_every=10)
-            self.row("evaluation", 1, 100, {"success": [1.0, *[0.5] * (len(self.seeds) - 1)]})
+            self.go(1, 0, 25_000, 2_500)
+            self.row("evaluation", 1, 25_000, {"success": [1.0, *[0.5] * (len(self.seeds) - 1)]})
             self.view.message("a message")
         assert self.view.well
         return self
@@ -79,10 +88,10 @@ def test_a_log_has_whole_lines_with_the_right_numbers():
     assert not [line for line in lines if "phase" not in line and "message" not in line]
 
     (offline,) = [line for line in lines if "success: mean 25 %" in line]
-    assert "phase 1/2 offline 100.0 % | tick 100/100 step 0 update 100,000 | 0 steps/s 1,000 updates/s" in offline
+    assert "phase 1/2 offline 100.0 % | 100,000/100,000 step 0 update 100,000 | 0 steps/s 1,000 updates/s" in offline
     (online,) = [line for line in lines if "seed 0 100 %, seed 1 50 %" in line]
-    assert "phase 2/2 online 50.0 % | tick 100/200 step 25,000 update 125,000" in online
-    assert "333 steps/s 333 updates/s" in online  # a tick is 250 of each and 0.75 s
+    assert "phase 2/2 online 50.0 % | 25,000/50,000 step 25,000 update 125,000" in online
+    assert "333 steps/s 333 updates/s" in online
     assert "ETA phase 0:01:15 run 0:01:15" in online
     assert "success: mean 75 %" in online
     assert any(line.endswith("handover, offline: drop 0.5") for line in lines)
@@ -92,7 +101,7 @@ def test_a_log_has_whole_lines_with_the_right_numbers():
 def test_a_log_is_not_flooded():
     stream = io.StringIO()
     run = Run(PlainView, stream=stream, interval=15.0)
-    run.ticks(0, 1, 100)
+    run.go(0, 0, 100_000)
     assert len(stream.getvalue().splitlines()) == 7  # 100 s of pulses: at 1 s, then every 15 s
     assert "ETA phase 0:00:09 run >0:00:09" in stream.getvalue()  # what a step costs is not known yet
 
@@ -105,20 +114,24 @@ def test_a_row_of_training_shows_what_tells_most():
 
 
 def test_later_phases_are_estimated_from_their_parts():
-    plan = [*PLAN[:1], {"name": "warm-up", "ticks": 10, "collect": 500, "updates": 0}, *PLAN[1:]]
+    plan = [
+        *PLAN[:1],
+        {"name": "warm-up", "gradient_steps": 0, "environment_steps": 5_000, "utd_ratio": 0.0},
+        *PLAN[1:],
+    ]
     run = Run(PlainView, stream=io.StringIO(), plan=plan)
-    run.ticks(0, 1, 100)
-    run.ticks(1, 1, 5)
-    assert run.progress.left() == "ETA phase 0:00:05 run 0:02:35"  # 5 s, and 200 ticks of 0.75 s that none has seen
+    run.go(0, 0, 100_000)
+    run.go(1, 0, 2_500, 250)
+    assert run.progress.left() == "ETA phase 0:00:05 run 0:02:35"  # 5 s, and 50,000 steps of 3 ms that none has seen
 
 
 @pytest.mark.parametrize("kind", ["phase", "training"])
-def test_compilation_and_a_resumed_tick_do_not_count(kind):
+def test_compilation_and_a_resumed_step_do_not_count(kind):
     run = Run(PlainView, stream=io.StringIO())
-    run.row(kind, 0, 50, event="begin")
+    run.row(kind, 0, 50_000, event="begin")
     assert run.progress.left() == "ETA phase ? run ?"
     run.clock.now += 1000.0  # compiles
-    run.ticks(0, 51, 55)
+    run.go(0, 50_000, 55_000)
     assert run.progress.left() == "ETA phase 0:00:45 run >0:00:45"
     assert "1,000 updates/s" in run.progress.speed()
 
@@ -128,7 +141,7 @@ def test_a_phase_that_was_not_planned_is_shown():
     run = Run(PlainView, stream=stream)
     run.view.pulse(2, 1, 0, 0)
     run.row("phase", 2, 5, event="end")
-    assert "phase 3/3 extra 100.0 % | tick 5/0" in stream.getvalue()
+    assert "phase 3/3 extra 100.0 % | 5/0" in stream.getvalue()
     assert run.view.well
 
 
@@ -147,7 +160,7 @@ def test_a_terminal_shows_it_all(width, seeds):
     assert len(lines) < 24
     assert "✓ 1/2 offline" in picture
     assert re.search(r"▸ 2/2 online .* 50 %", picture)
-    assert "tick 100/200 step 25,000 update 125,000" in picture
+    assert "25,000/50,000 step 25,000 update 125,000" in picture
     assert "ETA phase 0:01:15 run 0:01:15" in picture
     assert "success at 2 evaluations" in picture
     assert re.search(r"seed 0 +100 % ▃█", picture)
@@ -176,9 +189,9 @@ def test_an_ascii_terminal_gets_ascii():
 def test_redraws_are_few():
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=80, height=24)
-    run = Run(RichView, console=console, plan=[{**PLAN[0], "updates": 1, "ticks": 10_000}])
+    run = Run(RichView, console=console, plan=[{**PLAN[0], "gradient_steps": 10_000}])
     with run.view:
-        run.ticks(0, 1, 2000)  # 2 s
+        run.go(0, 0, 2000, 1)  # 2 s
     assert 8 <= stream.getvalue().count("elapsed") <= 11
 
 
@@ -206,7 +219,7 @@ def test_a_broken_terminal_ends_the_view_and_not_the_run(face, capsys):
         stream.write = lambda text: (_ for _ in ()).throw(OSError(5, "hung up"))
         run = Run(RichView, console=Console(file=stream, force_terminal=True, width=80))
     with run.view:
-        run.ticks(0, 1, 3)
+        run.go(0, 0, 3_000)
         run.row("phase", 0, 3, event="end")
     assert not run.view.well
     assert capsys.readouterr().err.count("the live view stopped, the run goes on") == 1

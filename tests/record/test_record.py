@@ -21,7 +21,7 @@ def a_row(update=0, **values):
         "kind": "training",
         "phase": "offline",
         "phase_index": 0,
-        "tick": update,
+        "phase_step": update,
         "environment_step": 0,
         "update": update,
         "wall_s": 0.5,
@@ -233,7 +233,7 @@ def test_an_absent_package_names_its_extra(tmp_path, monkeypatch, make, extra):
 
 def test_trackers_get_seeds_means_and_clocks():
     assert scalars(a_row(5, loss=[1.0, 3.0], q=[None, 2.0], none=[float("nan"), None])) == {
-        "clock/tick": 5.0,
+        "clock/phase_step": 5.0,
         "clock/environment_step": 0.0,
         "clock/update": 5.0,
         "training/loss/seed_3": 1.0,

@@ -202,9 +202,9 @@ class Idle:
 def test_it_serves_a_run(tmp_path: Path) -> None:
     """Through the engine, two seeds: rows enter as they are collected, and a resumed run goes on bit for bit."""
     batch, data = Retain(0.5, Balanced(16, 8, (8,), visible="closed")), corridor_data()
-    phases = (segue.Phase("online", Idle(), 20, collect=1, batch=batch, log_every=10),)
+    phases = (segue.Phase("online", Idle(), environment_steps=20, batch=batch, log_every=10),)
     for record in segue.run(phases, CorridorTask(data), (0, 1), UNITS, keep_rows=True):
-        if record.tick == 10 and record.logs:
+        if record.phase_step == 10 and record.logs:
             checkpoint.save(tmp_path, record.state)
     state = record.slot.learned.sampler
     for name in ("density_loss", "density_ratio", "priority"):

@@ -50,7 +50,7 @@ def test_the_failure_reward_is_the_tasks_unless_somebody_says_otherwise(said: An
 def test_a_run_learns_and_acts_in_them_and_remembers_them() -> None:
     """Standardising is the same as logging, and seeing, other observations."""
     task = CorridorTask(DATA)
-    phases = (Phase("online", small_cql(), 30, collect=1, batch=Mix(8, 8)),)
+    phases = (Phase("online", small_cql(), environment_steps=30, batch=Mix(8, 8)),)
     carry = None
     for record in loop.run(phases, task, (0,), Units(standardise=True)):
         carry = record.state

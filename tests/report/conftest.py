@@ -14,7 +14,13 @@ Folder = Callable[..., Path]
 
 def row(kind: str, phase: int, step: int, update: int, values: dict[str, Any], seeds: list[int], **more: Any) -> str:
     name = ["first", "second"][phase]
-    clock = {"phase": name, "phase_index": phase, "tick": step + update, "environment_step": step, "update": update}
+    clock = {
+        "phase": name,
+        "phase_index": phase,
+        "phase_step": step + update,
+        "environment_step": step,
+        "update": update,
+    }
     return json.dumps({"kind": kind, **clock, "wall_s": 60.0 * phase, "seeds": seeds, "values": values, **more})
 
 
@@ -38,7 +44,13 @@ def make_run(tmp_path: Path) -> Folder:
         if offline is not None:
             done = max(offline)
             phases.append(
-                {"name": "first", "slot": "agent", "learner": "CalQL", "ticks": 1, "collect": 0, "updates": done}
+                {
+                    "name": "first",
+                    "slot": "agent",
+                    "learner": "CalQL",
+                    "gradient_steps": done,
+                    "environment_steps": None,
+                }
             )
             for update, values in offline.items():
                 rows.append(row("evaluation", 0, 0, update, evaluation(values, success), numbers))
@@ -50,9 +62,9 @@ def make_run(tmp_path: Path) -> Folder:
             rows.append(row("handover", 0, 0, done, diagnostics if handover is None else handover, numbers, **more))
         if online is not None:
             done, phase = max(offline or {0: []}), len(phases)
-            ticks = max(online)
+            steps = max(online)
             phases.append(
-                {"name": "second", "slot": "agent", "learner": "SAC", "ticks": ticks, "collect": 1, "updates": 1}
+                {"name": "second", "slot": "agent", "learner": "SAC", "environment_steps": steps, "utd_ratio": 1}
             )
             for step, values in online.items():
                 rows.append(row("evaluation", phase, step, done + step, evaluation(values, success), numbers))
@@ -62,7 +74,7 @@ def make_run(tmp_path: Path) -> Folder:
                     episode = {"return": [value], "length": [9], "success": [float(value > 0.5)]}
                     rows.append(row("episode", phase, step, done + step, episode, [seed]))
             after, sums = fresh(9.0, 9.5, seeds)
-            rows.append(row("handover", phase, ticks, done + ticks, after, numbers, episodes=sums))
+            rows.append(row("handover", phase, steps, done + steps, after, numbers, episodes=sums))
         about = {
             "segue": "0.1.0",
             "status": "finished",

@@ -324,9 +324,7 @@ def test_a_line_breaks_at_a_gap() -> None:
 def test_policies_trained_beside_the_explorer_have_a_table_of_their_own(dipping: Path, tmp_path: Path) -> None:
     before = write_report([dipping], tmp_path / "before.html").read_text("utf-8")
     described = json.loads((dipping / "run.json").read_text())
-    described["phases"].append(
-        {"name": "exploit-1", "slot": "exploiter", "learner": "IQL", "ticks": 60, "collect": 0, "updates": 1}
-    )
+    described["phases"].append({"name": "exploit-1", "slot": "exploiter", "learner": "IQL", "gradient_steps": 60})
     (dipping / "run.json").write_text(json.dumps(described))
     clock = {"phase": "exploit-1", "phase_index": 2, "environment_step": 40, "wall_s": 99.0, "seeds": [3, 5]}
     lines = [{"kind": "phase", "event": "begin", "update": 140, "values": {}} | clock]

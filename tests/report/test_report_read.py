@@ -50,7 +50,7 @@ def test_a_damaged_line_in_the_middle_is_named(dipping: Path) -> None:
 
 def test_seeds_logged_apart_and_repeated_rows_become_one_column(make_run) -> None:
     folder = make_run(offline={10: [0.1, 0.2]})
-    about = {"phase_index": 0, "tick": 1, "environment_step": 0, "update": 4, "wall_s": 1.0}
+    about = {"phase_index": 0, "phase_step": 1, "environment_step": 0, "update": 4, "wall_s": 1.0}
     rows = [
         {"kind": "evaluation", **about, "seeds": [5], "values": {"success": [0.7]}},
         {"kind": "evaluation", **about, "seeds": [3], "values": {"success": [None]}},

@@ -26,7 +26,7 @@ from segue.data.readers import open_source
 EXAMPLE = Path(__file__).parents[2] / "examples" / "robot"
 PERIOD = 0.004
 TINY = ("agent.actor_hidden=(8,)", "agent.critic_hidden=(8,)")
-SETTINGS = ("evaluation=none", "offline.ticks=20", "offline.batch.offline=16", "online.log_every=10", *TINY)
+SETTINGS = ("evaluation=none", "offline.gradient_steps=20", "offline.batch.offline=16", "online.log_every=10", *TINY)
 RUN = ("run", "iql", "data:joint", "--seeds", "0,", "--set", *SETTINGS)
 
 
@@ -108,7 +108,7 @@ def test_what_does_not_ask_to_move_does_not_reach_it(robot: Server, say) -> None
         ("list",),
         ("explain", "iql", "data:joint"),
         (*RUN, "--dry-run"),
-        (*RUN, "online.ticks=0", "--out", "offline"),
+        (*RUN, "online.environment_steps=0", "--out", "offline"),
         ("report", "offline"),
         ("data", "list"),
         ("data", "show", "joint"),
@@ -157,7 +157,7 @@ def test_one_that_connects_when_it_is_made_is_asked_for_its_spaces_once(
     """Never two connections at a time, and none for a time limit that is registered."""
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "eager_env.py").write_text(EAGER)
-    eager = (*RUN, "online.ticks=25", "--out", "eager")
+    eager = (*RUN, "online.environment_steps=25", "--out", "eager")
     eager = tuple("data:joint?env=eager_env:Eager-v0" if word == "data:joint" else word for word in eager)
     before = Counter[str]()
     for words, connections in (
@@ -201,7 +201,7 @@ def test_a_run_moves_it_in_its_online_phase_and_nowhere_else(robot: Server, say)
 
     jax.monitoring.register_event_duration_secs_listener(heard)
     try:
-        code, _, err = say(*RUN, "online.ticks=45", "--out", "run")
+        code, _, err = say(*RUN, "online.environment_steps=45", "--out", "run")
     finally:
         jax.monitoring.unregister_event_duration_listener(heard)
     assert (code, err) == (0, "")
@@ -246,7 +246,7 @@ def test_interrupted_killed_and_resumed_each_command_is_accounted_for(robot: Ser
     def sent() -> list[float]:
         return [m["action"] for m in robot.received() if m["what"] == "step"]
 
-    first, _ = left((*RUN, "online.ticks=120", "--out", "run"), 25, signal.SIGINT)
+    first, _ = left((*RUN, "online.environment_steps=120", "--out", "run"), 25, signal.SIGINT)
     assert first == robot.moved()["step"]  # a signal saves first
     code, _, err = say("resume", "run", "--set", "evaluation.episodes=2")
     assert (code, err.count("\n")) == (1, 1)
@@ -278,7 +278,7 @@ def test_interrupted_killed_and_resumed_each_command_is_accounted_for(robot: Ser
 
 
 def test_a_robot_that_goes_away_is_named_and_loses_nothing(robot: Server, say, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "segue", *RUN, "online.ticks=60", "--out", "run"]
+    words = [sys.executable, "-m", "segue", *RUN, "online.environment_steps=60", "--out", "run"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     while Counter(m["what"] for m in robot.received())["step"] < 25:
         assert process.poll() is None

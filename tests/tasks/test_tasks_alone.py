@@ -12,7 +12,7 @@ import segue
 from segue.cli.main import command
 from segue.data import write_d4rl
 
-TINY = ("agent.actor_hidden=(8,)", "agent.critic_hidden=(8,)", "offline.batch.offline=8", "offline.ticks=4")
+TINY = ("agent.actor_hidden=(8,)", "agent.critic_hidden=(8,)", "offline.batch.offline=8", "offline.gradient_steps=4")
 
 
 def episodes() -> list[dict[str, np.ndarray]]:
@@ -27,8 +27,8 @@ def test_offline_only_from_the_command_line(tmp_path: Path, monkeypatch, capsys)
     segue.data.keep("mine", episodes())
     words = ["run", "td3-bc", "data:mine", "--seeds", "1", "--out", "run", "--set", *TINY]
     assert command(words) == 1
-    assert "learn offline only with --set online.ticks=0 evaluation=none" in capsys.readouterr().err
-    assert command([*words, "online.ticks=0", "evaluation=none"]) == 0, capsys.readouterr().err
+    assert "learn offline only with --set online.environment_steps=0 evaluation=none" in capsys.readouterr().err
+    assert command([*words, "online.environment_steps=0", "evaluation=none"]) == 0, capsys.readouterr().err
     action = segue.load("run").act(np.zeros((4, 3)))
     assert action.shape == (4, 2)
     assert np.abs(action).max() <= 1
@@ -55,10 +55,11 @@ def test_a_file_and_an_own_log(tmp_path: Path) -> None:
     with pytest.raises(segue.SegueError, match=r"env=ID \(none, to learn offline only\)"):
         segue.find_task(f"hdf5:{path}")
     with pytest.raises(
-        segue.SegueError, match=r"env= of GymTask.custom.*warm-up.ticks=0 online.ticks=0 evaluation=none"
+        segue.SegueError,
+        match=r"env= of GymTask.custom.*warm-up.environment_steps=0 online.environment_steps=0 evaluation=none",
     ):
         segue.train("wsrl", own, seeds=1)
     with pytest.raises(segue.SegueError, match="there is nothing to do"):
-        segue.train("sac", own, seeds=1, settings={"online.ticks": 0})
+        segue.train("sac", own, seeds=1, settings={"online.environment_steps": 0})
     with pytest.raises(segue.SegueError, match="give data="):
         segue.GymTask.custom(None)

@@ -245,9 +245,9 @@ def test_every_preset_is_of_some_task() -> None:
                                                       "antmaze-large-diverse-v2": 25}),
         ("cal-ql+sera", "online.augment.normalise_bonus", {"antmaze-umaze-v2": False}),
         ("iql+sera", "online.augment.normalise_bonus", {"antmaze-umaze-v2": True, "hopper-medium-v2": False}),
-        ("cal-ql", "online.ticks", {"pen-binary-v0": 200_000, "adroit-pen-binary": 200_000,
+        ("cal-ql", "online.environment_steps", {"pen-binary-v0": 200_000, "adroit-pen-binary": 200_000,
                                     "door-binary-v0": 1_000_000}),
-        ("ooo(cal-ql)", "online.ticks", {"pen-binary-v0": 1_000_000, "kitchen-mixed": 1_000_000,
+        ("ooo(cal-ql)", "online.environment_steps", {"pen-binary-v0": 1_000_000, "kitchen-mixed": 1_000_000,
                                          "kitchen-complete": 4_000_000, "maze2d-large-v1": 1_000_000}),
         ("ooo(cal-ql)", "online.units.shift", {"kitchen-mixed": -5.0}),
         ("ooo(cal-ql)", "units.shift", {"kitchen-mixed": -4.0, "maze2d-large-v1": -5.0}),
@@ -272,7 +272,7 @@ def test_every_preset_is_of_some_task() -> None:
         # CORL standardises observations for AWAC on every task.
         ("awac", "units.standardise", {"pen-cloned-v1": True, "antmaze-umaze-v2": True, "hopper-medium-v2": True}),
         # The warm-up is a part of the published steps.
-        ("rlpd", "online.ticks", {"antmaze-umaze-v2": 295_000, "hopper-medium-v2": 245_000}),
+        ("rlpd", "online.environment_steps", {"antmaze-umaze-v2": 295_000, "hopper-medium-v2": 245_000}),
     ],
 )  # fmt: skip
 def test_numbers_of_the_papers_reach_their_tasks(recipe: str, option: str, want: dict[str, Any]) -> None:
@@ -303,12 +303,17 @@ def test_exploiters_come_at_the_published_times() -> None:
     ("recipe", "task", "settings", "want"),
     [
         # Kappa rises with the environment's steps, whatever the updates, and whatever was gathered before.
-        ("opt(td3-bc)", "hopper-medium-v2", {"online.updates": 1}, {"online.learner.kappa_updates": 125_000}),
+        ("opt(td3-bc)", "hopper-medium-v2", {"online.utd_ratio": 1}, {"online.learner.kappa_updates": 125_000}),
         ("opt(td3-bc)", "hopper-medium-v2", {"online.utd_ratio": 20}, {"online.learner.kappa_updates": 2_500_000}),
-        ("opt(td3-bc)", "hopper-medium-v2", {"gather.ticks": 50_000}, {"online.learner.kappa_updates": 500_000}),
-        ("opt(td3-bc)", "hopper-medium-v2", {"online.collect": 5}, {"online.learner.kappa_updates": 125_000}),
+        (
+            "opt(td3-bc)",
+            "hopper-medium-v2",
+            {"gather.environment_steps": 50_000},
+            {"online.learner.kappa_updates": 500_000},
+        ),
+        ("opt(td3-bc)", "hopper-medium-v2", {"online.train_every": 5}, {"online.learner.kappa_updates": 625_000}),
         ("opt(spot)", "pen-cloned-v1", {"agent.kappa_steps": 25_010}, {"online.learner.kappa_updates": 10}),
-        ("opt(td3-bc)", "hopper-medium-v2", {"agent.kappa_updates": 7, "online.updates": 1},
+        ("opt(td3-bc)", "hopper-medium-v2", {"agent.kappa_updates": 7, "online.utd_ratio": 1},
          {"online.learner.kappa_updates": 7}),
         # The new critics learn as the old ones do.
         ("opt(td3-bc)", "hopper-medium-v2", {"agent.critic_learning_rate": 1e-4, "agent.target_rate": 0.01},
@@ -317,7 +322,7 @@ def test_exploiters_come_at_the_published_times() -> None:
         ("opt(td3-bc)", "hopper-medium-v2", {"agent.critic_learning_rate": 1e-4, "meta.new_learning_rate": 2e-4},
          {"meta.learner.new_learning_rate": 2e-4, "online.learner.new_learning_rate": 1e-4}),
         # A cosine is as long as its phase.
-        ("pex", "antmaze-umaze-v2", {"offline.ticks": 300_000}, {"offline.learner.actor_decay": 300_000}),
+        ("pex", "antmaze-umaze-v2", {"offline.gradient_steps": 300_000}, {"offline.learner.actor_decay": 300_000}),
         ("pex", "pen-binary-v0", {}, {"offline.learner.actor_decay": 25_000}),
         ("pex", "pen-binary-v0", {"offline.actor_decay": 9}, {"offline.learner.actor_decay": 9}),
     ],

@@ -18,8 +18,8 @@ SMALL = {
     "agent.critic_hidden": (16,),
     "agent.samples": 2,
     "agent.target_samples": 2,
-    "offline.ticks": 4,
-    "online.ticks": 12,
+    "offline.gradient_steps": 4,
+    "online.environment_steps": 12,
     "offline.evaluate_every": 0,
     "online.evaluate_every": 0,
     "offline.log_every": 2,
@@ -72,7 +72,7 @@ def test_cal_ql_learns_pointmaze(tmp_path: Path) -> None:
     In a process of its own, compiled as users have it: the suite's own programs are not optimised.
     """
     folder = tmp_path / "run"
-    settings = ("online.ticks=1500", "evaluation.episodes=5", "offline.evaluate_every=0")
+    settings = ("online.environment_steps=1500", "evaluation.episodes=5", "offline.evaluate_every=0")
     words = ("run", "cal-ql", "pointmaze-umaze", "--seeds", "2", "--out", str(folder), "--set", *settings)
     plain = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     done = subprocess.run([sys.executable, "-m", "segue", *words], env=plain, capture_output=True, text=True)

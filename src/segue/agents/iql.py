@@ -49,7 +49,7 @@ class IQL:
     actor_learning_rate: float = 3e-4
     critic_learning_rate: float = 3e-4
     value_learning_rate: float = 3e-4
-    actor_decay: int | None = follows("ticks", lambda a, pace: pace.updates, default=0)
+    actor_decay: int | None = follows("steps", lambda a, pace: pace.updates, default=0)
     """Updates over which the actor's learning rate falls to 0 along a cosine; 0 keeps it, None is as many as the phase
     has.
 

@@ -35,7 +35,7 @@ class OneOf:
 
     def update(self, state: OneOfState, batch: Transition, key: Key, step: Array) -> tuple[OneOfState, Metrics]:
         """Refuse: `SegueError`."""
-        raise SegueError("OneOf chooses between finished policies and learns nothing; give its phase ticks=0")
+        raise SegueError("OneOf chooses between finished policies and learns nothing; give its phase no steps")
 
     def act(self, state: OneOfState, observation: Array, key: Key, explore: bool) -> Array:
         """Act as the chosen agent does."""

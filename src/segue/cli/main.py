@@ -28,7 +28,7 @@ from segue.core.named import is_own
 from segue.core.options import gather, split_settings, unknown
 from segue.core.types import SegueError
 from segue.data import cache_folder
-from segue.engine.phase import charged
+from segue.engine.phase import Phase, charged
 from segue.recipes import RECIPES, SYSTEMS, Plan, find_recipe
 from segue.recipes.rules import RULES, usage, words_of
 from segue.report import write_report
@@ -234,19 +234,26 @@ def explain_command(
 def show_phases(plan: Plan) -> None:
     """Print a recipe's phases as a table."""
     table = Table(title=plan.paper, title_justify="left")
-    for column in ("phase", "learner", "slot", "ticks", "a tick", "batch", "rewards"):
+    for column in ("phase", "learner", "slot", "length", "batch", "rewards"):
         table.add_column(column, overflow="fold")
     for p in plan.phases:
-        clocks = [f"{n} {unit}{'s' * (n != 1)}" for n, unit in ((p.collect, "step"), (p.updates, "update")) if n]
         bonuses = [type(part).__name__ for part in parts(p.augment) if not isinstance(part, Nothing)]
         rewards = " + ".join(["as they are", *bonuses]) if bonuses else "as they are"
-        tick = ", ".join(clocks) or "nothing"
-        table.add_row(p.name, title(p.learner), p.slot, f"{p.ticks:,}", tick, options.brief(p.batch), rewards)
+        table.add_row(p.name, title(p.learner), p.slot, length(p), options.brief(p.batch), rewards)
     console().print(table)
     tried = sum(p.validation.steps for p in plan.phases)
     choosing = f", {tried:,} of them to choose among checkpoints" if tried else ""
     print(f"budget: {charged(plan.phases):,} environment steps per seed{choosing}")
     print(f"learner's units: {plan.units}")
+
+
+def length(phase: Phase) -> str:
+    """How long a phase is, in words."""
+    if not phase.collects:
+        return f"{phase.gradient_steps:,} updates" if phase.gradient_steps else "nothing"
+    every = f" every {phase.train_every} steps" if phase.train_every > 1 else " a step"
+    updates = f"{phase.updates} update{'s' * (phase.updates != 1)}{every}" if phase.updates else "no updates"
+    return f"{phase.environment_steps:,} environment steps, {updates}"
 
 
 def say_report(folder: Path) -> None:

@@ -346,6 +346,7 @@ ALIASES = {
     "temp_lr": "temperature_learning_rate",
     "policy_freq": "policy_delay",
     "expl_noise": "exploration_noise",
+    "train_freq": "train_every",
     "buffer_size": "capacity",
 }
 """Names that d3rlpy, CORL and Stable-Baselines3 share, and what they are here (docs/glossary.md)."""

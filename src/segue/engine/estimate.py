@@ -75,7 +75,7 @@ def estimate(
 
     `capacity` bounds own experience in memory; the disk has all of it.
     """
-    steps = sum(p.ticks * p.collect for p in phases)
+    steps = sum(p.moves for p in phases)
     shapes, plain = Shapes(spec, seeds, rows, max(room(phases, capacity), 1)), Units(parts=parts_seen(spec))
     observation = int(np.prod(spec.observation)) * np.dtype(spec.dtype).itemsize
     logged = seeds * steps * (2 * observation + 4 * spec.action + 6)  # a row: s, s', action, reward and two flags
@@ -88,7 +88,7 @@ def estimate(
         if timed and phase.learns:
             lowered = jax.jit(update_of(phase, plain)).lower(*shapes.one(slot.learned))
             cost: Any = lowered.cost_analysis()
-            updates = phase.ticks * phase.updates * seeds
+            updates = phase.all_updates * seeds
             operations += float((cost or {}).get("flops", np.nan)) * updates
             parts += lowered.as_text().count(" = stablehlo.") * updates
     # The dataset is on the host too, with s and s' apart; elsewhere each observation is there once.

@@ -103,7 +103,7 @@ def as_plan(plan: Plan | Sequence[Phase]) -> Plan:
 
 def _goes_on(after: Sequence[Phase]) -> Iterator[Phase]:
     """The phases that begin while an episode of the one before may be open."""
-    return itertools.takewhile(lambda phase: phase.collect and phase.ticks, after)
+    return itertools.takewhile(lambda phase: phase.moves > 0, after)
 
 
 class _Offline:
@@ -132,8 +132,8 @@ def enter(
     keys, tried = keys_of(state.seeds, DOOR), validated(state.history)
     learned = program(keys, there, tried, offline, state.experience.replay)
     state.slots = state.slots | {phase.slot: trained(phase, units, learned, state.slots.get(phase.slot))}
-    state.entered, state.tick, state.sums = True, 0, {}
-    state.facts = {"phase": phase.name, "ticks": phase.ticks}
+    state.entered, state.step, state.sums = True, 0, {}
+    state.facts = {"phase": phase.name, "steps": phase.steps}
     if phase.validation.steps:
         before = [len(f.get("validations", ())) * f.get("validation_episodes", 0) for f in state.history]
         state.facts |= {
@@ -163,7 +163,8 @@ class _Running:
         self.offline = source.replay
         self.update_keys, self.act_keys = keys_of(state.seeds, UPDATE), keys_of(state.seeds, ACT)
         self.finished: list[Episode] = []
-        self.validates = phase.validation.ticks(task.horizon, phase.ticks)
+        tries = phase.validation.after(task.horizon, phase.steps // phase.round)
+        self.validates = tuple(turn * phase.round for turn in tries)
         self.shared = len(phase.actors) > 1
         self.resumed = state.entered
 
@@ -178,12 +179,12 @@ class _Running:
         logged, own = 0 if source.data is None else len(source.data), state.experience
         rows = logged, int(own.written.min()), int(own.closed.min()), own.capacity
         check_phase(phase, state.slots, task.spec, task.horizon, *rows)
-        if phase.collect and phase.ticks and state.envs is None:
+        if phase.moves and state.envs is None:
             state.envs = Envs(world, state.seeds, state.begun)
         if not self.resumed:
             enter(state, phase, self.index, task.spec, units, self.offline, self.doors.pop(self.index, None))
-        if self.shared and phase.collect and phase.ticks and not self.resumed:
-            state.facts["turns"] = [self.turn(w) for w in range(len(state.seeds))]
+        if self.shared and phase.moves and not self.resumed:
+            state.facts["turns"] = [self.whose(w) for w in range(len(state.seeds))]
 
     def records(self, following: Following) -> Iterator[Record]:
         """Run to the end of the phase and yield a record whenever something is due.
@@ -192,28 +193,29 @@ class _Running:
         """
         phase, state = self.phase, self.state
         if not self.resumed:
-            nothing = phase.ticks == 0
+            nothing = phase.steps == 0
             yield self.record(begins=True, ends=nothing, evaluates=self.index == 0 or nothing)
-        if phase.collect and state.tick < phase.ticks:
+        if phase.moves and state.step < phase.steps:
             self.compile()
             self.rehearse(following)
         pace, spoke = 1, time.monotonic()
-        while state.tick < phase.ticks:
-            if phase.collect:
+        while state.step < phase.steps:
+            before = state.step
+            if phase.collects:
                 try:
-                    self.tick()
+                    self.turn()
                 except WorldError:
                     yield self.record()  # of the episodes that were finished before
                     raise
             else:
-                stop = min(next_stop(phase, state.tick), *(t for t in self.validates if t > state.tick), phase.ticks)
-                pace = self.ticks(min(pace, stop - state.tick), pace)
-            if state.tick in self.validates:
+                stop = min(next_stop(phase, before), *(t for t in self.validates if t > before), phase.steps)
+                pace = self.updates(min(pace, stop - before), pace)
+            if state.step in self.validates:
                 self.validate()
-            ends = state.tick == phase.ticks
-            logs = ends or state.tick % phase.log_every == 0
+            ends = state.step == phase.steps
+            logs = ends or passes(phase.log_every, before, state.step)
             # A phase that only collects leaves its policy as it was evaluated before.
-            due = ends or (bool(phase.evaluate_every) and state.tick % phase.evaluate_every == 0)
+            due = ends or passes(phase.evaluate_every, before, state.step)
             evaluates = due and phase.updates > 0
             if logs or evaluates or time.monotonic() - spoke > PULSE:
                 metrics = take_metrics(state) if logs else {}
@@ -232,7 +234,7 @@ class _Running:
         value = found.raw_return.mean(axis=1)
         best = np.max([v["return"] for v in known], axis=0) if known else np.full(len(value), -np.inf)
         known.append(
-            {"tick": state.tick, "return": value.tolist(), "steps": found.length.sum(axis=1).astype(int).tolist()}
+            {"phase_step": state.step, "return": value.tolist(), "steps": found.length.sum(axis=1).astype(int).tolist()}
         )
         better = jnp.asarray(value > best)
         kept = state.slots[wanted.keep].state if len(known) > 1 else slot.state
@@ -248,7 +250,7 @@ class _Running:
         return Record(
             self.phase,
             self.index,
-            state.tick,
+            state.step,
             state.environment_steps,
             state.updates,
             state,
@@ -256,37 +258,37 @@ class _Running:
             **events,
         )
 
-    def ticks(self, count: int, pace: int) -> int:
-        """Do `count` ticks that only learn, in one dispatch; return how many fit into the time between two records."""
+    def updates(self, count: int, pace: int) -> int:
+        """Do `count` updates in one dispatch; return how many fit into the time between two records."""
         began = time.monotonic()
-        self.learn(count * self.phase.updates)
+        self.learn(count)
         jax.block_until_ready(self.state.sums)
-        self.state.tick += count
+        self.state.step += count
         seconds = time.monotonic() - began
-        least = -(-LEAST // (max(self.phase.updates, 1) * len(self.state.seeds)))
+        least = -(-LEAST // len(self.state.seeds))
         return max(least, min(4 * pace, int(count * PULSE / max(seconds, 1e-4))))
 
-    def tick(self) -> None:
-        """Take a tick's environment steps and do its updates."""
+    def turn(self) -> None:
+        """Take the environment steps up to the next updates, and do these."""
         phase, state = self.phase, self.state
         slot = state.acting(phase)
         if phase.overlap and phase.updates and not state.learned:
             # The first action is computed before the update is launched; the simulator steps while it runs.
-            frozen = jax.tree.map(jnp.copy, slot.state) if phase.collect > 1 else slot.state
+            frozen = jax.tree.map(jnp.copy, slot.state) if phase.train_every > 1 else slot.state
             slot = slot.moved(frozen)
             action = self.act(slot, self.seen())
             self.learn(phase.updates)
             state.learned = True
             self.move(action)
-        while state.moved < phase.collect:
+        while state.moved < phase.train_every:
             self.move(self.act(slot, self.seen()))
         if phase.updates and not state.learned:
             self.learn(phase.updates)
         state.moved, state.learned = 0, False
-        state.tick += 1
+        state.step += phase.train_every
 
     def compile(self) -> None:
-        """Compile all that the phase's ticks call, before its world moves: a robot does not wait for a compiler.
+        """Compile all that the phase calls, before its world moves: a robot does not wait for a compiler.
 
         Each program is called once and changes nothing: no update is done, and no action is taken.
         """
@@ -295,9 +297,9 @@ class _Running:
             self.learn(0)
             jax.tree.map(jnp.zeros_like, state.sums)
         if self.shared:
-            self.turn(0)
+            self.whose(0)
         slot = state.acting(phase)
-        if phase.overlap and phase.collect > 1:
+        if phase.overlap and phase.train_every > 1:
             slot = slot.moved(jax.tree.map(jnp.copy, slot.state))
         self.act(slot, np.zeros((len(state.seeds), *spec.observation), spec.dtype))
         state.experience.compile(self.task.horizon)
@@ -333,7 +335,7 @@ class _Running:
         self.state.envs.begin()
         return self.state.envs.observation
 
-    def turn(self, w: int) -> int:
+    def whose(self, w: int) -> int:
         """Which of the phase's actors has a world's next episode."""
         state, sharing = self.state, self.phase.actor
         assert state.envs is not None
@@ -361,7 +363,7 @@ class _Running:
             online,
             self.update_keys,
             np.int32(state.updates),
-            np.int32((state.tick + state.learned) * phase.updates),
+            np.int32((state.step // phase.round + state.learned) * phase.updates),
             np.int32(count),
         )
         state.slots[phase.slot] = trained(phase, self.units, learned, slot)
@@ -399,12 +401,17 @@ class _Running:
             state.experience.close(w, value, readers)
             own = None
             if self.shared:
-                own, state.facts["turns"][w] = state.facts["turns"][w] == 0, self.turn(w)
+                own, state.facts["turns"][w] = state.facts["turns"][w] == 0, self.whose(w)
             done = float(episode.success), state.environment_steps, own
             self.finished.append(Episode(state.seeds[w], sum(episode.rewards), length, *done))
 
 
-def next_stop(phase: Phase, tick: int) -> int:
-    """Return the next tick at which the phase must speak."""
+def passes(interval: int, before: int, now: int) -> bool:
+    """Whether a multiple of an interval lies after one step and not after another; 0 has none."""
+    return interval > 0 and now // interval > before // interval
+
+
+def next_stop(phase: Phase, step: int) -> int:
+    """Return the next step at which the phase must speak."""
     intervals = [i for i in (phase.log_every, phase.evaluate_every) if i]
-    return min([phase.ticks, *((tick // i + 1) * i for i in intervals)])
+    return min([phase.steps, *((step // i + 1) * i for i in intervals)])

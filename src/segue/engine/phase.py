@@ -32,38 +32,43 @@ class Validation:
     episodes: int = option(3, when=lambda v: v.steps > 0, why="validation.steps above 0")
     keep: str = option("best", when=lambda v: v.steps > 0, why="validation.steps above 0")
 
-    def ticks(self, horizon: int, ticks: int) -> tuple[int, ...]:
-        """After which ticks of a phase it validates, ascending."""
-        times = min(self.steps // (self.episodes * horizon), ticks) if self.steps else 0
-        return tuple(ticks * n // times for n in range(1, times + 1))
+    def after(self, horizon: int, rounds: int) -> tuple[int, ...]:
+        """After which rounds of a phase it validates, ascending."""
+        times = min(self.steps // (self.episodes * horizon), rounds) if self.steps else 0
+        return tuple(rounds * n // times for n in range(1, times + 1))
 
 
 @dataclass(frozen=True)
 class Phase:
     """Which learner is trained, on which rows, with which rewards, and how many environment steps are taken.
 
-    Three clocks: a phase lasts `ticks`; each tick takes `collect` environment steps per seed and then does `updates`
-    gradient updates.  `collect=0` is offline learning; `updates=0` is collection with a frozen policy.
+    A phase has one of two lengths.  `gradient_steps` is that of offline learning.  `environment_steps`, per seed, is
+    that of a phase that collects: after every `train_every` of them it does `utd_ratio * train_every` updates.
     """
 
     name: str
     learner: Learner
-    ticks: int
-    collect: int = 0
-    updates: int = 1
+    gradient_steps: int = option(0, when=lambda p: not p.collects, why="a phase without environment_steps")
+    """Updates of a phase that only learns."""
+    environment_steps: int | None = None
+    """Environment steps of each seed; None collects nothing."""
+    utd_ratio: float = option(1.0, when=lambda p: p.collects, why="a phase that collects")
+    """Updates per environment step; 0 only collects, with a policy that stays as it is."""
+    train_every: int = option(1, when=lambda p: p.collects and p.utd_ratio, why="a phase that collects and updates")
+    """Environment steps between two turns of updates (`train_freq` in Stable-Baselines3)."""
     batch: Sampler = field(default_factory=Mix)
     augment: Augmentation = field(default_factory=Nothing)
     slot: str = "agent"
     actor: str | Sharing | None = None
     """Slot whose policy collects; by default the phase's own.  "random" draws actions uniformly from [-1, 1], and
     `segue.engine.sharing.Either` lets two policies share the episodes."""
-    greedy: bool = option(False, when=lambda p: p.collect > 0, why="a phase that collects")
+    greedy: bool = option(False, when=lambda p: p.collects, why="a phase that collects")
     """Collect without exploration noise."""
     epsilon: float = option(0.0, when=lambda p: p.greedy, why="greedy=true")
     """Share of uniform actions among the greedy ones (default of ours: none)."""
-    freeze_actor: int = option(0, when=lambda p: p.updates > 0, why="a phase that updates")
+    freeze_actor: int = option(0, when=lambda p: p.updates, why="a phase that updates")
     """Number of first updates in which the policy is frozen and everything else learns (default of ours: 0)."""
-    n_steps: int = option(1, when=lambda p: p.updates > 0, why="a phase that updates")
+    n_steps: int = option(1, when=lambda p: p.updates, why="a phase that updates")
     """Number of rows whose rewards are summed before the bootstrap (n-step returns, without off-policy correction)."""
     image_shift: int = option(0, when=lambda p: p.updates > 0, why="a phase that updates", images=True)
     """Largest random shift of a batch's images, in pixels, s and s' each for itself (DrQ, arXiv 2004.13649).  Recipes
@@ -72,14 +77,17 @@ class Phase:
     """(door, fresh state) -> initial state.  None keeps the slot's state, or takes the fresh one if the slot is new."""
     units: Units | None = None
     """Units of this phase; by default the recipe's."""
-    overlap: bool = option(False, when=lambda p: p.collect and p.updates, why="a phase that collects and updates")
-    """Let the simulator step while the device updates; the updates then see only rows up to the previous tick."""
+    overlap: bool = option(False, when=lambda p: p.collects and p.updates, why="a phase that collects and updates")
+    """Let the simulator step while the device updates; the updates then see only rows up to the updates before."""
     evaluate_every: int = 0
-    """Ticks between evaluations; 0 evaluates at the phase's ends only."""
+    """Steps of the phase between evaluations; 0 evaluates at the phase's ends only."""
     log_every: int = 1000
-    """Ticks between rows of training metrics."""
+    """Steps of the phase between rows of training metrics."""
     validation: Validation = field(default_factory=Validation)
     """Which checkpoints are tried on the task, and where the best one is kept; its steps count in the budget."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "utd_ratio", float(self.utd_ratio))
 
     @property
     def actors(self) -> tuple[str, ...]:
@@ -89,9 +97,39 @@ class Phase:
         return (self.slot, *self.actor.judges)
 
     @property
+    def collects(self) -> bool:
+        """Whether it is a phase that takes environment steps."""
+        return self.environment_steps is not None
+
+    @property
+    def steps(self) -> int:
+        """Its length, in environment steps where it collects and in gradient steps where it does not."""
+        return self.gradient_steps if self.environment_steps is None else self.environment_steps
+
+    @property
+    def moves(self) -> int:
+        """Environment steps of each seed."""
+        return self.environment_steps or 0
+
+    @property
+    def round(self) -> int:
+        """Steps, in which it is counted, between two turns of updates."""
+        return self.train_every if self.collects else 1
+
+    @property
+    def updates(self) -> int:
+        """Updates of a turn."""
+        return round(self.utd_ratio * self.train_every) if self.collects else 1
+
+    @property
+    def all_updates(self) -> int:
+        """Updates of the whole phase."""
+        return self.steps // self.round * self.updates
+
+    @property
     def learns(self) -> bool:
         """Whether it makes an update at all."""
-        return self.ticks > 0 and self.updates > 0
+        return self.all_updates > 0
 
 
 def fresh(door: Door, state: State) -> State:
@@ -156,7 +194,7 @@ class renew:
 def at_switch(phases: Sequence[Phase], who: str) -> int:
     """Index of the phase that fine-tunes; `SegueError` where no phase learns while the world moves."""
     for index, phase in enumerate(phases):
-        if phase.collect and phase.updates:
+        if phase.collects and phase.updates:
             return index
     raise SegueError(
         f"{who}: no phase of this recipe learns online, so it has no switch; use a recipe with an online phase"
@@ -165,10 +203,10 @@ def at_switch(phases: Sequence[Phase], who: str) -> int:
 
 def room(phases: Sequence[Phase], capacity: int | None) -> int:
     """Rows of own experience that each seed of a run holds: all that its phases collect, or the newest `capacity`."""
-    collected = sum(p.ticks * p.collect for p in phases)
+    collected = sum(p.moves for p in phases)
     return collected if capacity is None else min(capacity, collected)
 
 
 def charged(phases: Sequence[Phase]) -> int:
     """Environment steps per seed that phases cost: those they take, and all that validation may take."""
-    return sum(p.ticks * p.collect + p.validation.steps for p in phases)
+    return sum(p.moves + p.validation.steps for p in phases)

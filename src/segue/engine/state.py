@@ -31,7 +31,8 @@ class RunState:
     """Whether the current phase has begun."""
     facts: dict[str, Any] = field(default_factory=dict)
     """JSON about the current phase, which the caller may add to; it becomes the phase's entry in `history`."""
-    tick: int = 0
+    step: int = 0
+    """Of the current phase: environment steps where it collects, gradient steps where it does not."""
     environment_steps: int = 0
     updates: int = 0
     sums: dict[str, tuple[Array, Array]] = field(default_factory=dict)
@@ -40,9 +41,9 @@ class RunState:
     begun: tuple[int, ...] | None = None
     """Episodes (S,) that have begun in worlds that were left behind: a real world's, after loading."""
     moved: int = 0
-    """Environment steps of the tick that an environment's failure has broken off."""
+    """Environment steps since the last updates that an environment's failure has broken off."""
     learned: bool = False
-    """Whether that tick's updates are done (where they overlap with the simulator)."""
+    """Whether the updates behind those steps are done (where they overlap with the simulator)."""
     cuts: tuple[int, ...] = ()
     """Rows of own experience, counted from the first, after which a resumed run left an open episode behind."""
     units: Units | None = None
@@ -63,7 +64,7 @@ class Record:
 
     phase: Phase
     index: int
-    tick: int
+    phase_step: int
     environment_step: int
     update: int
     state: RunState

@@ -5,6 +5,7 @@ So a wrong name or shape in the last of ten phases is found before the first one
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -80,7 +81,7 @@ def validate(
             go(phase)
         if phase.validation.steps:
             shapes.validated(phase)
-        written = min(written + phase.ticks * phase.collect, 2**31 - 1)
+        written = min(written + phase.moves, 2**31 - 1)
         _check_first(phase, written, most)
 
 
@@ -92,7 +93,7 @@ def _go_through(phase: Phase, index: int, units: Units, shapes: Shapes) -> None:
         _check_update(phase, units, shapes, slot)
         if before is not None or phase.enter is not None:
             _check_networks(phase, shapes, slot)
-    if phase.collect and phase.ticks:
+    if phase.moves:
         _check_actions(phase, shapes)
 
 
@@ -200,8 +201,7 @@ def check_phase(
     of which `closed` belong to episodes that have ended and the newest `most` are kept.
     """
     where = f"phase '{phase.name}'"
-    if phase.ticks < 0 or phase.collect < 0 or phase.updates < 0 or phase.log_every < 1 or phase.evaluate_every < 0:
-        raise SegueError(f"{where}: ticks, collect, updates and intervals must not be negative (log_every at least 1)")
+    check_clocks(phase, where)
     if phase.freeze_actor < 0 or not 0 <= phase.epsilon <= 1:
         raise SegueError(f"{where}: freeze_actor must not be negative, and epsilon must lie between 0 and 1")
     if phase.freeze_actor and not policy_of(phase.learner):
@@ -218,7 +218,7 @@ def check_phase(
         raise SegueError(
             f"{where}: {type(phase.learner).__name__} does not act, so it cannot be validated; set validation.steps=0"
         )
-    if phase.validation.steps and phase.ticks and not phase.validation.ticks(horizon, phase.ticks):
+    if phase.validation.steps and phase.steps and not phase.validation.after(horizon, phase.steps // phase.round):
         least = phase.validation.episodes * horizon
         raise SegueError(
             f"{where}: one validation takes up to {least:,} steps; set {phase.name}.validation.steps to that"
@@ -232,16 +232,33 @@ def check_phase(
             known = ", ".join(sorted(slots)) or "none yet"
             raise SegueError(f"{where} acts with slot '{name}', but no earlier phase trains it; name one of: {known}")
     sharing = None if isinstance(phase.actor, str) else phase.actor
-    if phase.collect and sharing is not None and (refusal := sharing.refuse(phase)):
+    if phase.collects and sharing is not None and (refusal := sharing.refuse(phase)):
         raise SegueError(f"{where} {refusal}")
     if phase.learns:
         _check_first(phase, written, most)
-        ready = 0 if phase.overlap else phase.collect
+        ready = phase.train_every if phase.collects and not phase.overlap else 0
         lost = max(written - most, 0)
         refusal = phase.batch.refuse(logged, min(written + ready, most), max(closed - lost, 0))
         refusal = refusal or phase.augment.refuse(phase, slots, spec, logged)
         if refusal:
             raise SegueError(f"{where}: {refusal}")
+
+
+def check_clocks(phase: Phase, where: str) -> None:
+    """Refuse lengths and intervals that make no sense."""
+    if min(phase.gradient_steps, phase.moves, phase.utd_ratio, phase.evaluate_every) < 0:
+        raise SegueError(f"{where}: steps, utd_ratio and evaluate_every must not be negative")
+    if min(phase.log_every, phase.train_every) < 1:
+        raise SegueError(f"{where}: log_every and train_every must be at least 1")
+    if phase.collects and phase.gradient_steps:
+        raise SegueError(f"{where}: it has gradient_steps and environment_steps; give one of them")
+    if phase.moves % phase.train_every:
+        raise SegueError(f"{where}: environment_steps={phase.moves} is no multiple of train_every={phase.train_every}")
+    if phase.collects and not math.isclose(phase.utd_ratio * phase.train_every, phase.updates, abs_tol=1e-9):
+        raise SegueError(
+            f"{where}: utd_ratio={phase.utd_ratio:g} with train_every={phase.train_every} is not a whole number of "
+            "updates; set train_every to a multiple that makes it one"
+        )
 
 
 def check_doors(phases: Sequence[Phase], units: Units) -> None:

@@ -15,8 +15,8 @@ AWAC_RECIPE = published(
     "Nair et al. 2020, AWAC, arXiv 2006.09359",
     "pen-cloned 88.7 offline, 86.8 after 1M online steps (CORL's runs of AWAC, 4 seeds)",
     (
-        Phase("offline", AWAC(), 1_000_000, batch=Mix(256), evaluate_every=50_000),
-        Phase("online", AWAC(), 1_000_000, collect=1, batch=Union(256), evaluate_every=5_000),
+        Phase("offline", AWAC(), gradient_steps=1_000_000, batch=Mix(256), evaluate_every=50_000),
+        Phase("online", AWAC(), environment_steps=1_000_000, batch=Union(256), evaluate_every=5_000),
     ),
     Units(standardise=True),  # CORL does so for every task
     Evaluation(20),
@@ -25,7 +25,7 @@ AWAC_RECIPE = published(
         "adroit": {"agent.advantage_temperature": 0.1},
         "adroit-binary": {
             "agent.advantage_temperature": 0.1,
-            "offline.ticks": 25_000,
+            "offline.gradient_steps": 25_000,
             "offline.evaluate_every": 5_000,
         },
         "custom": SHORT,

@@ -24,7 +24,7 @@ _ANTMAZE = {
     "online.batch.online": 128,
 }
 
-_MAZE2D = {"units.scale": 10.0, "units.shift": -5.0, "offline.ticks": 500_000}  # of OOO's explorers
+_MAZE2D = {"units.scale": 10.0, "units.shift": -5.0, "offline.gradient_steps": 500_000}  # of OOO's explorers
 
 _ADROIT_BINARY = {
     "units.scale": 10.0,
@@ -33,7 +33,7 @@ _ADROIT_BINARY = {
     "agent.lagrange": False,
     "agent.actor_hidden": (512, 512),
     "agent.critic_hidden": (512, 512, 512),
-    "offline.ticks": 20_000,
+    "offline.gradient_steps": 20_000,
     "offline.evaluate_every": 2_000,
 }
 
@@ -50,9 +50,9 @@ _KITCHEN = {
     "agent.importance_sampling": False,
     "agent.actor_hidden": (512, 512, 512),
     "agent.critic_hidden": (512, 512, 512),
-    "offline.ticks": 500_000,
+    "offline.gradient_steps": 500_000,
     "offline.evaluate_every": 25_000,
-    "online.ticks": 1_500_000,
+    "online.environment_steps": 1_500_000,
     "online.evaluate_every": 5_000,
     "online.batch.offline": 64,
     "online.batch.online": 192,
@@ -61,9 +61,9 @@ _KITCHEN = {
 _LOCOMOTION = {  # WSRL's settings for CQL on MuJoCo (arXiv 2412.07762)
     "agent.lagrange": False,
     "agent.critic_hidden": (256, 256),
-    "offline.ticks": 250_000,
+    "offline.gradient_steps": 250_000,
     "offline.evaluate_every": 25_000,
-    "online.ticks": 500_000,
+    "online.environment_steps": 500_000,
     "online.evaluate_every": 20_000,
 }
 
@@ -85,11 +85,11 @@ _POINTMAZE = {
     "agent.critic_learning_rate": 1e-3,
     "agent.target_rate": 0.02,
     "agent.temperature": 0.1,
-    "offline.ticks": 4_000,
+    "offline.gradient_steps": 4_000,
     "offline.evaluate_every": 500,
     "offline.log_every": 100,
     "offline.batch.offline": 128,
-    "online.ticks": 3_000,
+    "online.environment_steps": 3_000,
     "online.evaluate_every": 250,
     "online.log_every": 100,
     "online.batch.offline": 64,
@@ -98,30 +98,31 @@ _POINTMAZE = {
 }
 
 _PHASES = (
-    Phase("offline", CalQL(), 1_000_000, batch=Mix(256), evaluate_every=50_000),
-    Phase("online", CalQL(), 1_000_000, collect=1, batch=Mix(128, 128, "closed"), evaluate_every=2_000),
+    Phase("offline", CalQL(), gradient_steps=1_000_000, batch=Mix(256), evaluate_every=50_000),
+    Phase("online", CalQL(), environment_steps=1_000_000, batch=Mix(128, 128, "closed"), evaluate_every=2_000),
 )
 _PRESETS: dict[str, Settings] = {
     "antmaze": _ANTMAZE,
     "adroit": _ADROIT,
     "adroit-binary": _ADROIT_BINARY,
-    "pen-binary": {"online.ticks": 200_000},
+    "pen-binary": {"online.environment_steps": 200_000},
     "kitchen": _KITCHEN,
     "maze2d": _MAZE2D,
     "locomotion": _LOCOMOTION,
-    "custom": _LOCOMOTION | {"offline.ticks": 20_000, "online.ticks": 20_000, "offline.evaluate_every": 5_000},
+    "custom": _LOCOMOTION
+    | {"offline.gradient_steps": 20_000, "online.environment_steps": 20_000, "offline.evaluate_every": 5_000},
     "pointmaze": _POINTMAZE,
     "pointmaze-pixels": _POINTMAZE,
     "pointmaze-medium": {
-        "offline.ticks": 5_000,
+        "offline.gradient_steps": 5_000,
         "offline.evaluate_every": 1_000,
-        "online.ticks": 6_000,
+        "online.environment_steps": 6_000,
         "online.evaluate_every": 500,
     },
     "pointmaze-large": {
-        "offline.ticks": 20_000,
+        "offline.gradient_steps": 20_000,
         "offline.evaluate_every": 4_000,
-        "online.ticks": 40_000,
+        "online.environment_steps": 40_000,
         "online.evaluate_every": 2_000,
     },
 }

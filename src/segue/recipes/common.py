@@ -8,7 +8,11 @@ Settings = Mapping[str, object]
 """Options by path."""
 
 # Of tasks of one's own.
-SHORT: dict[str, object] = {"offline.ticks": 20_000, "online.ticks": 20_000, "offline.evaluate_every": 5_000}
+SHORT: dict[str, object] = {
+    "offline.gradient_steps": 20_000,
+    "online.environment_steps": 20_000,
+    "offline.evaluate_every": 5_000,
+}
 
 # Default of ours: a laptop's networks, batches and budgets, those of Cal-QL's preset.
 _LAPTOP = {
@@ -17,13 +21,13 @@ _LAPTOP = {
     "agent.critic_hidden": (128, 128),
     "agent.critic_learning_rate": 1e-3,
     "agent.target_rate": 0.02,
-    "online.ticks": 3_000,
+    "online.environment_steps": 3_000,
     "online.evaluate_every": 250,
     "online.log_every": 100,
     "evaluation.episodes": 10,
 }
 _OFFLINE = {
-    "offline.ticks": 4_000,
+    "offline.gradient_steps": 4_000,
     "offline.evaluate_every": 500,
     "offline.log_every": 100,
     "offline.batch.offline": 128,
@@ -34,8 +38,8 @@ ENCODERS: dict[str, Settings] = {
 }
 IMAGE_SHIFT = 4  # pixels (DrQ: Kostrikov et al. 2021, arXiv 2004.13649)
 IMAGE_SHIFTS = {"pointmaze-pixels": 2}  # default of ours: its mass is two pixels wide, and a shift must not hide it
-_MEDIUM = {"online.ticks": 6_000, "online.evaluate_every": 500}
-_LARGE = {"online.ticks": 40_000, "online.evaluate_every": 2_000}
+_MEDIUM = {"online.environment_steps": 6_000, "online.evaluate_every": 500}
+_LARGE = {"online.environment_steps": 40_000, "online.evaluate_every": 2_000}
 
 
 def pointmaze(changes: Settings, offline: bool = True, medium: Settings | None = None) -> dict[str, Settings]:
@@ -44,8 +48,8 @@ def pointmaze(changes: Settings, offline: bool = True, medium: Settings | None =
     `medium` holds what differs in the medium maze alone.
     """
     umaze = _LAPTOP | (_OFFLINE if offline else {}) | dict(changes)
-    offline_updates = {"offline.ticks": 20_000, "offline.evaluate_every": 2_500} if offline else {}
-    large = _LARGE | ({"offline.ticks": 20_000, "offline.evaluate_every": 4_000} if offline else {})
+    offline_updates = {"offline.gradient_steps": 20_000, "offline.evaluate_every": 2_500} if offline else {}
+    large = _LARGE | ({"offline.gradient_steps": 20_000, "offline.evaluate_every": 4_000} if offline else {})
     return {
         "pointmaze": umaze,
         "pointmaze-medium": _MEDIUM | offline_updates | dict(medium or {}),

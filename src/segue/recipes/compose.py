@@ -152,7 +152,7 @@ def augmented_plan(plan: Plan, names: Sequence[str], entry: Entry, who: str) -> 
     phases: list[Phase] = []
     for phase in plan.phases:
         here = phase.slot == switch.slot and phase.updates and isinstance(phase.learner, Agent)
-        if here and (entry.when == "always" or phase.collect):
+        if here and (entry.when == "always" or phase.collects):
             if type(entry.augmentation) in map(type, parts(phase.augment)):
                 raise SegueError(f"recipe {who}: phase '{phase.name}' already has that bonus; add it once")
             before = [p for p in phases if p.slot == phase.slot and p.updates and isinstance(p.learner, Agent)]

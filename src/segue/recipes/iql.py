@@ -19,8 +19,8 @@ IQL_RECIPE = published(
     "Kostrikov et al. 2021, IQL, arXiv 2110.06169",
     "AntMaze mean 56.3 offline, 78.5 after 1M online steps (CORL's runs of IQL, 4 seeds)",
     (
-        Phase("offline", IQL(), 1_000_000, batch=Mix(256), evaluate_every=50_000),
-        Phase("online", IQL(), 1_000_000, collect=1, batch=Union(256), evaluate_every=5_000),
+        Phase("offline", IQL(), gradient_steps=1_000_000, batch=Mix(256), evaluate_every=50_000),
+        Phase("online", IQL(), environment_steps=1_000_000, batch=Union(256), evaluate_every=5_000),
     ),
     Units(),
     Evaluation(20),
@@ -30,12 +30,12 @@ IQL_RECIPE = published(
             "agent.expectile": 0.7,
             "agent.inverse_temperature": 0.5,
             "agent.dropout": 0.1,
-            "offline.ticks": 25_000,
+            "offline.gradient_steps": 25_000,
             "offline.evaluate_every": 5_000,
         },
         "adroit": {"agent.expectile": 0.8, "agent.inverse_temperature": 3.0, "agent.dropout": 0.1},
         "kitchen": {"agent.expectile": 0.7, "agent.inverse_temperature": 0.5, "agent.dropout": 0.1},
-        "maze2d": {"units.shift": -1.0, "agent.inverse_temperature": 3.0, "offline.ticks": 500_000},  # OOO's
+        "maze2d": {"units.shift": -1.0, "agent.inverse_temperature": 3.0, "offline.gradient_steps": 500_000},  # OOO's
         "locomotion": _LOCOMOTION,
         "custom": SHORT | {"agent.expectile": 0.7, "agent.inverse_temperature": 3.0},
         **pointmaze(

@@ -63,9 +63,10 @@ MEANINGS = {
     "value_target_rate": "Polyak rate of the value function's target",
     # phases and rows
     "name": "the phase's name",
-    "ticks": "length of the phase; a tick takes `collect` steps and does `updates` updates",
-    "collect": "environment steps per seed and tick; 0 learns offline",
-    "updates": "gradient updates per tick, after its steps; 0 only collects",
+    "gradient_steps": "updates of a phase that only learns",
+    "environment_steps": "environment steps of each seed; none: the phase collects nothing",
+    "utd_ratio": "updates per environment step; 0 only collects",
+    "train_every": "environment steps between two turns of updates",
     "visible": "own rows that may be drawn: all, or only those of closed episodes",
     "beside": "sampler of the other rows",
     "inner": "sampler that draws from the kept rows",

@@ -22,9 +22,15 @@ PEX_RECIPE = published(
     "Zhang et al. 2023, PEX, arXiv 2302.00935",
     "a policy beside the offline one; the paper's tables could not be read, so no number is aimed at",
     (
-        Phase("offline", replace(authors(), actor_decay=None), 1_000_000, batch=Mix(256), evaluate_every=50_000),
-        Phase("warm-up", PEX(), 5_000, collect=1, updates=0, enter=expand("agent")),
-        Phase("online", PEX(), 995_000, collect=1, batch=Mix(128, 128), evaluate_every=10_000),
+        Phase(
+            "offline",
+            replace(authors(), actor_decay=None),
+            gradient_steps=1_000_000,
+            batch=Mix(256),
+            evaluate_every=50_000,
+        ),
+        Phase("warm-up", PEX(), environment_steps=5_000, utd_ratio=0, enter=expand("agent")),
+        Phase("online", PEX(), environment_steps=995_000, batch=Mix(128, 128), evaluate_every=10_000),
     ),
     Units(),
     Evaluation(20),
@@ -34,7 +40,7 @@ PEX_RECIPE = published(
         "adroit-binary": _IMITATION
         | {
             "agent.dropout": 0.1,
-            "offline.ticks": 25_000,
+            "offline.gradient_steps": 25_000,
             "offline.evaluate_every": 5_000,
         },
         "kitchen": {"agent.expectile": 0.7, "agent.inverse_temperature": 0.5},  # IQL's
@@ -45,7 +51,7 @@ PEX_RECIPE = published(
                 "agent.actor_learning_rate": 1e-3,
                 "agent.value_learning_rate": 1e-3,
                 "offline.actor_decay": 0,
-                "warm-up.ticks": 500,
+                "warm-up.environment_steps": 500,
                 "online.batch.offline": 64,
                 "online.batch.online": 64,
             }

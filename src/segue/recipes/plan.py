@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
@@ -145,12 +144,11 @@ class Plan:
                 plan = plan.set({path: table[other]}, f"from {other}")
         phases, sources, before = [], dict(plan.sources), 0
         for phase in plan.phases:
-            per_step = phase.updates / phase.collect if phase.collect else 1.0
-            pace = options.Pace(phase.ticks * phase.updates, per_step, before)
+            pace = options.Pace(phase.all_updates, phase.utd_ratio if phase.collects else 1.0, before)
             learner, found = options.settled(phase.learner, pace, f"{phase.name}.learner.")
             phases.append(replace(phase, learner=learner))
             sources |= {path: f"from {what}" for path, what in found.items()}
-            before += phase.ticks * phase.collect
+            before += phase.moves
         return replace(plan, phases=tuple(phases), sources=sources)
 
     def told(self) -> list[str]:
@@ -165,7 +163,7 @@ class Plan:
     def explained(self) -> dict[str, Explained]:
         """{path: {"value", "source", "meaning"}} of everything that a setting can name, JSON-ready.
 
-        Also holds computed values: PHASE.utd_ratio and PHASE.batch_size.
+        Also holds a computed value: PHASE.batch_size.
         """
         rows, owners, phases = dict[str, Explained](), self.owners(), {p.name: p for p in self.phases}
         for path, entry in self.table().items():
@@ -174,10 +172,6 @@ class Plan:
             if rest == "units" and entry["value"] is None:
                 said = f"{said} Its parts are set one by one: {path}.scale=2"
             rows[path] = {**entry, "meaning": said}
-            if rest == "updates" and phases[head].collect:
-                ratio = phases[head].updates / phases[head].collect
-                said = f"updates per environment step: {head}.updates / {head}.collect"
-                rows[f"{head}.utd_ratio"] = {"value": ratio, "source": entry["source"], "meaning": said}
             if rest == "batch.type" and phases[head].updates and (counted := counts(phases[head].batch)):
                 said = "rows of one update of the critics: those that the batch draws / critic_updates"
                 drawn, first = size(counted) // _critic_updates(phases[head]), next(iter(counted))
@@ -281,13 +275,6 @@ def _way_to(usual: type | None, learner: Any) -> list[str]:
 
 
 def _assign_phase(phase: Phase, words: list[str], value: object, path: str) -> tuple[Phase, list[str]]:
-    if words == ["utd_ratio"]:  # the field's word for updates per environment step
-        if not phase.collect:
-            raise SegueError(f"{path}: phase '{phase.name}' takes no environment steps, so it has no utd_ratio")
-        updates = options.parse(path, value, float) * phase.collect
-        if not math.isfinite(updates) or updates != int(updates) or updates < 0:
-            raise SegueError(f"{path}: {value} x {phase.collect} steps per tick is not a whole number of updates")
-        return replace(phase, updates=int(updates)), ["updates"]
     if words == ["batch_size"]:
         batch, paths = resized(phase.batch, options.parse(path, value, int) * _critic_updates(phase), path)
         return replace(phase, batch=batch), [f"batch.{inner}" for inner in paths]
@@ -304,7 +291,7 @@ def _critic_updates(phase: Phase) -> int:
 def _example(plan: Plan, head: str) -> str:
     if head in WHOLE:
         return next(iter(options.leaves(getattr(plan, head))))
-    return "ticks" if any(p.name == head for p in plan.phases) else "base.actor_learning_rate"
+    return "evaluate_every" if any(p.name == head for p in plan.phases) else "base.actor_learning_rate"
 
 
 def _inherited(before: Plan, plan: Plan, whole: str) -> dict[str, str]:

@@ -73,13 +73,12 @@ REBRAC_RECIPE = published(
     "Tarasov et al. 2023, ReBRAC, arXiv 2305.09836",
     "pen-cloned 74.0 offline, 138.2 after 1M online steps (CORL's runs of ReBRAC, 4 seeds)",
     (
-        Phase("offline", ReBRAC(), 1_000_000, batch=Mix(256), evaluate_every=50_000),
+        Phase("offline", ReBRAC(), gradient_steps=1_000_000, batch=Mix(256), evaluate_every=50_000),
         Phase(
             "online",
             # Towards 0 over a million updates; at a half it stays.
             ReBRAC(actor_cloning=Linear(0.4, 0.2, 500_000), critic_cloning=0.0),
-            1_000_000,
-            collect=1,
+            environment_steps=1_000_000,
             batch=Mix(128, 128),
             evaluate_every=5_000,
         ),
@@ -94,7 +93,9 @@ REBRAC_RECIPE = published(
             "units.scale": 100.0,
         },
         "adroit": _ADROIT,
-        "adroit-binary": _ADROIT | _weights(0.05, 0.5) | {"offline.ticks": 25_000, "offline.evaluate_every": 5_000},
+        "adroit-binary": _ADROIT
+        | _weights(0.05, 0.5)
+        | {"offline.gradient_steps": 25_000, "offline.evaluate_every": 5_000},
         "locomotion": _LOCOMOTION | _weights(0.01, 0.01),  # for logs that the table below has not
         **{name: _weights(*pair) for name, pair in _PAIRS.items()},
         "custom": SHORT | _weights(0.01, 0.01),

@@ -20,14 +20,14 @@ RLPD_RECIPE = published(
     "Ball et al. 2023, RLPD, arXiv 2302.02948",
     "AntMaze 98, 94, 98, 97, 93, 94 after 1M online steps (FQL's runs of RLPD; the paper has figures only)",
     (
-        Phase("warm-up", RLPD(), 5_000, collect=1, updates=0, actor=RANDOM),
-        Phase("online", RLPD(), 245_000, collect=1, batch=Mix(2560, 2560), evaluate_every=5_000),
+        Phase("warm-up", RLPD(), environment_steps=5_000, utd_ratio=0, actor=RANDOM),
+        Phase("online", RLPD(), environment_steps=245_000, batch=Mix(2560, 2560), evaluate_every=5_000),
     ),
     Units(),
     Evaluation(10),
     {
-        "antmaze": _SPARSE | {"units.shift": -1.0, "agent.subset": 1, "online.ticks": 295_000},
-        "adroit-binary": _SPARSE | {"online.ticks": 995_000},
+        "antmaze": _SPARSE | {"units.shift": -1.0, "agent.subset": 1, "online.environment_steps": 295_000},
+        "adroit-binary": _SPARSE | {"online.environment_steps": 995_000},
         **pointmaze(
             {
                 "agent.critics": 5,
@@ -38,7 +38,7 @@ RLPD_RECIPE = published(
                 "agent.backup_entropy": False,
                 "online.batch.offline": 256,
                 "online.batch.online": 256,
-                "warm-up.ticks": 500,
+                "warm-up.environment_steps": 500,
             },
             offline=False,
         ),

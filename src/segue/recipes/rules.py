@@ -46,10 +46,10 @@ class warm_up:
         """Add a phase that only collects before the switch, or replace an existing one."""
         require(self, steps=self.steps > 0)
         index = at_switch(phases, "warm_up")
-        if index and phases[index - 1].collect and not phases[index - 1].updates:
+        if index and phases[index - 1].collects and not phases[index - 1].updates:
             there = phases[index - 1].actor
             actor = RANDOM if self.policy == "random" else None if there == RANDOM else there
-            return changed(phases, index - 1, ticks=self.steps, actor=actor)
+            return changed(phases, index - 1, environment_steps=self.steps, actor=actor)
         switch = phases[index]
         before = next((p for p in reversed(phases[:index]) if p.slot == switch.slot), None)
         # The learner before the switch, so that the slot is carried on and the switch's own door stays where it is.
@@ -57,9 +57,8 @@ class warm_up:
         extra = Phase(
             "warm-up",
             learner,
-            self.steps,
-            collect=1,
-            updates=0,
+            environment_steps=self.steps,
+            utd_ratio=0,
             slot=switch.slot,
             units=switch.units if before is None else before.units,
             actor=RANDOM if self.policy == "random" else None,
@@ -174,30 +173,27 @@ class budget:
         require(self, steps=self.steps > 0)
         index, before = at_switch(phases, "budget"), charged(phases)
         if not before:
-            raise SegueError(
-                f"budget={self.steps}: no phase takes environment steps; set the ticks of one that collects"
-            )
+            raise SegueError(f"budget={self.steps}: no phase takes environment steps; set environment_steps")
         of = lambda number: number * self.steps // before  # noqa: E731
         made = []
         for phase in phases:
             validation = replace(phase.validation, steps=of(phase.validation.steps))
             phase, batch = replace(phase, validation=validation), phase.batch
-            if phase.collect and phase.ticks:
-                if not of(phase.ticks):
-                    why = (
-                        f"too few for phase '{phase.name}', which has {phase.ticks:,} ticks of {before:,} steps in all"
-                    )
+            if phase.moves:
+                moves = of(phase.moves) // phase.train_every * phase.train_every
+                if not moves:
+                    why = f"too few for phase '{phase.name}', which has {phase.moves:,} of {before:,} steps in all"
                     raise SegueError(f"budget={self.steps}: {why}; give a larger one")
                 often = max(of(phase.evaluate_every), 1) if phase.evaluate_every else 0
-                phase = replace(phase, ticks=of(phase.ticks), evaluate_every=often)
+                phase = replace(phase, environment_steps=moves, evaluate_every=often)
             if isinstance(batch, Last):
                 phase = replace(phase, batch=replace(batch, rows=of(batch.rows)))
             made.append(phase)
         switch, left = made[index], self.steps - charged(made)
-        if short := left % switch.collect:
-            why = f"phase '{switch.name}' takes {switch.collect} steps per tick, which leaves {short} over"
+        if short := left % switch.train_every:
+            why = f"phase '{switch.name}' learns every {switch.train_every} steps, which leaves {short} over"
             raise SegueError(f"budget={self.steps}: {why}; give a few more or fewer")
-        return changed(tuple(made), index, ticks=switch.ticks + left // switch.collect)
+        return changed(tuple(made), index, environment_steps=switch.moves + left)
 
 
 def own_rows(batch: Sampler) -> Sampler:

@@ -24,7 +24,7 @@ SAC_RECIPE = published(
     "sac",
     "Haarnoja et al. 2018, SAC, arXiv 1812.05905 (JaxCQL's form)",
     "a control: what the same online budget gives without data",
-    (Phase("online", SAC(), 1_000_000, collect=1, batch=Mix(0, 256), evaluate_every=10_000),),
+    (Phase("online", SAC(), environment_steps=1_000_000, batch=Mix(0, 256), evaluate_every=10_000),),
     Units(),
     Evaluation(20),
     {

@@ -33,14 +33,13 @@ SPOT_RECIPE = published(
     "Wu et al. 2022, SPOT, arXiv 2202.06239",
     "AntMaze mean 52.9 offline, 92.4 after 1M online steps (CORL's runs of SPOT, 4 seeds)",
     (
-        Phase("density", VAE(), 100_000, batch=Mix(256), slot="density"),
-        Phase("offline", SPOT(), 1_000_000, batch=Mix(256), enter=with_density(), evaluate_every=50_000),
+        Phase("density", VAE(), gradient_steps=100_000, batch=Mix(256), slot="density"),
+        Phase("offline", SPOT(), gradient_steps=1_000_000, batch=Mix(256), enter=with_density(), evaluate_every=50_000),
         Phase(
             "online",
             # Towards 0 over a million updates; at a fifth it stays.
             SPOT(weight=Linear(0.25, 0.05, 800_000)),
-            1_000_000,
-            collect=1,
+            environment_steps=1_000_000,
             batch=Union(256),
             evaluate_every=5_000,
         ),
@@ -59,8 +58,8 @@ SPOT_RECIPE = published(
         "adroit": _ADROIT,
         "adroit-binary": _ADROIT
         | {
-            "density.ticks": 10_000,
-            "offline.ticks": 25_000,
+            "density.gradient_steps": 10_000,
+            "offline.gradient_steps": 25_000,
             "offline.evaluate_every": 5_000,
         },
         "locomotion": _LOCOMOTION | {"agent.weight": 0.1},
@@ -69,7 +68,7 @@ SPOT_RECIPE = published(
             for body, kinds in _WEIGHTS.items()
             for kind, weight in kinds.items()
         },
-        "custom": SHORT | {"density.ticks": 5_000, "agent.weight": 0.1},
+        "custom": SHORT | {"density.gradient_steps": 5_000, "agent.weight": 0.1},
         **pointmaze(
             {
                 "agent.critic_layer_norm": True,
@@ -77,7 +76,7 @@ SPOT_RECIPE = published(
                 "agent.policy_noise": 0.1,
                 "agent.weight": 0.5,
                 "density.hidden": (128, 128),
-                "density.ticks": 5_000,
+                "density.gradient_steps": 5_000,
                 "density.log_every": 100,
                 "density.batch.offline": 128,
                 "online.batch.batch": 128,

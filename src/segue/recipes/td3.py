@@ -21,14 +21,16 @@ TD3_RECIPE = published(
     "Fujimoto et al. 2018, TD3, arXiv 1802.09477",
     "a control: what the same online budget gives without data",
     (
-        Phase("warm-up", TD3(), 25_000, collect=1, updates=0, actor=RANDOM),
-        Phase("online", TD3(), 1_000_000, collect=1, batch=Mix(0, 256), evaluate_every=10_000),
+        Phase("warm-up", TD3(), environment_steps=25_000, utd_ratio=0, actor=RANDOM),
+        Phase("online", TD3(), environment_steps=1_000_000, batch=Mix(0, 256), evaluate_every=10_000),
     ),
     Units(),
     Evaluation(20),
     {
         **_SPARSE,
-        **pointmaze({"agent.critic_layer_norm": True, "online.batch.online": 128, "warm-up.ticks": 500}, False),
+        **pointmaze(
+            {"agent.critic_layer_norm": True, "online.batch.online": 128, "warm-up.environment_steps": 500}, False
+        ),
     },
 )
 
@@ -37,8 +39,8 @@ TD3_BC_RECIPE = published(
     "Fujimoto and Gu 2021, TD3+BC, arXiv 2106.06860; fine-tuned by TD3",
     "hopper-medium 60.4, halfcheetah-medium 48.1 offline (CORL's runs of TD3+BC, 4 seeds)",
     (
-        Phase("offline", TD3BC(), 1_000_000, batch=Mix(256), evaluate_every=50_000),
-        Phase("online", TD3(), 1_000_000, collect=1, batch=Union(256), evaluate_every=5_000),
+        Phase("offline", TD3BC(), gradient_steps=1_000_000, batch=Mix(256), evaluate_every=50_000),
+        Phase("online", TD3(), environment_steps=1_000_000, batch=Union(256), evaluate_every=5_000),
     ),
     Units(standardise=True),
     Evaluation(20),

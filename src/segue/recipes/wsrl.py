@@ -52,9 +52,11 @@ WSRL_RECIPE = published(
     "Zhou et al. 2024, WSRL, arXiv 2412.07762",
     "pen-binary 98 %, door-binary 100 % success after 300k online steps (Q2RL's runs of WSRL, 5 seeds)",
     (
-        Phase("offline", _OFFLINE, 1_000_000, batch=Mix(256), evaluate_every=50_000),
-        Phase("warm-up", _OFFLINE, 5_000, collect=1, updates=0),
-        Phase("online", _ONLINE, 495_000, collect=1, batch=Mix(0, 1024), enter=from_sac(), evaluate_every=20_000),
+        Phase("offline", _OFFLINE, gradient_steps=1_000_000, batch=Mix(256), evaluate_every=50_000),
+        Phase("warm-up", _OFFLINE, environment_steps=5_000, utd_ratio=0),
+        Phase(
+            "online", _ONLINE, environment_steps=495_000, batch=Mix(0, 1024), enter=from_sac(), evaluate_every=20_000
+        ),
     ),
     Units(),
     Evaluation(20),
@@ -67,7 +69,7 @@ WSRL_RECIPE = published(
             "agent.conservative_weight": 1.0,
             "agent.actor_hidden": (512, 512),
             "agent.critic_hidden": (512, 512, 512),
-            "offline.ticks": 20_000,
+            "offline.gradient_steps": 20_000,
             "offline.evaluate_every": 2_000,
         },
         "adroit": _NO_MAXIMUM
@@ -83,13 +85,13 @@ WSRL_RECIPE = published(
             "agent.importance_sampling": False,
             "agent.actor_hidden": (512, 512, 512),
             "agent.critic_hidden": (512, 512, 512),
-            "offline.ticks": 250_000,
+            "offline.gradient_steps": 250_000,
         },
         "locomotion": _PLAIN
         | _NO_MAXIMUM
         | {
             "agent.critic_hidden": (256, 256),
-            "offline.ticks": 250_000,
+            "offline.gradient_steps": 250_000,
             "offline.evaluate_every": 25_000,
         },
         "custom": SHORT | _NO_MAXIMUM | {"agent.critic_hidden": (256, 256)},
@@ -102,10 +104,13 @@ WSRL_RECIPE = published(
                 "agent.critics": 5,
                 "agent.actor_learning_rate": 3e-4,
                 "agent.temperature": 0.1,
-                "warm-up.ticks": 500,
+                "warm-up.environment_steps": 500,
                 "online.batch.online": 512,
             },
-            medium={"offline.ticks": 10_000, "offline.evaluate_every": 2_000},  # its updates are ten times as dear
+            medium={
+                "offline.gradient_steps": 10_000,
+                "offline.evaluate_every": 2_000,
+            },  # its updates are ten times as dear
         ),
     },
 )

@@ -27,7 +27,8 @@ class Row(TypedDict):
     environment_step: int
     update: int
     seeds: list[int]
-    tick: NotRequired[int]
+    phase_step: NotRequired[int]
+    tick: NotRequired[int]  # its name before version 0.2
     values: NotRequired[Mapping[str, Numbers]]
     wall_s: NotRequired[float]
     points: NotRequired[Mapping[str, Numbers]]
@@ -47,7 +48,8 @@ def read_run(folder: Path) -> Run:
             str(phase.get("name", index)),
             str(phase.get("slot", "agent")),
             _short(phase.get("learner", "")),
-            *(int(phase.get(key) or 0) for key in ("ticks", "collect", "updates", "validation")),
+            *_clocks(phase),
+            int(phase.get("validation") or 0),
         )
         for index, phase in enumerate(about.get("phases", []))
     )
@@ -89,6 +91,15 @@ def read_run(folder: Path) -> Run:
     )
 
 
+def _clocks(phase: Mapping[str, Any]) -> tuple[int, int | None, float]:
+    """Gradient steps, environment steps and updates per environment step; runs before 0.2 have them by ticks."""
+    if "ticks" not in phase:
+        steps = phase.get("environment_steps")
+        return int(phase.get("gradient_steps") or 0), steps, float(phase.get("utd_ratio") or 0)
+    ticks, collect, updates = (int(phase[key] or 0) for key in ("ticks", "collect", "updates"))
+    return (0, ticks * collect, updates / collect) if collect else (ticks * updates, None, 1.0)
+
+
 def _means(episodes: Sequence[Row], seeds: Sequence[int], last: int) -> list[Row]:
     """Rows as evaluations have them: where an episode of the policy's own ended, means of each seed's last ones.
 
@@ -122,10 +133,10 @@ def _scored(about: dict[str, Any], curve: Curve) -> Curve:
 
 def _beside(phases: Sequence[PhaseLine], switch: int | None) -> list[int]:
     """Phases after the switch that train another policy than the one that learns online."""
-    learning = next((p for p in phases if p.collect and p.updates), None)
+    learning = next((p for p in phases if p.collects and p.updates), None)
     if switch is None or learning is None:
         return []
-    return [i for i, p in enumerate(phases) if i > switch and not p.collect and p.slot != learning.slot]
+    return [i for i, p in enumerate(phases) if i > switch and not p.collects and p.slot != learning.slot]
 
 
 def _from_zero(curve: Curve, rows: Sequence[Row], phase: int) -> Curve:
@@ -172,7 +183,7 @@ def _read_rows(path: Path) -> list[Row]:
 
 def _switch(phases: Sequence[PhaseLine], rows: Sequence[Row]) -> int | None:
     """First phase that collects, as planned or as logged (the plan lacks phases that a decision has added)."""
-    planned = [index for index, phase in enumerate(phases) if phase.collect > 0]
+    planned = [index for index, phase in enumerate(phases) if phase.collects]
     seen = [row["phase_index"] for row in rows if row["environment_step"] > 0]
     return min(planned[:1] + seen, default=None)
 
@@ -183,7 +194,7 @@ def _offline_updates(phases: Sequence[PhaseLine], rows: Sequence[Row], switch: i
     done = max((row["update"] for row in rows if switch is None or row["phase_index"] < switch), default=0)
     if switch is not None and any(row["phase_index"] >= switch for row in rows):
         return int(done)
-    return max(int(done), sum(phase.ticks * phase.updates for phase in phases[:end]))
+    return max(int(done), sum(phase.updates for phase in phases[:end]))
 
 
 def _curve(rows: Sequence[Row], seeds: Sequence[int], switch: int | None, offline_updates: int) -> Curve:
@@ -207,7 +218,7 @@ def _curve(rows: Sequence[Row], seeds: Sequence[int], switch: int | None, offlin
 
 
 def _moment(row: Row) -> tuple[int, int, int, int]:
-    return row["phase_index"], row.get("tick", 0), row["environment_step"], row["update"]
+    return row["phase_index"], row.get("phase_step") or row.get("tick") or 0, row["environment_step"], row["update"]
 
 
 def _episodes(rows: Sequence[Row], seeds: Sequence[int]) -> Episodes:

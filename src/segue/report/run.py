@@ -28,16 +28,26 @@ class Setting:
 
 @dataclass(frozen=True)
 class PhaseLine:
-    """A phase as `run.json` announces it; an offline phase has `collect == 0`."""
+    """A phase as `run.json` announces it; an offline phase has no `environment_steps`."""
 
     name: str
     slot: str
     learner: str
-    ticks: int
-    collect: int
-    updates: int
+    gradient_steps: int
+    environment_steps: int | None
+    utd_ratio: float
     validation: int = 0
     """Environment steps per seed that roll-outs for choosing among checkpoints are charged."""
+
+    @property
+    def collects(self) -> bool:
+        """Whether it takes environment steps."""
+        return self.environment_steps is not None
+
+    @property
+    def updates(self) -> int:
+        """Updates as planned."""
+        return self.gradient_steps if self.environment_steps is None else round(self.environment_steps * self.utd_ratio)
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,7 @@ def phases(run: Run) -> Table:
     for index, phase in enumerate(run.phases):
         wall = run.wall_s.get(index)
         chosen = f" + {count(phase.validation)} to choose among checkpoints" if phase.validation else ""
-        steps, updates = count(phase.ticks * phase.collect) + chosen, count(phase.ticks * phase.updates)
+        steps, updates = count(phase.environment_steps or 0) + chosen, count(phase.updates)
         time = "not begun" if wall is None else f"{wall / 60:,.1f} min"
         mark = "the switch" if index == run.switch and index > 0 else ""
         rows.append(Row(Cell(phase.name, mark), texts([phase.learner, phase.slot, steps, updates, time])))

@@ -60,7 +60,7 @@ def with_settings(
     phases, behind, entered = tried.phases, 0, False
     if stands is not None:
         behind, entered = len(stands["history"]), stands["entered"]
-        behind += behind < len(phases) and entered and stands["tick"] == phases[behind].ticks
+        behind += behind < len(phases) and entered and stands["step"] == phases[behind].steps
     finished = [p.name for p in phases[:behind]]
     moved = {}
     for path in now.keys() | was.keys():
@@ -69,10 +69,10 @@ def with_settings(
             continue
         if path not in was or path not in now or phase in ("units", "experience") or option.startswith("units."):
             raise SegueError(f"{path}: cannot change in a run that has begun; start a new run")
-        if option in ("ticks", "collect", "validation.steps"):
+        if option in ("gradient_steps", "environment_steps", "train_every", "validation.steps"):
             raise SegueError(f"{path}: a run's length cannot change once it has begun; start a new run")
         inside = phase == phases[min(behind, len(phases) - 1)].name and entered
-        if inside and (option in ("updates", "actor") or option.startswith("validation.")):
+        if inside and (option in ("utd_ratio", "actor") or option.startswith("validation.")):
             # Its clocks and rows are told from these, and tries with others could not be compared.
             raise SegueError(f"{path}: cannot change in the middle of its phase; start a new run")
         moved[path] = tried.options()[path]
@@ -90,7 +90,7 @@ def with_settings(
             raise SegueError(f"{changed}: changes the shape of a network; start a new run")
     change: Change = {
         "phase": phases[behind].name,
-        "tick": 0 if stands is None else stands["tick"],
+        "step": 0 if stands is None else stands["step"],
         "environment_steps": 0 if stands is None else stands["environment_steps"],
         "updates": 0 if stands is None else stands["updates"],
         "settings": {path: [was[path]["value"], now[path]["value"]] for path in sorted(moved)},

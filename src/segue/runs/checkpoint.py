@@ -63,7 +63,7 @@ class Manifest(TypedDict):
     history: list[dict[str, Any]]
     entered: bool
     facts: dict[str, Any]
-    tick: int
+    step: int
     environment_steps: int
     updates: int
     capacity: int
@@ -106,7 +106,7 @@ def save(folder: Path, state: RunState, extra: Extra | None = None) -> Path:
                 "history": list(state.history),
                 "entered": state.entered,
                 "facts": state.facts,
-                "tick": state.tick,
+                "step": state.step,
                 "environment_steps": state.environment_steps,
                 "updates": state.updates,
                 "capacity": state.experience.capacity,
@@ -239,7 +239,7 @@ def load(
         history=tuple(manifest["history"]),
         entered=manifest["entered"],
         facts=manifest["facts"],
-        tick=manifest["tick"],
+        step=manifest["step"],
         environment_steps=manifest["environment_steps"],
         updates=manifest["updates"],
         saved=tuple(manifest["replay"]),

@@ -27,9 +27,9 @@ def check(plan: Plan, task: Task, request: Request) -> None:
         check_real(plan, request)
     if task.absent:
         check_absent(plan, request)
-    if not any(p.ticks * (p.updates + p.collect) for p in plan.phases):
+    if not any(p.moves or p.all_updates for p in plan.phases):
         raise SegueError(
-            "there is nothing to do: every phase has ticks=0, or neither collects nor updates; set them above 0"
+            "there is nothing to do: every phase has 0 steps, or neither collects nor updates; set its steps"
         )
     for phase in plan.phases:
         describe(phase.learner)  # or its policy could not be loaded again
@@ -40,18 +40,18 @@ def notes(plan: Plan) -> list[str]:
     """Lines about what a run will do that its user may not expect."""
     capacity, written, out = plan.experience.capacity, 0, plan.told()
     for phase in plan.phases:
-        if phase.learns and not phase.collect and capacity is not None and written > capacity:
+        if phase.learns and not phase.collects and capacity is not None and written > capacity:
             out.append(
                 f"phase '{phase.name}' learns offline after {written:,} steps, and experience.capacity keeps the last "
                 f"{capacity:,} of them"
             )
-        written += phase.ticks * phase.collect
+        written += phase.moves
     return out
 
 
 def check_absent(plan: Plan, request: Request) -> None:
     """Refuse what needs an environment where there is none."""
-    moving = [f"{p.name}.ticks=0" for p in plan.phases if p.collect and p.ticks]
+    moving = [f"{p.name}.environment_steps=0" for p in plan.phases if p.moves]
     moving += [f"{p.name}.validation.steps=0" for p in plan.phases if p.validation.steps]
     if moving or plan.evaluation.episodes:
         by_name = ":" in request.task and not is_named(request.task)
@@ -64,7 +64,7 @@ def check_absent(plan: Plan, request: Request) -> None:
 
 def check_real(plan: Plan, request: Request) -> None:
     """Raise `SegueError` for anything that would move a robot without the user's consent."""
-    if any(p.collect and p.ticks for p in plan.phases) and len(request.seeds) > 1:
+    if any(p.moves for p in plan.phases) and len(request.seeds) > 1:
         raise SegueError(f"{request.task} is real and exists once, so it takes one seed; give --seeds 0,")
     if plan.evaluation.episodes:
         raise SegueError(
@@ -80,7 +80,7 @@ def check_real(plan: Plan, request: Request) -> None:
                 f"--set {phase.name}.validation.steps=0"
             )
         new = [name for name in phase.actors if name not in learned]
-        if phase.collect and phase.ticks and new and not request.untrained:
+        if phase.moves and new and not request.untrained:
             who = "uniformly random actions" if new[0] == RANDOM else f"the untrained policy '{new[0]}'"
             raise SegueError(
                 f"{request.task} is real, and phase '{phase.name}' would move it with {who}; train it offline first, "

@@ -120,13 +120,13 @@ def _run(
         stands: Extra = {"position": log.position(), "rows": log.digest(), "wall_s": book.wall()}
         stands |= {} if moves is None else {"moves": moves.steps}
         checkpoint.save(folder, record.state, stands)
-        if record.tick and record.phase.updates:
+        if record.phase_step and record.phase.updates:
             book.keep(record)
 
     try:
         for record in records:
             book.write(record)
-            show.pulse(record.index, record.tick, record.environment_step, record.update)
+            show.pulse(record.index, record.phase_step, record.environment_step, record.update)
             number = stopping()
             if record.begins or record.ends or number is not None or time.monotonic() - saved >= interval:
                 save()
@@ -201,7 +201,7 @@ class _Book:
         if record.ends:
             for tried in record.facts.get("validations", ()):
                 values = {"return": tried["return"], "length": tried["steps"]}
-                clocks = earlier(record, record.tick - tried["tick"])
+                clocks = earlier(record, record.phase_step - tried["phase_step"])
                 self.row(record, "validation", values, keeps=record.phase.validation.keep, **clocks)
             self.row(record, "phase", {}, event="end")
 
@@ -232,7 +232,7 @@ class _Book:
             "kind": kind,
             "phase": record.phase.name,
             "phase_index": record.index,
-            "tick": record.tick,
+            "phase_step": record.phase_step,
             "environment_step": record.environment_step,
             "update": record.update,
             "wall_s": round(self.wall(), 3),
@@ -245,18 +245,19 @@ class _Book:
 
 
 def ended(record: Record, episode: Episode) -> dict[str, int]:
-    """Clocks of the tick in which an episode ended: when a record comes depends on the machine, and rows must not."""
-    whole = record.environment_step - record.state.moved  # a tick that an environment has broken off comes next
-    ago = (whole - episode.environment_step) // record.phase.collect
-    return earlier(record, ago) | {"environment_step": episode.environment_step}
+    """Clocks of the turn in which an episode ended: when a record comes depends on the machine, and rows must not."""
+    whole = record.environment_step - record.state.moved  # steps that an environment has broken off come next
+    turns = (whole - episode.environment_step) // record.phase.train_every
+    return earlier(record, turns * record.phase.train_every) | {"environment_step": episode.environment_step}
 
 
-def earlier(record: Record, ticks: int) -> dict[str, int]:
-    """The clocks so many ticks before a record, in its phase."""
+def earlier(record: Record, steps: int) -> dict[str, int]:
+    """The clocks so many steps of its phase before a record."""
+    phase = record.phase
     return {
-        "tick": record.tick - ticks,
-        "environment_step": record.environment_step - ticks * record.phase.collect,
-        "update": record.update - ticks * record.phase.updates,
+        "phase_step": record.phase_step - steps,
+        "environment_step": record.environment_step - steps * phase.collects,
+        "update": record.update - steps // phase.round * phase.updates,
     }
 
 

@@ -51,12 +51,12 @@ class LiveView:
         self._try(lambda: self.progress.row(row))
         self._try(lambda: self.face.show(row))
 
-    def pulse(self, phase_index: int, tick: int, environment_step: int, update: int) -> None:
-        """Show how far the run is.  Cheap enough to be called at every tick."""
+    def pulse(self, phase_index: int, phase_step: int, environment_step: int, update: int) -> None:
+        """Show how far the run is.  Cheap enough to be called at every step."""
         now = self.progress.clock()
         if now - self._last >= PAUSE:
             self._last = now
-            self._try(lambda: self.progress.pulse(phase_index, tick, environment_step, update))
+            self._try(lambda: self.progress.pulse(phase_index, phase_step, environment_step, update))
             self._try(self.face.show)
 
     def message(self, text: str) -> None:

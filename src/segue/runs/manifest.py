@@ -44,9 +44,9 @@ class PhaseFacts(TypedDict):
     """A phase as it is announced."""
 
     name: str
-    ticks: int
-    collect: int
-    updates: int
+    gradient_steps: int
+    environment_steps: int | None
+    utd_ratio: float
     slot: NotRequired[str]
     learner: NotRequired[str]
     validation: NotRequired[int]
@@ -56,7 +56,7 @@ class Change(TypedDict):
     """Settings that were changed in the middle of a run: values before and after, and the clocks."""
 
     phase: str
-    tick: int
+    step: int
     environment_steps: int
     updates: int
     settings: dict[str, list[object]]
@@ -115,9 +115,9 @@ def describe(decided: Plan, task: Task, request: Mapping[str, Any]) -> Described
                 "name": p.name,
                 "slot": p.slot,
                 "learner": title(p.learner),
-                "ticks": p.ticks,
-                "collect": p.collect,
-                "updates": p.updates,
+                "gradient_steps": p.gradient_steps,
+                "environment_steps": p.environment_steps,
+                "utd_ratio": p.utd_ratio,
                 "validation": p.validation.steps,
             }
             for p in decided.phases

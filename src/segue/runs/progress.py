@@ -1,6 +1,6 @@
 """How far a run is and how fast it goes, for every view of it.  Rates and bars are those of `rich.progress`.
 
-`tick` counts from 0 in each phase; of `environment_step` and `update`, only differences within a phase are used.
+`phase_step` counts from 0 in each phase; of `environment_step` and `update`, only differences within a phase are used.
 """
 
 from __future__ import annotations
@@ -42,35 +42,42 @@ class Progress:
             self._clocks.add_task(name, total=None)
         for phase in plan:
             self._add(phase)
-        self._now = (0, 0, 0)  # tick, environment step, update
-        self._pace: dict[tuple[int, int], float] = {}  # (collect, updates) -> seconds per tick
+        self._now = (0, 0, 0)  # step of the phase, environment step, update
+        self._pace: dict[tuple[bool, float], float] = {}  # (collects, utd_ratio) -> seconds per step of a phase
 
     def _add(self, phase: PhaseFacts) -> None:
         self.plan.append({**phase})
-        self.bars.add_task("", total=phase["ticks"] or None)
+        self.bars.add_task("", total=steps_of(phase) or None)
 
-    def pulse(self, index: int, tick: int, environment_step: int, update: int, begin: bool = False) -> None:
+    def pulse(self, index: int, phase_step: int, environment_step: int, update: int, begin: bool = False) -> None:
         """Move the clocks."""
         while index >= len(self.plan):  # a run that decides its phases as it goes
-            self._add({"name": f"phase {len(self.plan) + 1}", "ticks": 0, "collect": 0, "updates": 0})
-        anew = begin or not self._told or index != self.index or tick < self._now[0]
+            self._add(
+                {
+                    "name": f"phase {len(self.plan) + 1}",
+                    "gradient_steps": 0,
+                    "environment_steps": None,
+                    "utd_ratio": 0.0,
+                }
+            )
+        anew = begin or not self._told or index != self.index or phase_step < self._now[0]
         if anew:
             self.index, self.ended, self._told = index, False, True
             for earlier in range(index):
                 self._finish(earlier)
-        self._now = now = tick, environment_step, update
+        self._now = now = phase_step, environment_step, update
         for bars, task, count in zip((self.bars, self._clocks, self._clocks), (TaskID(index), STEPS, UPDATES), now):
             if anew:
                 bars.reset(task, completed=count)
             else:  # a rate starts with the first of these, which has compilation behind it
                 bars.update(task, completed=count)
         if speed := self.bars.tasks[index].speed:
-            self._pace[self.plan[index]["collect"], self.plan[index]["updates"]] = 1 / speed
+            self._pace[kind_of(self.plan[index])] = 1 / speed
 
     def row(self, row: Row) -> None:
         """Take a row's clocks and numbers."""
         begin = row["kind"] == "phase" and row.get("event") == "begin"
-        self.pulse(row["phase_index"], row["tick"], row["environment_step"], row["update"], begin)
+        self.pulse(row["phase_index"], row["phase_step"], row["environment_step"], row["update"], begin)
         self.plan[self.index]["name"] = row["phase"]
         values = row["values"]
         if row["kind"] == "phase" and not begin:
@@ -96,8 +103,8 @@ class Progress:
 
     def clocks(self) -> str:
         """Return the three clocks in words."""
-        tick, step, update = self._now
-        return f"tick {tick:,}/{self.plan[self.index]['ticks']:,} step {step:,} update {update:,}"
+        done, step, update = self._now
+        return f"{done:,}/{steps_of(self.plan[self.index]):,} step {step:,} update {update:,}"
 
     def speed(self) -> str:
         """Return environment steps and updates per second in this phase; "" when not known."""
@@ -106,22 +113,22 @@ class Progress:
 
     def left(self) -> str:
         """Return the time left of the phase and of the run; `>` where the speed of a later phase is not known yet."""
-        ticks = [math.nan if task.remaining is None else task.remaining for task in self.bars.tasks]
-        paces = [self._seconds_per_tick(phase["collect"], phase["updates"]) for phase in self.plan]
-        seconds = [count * pace if count else 0.0 for count, pace in zip(ticks, paces)]
+        steps = [math.nan if task.remaining is None else task.remaining for task in self.bars.tasks]
+        paces = [self._seconds_per_step(*kind_of(phase)) for phase in self.plan]
+        seconds = [count * pace if count else 0.0 for count, pace in zip(steps, paces)]
         known = finite(seconds)
         total, more = math.fsum(known), len(known) < len(seconds)
         run = ">" * more + duration(total) if self._pace and (total or not more) else "?"
         return f"ETA phase {duration(seconds[self.index])} run {run}"
 
-    def _seconds_per_tick(self, collect: int, updates: int) -> float:
-        """Return the pace of phases of this shape: measured, else from the cost of updates and of steps, else NaN."""
-        if (collect, updates) in self._pace:
-            return self._pace[collect, updates]
+    def _seconds_per_step(self, collects: bool, utd_ratio: float) -> float:
+        """Return the pace of phases of this kind: measured, else from the cost of updates and of steps, else NaN."""
+        if (collects, utd_ratio) in self._pace:
+            return self._pace[collects, utd_ratio]
         pace = sorted(self._pace.items())  # phases that do not collect come first: they tell the cost of an update
         update = next((s / u for (_, u), s in pace if u), math.nan)
-        step = next((max(s - (u and u * update), 0.0) / c for (c, u), s in pace if c), math.nan)
-        return (collect and collect * step) + (updates and updates * update)
+        step = next((max(s - (u and u * update), 0.0) for (c, u), s in pace if c), math.nan)
+        return (step if collects else 0.0) + (utd_ratio and utd_ratio * update)
 
     def metrics(self) -> list[tuple[str, float]]:
         """Return the six most informative training metrics."""
@@ -136,6 +143,17 @@ class Progress:
     def show(self, value: float) -> str:
         """Format a value of the measure."""
         return f"{100 * value:.0f} %" if self.measure == "success" and math.isfinite(value) else number(value)
+
+
+def kind_of(phase: PhaseFacts) -> tuple[bool, float]:
+    """Whether a phase collects, and its updates per step: phases alike in both go at the same pace."""
+    collects = phase["environment_steps"] is not None
+    return collects, phase["utd_ratio"] if collects else 1.0
+
+
+def steps_of(phase: PhaseFacts) -> int:
+    """Return a phase's length in its own steps, 0 where it is not known."""
+    return phase["environment_steps"] or phase["gradient_steps"]
 
 
 def finite(values: Iterable[float | None]) -> list[float]:

@@ -4,8 +4,8 @@
                -> TensorBoard  an extra: its first error is told in one line and switches it off; the run goes on
                -> WandB        an extra
 
-A row is a plain dict: `kind`, `phase`, `phase_index`, three clocks (`tick`, `environment_step`, `update`), `wall_s`,
-`seeds` and `values`: {name: [float or None, one per seed]}; other keys are kept as they are.
+A row is a plain dict: `kind`, `phase`, `phase_index`, three clocks (`phase_step`, `environment_step`, `update`),
+`wall_s`, `seeds` and `values`: {name: [float or None, one per seed]}; other keys are kept as they are.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Row(TypedDict):
     kind: str
     phase: str
     phase_index: int
-    tick: int
+    phase_step: int
     environment_step: int
     update: int
     wall_s: float
@@ -170,7 +170,7 @@ def _length_to_keep(path: Path, truncate_to: int | None) -> int:
 
 def scalars(row: Row) -> dict[str, float]:
     """Name a row's finite numbers for trackers: `kind/name/seed_k`, `kind/name/mean` over seeds, `clock/*`."""
-    flat = {f"clock/{clock}": float(row[clock]) for clock in ("tick", "environment_step", "update")}
+    flat = {f"clock/{clock}": float(row[clock]) for clock in ("phase_step", "environment_step", "update")}
     for name, values in row["values"].items():
         finite = {k: float(v) for k, v in zip(row["seeds"], values) if v is not None and math.isfinite(v)}
         flat |= {f"{row['kind']}/{name}/seed_{k}": v for k, v in finite.items()}

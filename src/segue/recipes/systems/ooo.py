@@ -74,7 +74,7 @@ def ooo_plan(plan: Plan, names: Sequence[str], who: str = "ooo") -> Plan:
         Phase(
             f"exploit-{n}",
             learner,
-            2_000_000 if isinstance(learner, IQL) else 1_000_000,
+            gradient_steps=2_000_000 if isinstance(learner, IQL) else 1_000_000,
             batch=First(rows, share),
             slot="exploiter",
             enter=measured if bounded else fresh,
@@ -161,22 +161,22 @@ def _within(minimum: float, maximum: float) -> dict[str, object]:
 
 
 IQL_PRESETS: dict[str, Settings] = {
-    "antmaze": {"offline.ticks": 500_000, "online.ticks": 2_000_000},
-    "maze2d": {"online.ticks": 500_000},
+    "antmaze": {"offline.gradient_steps": 500_000, "online.environment_steps": 2_000_000},
+    "maze2d": {"online.environment_steps": 500_000},
     "adroit": _HALF | _ONLY_UNION,
     "locomotion": _ONLY_UNION,
     "adroit-binary": _HALF
     | _ONLY_UNION
     | _within(-1.0, 5.0)
     | {
-        "online.ticks": 1_000_000,
+        "online.environment_steps": 1_000_000,
         "agent.expectile": 0.8,
         "agent.inverse_temperature": 3.0,
         "exploiter.expectile": 0.8,
         "exploiter.inverse_temperature": 3.0,
     },
     "kitchen": {
-        "online.ticks": 4_000_000,
+        "online.environment_steps": 4_000_000,
         "units.shift": -4.0,
         "exploit.batch.inner.by": "success",
         "exploit.batch.inner.threshold": 4.0,
@@ -184,24 +184,25 @@ IQL_PRESETS: dict[str, Settings] = {
 }
 _KITCHEN_ROWS = _NO_MORE | {"exploit.batch.inner.beside.offline": 64, "exploit.batch.inner.beside.online": 192}
 CQL_PRESETS: dict[str, Settings] = {
-    "antmaze": _NO_MORE | {"offline.augment.weight": 50.0, "online.augment.weight": 50.0, "online.ticks": 2_000_000},
-    "maze2d": _within(-5.0, 6.0) | {"online.ticks": 1_000_000},
+    "antmaze": _NO_MORE
+    | {"offline.augment.weight": 50.0, "online.augment.weight": 50.0, "online.environment_steps": 2_000_000},
+    "maze2d": _within(-5.0, 6.0) | {"online.environment_steps": 1_000_000},
     "adroit": _HALF | _NO_MORE,
     "hammer": _within(-math.inf, 103.0),
     "locomotion": _NO_MORE,
-    "adroit-binary": _HALF | _NO_MORE | {"online.ticks": 1_000_000},
-    "pen-binary": {"online.ticks": 1_000_000},
+    "adroit-binary": _HALF | _NO_MORE | {"online.environment_steps": 1_000_000},
+    "pen-binary": {"online.environment_steps": 1_000_000},
     "kitchen": _KITCHEN_ROWS
     | _within(-math.inf, 0.5)
     | {
         "units.shift": -4.0,
         "offline.units.shift": -5.0,
         "online.units.shift": -5.0,
-        "online.ticks": 1_000_000,
+        "online.environment_steps": 1_000_000,
     },
-    "kitchen-complete": _KITCHEN_ROWS | {"online.ticks": 4_000_000},
+    "kitchen-complete": _KITCHEN_ROWS | {"online.environment_steps": 4_000_000},
     # As many as its base's offline phase has: one takes seven times as long as IQL's.
-    "pointmaze-medium": {"exploit.ticks": 5_000, "exploit.evaluate_every": 1_000},
+    "pointmaze-medium": {"exploit.gradient_steps": 5_000, "exploit.evaluate_every": 1_000},
 }
 # Default of ours: sizes for a laptop.
 _POINTMAZE = {
@@ -217,8 +218,8 @@ _POINTMAZE = {
     "exploit.log_every": 100,
 }
 SIZES: dict[str, Settings] = {
-    "pointmaze": _POINTMAZE | {"exploit.ticks": 5_000, "exploit.evaluate_every": 1_000},
-    "pointmaze-medium": {"exploit.ticks": 20_000, "exploit.evaluate_every": 2_500},
-    "pointmaze-large": {"exploit.ticks": 20_000, "exploit.evaluate_every": 2_500},
-    "custom": {"exploit.ticks": 20_000, "exploit.evaluate_every": 5_000},
+    "pointmaze": _POINTMAZE | {"exploit.gradient_steps": 5_000, "exploit.evaluate_every": 1_000},
+    "pointmaze-medium": {"exploit.gradient_steps": 20_000, "exploit.evaluate_every": 2_500},
+    "pointmaze-large": {"exploit.gradient_steps": 20_000, "exploit.evaluate_every": 2_500},
+    "custom": {"exploit.gradient_steps": 20_000, "exploit.evaluate_every": 5_000},
 }

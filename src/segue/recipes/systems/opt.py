@@ -21,7 +21,7 @@ from segue.samplers.uniform import Halves, Visible
 
 _GATHER, _META, _ONLINE = 25_000, 50_000, 275_000  # the first 25,000 of 300,000 steps gather
 
-_LOCOMOTION = {"units.standardise": False, "online.updates": 5, "agent.kappa": 0.3, "agent.kappa_steps": 150_000}
+_LOCOMOTION = {"units.standardise": False, "online.utd_ratio": 5, "agent.kappa": 0.3, "agent.kappa_steps": 150_000}
 _ANTMAZE = {"agent.kappa_steps": 100_000}
 _ADROIT = {"agent.kappa_steps": 250_000}
 # For SPOT alone.
@@ -38,9 +38,9 @@ def _small(gather: int, meta: int, online: int) -> dict[str, int]:
     steps away, and the policy that maximised them failed (docs/results/systems.md).
     """
     return {
-        "gather.ticks": gather,
-        "meta.ticks": meta,
-        "online.ticks": online - gather,
+        "gather.environment_steps": gather,
+        "meta.gradient_steps": meta,
+        "online.environment_steps": online - gather,
         "agent.kappa_steps": online,
     }
 
@@ -102,11 +102,11 @@ def opt_plan(plan: Plan, names: Sequence[str], who: str = "opt") -> Plan:
     often = f"{switch.name}.evaluate_every"
     phases = (
         *plan.phases[:index],
-        between("gather", trained[-1].learner, _GATHER, collect=1, updates=0),
+        between("gather", trained[-1].learner, environment_steps=_GATHER, utd_ratio=0),
         between(
             "meta",
             OnlinePretraining(base),
-            _META,
+            gradient_steps=_META,
             batch=Halves(256, visible),
             # Both pairs of critics are to speak of the same rewards.
             augment=trained[-1].augment,
@@ -115,7 +115,7 @@ def opt_plan(plan: Plan, names: Sequence[str], who: str = "opt") -> Plan:
         replace(
             switch,
             learner=OPT(base),
-            ticks=_ONLINE,
+            environment_steps=_ONLINE,
             batch=Balanced(visible=visible),
             enter=renew_base if spot else None,
             evaluate_every=5_000 if plan.source(often) == DEFAULT else switch.evaluate_every,

@@ -66,7 +66,7 @@ Form = Callable[[Phases, Learner, Learner], Phases]
 def validated(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     """Only the online agent, which also chooses among its checkpoints."""
     acting = online[-1]
-    return (*_kept(online), Phase("recommended", acting.learner, 0, slot=acting.slot, enter=take(BEST)))
+    return (*_kept(online), Phase("recommended", acting.learner, slot=acting.slot, enter=take(BEST)))
 
 
 def recommend(online: Phases, learner: Learner, tuned: Learner) -> Phases:
@@ -87,12 +87,12 @@ def recommend_weighted(online: Phases, learner: Learner, tuned: Learner) -> Phas
 
 def fine_tune(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     """As `recommend`, then online again from the best offline policy, with its own history as the dataset."""
-    return (*online, _retrain(1, learner), _tune(1, tuned), Phase("recommended", tuned, 0, slot=STUDENT))
+    return (*online, _retrain(1, learner), _tune(1, tuned), Phase("recommended", tuned, slot=STUDENT))
 
 
 def fine_tune_fresh(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     """As `fine-tune`, after fresh rows of the best online policy."""
-    final = Phase("recommended", tuned, 0, slot=STUDENT)
+    final = Phase("recommended", tuned, slot=STUDENT)
     return (*_fresh(online), _retrain(1, learner, new=True), _tune(1, tuned), final)
 
 
@@ -105,14 +105,14 @@ def recommend_better(online: Phases, learner: Learner, tuned: Learner) -> Phases
     assert isinstance(acting, Agent)
     assert isinstance(learner, Agent)
     both = OneOf(acting, learner, (online[-1].slot, STUDENT))
-    final = Phase("recommended", both, 0, slot="recommended", enter=better(BEST, BEST_STUDENT))
+    final = Phase("recommended", both, slot="recommended", enter=better(BEST, BEST_STUDENT))
     return (*_kept(online), _retrain(1, learner), final)
 
 
 def alternate(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     """As `fine-tune`, but in each episode either the fine-tuned or the offline policy acts."""
     shared = replace(_tune(1, tuned), actor=Either(BEST_STUDENT), validation=Validation(1, keep=BEST_TUNED))
-    final = Phase("recommended", tuned, 0, slot=STUDENT, enter=take(BEST_TUNED))
+    final = Phase("recommended", tuned, slot=STUDENT, enter=take(BEST_TUNED))
     return (*online, _retrain(1, learner), shared, final)
 
 
@@ -169,15 +169,15 @@ def subroutine_plan(
         sizes = {
             f"{p.name}.batch.{'rows' if isinstance(p.batch, Oversample) else 'online'}": taught[0].batch.offline
             for p in phases
-            if p.slot == STUDENT and p.ticks
+            if p.slot == STUDENT and p.steps
         }
         made = made.set(sizes, offline.source(f"{taught[0].name}.batch.offline"))
     name = next((name for name in reversed(names) if name in SMALL), None)
     budget, source = (USUAL, DEFAULT) if name is None else (SMALL[name], f"preset {name}")
-    own = {f"{p.name}.ticks": p.ticks for p in acting if not p.updates and name is None}
-    own = {path: ticks for path, ticks in own.items() if online.source(path) != DEFAULT}
+    own = {f"{p.name}.environment_steps": p.moves for p in acting if not p.updates and name is None}
+    own = {path: steps for path, steps in own.items() if online.source(path) != DEFAULT}
     spent = _settings(phases, budget, own)
-    rows = {f"{p.name}.batch.rows": "gather.ticks" for p in phases if isinstance(p.batch, Last)}
+    rows = {f"{p.name}.batch.rows": "gather.environment_steps" for p in phases if isinstance(p.batch, Last)}
     return replace(made.set(spent, source), follows=rows)
 
 
@@ -186,7 +186,7 @@ def _online(who: str, plan: Plan) -> Phases:
     index = at_switch(plan.phases, who)
     batch = plan.phases[index].batch
     logged = not isinstance(batch, Mix) or batch.offline > 0
-    if logged or any((p.updates and not p.collect) or p.enter for p in plan.phases):
+    if logged or any((p.updates and not p.collects) or p.enter for p in plan.phases):
         name = who.partition("(")[2].partition(",")[0].removesuffix(")")
         raise SegueError(f"{who}: {name} does not start from scratch; the first recipe must be like sac or td3")
     return plan.phases[: index + 1]
@@ -212,27 +212,29 @@ def _kept(online: Phases) -> Phases:
 def _fresh(online: Phases) -> Phases:
     """The online phases, and fresh rows of their best policy."""
     last = online[-1]
-    gather = Phase("gather", last.learner, 0, collect=1, updates=0, slot=last.slot, enter=take(BEST), greedy=True)
+    gather = Phase(
+        "gather", last.learner, environment_steps=0, utd_ratio=0, slot=last.slot, enter=take(BEST), greedy=True
+    )
     return (*_kept(online), gather)
 
 
 def _retrain(n: int, learner: Learner, new: bool = False) -> Phase:
     rows = Last(Mix(0, 256), 1) if new else Mix(0, 256)
     kept = Validation(1, keep=BEST_STUDENT)
-    return Phase(f"retrain-{n}", learner, 1, batch=rows, slot=STUDENT, enter=fresh, validation=kept)
+    return Phase(f"retrain-{n}", learner, gradient_steps=1, batch=rows, slot=STUDENT, enter=fresh, validation=kept)
 
 
 def _tune(n: int, tuned: Learner) -> Phase:
     door = take(BEST_STUDENT)
-    return Phase(f"fine-tune-{n}", tuned, 1, collect=1, batch=Mix(0, 256), slot=STUDENT, enter=door)
+    return Phase(f"fine-tune-{n}", tuned, environment_steps=1, batch=Mix(0, 256), slot=STUDENT, enter=door)
 
 
 def _best(learner: Learner) -> Phase:
-    return Phase("recommended", learner, 0, slot=STUDENT, enter=take(BEST_STUDENT))
+    return Phase("recommended", learner, slot=STUDENT, enter=take(BEST_STUDENT))
 
 
 def _settings(phases: tuple[Phase, ...], budget: Budget, own: Mapping[str, int]) -> dict[str, int | float]:
-    """Ticks and validations of all phases, so that together they cost `budget.total`.
+    """Steps and validations of all phases, so that together they cost `budget.total`.
 
     `own` holds the warm-ups of the online recipe's own presets, by path: they stay, and count.
     """
@@ -240,24 +242,28 @@ def _settings(phases: tuple[Phase, ...], budget: Budget, own: Mapping[str, int])
     learning = phases[at_switch(phases, "subroutine")]
     for phase in phases:
         if phase.name.startswith("retrain"):
-            out |= {f"{phase.name}.ticks": budget.updates, f"{phase.name}.evaluate_every": budget.updates // 5}
+            out |= {f"{phase.name}.gradient_steps": budget.updates, f"{phase.name}.evaluate_every": budget.updates // 5}
             out[f"{phase.name}.validation.steps"] = budget.offline_validation
             if isinstance(phase.batch, Last):
                 out[f"{phase.name}.batch.rows"] = budget.fresh
             if isinstance(phase.batch, Oversample):
                 out[f"{phase.name}.batch.temperature"] = budget.temperature
         elif phase.name.startswith("fine-tune"):
-            out |= {f"{phase.name}.ticks": budget.tuning, f"{phase.name}.evaluate_every": budget.tuning // 10}
+            out |= {
+                f"{phase.name}.environment_steps": budget.tuning,
+                f"{phase.name}.evaluate_every": budget.tuning // 10,
+            }
             if phase.validation.steps:
                 out[f"{phase.name}.validation.steps"] = budget.offline_validation
         elif phase.name == "gather":
-            out["gather.ticks"] = budget.fresh
-        elif phase.collect and not phase.updates:
-            out[f"{phase.name}.ticks"] = own.get(f"{phase.name}.ticks", budget.warm_up)
+            out["gather.environment_steps"] = budget.fresh
+        elif phase.collects and not phase.updates:
+            warm_up = f"{phase.name}.environment_steps"
+            out[warm_up] = own.get(warm_up, budget.warm_up)
         elif phase is learning and phase.validation.steps:
             out[f"{phase.name}.validation.steps"] = budget.online_validation
     steps = sum(v for k, v in out.items() if k.endswith("validation.steps"))
-    steps += sum(out[f"{p.name}.ticks"] for p in phases if p.collect and f"{p.name}.ticks" in out)
+    steps += sum(v for k, v in out.items() if k.endswith(".environment_steps"))
     left = budget.total - steps
     out = {path: value for path, value in out.items() if path not in own}
-    return out | {f"{learning.name}.ticks": left, f"{learning.name}.evaluate_every": budget.total // 20}
+    return out | {f"{learning.name}.environment_steps": left, f"{learning.name}.evaluate_every": budget.total // 20}
