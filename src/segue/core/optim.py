@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -55,13 +55,15 @@ DECAYING: dict[str, Callable[..., optax.GradientTransformation]] = {
 OPTIMISERS = {**DECAYING, "adam": optax.adam, "rmsprop": optax.rmsprop, "sgd": optax.sgd}
 
 
+@cache
 def optimiser(
     name: str, learning_rate: float, decay: int = 0, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:
     """The optimiser of a name in `OPTIMISERS`, or the one that module:name makes of a learning rate.
 
     Adam (b1 0.9, b2 0.999, eps 1e-8 outside the root) is what every agent here is published with.  With `decay`, the
-    learning rate falls to 0 along a cosine over that many of the optimiser's own steps.  Raises `SegueError`.
+    learning rate falls to 0 along a cosine over that many of the optimiser's own steps.  Its numbers stand still in a
+    phase: a traced one is a TypeError.  Raises `SegueError` for a name that makes no optimiser.
     """
     rate = optax.cosine_decay_schedule(learning_rate, decay) if decay else learning_rate
     if weight_decay:
