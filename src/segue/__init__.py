@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from segue.agents import AWAC, CQL, IQL, OPT, PEX, RLPD, SAC, SPOT, TD3, TD3BC, ReBRAC
 from segue.bonuses import RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
-from segue.core.replay import Data
+from segue.core.log import Data
 from segue.core.scaling import Units
 from segue.core.types import SegueError, Slot, Spec, Transition
 from segue.engine.diagnostics import handover

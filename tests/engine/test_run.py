@@ -11,7 +11,8 @@ import pytest
 
 from segue.agents import IQL, RLPD, SAC
 from segue.core import experience
-from segue.core.replay import Units, View
+from segue.core.replay import View
+from segue.core.scaling import Units
 from segue.core.types import SegueError
 from segue.engine import loop, steps
 from segue.engine.loop import run

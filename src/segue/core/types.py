@@ -191,7 +191,7 @@ class Sampler(Protocol):
         ...
 
     def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Any, Metrics]:
-        """Return (state, `replay.Indices` of the rows, metrics)."""
+        """Return (state, `indices.Indices` of the rows, metrics)."""
         ...
 
     def refuse(self, offline: int, written: int, closed: int) -> str | None:
@@ -295,7 +295,7 @@ class Task(Protocol):
         ...
 
     def dataset(self) -> Any:
-        """Return the logged data as `replay.Data`, or None where a task has none."""
+        """Return the logged data as `log.Data`, or None where a task has none."""
         ...
 
     def world(self) -> World:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from segue.core.replay import Data
+from segue.core.log import Data
 from segue.core.types import SegueError
 from segue.data.recorded import data_of, numbered
 

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from segue.core.replay import Data
+from segue.core.log import Data
 from segue.core.scaling import Units
 from segue.core.types import Agent, Array, Slot, State
 from segue.engine.evaluate import Evaluation, Trajectory, best_action, of_seed, valued_action

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from segue.core import replay
-from segue.core.replay import Data, Replay
+from segue.core.log import Data
+from segue.core.replay import Replay
 from segue.core.scaling import Units, returns_to_go, settled
 from segue.core.types import Array, Learned, Slot, Spec, Task, World, WorldError
 from segue.engine import steps

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from segue.bonuses.bonus import begun
+from segue.core.indices import fold, window
 from segue.core.options import alike
-from segue.core.replay import Replay, View, fold, window
+from segue.core.replay import Replay, View
 from segue.core.scaling import Units
 from segue.core.types import (
     Agent,

@@ -8,8 +8,9 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from segue.core.indices import Indices, either, online_share
 from segue.core.options import option, require, tunable
-from segue.core.replay import Indices, View, either, online_share
+from segue.core.replay import View
 from segue.core.types import Array, Door, Key, Metrics, Sampler, SegueError, State
 from segue.samplers import sum_tree
 from segue.samplers.subset import Retained

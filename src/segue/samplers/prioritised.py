@@ -9,10 +9,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from segue.core.indices import Indices, gather, online_share
 from segue.core.nets import MLP
 from segue.core.optim import Trained, descend, trained
 from segue.core.options import require, tunable
-from segue.core.replay import Indices, Rows, View, gather, online_share
+from segue.core.replay import Rows, View
 from segue.core.types import Array, Door, Key, Metrics, State, flat
 from segue.samplers import sum_tree
 from segue.samplers.sum_tree import Tree

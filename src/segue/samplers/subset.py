@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from segue.core.indices import Indices
 from segue.core.options import option, require
-from segue.core.replay import Indices, Rows, View
+from segue.core.replay import Rows, View
 from segue.core.types import Array, Door, Key, Metrics, Sampler, SegueError, State
 
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from segue.core.indices import Indices, Segment, either
 from segue.core.options import option, require, tunable
-from segue.core.replay import Indices, Segment, either
 from segue.core.types import Array, Door, Key, Metrics, State
 
 AnyView = Any  # replay.View, or a part of one (samplers.subset)

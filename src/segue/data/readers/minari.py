@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segue.core.replay import Data
+from segue.core.log import Data
 from segue.core.types import SegueError
 from segue.data.extras import need
 from segue.data.readers.damage import reading
