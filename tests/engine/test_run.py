@@ -241,6 +241,13 @@ def test_divergence_is_named() -> None:
             "phase 'online': a batch of 8 rows cannot be cut into critic_updates=3",
         ),
         ((Phase("online", SAC((4,), (4,)), 2, n_steps=0),), "phase 'online': n_steps=0 is out of range"),
+        ((Phase("online", SAC((4,), (4,)), 2, chunk=13),), "chunk=13 is out of range; episodes of the task have 12"),
+        ((Phase("online", SAC((4,), (4,)), 2, chunk=2, n_steps=2),), "chunk=2 sums its rewards already; leave n_steps"),
+        (
+            (Phase("offline", SAC((4,), (4,)), 2), Phase("online", SAC((4,), (4,)), 2, chunk=2)),
+            "phase 'online': chunk=2, and slot 'agent' was trained with chunk=1",
+        ),
+        ((Phase("online", SAC((4,), (4,)), 2, collect=1, batch=Mix(0, 8), chunk=2),), "there is none yet"),
     ],
 )
 def test_what_cannot_run_is_told_before_anything_is_computed(phases: Any, says: str) -> None:

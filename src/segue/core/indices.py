@@ -18,7 +18,7 @@ class Segment(NamedTuple):
     """Rows that one view of the experience shows."""
 
     view: Any  # View, or what else shows rows as it does
-    at: Array  # (B,) int32 absolute counts
+    at: Array  # (B,) int32 numbers, as the view's `span` has them
 
     def online(self) -> Array:
         """1 where a row is the run's own, (B,)."""
@@ -26,7 +26,7 @@ class Segment(NamedTuple):
 
     def follow(self, length: int) -> tuple[list[Rows], Array]:
         """The rows and those after them, as `window` has them."""
-        count, here = self.at, jnp.ones(self.at.shape, jnp.bool_)
+        count, here = self.view.at(self.at), jnp.ones(self.at.shape, jnp.bool_)
         rows, there = [self.view.take(count)], [here]
         for _ in range(length - 1):
             here = here & self.view.followed(count)
@@ -34,6 +34,19 @@ class Segment(NamedTuple):
             rows.append(self.view.take(count))
             there.append(here)
         return rows, jnp.stack(there)
+
+    def plan(self, length: int) -> tuple[Array, Array]:
+        """The actions as `plans` has them."""
+        count, here, known = self.view.at(self.at), jnp.ones(self.at.shape, jnp.bool_), jnp.zeros((), jnp.bool_)
+        actions = []
+        for n in range(2 * length):
+            row = self.view.take(count)
+            actions.append(row.action)
+            if n >= length:
+                known = known | (here & ((row.terminated > 0) | (n == 2 * length - 1)))
+            here = here & self.view.followed(count)
+            count = count + self.view.more(count)
+        return jnp.stack(actions, axis=1), known
 
 
 class Choice(NamedTuple):
@@ -52,6 +65,11 @@ class Choice(NamedTuple):
         (yes, there), (no, beside) = self.yes.follow(length), self.no.follow(length)
         rows = [Rows(*(_select(self.choose, a, b) for a, b in zip(*both))) for both in zip(yes, no)]
         return rows, jnp.where(self.choose, there, beside)
+
+    def plan(self, length: int) -> tuple[Array, Array]:
+        """The actions as `plans` has them."""
+        (yes, known), (no, beside) = self.yes.plan(length), self.no.plan(length)
+        return _select(self.choose, yes, no), jnp.where(self.choose, known, beside)
 
 
 Indices = tuple[Segment | Choice, ...]
@@ -93,23 +111,45 @@ def _joined(parts: list[Rows]) -> Rows:
     return parts[0] if len(parts) == 1 else Rows(*(jnp.concatenate(xs) for xs in zip(*parts)))
 
 
+def plans(indices: Indices, length: int) -> tuple[Array, Array]:
+    """Actions (B, 2 * length, A) from each index on, and whether the second half is a whole window's (B,).
+
+    Behind an end stand the actions that are stored there, another episode's: no reward depends on them, and a value
+    that is learned with many of them does not either.  Where a view shows no more rows the last action stands again.
+    """
+    actions, known = zip(*(part.plan(length) for part in indices))
+    return jnp.concatenate(actions), jnp.concatenate(known)
+
+
+def chunked(rows: Sequence[Transition], there: Array, actions: Array, known: Array) -> list[Transition]:
+    """The rows of a window of h as rows whose actions are chunks, (B, h * A) in the order of time.
+
+    Row k's chunk is the h actions from row k on; `actions` and `known` are those of `plans`.  What follows the window
+    is the next h actions, NaN where they are not all known.
+    """
+    h = len(rows)
+    chunk = lambda n: actions[:, n : n + h].reshape(len(actions), -1)  # noqa: E731
+    following, valid = jnp.where(known[:, None], chunk(h), jnp.nan), there.T.astype(actions.dtype)
+    return [row._replace(action=chunk(n), next_action=following, valid=valid) for n, row in enumerate(rows)]
+
+
 def fold(rows: Sequence[Transition], there: Array) -> Transition:
-    """n-step returns: one transition (B, ...) over the rows of a window that are there, k of them.
+    """n-step returns, and those of chunks: one transition (B, ...) over the rows of a window that are there, k of them.
 
         r = sum_{l < k} gamma^l r_l,        continues = gamma^k (1 - terminated)
 
     State, action and Monte-Carlo return are those of the first row, what follows is what follows the last one
     (Sutton 1988; no correction for the policy that acted).
     """
-    first = last = rows[0]
-    reward, weight = first.reward, first.continues
+    first = rows[0]
+    reward, weight, following, action = first.reward, first.continues, first.next_observation, first.next_action
     for row, here in zip(rows[1:], there[1:]):
-        last = Transition(*(_select(here, new, old) for new, old in zip(row, last)))
+        following, action = _select(here, row.next_observation, following), _select(here, row.next_action, action)
         reward = reward + jnp.where(here, weight * row.reward, 0.0)
         weight = jnp.where(here, weight * row.continues, weight)
     return first._replace(
         reward=reward,
         continues=weight,
-        next_observation=last.next_observation,
-        next_action=last.next_action,
+        next_observation=following,
+        next_action=action,
     )

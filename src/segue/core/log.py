@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from segue.core.scaling import BLOCK, Units, returns_to_go
+from segue.core.starts import whole
 from segue.core.types import Array, Part, SegueError
 
 TOLERANCE = 1e-5  # how far outside the bounds an action may lie before it is a fault and not rounding
@@ -42,6 +43,12 @@ class Data:
         """Row after the last row of each episode (ascending, the last one equals N)."""
         ends = np.flatnonzero(self.terminated | self.truncated) + 1
         return ends if len(ends) and ends[-1] == len(self) else np.append(ends, len(self))
+
+    def whole(self, length: int) -> np.ndarray:
+        """First rows of the whole windows of so many rows, ascending (`segue.core.starts`)."""
+        ended = np.zeros(len(self), np.bool_)
+        ended[self.ends() - 1] = True
+        return whole(np.asarray(self.terminated, np.bool_), ended, length)
 
     def mc_returns(self, units: Units) -> np.ndarray:
         """Return-to-go (N,) of every row under `units`."""

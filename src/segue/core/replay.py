@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from segue.core import starts
 from segue.core.log import Data, Outside
 from segue.core.scaling import BLOCK, Units, moments
+from segue.core.starts import Starts
 from segue.core.types import Array, Transition
 
 
@@ -64,6 +66,7 @@ class Replay(NamedTuple):
     mc_return: Array
     written: Array
     closed: Array
+    starts: Starts | None = None  # where whole windows begin; None where single rows are drawn
 
     def moments(self) -> tuple[Array, Array]:
         """Mean and standard deviation (*observation) of a dataset's observations."""
@@ -72,6 +75,10 @@ class Replay(NamedTuple):
             return jnp.asarray(mean, self.observation.dtype), jnp.asarray(spread, self.observation.dtype)
         return jnp.mean(self.observation[0], axis=0), jnp.std(self.observation[0], axis=0)
 
+    def begins(self, world: Array, count: Array) -> Array:
+        """Whether rows (...) of a world may be drawn, once it is known of them."""
+        return jnp.ones(count.shape, jnp.bool_) if self.starts is None else self.starts.begins(world, count)
+
     @property
     def capacity(self) -> int:
         """Rows per world."""
@@ -79,7 +86,11 @@ class Replay(NamedTuple):
 
 
 class View(NamedTuple):
-    """One world's rows of a `Replay`, without copying them: the replay and the index of the world."""
+    """One world's rows of a `Replay`, without copying them: the replay and the index of the world.
+
+    What may be drawn is numbered in the order of time.  A number is the absolute count of a row; where a phase learns
+    from chunks of actions it is that of a start (`segue.core.starts`), and `at` says at which row that is.
+    """
 
     replay: Replay
     world: Array
@@ -91,15 +102,30 @@ class View(NamedTuple):
         return self.replay.capacity
 
     def span(self, closed_only: bool) -> tuple[Array, Array]:
-        """Absolute count of the oldest row and how many rows may be sampled (never negative)."""
+        """The first number and how many may be drawn (never negative)."""
+        return starts.span(self, self.replay.starts, self.world, closed_only)
+
+    def at(self, number: Array) -> Array:
+        """Absolute counts of the rows at numbers (...)."""
+        return number if self.replay.starts is None else self.replay.starts.row(self.world, number)
+
+    def number(self, count: Array) -> Array:
+        """Numbers of rows (...) that may be drawn; of others, that of the next one that may."""
+        return count if self.replay.starts is None else self.replay.starts.number(self.world, count)
+
+    def rows(self, closed_only: bool) -> tuple[Array, Array]:
+        """Absolute count of the oldest row and how many rows there are (never negative)."""
         newest = (self.replay.closed if closed_only else self.replay.written)[self.world]
         oldest = jnp.maximum(self.replay.written[self.world] - self.replay.capacity, 0)
         return oldest, jnp.maximum(newest - oldest, 0)
 
+    def more(self, count: Array) -> Array:
+        """Whether the row after each count (B,) is there, of whatever episode."""
+        return count + 1 < self.replay.written[self.world]
+
     def followed(self, count: Array) -> Array:
         """Whether the row after each count (B,) is there and belongs to the same episode."""
-        ended = self.replay.ended[self.world, count % self.replay.capacity]
-        return ~ended & (count + 1 < self.replay.written[self.world])
+        return ~self.replay.ended[self.world, count % self.replay.capacity] & self.more(count)
 
     def take(self, count: Array) -> Rows:
         """Rows (B, ...) at absolute counts (B,) int32."""
@@ -159,6 +185,17 @@ def from_data(data: Data, units: Units) -> Replay:
     )
 
 
+def starts_of(data: Data | None, chunk: int) -> Starts | None:
+    """Where whole windows of so many rows of a dataset begin; None for single rows."""
+    if chunk == 1:
+        return None
+    none = starts.empty(1, 1 if data is None else len(data), chunk)
+    if data is None:
+        return none
+    at = data.whole(chunk)
+    return none._replace(at=none.at.at[0, : len(at)].set(at), total=none.total + len(at))
+
+
 def _same(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Which rows (N,) are equal byte for byte."""
     same = np.zeros(len(one), np.bool_)
@@ -173,7 +210,9 @@ def _same(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def empty(worlds: int, capacity: int, observation: tuple[int, ...], action: int, dtype: str) -> Replay:
     """Make a replay without rows; float32 except for observations, which keep `dtype` (uint8 images stay uint8)."""
-    return Replay(*(jnp.zeros(shape, kind) for shape, kind in columns(worlds, capacity, observation, action, dtype)))
+    shapes = columns(worlds, capacity, observation, action, dtype)
+    rows: list[Any] = [jnp.zeros(shape, kind) for shape, kind in shapes]
+    return Replay(*rows)
 
 
 def columns(

@@ -7,7 +7,7 @@ one seed per function, and the engine supplies the axis of seeds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -33,7 +33,8 @@ class Transition(NamedTuple):
     """A row of experience or a batch of rows, as a learner sees it (rewards and discount in the learner's units).
 
     Shapes with batch size B: `observation` and `next_observation` (B, *observation), `action` and `next_action` (B, A)
-    in [-1, 1], all others (B,).
+    in [-1, 1], all others (B,).  Where a phase learns from chunks of h actions, A is h times the task's, in the order
+    of time; rewards are summed over the chunk, and what is next stands behind it.
     """
 
     observation: Array
@@ -44,6 +45,7 @@ class Transition(NamedTuple):
     mc_return: Array  # discounted return-to-go of the row's episode in the learner's units; NaN while it is open
     online: Array  # 1 where the row is the run's own experience, 0 where it is the dataset's
     next_action: Array  # (B, A): what the episode's next row did; NaN where there is none (yet)
+    valid: Array | None = None  # (B, h): 1 where no episode ended before step k of a chunk; None for single actions
 
 
 class Part(NamedTuple):
@@ -65,6 +67,10 @@ class Spec:
     """Of a dictionary observation with images, whose rows are bytes (`segue.core.observations`); () elsewhere."""
     encoder: Any = None
     """Hyper-parameters of what stands before networks that see more than a vector (`segue.core.encoders.Encoder`)."""
+
+    def chunks(self, length: int) -> Spec:
+        """What an agent must know that plans so many actions at once."""
+        return replace(self, action=length * self.action)
 
 
 CURE = "; leave it out here, or take a task whose observations are vectors"
@@ -110,6 +116,7 @@ class Slot(NamedTuple):
     units: Any  # scaling.Units
     batch: Sampler | None = None
     augment: Augmentation | None = None
+    chunk: int = 1  # actions of the task in one of the learner's
 
     @property
     def state(self) -> State:
@@ -124,7 +131,7 @@ class Slot(NamedTuple):
 class Door(NamedTuple):
     """What stands when a phase begins, for one seed: other slots' states can be read here and nowhere else."""
 
-    spec: Spec
+    spec: Spec  # what the phase's learner is built with
     slots: Mapping[str, Slot]
     offline: Any  # replay.View of the dataset
     online: Any  # replay.View of the seed's own experience
@@ -133,6 +140,7 @@ class Door(NamedTuple):
     validated: Mapping[str, Array] = MappingProxyType({})  # raw return of what validation has kept, by slot
     batch: Any = None  # the phase's sampler
     n_steps: int = 1  # rows in a row that the phase looks at
+    chunk: int = 1  # actions of the task in one of the learner's
 
 
 @runtime_checkable

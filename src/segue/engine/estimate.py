@@ -74,7 +74,7 @@ def estimate(phases: Sequence[Phase], spec: Spec, units: Units, seeds: int, rows
             shapes.validated(phase)
         states = max(states, _bytes([s.learned for s in shapes.slots.values()]))
         if timed and phase.learns:
-            lowered = jax.jit(update_of(phase, Units())).lower(*shapes.one(slot.learned))
+            lowered = jax.jit(update_of(phase, Units())).lower(*shapes.one(slot.learned, phase.chunk))
             cost: Any = lowered.cost_analysis()
             updates = phase.ticks * phase.updates * seeds
             operations += float((cost or {}).get("flops", np.nan)) * updates

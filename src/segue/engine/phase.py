@@ -66,6 +66,9 @@ class Phase:
     n_steps: int = option(1, when=lambda p: p.updates > 0, why="a phase that updates")
     """Rows whose rewards are summed before a value stands for the rest (n-step returns; no correction for the policy
     that acted)."""
+    chunk: int = 1
+    """Actions that the policy plans at once and then takes one after the other (Q-chunking, arXiv 2507.07969); its
+    learner is built for so many times the task's actions."""
     enter: Enter | None = None
     """(door, fresh state) -> starting state.  None carries the slot on, or starts it fresh if it is new."""
     units: Units | None = None
