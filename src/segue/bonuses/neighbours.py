@@ -111,6 +111,11 @@ def copied(door: Door, name: str | None, who: str) -> Critic:
         door.units.observation_std,
     ):
         raise SegueError(f"{who}: slot '{name}' was trained on observations in other units; give the phases the same")
+    if slot.chunk != door.chunk:
+        raise SegueError(
+            f"{who}: slot '{name}' was trained with chunk={slot.chunk}, and this phase has chunk={door.chunk}; give the "
+            "phases the same"
+        )
     agent: Any = slot.learner
     return Critic(agent, slot.state)
 

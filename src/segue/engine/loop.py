@@ -322,6 +322,8 @@ class _Running:
             return
         there, facts = replace(self.state), self.state.facts
         for phase, units in following:
+            if phase.chunk != self.phase.chunk:  # its windows are listed at its door, and it is compiled there
+                return
             there.history = (*there.history, facts)
             later = _Running(phase, there, self.task, units, self.source, self.doors, False)
             if later.index in self.doors:

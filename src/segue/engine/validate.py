@@ -156,7 +156,7 @@ def check_phase(
         raise SegueError(f"{where}: {type(phase.learner).__name__} has no policy that could be frozen; leave it out")
     if phase.n_steps < 1:
         raise SegueError(f"{where}: n_steps={phase.n_steps} is out of range; 1 looks at single rows")
-    if not 1 <= phase.chunk <= horizon:
+    if not 1 <= phase.chunk <= max(horizon, 1):
         raise SegueError(f"{where}: chunk={phase.chunk} is out of range; episodes of the task have {horizon} steps")
     if phase.chunk > 1 and phase.n_steps > 1:
         raise SegueError(f"{where}: chunk={phase.chunk} sums its rewards already; leave n_steps={phase.n_steps} out")
