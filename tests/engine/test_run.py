@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from segue.agents import IQL, RLPD, SAC
+from segue.bonuses import RND, SERA, VCSE, Both, StateEntropy
 from segue.core import experience
 from segue.core.replay import View
 from segue.core.scaling import Units
@@ -124,17 +126,20 @@ def test_nothing_recompiles(monkeypatch: pytest.MonkeyPatch) -> None:
     assert steps.advance._cache_size() <= 3  # another capacity of replay is another shape
 
 
-def test_nothing_is_compiled_once_the_world_has_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_nothing_is_compiled_once_the_world_has_moved(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A robot does not wait for a compiler: not in a phase, and not at a door where its episode is open.
 
     With rows that go to the device, where writing them needs programs too.
     """
     agent, seen = small_cql(), list[str]()
     phases = (
-        Phase("offline", agent, 2, batch=Mix(4)),
-        Phase("warm_up", agent, HORIZON + 3, collect=1, updates=0, actor="random"),
-        Phase("online", agent, 3, collect=2, batch=Mix(4, 4), overlap=True, log_every=2, n_steps=2),
-        Phase("other", agent.base, 2 * HORIZON, collect=1, batch=Mix(4, 4), slot="other", log_every=2),
+        Phase("offline", agent, 2, batch=Mix(4), chunk=chunk),
+        Phase("warm_up", agent, HORIZON + 3, collect=1, updates=0, actor="random", chunk=chunk),
+        Phase(
+            "online", agent, 3, collect=2, batch=Mix(4, 4), overlap=True, log_every=2, n_steps=3 - chunk, chunk=chunk
+        ),
+        Phase("other", agent.base, 2 * HORIZON, collect=1, batch=Mix(4, 4), slot="other", log_every=2, chunk=chunk),
     )
 
     class Watched(Corridor):
@@ -199,8 +204,6 @@ def test_plan_decides_from_facts() -> None:
 def test_overlap_only_delays_rows() -> None:
     strict, _ = finish(plan(3, 20), (0,))
     phases = plan(3, 20)
-    from dataclasses import replace
-
     late, records = finish((phases[0], replace(phases[1], overlap=True)), (0,))
     assert records[-1].update == 23
     np.testing.assert_array_equal(strict.experience.replay.observation[0, 0], late.experience.replay.observation[0, 0])
@@ -221,8 +224,6 @@ def test_doors_refuse(phase: Phase, says: str) -> None:
 
 
 def test_divergence_is_named() -> None:
-    from dataclasses import replace
-
     bad = replace(DATA, reward=np.full_like(DATA.reward, 1e25))
     with pytest.raises(Diverged, match=r"agent\.\w+.*not finite"):
         for _ in run(plan(), CorridorTask(bad), (0, 1), UNITS):
@@ -253,3 +254,25 @@ def test_divergence_is_named() -> None:
 def test_what_cannot_run_is_told_before_anything_is_computed(phases: Any, says: str) -> None:
     with pytest.raises(SegueError, match=says):
         validate(phases, TASK, (0,), UNITS)
+
+
+@pytest.mark.parametrize(
+    "bonus", [SERA(neighbours=2, scale="none"), VCSE(neighbours=2), Both(RND(), StateEntropy(neighbours=2))]
+)
+def test_bonuses_fit_chunks(bonus: Any) -> None:
+    """Where they look at values they see the agent's own actions; a critic that is copied has as many."""
+    agent = SAC((4,), (4,))
+    before, phase = Phase("offline", agent, 2, chunk=3), Phase("online", agent, 2, augment=bonus, chunk=3)
+    validate((before, phase), TASK, (0,), UNITS)
+    if isinstance(bonus, SERA):
+        apart = replace(phase, slot="other", augment=replace(bonus, slot="agent"), chunk=2)
+        with pytest.raises(SegueError, match="slot 'agent' was trained with chunk=3, and this phase has chunk=2"):
+            validate((before, apart), TASK, (0,), UNITS)
+
+
+def test_windows_longer_than_the_episodes_of_a_log_are_refused() -> None:
+    short = corridor_data(4, skill=0.0)
+    cut = np.arange(len(short)) % 2 == 1
+    short = replace(short, terminated=np.zeros(len(short), bool), truncated=cut)
+    with pytest.raises(SegueError, match="phase 'offline': chunk=3 is longer than every episode of the dataset"):
+        validate((Phase("offline", SAC((4,), (4,)), 2, chunk=3),), CorridorTask(short), (0,), UNITS)
