@@ -246,7 +246,7 @@ def test_divergence_is_named() -> None:
         ((Phase("online", SAC((4,), (4,)), 2, chunk=2, n_steps=2),), "chunk=2 sums its rewards already; leave n_steps"),
         (
             (Phase("offline", SAC((4,), (4,)), 2), Phase("online", SAC((4,), (4,)), 2, chunk=2)),
-            "phase 'online': chunk=2, and slot 'agent' was trained with chunk=1",
+            "phase 'online': chunk=2, and slot 'agent' was built for chunk=1",
         ),
         ((Phase("online", SAC((4,), (4,)), 2, collect=1, batch=Mix(0, 8), chunk=2),), "there is none yet"),
     ],
@@ -266,7 +266,7 @@ def test_bonuses_fit_chunks(bonus: Any) -> None:
     validate((before, phase), TASK, (0,), UNITS)
     if isinstance(bonus, SERA):
         apart = replace(phase, slot="other", augment=replace(bonus, slot="agent"), chunk=2)
-        with pytest.raises(SegueError, match="slot 'agent' was trained with chunk=3, and this phase has chunk=2"):
+        with pytest.raises(SegueError, match="slot 'agent' was built for chunk=3, and this phase has chunk=2"):
             validate((before, apart), TASK, (0,), UNITS)
 
 

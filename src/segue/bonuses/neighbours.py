@@ -113,7 +113,7 @@ def copied(door: Door, name: str | None, who: str) -> Critic:
         raise SegueError(f"{who}: slot '{name}' was trained on observations in other units; give the phases the same")
     if slot.chunk != door.chunk:
         raise SegueError(
-            f"{who}: slot '{name}' was trained with chunk={slot.chunk}, and this phase has chunk={door.chunk}; give "
+            f"{who}: slot '{name}' was built for chunk={slot.chunk}, and this phase has chunk={door.chunk}; give "
             "both the same"
         )
     agent: Any = slot.learner

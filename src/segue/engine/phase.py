@@ -67,8 +67,8 @@ class Phase:
     """Rows whose rewards are summed before a value stands for the rest (n-step returns; no correction for the policy
     that acted)."""
     chunk: int = 1
-    """Actions that the policy plans at once and then takes one after the other (Q-chunking, arXiv 2507.07969); its
-    learner is built for so many times the task's actions."""
+    """Actions that the policy plans at once and then takes one after the other (Q-chunking, arXiv 2507.07969); the
+    learner is built for so many times the task's actions.  Default of ours: one."""
     enter: Enter | None = None
     """(door, fresh state) -> starting state.  None carries the slot on, or starts it fresh if it is new."""
     units: Units | None = None

@@ -163,7 +163,7 @@ def check_phase(
     for name in _goes_on_from(phase):
         if name in slots and slots[name].chunk != phase.chunk:
             raise SegueError(
-                f"{where}: chunk={phase.chunk}, and slot '{name}' was trained with chunk={slots[name].chunk}; give "
+                f"{where}: chunk={phase.chunk}, and slot '{name}' was built for chunk={slots[name].chunk}; give "
                 "both the same, or this phase enter=fresh"
             )
     if phase.validation.steps and (phase.validation.steps < 0 or phase.validation.episodes < 1):
