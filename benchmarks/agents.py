@@ -56,7 +56,8 @@ from peer_d3rlpy import Case
 from segue.agents import AGENTS, AWAC, CQL, IQL, RLPD, SAC, SPOT, TD3, TD3BC, VAE, CalQL, ReBRAC
 from segue.core.optim import Trained
 from segue.core.options import assign, reachable
-from segue.core.replay import Replay, Units
+from segue.core.replay import Replay
+from segue.core.scaling import Units
 from segue.core.types import Spec
 from segue.engine.phase import Phase
 from segue.samplers.uniform import Mix

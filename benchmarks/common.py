@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from segue.core import replay
-from segue.core.replay import Data, Replay, Units
+from segue.core.log import Data
+from segue.core.replay import Replay
+from segue.core.scaling import Units
 from segue.core.types import Spec
 from segue.engine import loop, steps
 from segue.engine.phase import Phase

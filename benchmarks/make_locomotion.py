@@ -37,7 +37,8 @@ import segue
 from segue.agents import SAC, describe
 from segue.cli.data_shown import show_report
 from segue.collect import RANDOM, Recipe, collect
-from segue.core.replay import Data, View
+from segue.core.log import Data
+from segue.core.replay import View
 from segue.data import write_d4rl
 from segue.data.card import numbers
 from segue.data.doctor import examine

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from segue.agents import CQL, SAC
-from segue.core.replay import Data, Units
+from segue.core.log import Data
+from segue.core.scaling import Units
 from segue.core.types import Spec
 
 SPEC = Spec((2,), 1)

@@ -14,8 +14,8 @@ from __future__ import annotations
 from segue.agents import AWAC, CQL, IQL, OPT, PEX, RLPD, SAC, SPOT, TD3, TD3BC, CalQL, ReBRAC
 from segue.agents.cql import from_cql
 from segue.bonuses import RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
+from segue.core.log import Data
 from segue.core.networks import Networks
-from segue.core.replay import Data
 from segue.core.scaling import Units
 from segue.core.schedules import Linear
 from segue.core.types import SegueError, Slot, Spec, Transition

@@ -21,7 +21,7 @@ from segue.engine.phase import Phase
 from segue.recipes import Evaluation, Plan, TaskFacts, find_recipe, published
 from segue.samplers.uniform import Mix
 
-PHASE = Phase("online", SAC(actor_hidden=(8,), critic_hidden=(8,)), 5, collect=1, batch=Mix(0, 8))
+PHASE = Phase("online", SAC(actor_hidden=(8,), critic_hidden=(8,)), environment_steps=5, batch=Mix(0, 8))
 short = published("short", "no paper", "a test", (PHASE,), Units(), Evaluation(0))
 number = 3
 
@@ -43,13 +43,13 @@ def _lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "ticks"), [("own_lab:curious", 77), ("own_lab:curious+rnd", 77), ("opt(own_lab:curious)", 2_500)]
+    ("name", "steps"), [("own_lab:curious", 77), ("own_lab:curious+rnd", 77), ("opt(own_lab:curious)", 2_500)]
 )
-def test_a_function_of_the_task_is_a_recipe(name: str, ticks: int) -> None:
+def test_a_function_of_the_task_is_a_recipe(name: str, steps: int) -> None:
     recipe = find_recipe(name)
     plan = resolve(recipe, TaskFacts(("pointmaze",)), {})
     assert recipe.name == name
-    assert {p.name: p.steps for p in plan.phases}["online"] == ticks
+    assert {p.name: p.steps for p in plan.phases}["online"] == steps
     assert plan.table()["offline.gradient_steps"] == {"value": 4_000, "source": "preset pointmaze"}
     assert find_recipe("own_lab:curious")().source("online.environment_steps") == "curious"
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from segue.engine import loop, steps
+from segue.engine.diagnostics import handover
+from segue.engine.evaluate import Evaluator
 from segue.engine.phase import Phase
 from segue.runs import checkpoint
 from segue.runs.policy import load, save_policy
@@ -53,3 +55,35 @@ def test_compiled_once_resumed_exactly_and_exported(name: str, tmp_path: Path) -
     own = jax.tree.map(lambda x: x[1], slot.state)
     want = slot.learner.act(own, observation, jax.random.key(0), False)
     np.testing.assert_allclose(load(tmp_path, 5).act(observation), want, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_chunks_are_learned_taken_saved_and_exported(name: str, tmp_path: Path) -> None:
+    """Also stopped in the middle of a plan."""
+    phases = (Phase("online", small(name), environment_steps=10, batch=Mix(8, 8), log_every=5, chunk=3),)
+    whole: Any = None
+    for record in loop.run(phases, TASK, SEEDS, UNITS, keep_rows=True):
+        whole = record.state
+        if record.phase_step == 5:
+            assert whole.queue
+            checkpoint.save(tmp_path, whole)
+    carry, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.world)
+    for record in loop.run(phases, TASK, SEEDS, UNITS, state=carry):
+        resumed = record.state
+    assert equal(resumed.slots["agent"].state, whole.slots["agent"].state)
+    pick = lambda state: state.experience.replay._replace(mc_return=())  # noqa: E731 - NaN while an episode is open
+    assert equal(pick(resumed), pick(whole))
+
+    slot, evaluator = whole.slots["agent"], Evaluator(TASK, SEEDS, 2)
+    evaluation = evaluator(slot)
+    for episode in evaluation.trajectories[1]:
+        np.testing.assert_array_equal(episode.plan.reshape(-1, 1)[: len(episode.action)], episode.action)
+        assert len(episode.plan) == -(-len(episode.action) // 3)
+    found, _ = handover(slot, TASK.data, evaluator.lived(slot, evaluation))
+    assert all(np.isfinite(x).all() for x in found.values())
+
+    facts = {"action": {"low": [-1.0], "high": [1.0]}, "observation": {"keys": []}}
+    save_policy(tmp_path / "policy", slot, SPEC, SEEDS, facts)
+    policy, seen = load(tmp_path, 5), evaluation.trajectories[1][0].observation[:1]
+    np.testing.assert_allclose(policy.plan(seen)[0, :, 0], evaluation.trajectories[1][0].plan[0], atol=1e-6)
+    np.testing.assert_array_equal(policy.act(seen), policy.plan(seen)[:, 0])

@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from segue.core.replay import Data, Units, returns_to_go
+from segue.core.log import Data
+from segue.core.scaling import Units, returns_to_go
 from segue.data import demonstrations, from_episodes, from_stream, read_d4rl
 
 FOLDER = Path(__file__).parent / "fixtures"

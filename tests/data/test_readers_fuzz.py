@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from segue.core.log import Data
 from segue.core.observations import width
-from segue.core.replay import Data
 from segue.core.types import SegueError
 from segue.data import read_d4rl, read_minari
 from segue.data.readers import open_source

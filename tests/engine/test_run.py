@@ -12,8 +12,10 @@ import pytest
 
 from segue.agents import IQL, RLPD, SAC, CalQL
 from segue.agents.cql import from_cql
+from segue.bonuses import RND, SERA, VCSE, Both, StateEntropy
 from segue.core import experience
-from segue.core.replay import Units, View
+from segue.core.replay import View
+from segue.core.scaling import Units
 from segue.core.types import SegueError
 from segue.engine import loop, steps
 from segue.engine.loop import run
@@ -126,15 +128,16 @@ def test_nothing_recompiles(monkeypatch: pytest.MonkeyPatch) -> None:
     assert steps.advance._cache_size() <= 3  # another capacity of replay is another shape
 
 
-def test_nothing_is_compiled_once_the_world_has_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_nothing_is_compiled_once_the_world_has_moved(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A robot does not wait for a compiler: not in a phase, and not at a door where its episode is open.
 
     With rows that go to the device, where writing them needs programs too.
     """
     agent, seen = small_cql(), list[str]()
     phases = (
-        Phase("offline", agent, gradient_steps=2, batch=Mix(4)),
-        Phase("warm_up", agent, environment_steps=HORIZON + 3, utd_ratio=0, actor="random"),
+        Phase("offline", agent, gradient_steps=2, batch=Mix(4), chunk=chunk),
+        Phase("warm_up", agent, environment_steps=HORIZON + 3, utd_ratio=0, actor="random", chunk=chunk),
         Phase(
             "online",
             agent,
@@ -144,9 +147,18 @@ def test_nothing_is_compiled_once_the_world_has_moved(monkeypatch: pytest.Monkey
             batch=Mix(4, 4),
             overlap=True,
             log_every=2,
-            n_steps=2,
+            n_steps=3 - chunk,
+            chunk=chunk,
         ),
-        Phase("other", agent.base, environment_steps=2 * HORIZON, batch=Mix(4, 4), slot="other", log_every=2),
+        Phase(
+            "other",
+            agent.base,
+            environment_steps=2 * HORIZON,
+            batch=Mix(4, 4),
+            slot="other",
+            log_every=2,
+            chunk=chunk,
+        ),
     )
 
     class Watched(Corridor):
@@ -263,6 +275,22 @@ def test_divergence_is_named() -> None:
             "phase 'online': a batch of 8 rows cannot be cut into critic_updates=3",
         ),
         ((Phase("online", SAC((4,), (4,)), gradient_steps=2, n_steps=0),), "phase 'online': n_steps=0 is out of range"),
+        (
+            (Phase("online", SAC((4,), (4,)), gradient_steps=2, chunk=13),),
+            "chunk=13 is out of range; episodes of the task have 12",
+        ),
+        (
+            (Phase("online", SAC((4,), (4,)), gradient_steps=2, chunk=2, n_steps=2),),
+            "chunk=2 sums its rewards already; leave n_steps",
+        ),
+        (
+            (
+                Phase("offline", SAC((4,), (4,)), gradient_steps=2),
+                Phase("online", SAC((4,), (4,)), gradient_steps=2, chunk=2),
+            ),
+            "phase 'online': chunk=2, and slot 'agent' was built for chunk=1",
+        ),
+        ((Phase("online", SAC((4,), (4,)), environment_steps=2, batch=Mix(0, 8), chunk=2),), "there is none yet"),
     ],
 )
 def test_what_cannot_run_is_told_before_anything_is_computed(phases: Any, says: str) -> None:
@@ -289,3 +317,28 @@ def test_rows_that_will_be_gone_are_missed_before_the_run(batch: Any, says: str,
     validate(phases, TASK, (0,), UNITS, 30)
     with pytest.raises(SegueError, match=says):
         validate(phases, TASK, (0,), UNITS, 20)
+
+
+@pytest.mark.parametrize(
+    "bonus", [SERA(neighbours=2, scale="none"), VCSE(neighbours=2), Both(RND(), StateEntropy(neighbours=2))]
+)
+def test_bonuses_fit_chunks(bonus: Any) -> None:
+    """Where they look at values they see the agent's own actions; a critic that is copied has as many."""
+    agent = SAC((4,), (4,))
+    before, phase = (
+        Phase("offline", agent, gradient_steps=2, chunk=3),
+        Phase("online", agent, gradient_steps=2, augment=bonus, chunk=3),
+    )
+    validate((before, phase), TASK, (0,), UNITS)
+    if isinstance(bonus, SERA):
+        apart = replace(phase, slot="other", augment=replace(bonus, slot="agent"), chunk=2)
+        with pytest.raises(SegueError, match="slot 'agent' was built for chunk=3, and this phase has chunk=2"):
+            validate((before, apart), TASK, (0,), UNITS)
+
+
+def test_windows_longer_than_the_episodes_of_a_log_are_refused() -> None:
+    short = corridor_data(4, skill=0.0)
+    cut = np.arange(len(short)) % 2 == 1
+    short = replace(short, terminated=np.zeros(len(short), bool), truncated=cut)
+    with pytest.raises(SegueError, match="phase 'offline': chunk=3 is longer than every episode of the dataset"):
+        validate((Phase("offline", SAC((4,), (4,)), gradient_steps=2, chunk=3),), CorridorTask(short), (0,), UNITS)

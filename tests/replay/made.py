@@ -12,7 +12,10 @@ import numpy as np
 
 from segue.core import replay
 from segue.core.experience import Experience, Step
-from segue.core.replay import Data, Rows, Units, View, gather
+from segue.core.indices import gather
+from segue.core.log import Data
+from segue.core.replay import Rows, View
+from segue.core.scaling import Units
 from segue.core.types import Door, Spec
 
 SPEC = Spec((2,), 1)

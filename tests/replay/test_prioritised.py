@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import segue
+from segue.core.indices import gather
 from segue.core.optim import descend
-from segue.core.replay import View, gather
+from segue.core.replay import View
 from segue.core.scaling import Units
 from segue.core.types import SegueError, Spec
 from segue.runs import checkpoint

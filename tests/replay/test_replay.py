@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from segue.core import replay
 from segue.core.experience import Experience, Step
-from segue.core.replay import Data, Units, View, returns_to_go
+from segue.core.log import Data
+from segue.core.replay import View
+from segue.core.scaling import Units, returns_to_go
 from segue.core.types import SegueError, Spec
 from segue.samplers import Mix, Union
 from tests.replay.made import sample

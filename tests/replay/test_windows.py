@@ -13,7 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.core.experience import Experience, Step
-from segue.core.replay import Data, Segment, Units, View, from_data, window
+from segue.core.indices import Segment, window
+from segue.core.log import Data
+from segue.core.replay import View, from_data
+from segue.core.scaling import Units
 from segue.core.types import Door, Learned, Slot, Spec, Transition
 from segue.engine.steps import returns
 from segue.samplers import Last, Mix, Retain

@@ -124,6 +124,11 @@ def copied(door: Door, name: str | None, who: str) -> Critic:
         raise SegueError(
             f"{who}: slot '{name}' was trained on observations in other units; give both phases the same units"
         )
+    if slot.chunk != door.chunk:
+        raise SegueError(
+            f"{who}: slot '{name}' was built for chunk={slot.chunk}, and this phase has chunk={door.chunk}; give "
+            "both the same"
+        )
     return current(slot)
 
 

@@ -145,9 +145,13 @@ def _actor(name: str, task: GymTask, recipe: Recipe, ground: Ground | None) -> B
     policy.normalised(nothing, explore=explore, key=jax.random.key(0) if explore else None)
 
     def begin(rng: np.random.Generator) -> Act:
+        planned: list[np.ndarray] = []
+
         def act(observation: np.ndarray) -> np.ndarray:
-            key = jax.random.key(int(rng.integers(2**31))) if explore else None
-            return policy.normalised(observation, explore=explore, key=key)
+            if not planned:
+                key = jax.random.key(int(rng.integers(2**31))) if explore else None
+                planned.extend(policy.plan(observation, explore=explore, key=key, bounds=False))
+            return planned.pop(0)
 
         return act
 

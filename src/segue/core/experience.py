@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from segue.core import starts
 from segue.core.replay import Replay, columns
 from segue.core.scaling import Units, returns_to_go
+from segue.core.starts import Starts
 from segue.core.types import Spec
 
 _COUNTS = ("written", "closed")
@@ -81,6 +83,9 @@ class Experience:
         self.written, self.closed = np.zeros(worlds, np.int32), np.zeros(worlds, np.int32)
         self._closed = self.closed, jnp.asarray(self.closed)
         self._ends = np.zeros(worlds, np.int64)  # episodes that have ended: each has its place in `final`
+        self.chunk, self.starts = 1, np.zeros(worlds, np.int32)
+        """Rows of a whole window, and how many windows have become whole (worlds,)."""
+        self._begun = [0] * worlds  # rows before each open episode, where windows are listed
         shapes = columns(worlds, capacity, spec.observation, spec.action, spec.dtype)[: -len(_COUNTS)]
         self._host: dict[str, np.ndarray] = {}
         if jax.default_backend() == "cpu":
@@ -97,7 +102,12 @@ class Experience:
         # Counts are made anew and never written in place: a program may still be waiting to read them.
         if self._closed[0] is not self.closed:
             self._closed = self.closed, jnp.asarray(self.closed)
-        return Replay(**self._device, written=jnp.asarray(self.written), closed=self._closed[1])
+        written, closed = jnp.asarray(self.written), self._closed[1]
+        if self.chunk == 1:
+            return Replay(**self._device, written=written, closed=closed)
+        held = dict(self._device)
+        whole = Starts(held.pop("starts"), jnp.asarray(self.starts), jnp.int32(self.chunk))
+        return Replay(**held, written=written, closed=closed, starts=whole)
 
     def append(self, step: Step, readers: Any) -> None:
         """Write one row for each world; its return is NaN until `close`.
@@ -135,6 +145,39 @@ class Experience:
         self._set("mc_return", every, place, np.full(ends.shape, np.nan))
         for w in np.flatnonzero(ends.any(axis=1)):
             self._set("final", w, final[w, ends[w]], kept.next_observation[w, ends[w]])
+        if self.chunk > 1:
+            self.starts = self.starts.copy()
+            for n, w in np.ndindex(ended.shape):
+                self._start(w, begin + n, bool(steps.terminated[n, w]), bool(ended[n, w]))
+
+    def _start(self, world: int, row: int, terminated: bool, ended: bool) -> None:
+        """List the windows that a row makes whole: the one that it is the last of, at a terminal all that it is in."""
+        first = row - self.chunk + 1
+        whole = np.arange(max(first, self._begun[world]), row + 1 if terminated else first + 1, dtype=np.int32)
+        if len(whole):
+            self._set("starts", world, (self.starts[world] + np.arange(len(whole))) % self.capacity, whole)
+            self.starts[world] += len(whole)
+        if ended:
+            self._begun[world] = row + 1
+
+    def windows(self, chunk: int) -> None:
+        """List where whole windows of so many rows begin; 1 lists nothing.  No program may be reading."""
+        if chunk == self.chunk:
+            return
+        self.chunk, self.starts = chunk, np.zeros(self.worlds, np.int32)
+        self._host.pop("starts", None), self._device.pop("starts", None)
+        if chunk == 1:
+            return
+        _, terminated, ended = self.ledger.columns()
+        column = _lazy((self.worlds, self.capacity), "int32")
+        for w in range(self.worlds):
+            at = starts.whole(terminated[:, w], ended[:, w], chunk)
+            kept = np.arange(max(len(at) - self.capacity, 0), len(at))
+            column[w, kept % self.capacity] = at[kept]
+            self.starts[w], self._begun[w] = len(at), int(np.max(np.flatnonzero(ended[:, w]) + 1, initial=0))
+        self._device["starts"] = jax.device_put(column)
+        if self._host and _same_memory(column, self._device["starts"]):
+            self._host["starts"] = column
 
     def close(self, world: int, returns: np.ndarray, readers: Any) -> None:
         """Close a world's open episode, whose returns (T,) are known now."""
@@ -160,6 +203,8 @@ class Experience:
         outside("final", np.int64(0), 1)
         for size in range(max(min(longest, self.capacity) - 1, 0).bit_length() + 1):
             outside("mc_return", 0, 1 << size)
+        for size in range((self.chunk - 1).bit_length() + 1 if self.chunk > 1 else 0):
+            outside("starts", 0, 1 << size)
 
     def reopen(self) -> None:
         """Count as closed what ended among the rows that `extend` took from a log."""
@@ -182,7 +227,7 @@ class Experience:
 
     def _set(self, column: str, worlds: Any, places: np.ndarray, values: np.ndarray) -> None:
         """Write values (W, T, ...), or (T, ...) of one world, at places (T,) of a column."""
-        if self._host:
+        if column in self._host:
             self._host[column][worlds, places] = values
             return
         # Few sizes, so that few programs are compiled: what is too much lies outside and is dropped.

@@ -108,7 +108,7 @@ def returns_to_go(reward: np.ndarray, terminated: np.ndarray, units: Units) -> n
 
 def settled(units: Units, failure: float | None, data: Any, parts: tuple[Part, ...] = ()) -> Units:
     """Return units with nothing left open: the task's failure reward, the parts of its observations, and what is to be
-    read off `replay.Data`.
+    read off `log.Data`.
 
     Raises `SegueError` where the dataset does not say it.
     """

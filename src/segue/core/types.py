@@ -7,7 +7,7 @@ one seed per function, and the engine supplies the axis of seeds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -36,6 +36,8 @@ class Transition(NamedTuple):
 
     Shapes with batch size B: `observation` and `next_observation` (B, *observation), `action` and `next_action` (B, A)
     in [-1, 1], all others (B,).  Where a task has images, observations are arrays (B, ...) by name (`Units.see`).
+    Where a phase learns from chunks of h actions, A is h times the task's, in the order of time; rewards are summed
+    over the chunk, and the next observation and action are those after it.
     """
 
     observation: Array
@@ -46,6 +48,7 @@ class Transition(NamedTuple):
     mc_return: Array  # discounted return-to-go of the row's episode in the learner's units; NaN while it is open
     online: Array  # 1 where the row is the run's own experience, 0 where it is the dataset's
     next_action: Array  # (B, A): what the episode's next row did; NaN where there is none (yet)
+    valid: Array | None = None  # (B, h): 1 where no episode ended before step k of a chunk; None for single actions
 
 
 class Part(NamedTuple):
@@ -65,6 +68,10 @@ class Spec:
     dtype: str = "float32"
     parts: tuple[Part, ...] = ()
     """Of a dictionary observation with images, whose rows are bytes (`segue.core.observations`); () elsewhere."""
+
+    def chunks(self, length: int) -> Spec:
+        """What an agent must know that plans so many actions at once."""
+        return replace(self, action=length * self.action)
 
 
 CURE = "; leave it out here, or take a task whose observations are vectors"
@@ -109,6 +116,7 @@ class Slot(NamedTuple):
     units: Any  # scaling.Units
     batch: Sampler | None = None
     augment: Augmentation | None = None
+    chunk: int = 1  # actions of the task in one of the learner's
 
     @property
     def state(self) -> State:
@@ -123,7 +131,7 @@ class Slot(NamedTuple):
 class Door(NamedTuple):
     """The state of a run when a phase begins, for one seed; other slots' states can be read only here."""
 
-    spec: Spec
+    spec: Spec  # what the phase's learner is built with
     slots: Mapping[str, Slot]
     offline: Any  # replay.View of the dataset
     online: Any  # replay.View of the seed's own experience
@@ -132,6 +140,7 @@ class Door(NamedTuple):
     validated: Mapping[str, Array] = MappingProxyType({})  # raw return of what validation has kept, by slot
     batch: Any = None  # the phase's sampler
     n_steps: int = 1  # rows in a row that the phase looks at
+    chunk: int = 1  # actions of the task in one of the learner's
 
 
 @runtime_checkable
@@ -190,7 +199,7 @@ class Sampler(Protocol):
         ...
 
     def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Any, Metrics]:
-        """Return (state, `replay.Indices` of the rows, metrics)."""
+        """Return (state, `indices.Indices` of the rows, metrics)."""
         ...
 
     def refuse(self, offline: int, written: int, closed: int) -> str | None:
@@ -294,7 +303,7 @@ class Task(Protocol):
         ...
 
     def dataset(self) -> Any:
-        """Return the logged data as `replay.Data`, or None where a task has none."""
+        """Return the logged data as `log.Data`, or None where a task has none."""
         ...
 
     def world(self) -> World:

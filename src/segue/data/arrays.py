@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from segue.core.replay import Data
+from segue.core.log import Data
 from segue.core.types import SegueError
 from segue.data.recorded import data_of, numbered
 

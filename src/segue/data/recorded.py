@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from segue.core.log import TOLERANCE, Data
 from segue.core.observations import is_image, pack
-from segue.core.replay import TOLERANCE, Data
 from segue.core.types import Part, SegueError
 
 CLIP_ACTION = 0.99999  # Cal-QL's and WSRL's; keeps the log-density of a tanh policy finite

@@ -20,6 +20,9 @@ includes the entropy, if the backup does.  On Pendulum, with the best actions, S
 sampled actions the error could not be told from chance.  The critic of an expectile (IQL) evaluates better actions than
 the mean of its policy; this is not corrected.
 
+A policy that plans chunks of h actions decides at rows 0, h, 2h, ..; there its values are compared, with the discounted
+rewards of a chunk as one reward and discount^h as the discount.
+
 Row t has the weight discount^t, as in the discounted state distribution of policy gradients.  With equal weights a few
 long episodes would decide the result.
 """
@@ -34,7 +37,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from segue.core.replay import Data
+from segue.core.log import Data
 from segue.core.scaling import Units
 from segue.core.types import Agent, Array, Slot, State
 from segue.engine.evaluate import Evaluation, Trajectory, best_action, of_seed, valued_action
@@ -117,14 +120,18 @@ def handover(
 
 
 def _on_data(slot: Slot, s: int, data: Data) -> dict[str, float]:
-    rows = np.random.default_rng(0).integers(0, len(data), PROBE)
-    observation, action, returns = data.observation[rows], data.action[rows], data.mc_returns(slot.units)[rows]
+    whole = None if slot.chunk == 1 else data.whole(slot.chunk)
+    rows = np.random.default_rng(0).integers(0, len(data) if whole is None else len(whole), PROBE)
+    rows = rows if whole is None else whole[rows]
+    done = np.minimum(rows[:, None] + np.arange(slot.chunk), len(data) - 1).ravel()
+    action = np.asarray(data.action[done]).reshape(PROBE, -1)
+    observation, returns = data.observation[rows], data.mc_returns(slot.units)[rows]
     chosen = best_action(slot, s, observation)
     agent: Any = slot.learner
     of = partial(_value, agent, slot.units, slot.state, np.int32(s), observation)
     q_policy = np.asarray(of(chosen))
     return {
-        "q_data": float(np.mean(of(np.asarray(action)))),
+        "q_data": float(np.mean(of(action))),
         "mc_return_data": float(returns.mean()),
         "q_policy_data": float(q_policy.mean()),
         "bound_rate": float(np.mean(q_policy < returns)),
@@ -135,19 +142,26 @@ def _on_data(slot: Slot, s: int, data: Data) -> dict[str, float]:
 def _on_fresh(slot: Slot, s: int, episodes: tuple[Trajectory, ...]) -> list[Fresh]:
     agent: Any = slot.learner
     units: Units = slot.units
-    observation = np.concatenate([*(e.observation for e in episodes), np.stack([e.last for e in episodes])])
+    step, discount = slot.chunk, slot.units.discount**slot.chunk
+    observation = np.concatenate([*(e.observation[::step] for e in episodes), np.stack([e.last for e in episodes])])
     taken, added = _in_blocks(lambda number, seen: valued_action(slot, s, seen, number), observation)
-    action = np.concatenate([*(e.action for e in episodes), taken[-len(episodes) :]])
+    action = np.concatenate([*(e.plan for e in episodes), taken[-len(episodes) :]])
     of = partial(_value, agent, units, slot.state, np.int32(s))
     (q,) = _in_blocks(lambda _, seen, done: (np.asarray(of(seen, done)),), observation, action)
     q, added = q.astype(np.float64), added.astype(np.float64)
     out, start, n_rows = [], 0, len(observation) - len(episodes)
     for number, episode in enumerate(episodes):
-        stop, cut = start + len(episode.reward), not episode.terminated[-1]
-        entropy = np.append(added[start + 1 : stop], added[n_rows + number] if cut else 0.0)
-        reward = units.scale * episode.reward + units.shift + units.discount * entropy
-        out.append(against(q[start:stop], float(q[n_rows + number]), reward, cut, units.discount))
-        start = stop
+        size, cut, beyond = len(episode.plan), not episode.terminated[-1], n_rows + number
+        padded = np.zeros(size * step)
+        padded[: len(episode.reward)] = units.scale * episode.reward + units.shift
+        reward = padded.reshape(size, step) @ units.discount ** np.arange(step)
+        following = start + size
+        if cut and size > 1 and len(episode.reward) % step:  # cut in the middle of a plan: it is valued where it begins
+            size, beyond = size - 1, following - 1
+        stop = start + size
+        entropy = np.append(added[start + 1 : stop], added[beyond] if cut else 0.0)
+        out.append(against(q[start:stop], float(q[beyond]), reward[:size] + discount * entropy, cut, discount))
+        start = following
     return out
 
 

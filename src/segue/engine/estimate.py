@@ -86,7 +86,7 @@ def estimate(
             shapes.validated(phase)
         states = max(states, _bytes([s.learned for s in shapes.slots.values()]))
         if timed and phase.learns:
-            lowered = jax.jit(update_of(phase, plain)).lower(*shapes.one(slot.learned))
+            lowered = jax.jit(update_of(phase, plain)).lower(*shapes.one(slot.learned, phase.chunk))
             cost: Any = lowered.cost_analysis()
             updates = phase.all_updates * seeds
             operations += float((cost or {}).get("flops", np.nan)) * updates

@@ -20,6 +20,7 @@ class Trajectory(NamedTuple):
     """One evaluation episode in raw units: observations (T, ...), actions (T, A), rewards and terminals (T,).
 
     An episode whose last row is not terminal was cut by a time limit; `last` is the observation after its last row.
+    `plan` (D, A) is what the policy decided at rows 0, h, 2h, ..: chunks of h actions, or the actions themselves.
     """
 
     observation: np.ndarray
@@ -28,6 +29,7 @@ class Trajectory(NamedTuple):
     terminated: np.ndarray
     success: float
     last: np.ndarray
+    plan: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,12 @@ class Evaluator:
         done: dict[int, Trajectory] = {}
         current: list[int | None] = [None] * len(self._worlds)
         rows: list[list[Any]] = [[] for _ in self._worlds]
+        plans: list[list[np.ndarray]] = [[] for _ in self._worlds]
         observation = np.zeros((len(self._worlds), *self.task.spec.observation), self.task.spec.dtype)
 
         def begin(w: int) -> None:
             current[w] = waiting.pop(0) if waiting else None
-            rows[w] = []
+            rows[w], plans[w] = [], []
             if (episode := current[w]) is not None:
                 with failing(f"seed {self.seeds[s]}, reset of evaluation episode {episode}"):
                     observation[w] = self._worlds[w].reset(episode_seed(self.seeds[s], self.stream, first + episode))
@@ -133,14 +136,19 @@ class Evaluator:
             begin(w)
         number = 0
         while any(c is not None for c in current):
-            actions = valued_action(slot, s, observation, number)[0] if drawn else best_action(slot, s, observation)
+            if any(c is not None and len(r) % slot.chunk == 0 for c, r in zip(current, rows)):
+                plan = valued_action(slot, s, observation, number)[0] if drawn else best_action(slot, s, observation)
             number += 1
             for w, episode in enumerate(current):
                 if episode is None:
                     continue
+                step = len(rows[w]) % slot.chunk
+                if step == 0:
+                    plans[w].append(plan[w])
+                action = plans[w][-1].reshape(slot.chunk, -1)[step]
                 with failing(f"seed {self.seeds[s]}, evaluation episode {episode}"):
-                    following, reward, terminated, truncated, success = self._worlds[w].step(actions[w])
-                rows[w].append((observation[w].copy(), actions[w], reward, terminated, success))
+                    following, reward, terminated, truncated, success = self._worlds[w].step(action)
+                rows[w].append((observation[w].copy(), action, reward, terminated, success))
                 observation[w] = following
                 if terminated or truncated:
                     seen, acted, rewards, ends, wins = zip(*rows[w])
@@ -151,6 +159,7 @@ class Evaluator:
                         np.asarray(ends, np.bool_),
                         float(wins[-1]),
                         np.array(following),
+                        np.stack(plans[w]),
                     )
                     begin(w)
         return tuple(done[e] for e in range(self.episodes))

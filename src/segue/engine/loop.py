@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from segue.core import replay
+from segue.core.log import Data
 from segue.core.observations import parts_seen
-from segue.core.replay import Data, Replay
+from segue.core.replay import Replay
 from segue.core.scaling import Units, returns_to_go, settled
 from segue.core.types import Array, Learned, Slot, Spec, Task, World, WorldError
 from segue.engine import steps
@@ -37,7 +38,7 @@ from segue.engine.state import (
     validated,
 )
 from segue.engine.steps import ACT, DOOR, UPDATE, Explore, keys_of, trained, update_of
-from segue.engine.validate import check_phase, validate
+from segue.engine.validate import check_phase, check_windows, validate
 
 PULSE = 0.4  # seconds between records when nothing else is due
 LEAST = 8  # updates of all seeds together in a dispatch: its scratch memory is mapped anew each time
@@ -112,14 +113,17 @@ class _Offline:
     def __init__(self, data: Data | None, spec: Spec) -> None:
         self.data, self.spec = data, spec
         self.units: Units | None = None
+        self.chunk = 1
         self.replay = replay.empty(1, 0, spec.observation, spec.action, spec.dtype)
 
-    def within(self, units: Units) -> Replay:
+    def within(self, units: Units, chunk: int) -> Replay:
         if self.data is not None and self.units is None:
             self.replay = replay.from_data(self.data, units)
         elif self.data is not None and units != self.units:
             self.replay = self.replay._replace(mc_return=jnp.asarray(self.data.mc_returns(units))[None])
-        self.units = units
+        if chunk != self.chunk:
+            self.replay = self.replay._replace(starts=replay.starts_of(self.data, chunk))
+        self.units, self.chunk = units, chunk
         return self.replay
 
 
@@ -171,14 +175,18 @@ class _Running:
     def begin(self, world: Callable[[], World]) -> None:
         """Check the phase, write returns in its units, make the simulators and hand over."""
         phase, state, task, units, source = self.phase, self.state, self.task, self.units, self.source
-        self.offline = source.within(units)
-        if units != state.units and state.experience.ledger.count:
+        self.offline = source.within(units, phase.chunk)
+        new, own = units != state.units, state.experience
+        if own.ledger.count and (new or phase.chunk != own.chunk):
             jax.block_until_ready([slot.learned for slot in state.slots.values()])
-            state.experience.rewrite(units)
+        if own.ledger.count and new:
+            own.rewrite(units)
+        own.windows(phase.chunk)
         state.units = units
-        logged, own = 0 if source.data is None else len(source.data), state.experience
+        logged = 0 if source.data is None else len(source.data)
         rows = logged, int(own.written.min()), int(own.closed.min()), own.capacity
         check_phase(phase, state.slots, task.spec, task.horizon, *rows)
+        check_windows(phase, source.data)
         if phase.moves and state.envs is None:
             state.envs = Envs(world, state.seeds, state.begun)
         if not self.resumed:
@@ -221,7 +229,7 @@ class _Running:
                 metrics = take_metrics(state) if logs else {}
                 yield self.record(metrics=metrics, logs=logs, evaluates=evaluates, ends=ends)
                 spoke = time.monotonic()
-        state.history = (*state.history, state.facts)
+        state.history, state.queue = (*state.history, state.facts), {}
 
     def validate(self) -> None:
         """Try the policy on the task; each seed keeps it where it is the best of the phase so far."""
@@ -240,7 +248,8 @@ class _Running:
         kept = state.slots[wanted.keep].state if len(known) > 1 else slot.state
         pick = lambda new, old: jnp.where(better.reshape(-1, *(1,) * (new.ndim - 1)), new, old)  # noqa: E731
         # A copy: the phase's own state is given away at its next update.
-        state.slots[wanted.keep] = Slot(slot.learner, Learned(jax.tree.map(pick, slot.state, kept)), slot.units)
+        learned = Learned(jax.tree.map(pick, slot.state, kept))
+        state.slots[wanted.keep] = slot._replace(learned=learned, batch=None, augment=None)
 
     def record(self, **events: Any) -> Record:
         """Return a record, after a check that all numbers are finite."""
@@ -301,7 +310,7 @@ class _Running:
         slot = state.acting(phase)
         if phase.overlap and phase.train_every > 1:
             slot = slot.moved(jax.tree.map(jnp.copy, slot.state))
-        self.act(slot, np.zeros((len(state.seeds), *spec.observation), spec.dtype))
+        self.decide(slot, np.zeros((len(state.seeds), *spec.observation), spec.dtype))
         state.experience.compile(self.task.horizon)
         not_finite(state, phase)
 
@@ -317,6 +326,8 @@ class _Running:
             return
         there, facts = replace(self.state), self.state.facts
         for phase, units in following:
+            if phase.chunk != self.phase.chunk:  # its windows are listed at its door, and it is compiled there
+                return
             there.history = (*there.history, facts)
             later = _Running(phase, there, self.task, units, self.source, self.doors, False)
             if later.index in self.doors:
@@ -369,8 +380,18 @@ class _Running:
         state.slots[phase.slot] = trained(phase, self.units, learned, slot)
         state.updates += count
 
-    def act(self, slot: Slot, observation: np.ndarray) -> Array:
-        """Actions (S, A) of a slot's policy for observations (S, *observation)."""
+    def act(self, slot: Slot, observation: np.ndarray) -> Array | np.ndarray:
+        """Actions (S, A) for observations (S, *observation): what a chunk has planned, or what is decided now."""
+        if slot.chunk == 1 or self.phase.actors == (RANDOM,):
+            return self.decide(slot, observation)
+        queue = self.state.queue
+        if waiting := [w for w in range(len(observation)) if w not in queue]:
+            plan = np.asarray(self.decide(slot, observation)).reshape(len(observation), slot.chunk, -1)
+            queue.update((w, plan[w]) for w in waiting)
+        return np.stack([queue[w][0] for w in range(len(observation))])
+
+    def decide(self, slot: Slot, observation: np.ndarray) -> Array:
+        """Actions (S, A), or chunks (S, chunk * A), of a slot's policy for observations (S, *observation)."""
         observed, step = observation, np.int32(self.state.environment_steps)
         if self.phase.actors == (RANDOM,):
             return steps.act_at_random(self.task.spec.action, self.act_keys, step)
@@ -382,11 +403,13 @@ class _Running:
         turns = jnp.asarray(self.state.facts["turns"])
         return jnp.take_along_axis(jnp.stack(actions), turns[None, :, None], axis=0)[0]
 
-    def move(self, action: Array) -> None:
+    def move(self, action: Array | np.ndarray) -> None:
         """Step all worlds and write what happened; returns are written when an episode closes."""
         state = self.state
         assert state.envs is not None
         step, ended = state.envs.step(np.asarray(action))
+        # Taken is what has been stepped: an environment that fails leaves the plan as it stands.
+        state.queue = {w: plan[1:] for w, plan in state.queue.items() if len(plan) > 1 and w not in ended}
         state.environment_steps += 1
         state.moved += 1
         readers = state.slots[self.phase.slot].learned

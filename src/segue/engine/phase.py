@@ -73,6 +73,9 @@ class Phase:
     image_shift: int = option(0, when=lambda p: p.updates > 0, why="a phase that updates", images=True)
     """Largest random shift of a batch's images, in pixels, s and s' each for itself (DrQ, arXiv 2004.13649).  Recipes
     take DrQ's 4 where a task has images."""
+    chunk: int = 1
+    """Number of actions that the policy plans at once and then takes one after the other (Q-chunking, arXiv
+    2507.07969); the learner is built for so many times the task's actions.  Default of ours: 1."""
     enter: Enter | None = None
     """(door, fresh state) -> initial state.  None keeps the slot's state, or takes the fresh one if the slot is new."""
     units: Units | None = None

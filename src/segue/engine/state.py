@@ -38,6 +38,9 @@ class RunState:
     sums: dict[str, tuple[Array, Array]] = field(default_factory=dict)
     """Sums and counts (S,) of each metric since the last log."""
     envs: Envs | None = None
+    queue: dict[int, np.ndarray] = field(default_factory=dict)
+    """Actions (n, A) that a chunk has planned and that are not taken yet, by world; none at an episode's or a phase's
+    end."""
     begun: tuple[int, ...] | None = None
     """Episodes (S,) that have begun in worlds that were left behind: a real world's, after loading."""
     moved: int = 0

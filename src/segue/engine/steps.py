@@ -12,9 +12,10 @@ import jax.numpy as jnp
 
 from segue.bonuses.bonus import begun
 from segue.core.encoders import lent
+from segue.core.indices import chunked, fold, plans, window
 from segue.core.observations import shifted
 from segue.core.options import alike
-from segue.core.replay import Replay, View, fold, window
+from segue.core.replay import Replay, View
 from segue.core.scaling import Units
 from segue.core.types import (
     Agent,
@@ -43,12 +44,12 @@ def trained(phase: Phase, units: Units, learned: Learned, before: Slot | None) -
     augment: Augmentation | None = phase.augment
     if not phase.learns:
         batch, augment = (None, None) if before is None else (before.batch, before.augment)
-    return Slot(phase.learner, learned, units, batch, augment)
+    return Slot(phase.learner, learned, units, batch, augment, phase.chunk)
 
 
 def update_of(phase: Phase, units: Units) -> Update:
     """A phase's update."""
-    more = phase.n_steps, phase.freeze_actor, phase.image_shift
+    more = phase.n_steps, phase.freeze_actor, phase.image_shift, phase.chunk
     return Update(phase.learner, phase.batch, phase.augment, units, *more)
 
 
@@ -79,6 +80,7 @@ class Update:
     n_steps: int = 1
     freeze_actor: int = 0
     image_shift: int = 0
+    chunk: int = 1
 
     def __call__(
         self, learned: Learned, offline: Replay, online: Replay, world: Array, key: Key, total: Array, step: Array
@@ -90,8 +92,10 @@ class Update:
         k_sample, k_augment, k_update = jax.random.split(jax.random.fold_in(key, total), 3)
         views = View(offline, jnp.int32(0), 0.0), View(online, world, 1.0)
         sampler, indices, metrics = self.sampler.sample(learned.sampler, k_sample, *views)
-        rows, there = window(indices, self.n_steps)
+        rows, there = window(indices, max(self.n_steps, self.chunk))
         seen, slot = [row.transition(self.units) for row in rows], Slot(self.learner, learned, self.units)
+        if self.chunk > 1:
+            seen = chunked(seen, there, *plans(indices, self.chunk))
         augment, batch, more = returns(self.augment, seen, there, k_augment, slot)
         state, reported = self.learn(learned.learner, batch, k_update, step)
         metrics = metrics | more | reported
@@ -197,7 +201,7 @@ class Explore:
 def act(
     agent: Agent, units: Units, explore: Explore, state: State, observation: Array, keys: Array, step: Array
 ) -> Array:
-    """One action per seed (S, A) for raw observations (S, *observation); `step` is the seeds' environment step."""
+    """One action (or chunk) per seed for raw observations (S, *observation); `step` is the seeds' environment step."""
 
     def seed(state: State, observation: Array, key: Array) -> Array:
         return explore(agent, state, units.see(observation[None]), jax.random.fold_in(key, step))[0]
@@ -222,19 +226,22 @@ def entering(phase: Phase, index: int, spec: Spec, units: Units, slots: dict[str
             k_learner, k_sampler, k_augment = jax.random.split(jax.random.fold_in(key, index), 3)
             here = {name: slots[name]._replace(learned=learned) for name, learned in states.items()}
             rows = View(offline, jnp.int32(0), 0.0), View(online, world, 1.0)
-            door = Door(spec, here, *rows, units, phase.slot, validated, phase.batch, phase.n_steps)
+            wide = spec.chunks(phase.chunk)
+            door = Door(wide, here, *rows, units, phase.slot, validated, phase.batch, phase.n_steps, phase.chunk)
             old = here.get(phase.slot)
             if phase.enter is not None:
-                state = phase.enter(door, phase.learner.init(k_learner, spec))
+                state = phase.enter(door, phase.learner.init(k_learner, wide))
             else:
-                state = phase.learner.init(k_learner, spec) if old is None else old.state
+                state = phase.learner.init(k_learner, wide) if old is None else old.state
             state = lent(state, type(phase.learner).__name__ if phase.learns else "")
             if not phase.learns:
                 return Learned(state) if old is None else old.learned._replace(learner=state)
             goes_on = old is not None and phase.enter is None and alike(old.batch, phase.batch)
             return Learned(
                 state,
-                old.learned.sampler if old is not None and goes_on else phase.batch.init(k_sampler, door),
+                old.learned.sampler
+                if old is not None and goes_on
+                else phase.batch.init(k_sampler, door._replace(spec=spec)),  # which sees single rows
                 begun(phase.augment, k_augment, door),
             )
 

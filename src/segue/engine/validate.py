@@ -15,7 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from segue.core import replay
+from segue.core import replay, starts
+from segue.core.log import Data
 from segue.core.observations import is_image, parts_seen
 from segue.core.optim import Trained, kind_of
 from segue.core.parts import within
@@ -42,21 +43,32 @@ class Shapes:
         """Hand over to a phase and return its slot."""
         there = {name: slot.learned for name, slot in self.slots.items()}
         program = steps.entering(phase, index, self.spec, units, dict(self.slots))
-        learned = jax.eval_shape(program, self.keys, there, self.tried, self.offline, self.online)
+        learned = jax.eval_shape(program, self.keys, there, self.tried, *self.rows(phase.chunk))
         self.slots[phase.slot] = trained(phase, units, learned, self.slots.get(phase.slot))
         return self.slots[phase.slot]
 
     def validated(self, phase: Phase) -> None:
         """Note that a phase has kept the best of its policies."""
         slot = self.slots[phase.slot]
-        self.slots[phase.validation.keep] = Slot(slot.learner, Learned(slot.state), slot.units)
+        self.slots[phase.validation.keep] = slot._replace(learned=Learned(slot.state), batch=None, augment=None)
         self.tried[phase.validation.keep] = jax.ShapeDtypeStruct((self.seeds,), jnp.float32)
 
-    def one(self, learned: Learned) -> tuple[Any, ...]:
+    def rows(self, chunk: int) -> tuple[Any, Any]:
+        """Dataset and own experience, with a list of whole windows of `chunk` rows."""
+        if chunk == 1:
+            return self.offline, self.online
+
+        def listed(rows: Any) -> Any:
+            worlds, capacity = rows.reward.shape
+            return rows._replace(starts=jax.eval_shape(lambda: starts.empty(worlds, capacity, chunk)))
+
+        return listed(self.offline), listed(self.online)
+
+    def one(self, learned: Learned, chunk: int = 1) -> tuple[Any, ...]:
         """Arguments of one update of one seed."""
         state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learned)
         number, key = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), self.keys.dtype)
-        return state, self.offline, self.online, number, key, number, number
+        return state, *self.rows(chunk), number, key, number, number
 
 
 def validate(
@@ -76,6 +88,7 @@ def validate(
     for index, phase in enumerate(phases):
         here = settled(phase.units or units, task.failure, data, parts_seen(task.spec))
         check_phase(phase, shapes.slots, task.spec, task.horizon, logged, written, written, most)
+        check_windows(phase, data)
         go = partial(_go_through, index=index, units=here, shapes=shapes)
         with _telling(phase, shapes.slots.get(phase.slot), partial(go, replace(phase, enter=fresh))):
             go(phase)
@@ -99,7 +112,7 @@ def _go_through(phase: Phase, index: int, units: Units, shapes: Shapes) -> None:
 
 def _check_update(phase: Phase, units: Units, shapes: Shapes, slot: Slot) -> None:
     """Trace an update; what it returns must be made as what it got, or it could not be repeated."""
-    given = shapes.one(slot.learned)
+    given = shapes.one(slot.learned, phase.chunk)
     learned, _ = steps.once.eval_shape(update_of(phase, units), *given)
     kind = lambda tree: (jax.tree.structure(tree), [(x.shape, x.dtype) for x in jax.tree.leaves(tree)])  # noqa: E731
     for name, before, after in zip(Learned._fields, given[0], learned):
@@ -142,10 +155,10 @@ def _check_actions(phase: Phase, shapes: Shapes) -> None:
         state = shapes.one(slot.learned)[0].learner
         act = lambda state, seen, key, s=slot: s.learner.act(state, s.units.see(seen), key, True)  # noqa: E731
         action = jax.eval_shape(act, state, seen, key)
-        if action.shape != (1, spec.action):
+        if action.shape != (1, slot.chunk * spec.action):
             raise SegueError(
                 f"{type(slot.learner).__name__} returns actions of shape {action.shape} for one observation; the task "
-                f"needs (1, {spec.action})"
+                f"needs (1, {slot.chunk * spec.action})"
             )
 
 
@@ -208,6 +221,16 @@ def check_phase(
         raise SegueError(f"{where}: {type(phase.learner).__name__} has no policy to freeze; leave out freeze_actor")
     if phase.n_steps < 1:
         raise SegueError(f"{where}: n_steps={phase.n_steps} is out of range; give 1 (no n-step returns) or more")
+    if not 1 <= phase.chunk <= max(horizon, 1):
+        raise SegueError(f"{where}: chunk={phase.chunk} is out of range; episodes of the task have {horizon} steps")
+    if phase.chunk > 1 and phase.n_steps > 1:
+        raise SegueError(f"{where}: chunk={phase.chunk} sums its rewards already; leave n_steps={phase.n_steps} out")
+    for name in _goes_on_from(phase):
+        if name in slots and slots[name].chunk != phase.chunk:
+            raise SegueError(
+                f"{where}: chunk={phase.chunk}, and slot '{name}' was built for chunk={slots[name].chunk}; give "
+                "both the same, or this phase enter=fresh"
+            )
     if phase.image_shift < 0:
         raise SegueError(f"{where}: image_shift={phase.image_shift} is out of range; 0 does not shift images")
     if phase.image_shift and not any(is_image(part) for part in parts_seen(spec)):
@@ -238,10 +261,26 @@ def check_phase(
         _check_first(phase, written, most)
         ready = phase.train_every if phase.collects and not phase.overlap else 0
         lost = max(written - most, 0)
-        refusal = phase.batch.refuse(logged, min(written + ready, most), max(closed - lost, 0))
+        own = (n if n >= phase.chunk else 0 for n in (min(written + ready, most), max(closed - lost, 0)))
+        refusal = phase.batch.refuse(logged, *own)
         refusal = refusal or phase.augment.refuse(phase, slots, spec, logged)
         if refusal:
             raise SegueError(f"{where}: {refusal}")
+
+
+def _goes_on_from(phase: Phase) -> tuple[str, ...]:
+    """Slots that a phase's own one is made of, or that share its episodes: their policies plan as many actions."""
+    own = (phase.slot,) if phase.enter is None else getattr(phase.enter, "reads", ())
+    return (*own, *phase.actors[1:])
+
+
+def check_windows(phase: Phase, data: Data | None) -> None:
+    """Refuse a phase of chunks where no window of a dataset is whole."""
+    if phase.chunk > 1 and data is not None and not len(data.whole(phase.chunk)):
+        raise SegueError(
+            f"phase '{phase.name}': chunk={phase.chunk} is longer than every episode of the dataset that does not "
+            "terminate; take a smaller one"
+        )
 
 
 def check_clocks(phase: Phase, where: str) -> None:

@@ -62,6 +62,7 @@ class warm_up:
             slot=switch.slot,
             units=switch.units if before is None else before.units,
             actor=RANDOM if self.policy == "random" else None,
+            chunk=switch.chunk if before is None else before.chunk,
         )
         return (*phases[:index], extra, *phases[index:])
 

@@ -106,5 +106,5 @@ def with_settings(
 
 
 def _shapes(phase: Phase, task: Task) -> list[tuple[int, ...]]:
-    state = jax.eval_shape(lambda: phase.learner.init(jax.random.key(0), task.spec))
+    state = jax.eval_shape(lambda: phase.learner.init(jax.random.key(0), task.spec.chunks(phase.chunk)))
     return [leaf.shape for leaf in jax.tree.leaves(state)]

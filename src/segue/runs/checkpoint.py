@@ -1,7 +1,7 @@
 """Save and load a run's state, so that a killed run goes on with the same numbers.
 
     RUN/checkpoints/000007/manifest.json        clocks, facts, and a checksum of every file that it needs
-    RUN/checkpoints/000007/state.safetensors    slots, sampler, augmentation, metric sums, open episodes
+    RUN/checkpoints/000007/state.safetensors    slots, sampler, augmentation, metric sums, open episodes, plans
     RUN/replay/000003.safetensors               environment steps since the checkpoint before: an append-only log
 
 A checkpoint is written into a temporary folder, synced, and renamed; nothing is pickled.  It is whole if its manifest
@@ -257,6 +257,7 @@ def load(
     if manifest["envs"] and real:
         state.begun = tuple(int(n) + left for n, left in zip(snapshot["episodes"], waiting))
     elif manifest["envs"] and world is not None:
+        state.queue = {int(k.removeprefix("queue/")): v for k, v in arrays.items() if k.startswith("queue/")}
         state.envs = Envs(world, seeds)
         try:
             state.envs.restore(snapshot)
@@ -282,6 +283,7 @@ def _arrays(state: RunState) -> dict[str, Array | np.ndarray]:
         out |= {f"sums/{name}/total": total, f"sums/{name}/count": count}
     if state.envs is not None:
         out |= {f"envs/{k}": v for k, v in state.envs.snapshot().items()}
+        out |= {f"queue/{w}": actions for w, actions in state.queue.items()}
     return out
 
 

@@ -39,7 +39,7 @@ class Policy:
 
     def __init__(self, agent: Agent, state: State, spec: Spec, seed: int, facts: Mapping[str, Any]) -> None:
         self.agent, self.state, self.spec, self.seed, self.facts = agent, state, spec, seed, dict(facts)
-        self.units = units_of(facts["units"], parts_seen(spec))
+        self.units, self.chunk = units_of(facts["units"], parts_seen(spec)), int(facts.get("chunk", 1))
         self._low, self._high = (np.asarray(facts["action"][k], np.float32) for k in ("low", "high"))
 
     def act(self, observation: Observation, *, explore: bool = False, key: Array | None = None) -> np.ndarray:
@@ -47,12 +47,23 @@ class Policy:
 
         `observation` is one observation, a batch of them, or a mapping with the keys of the task's observation.
         `explore` samples from the policy and needs a `key`.  Raises `SegueError` for a wrong shape.
+
+        For a policy that plans `chunk` actions at once this is the first of them.
         """
-        action = self.normalised(observation, explore=explore, key=key)
-        return self._low + 0.5 * (action + 1.0) * (self._high - self._low)
+        return self.plan(observation, explore=explore, key=key)[..., 0, :]
 
     def normalised(self, observation: Observation, *, explore: bool = False, key: Array | None = None) -> np.ndarray:
         """As `act`, with actions in [-1, 1]."""
+        return self.plan(observation, explore=explore, key=key, bounds=False)[..., 0, :]
+
+    def plan(
+        self, observation: Observation, *, explore: bool = False, key: Array | None = None, bounds: bool = True
+    ) -> np.ndarray:
+        """As `act`, the `chunk` actions to take one after the other, (chunk, A) or (B, chunk, A).
+
+        So the policy was trained and is evaluated: a new plan is due when one is done.  Without `bounds` actions are in
+        [-1, 1].
+        """
         array = self._flat(observation)
         single = array.ndim == len(self.spec.observation)
         batch = array[None] if single else array
@@ -64,6 +75,9 @@ class Policy:
             raise SegueError("explore=True draws random actions; give key=jax.random.key(...)")
         key = jax.random.key(0) if key is None else key
         action = np.asarray(_act(self.agent, self.units, explore, self.state, batch, key))
+        action = action.reshape(len(batch), self.chunk, self.spec.action)
+        if bounds:
+            action = self._low + 0.5 * (action + 1.0) * (self._high - self._low)
         return action[0] if single else action
 
     def _flat(self, observation: Observation) -> np.ndarray:
@@ -101,6 +115,7 @@ def save_policy(folder: Path, slot: Slot, spec: Spec, seeds: tuple[int, ...], fa
             "dtype": spec.dtype,
             "parts": plain(spec.parts),
         },
+        "chunk": slot.chunk,
         "units": plain_units(slot.units),
         "seeds": list(seeds),
         "weights": files.sha256(weights),
@@ -149,7 +164,8 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
         agent = build(bundle["agent"])
     except SegueError as error:
         raise SegueError(f"{run}: {error}") from error
-    template = jax.eval_shape(lambda: agent.init(jax.random.key(0), spec))
+    wide = spec.chunks(int(bundle.get("chunk", 1)))
+    template = jax.eval_shape(lambda: agent.init(jax.random.key(0), wide))
     leaves = []
     for name, leaf in named_leaves("state", template).items():
         if name not in arrays or arrays[name].shape[1:] != leaf.shape:

@@ -8,13 +8,13 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from segue.core.indices import Indices, either, online_share
 from segue.core.options import option, require, tunable
-from segue.core.replay import Indices, either, online_share
 from segue.core.types import Array, Door, Key, Metrics, Sampler, SegueError, State
 from segue.samplers import sum_tree
 from segue.samplers.subset import Own, Retained, Shown
 from segue.samplers.sum_tree import CHUNK, Tree
-from segue.samplers.uniform import Mix, Union, Visible, at_leaves
+from segue.samplers.uniform import Mix, Union, Visible, at_leaves, drawable
 
 
 class Favours(NamedTuple):
@@ -25,7 +25,7 @@ class Favours(NamedTuple):
     origin: Array  # reward that success is measured from, or the return that weighs 1
     width: Array  # of returns
     written: Array  # own rows whose place in the ring the tree knows of
-    weighed: Array  # own rows that have their weight
+    weighed: Array  # own rows (or starts of chunks, by="reward") that have their weight
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,16 @@ class Oversample:
             origin = jnp.where(jnp.isfinite(best), best, 0.0)
         else:
             origin = least(reward) if self.threshold is None else jnp.float32(self.threshold)
-        none = jnp.zeros(len(reward))
-        weights = none if self.own_only else jnp.where(logged, self.weight(value, origin, width), 0.0)
+        weights = jnp.zeros(len(reward))
+        if not self.own_only:
+            weights = jnp.where(drawable(door.offline), self.weight(value, origin, width), 0.0)
         tree = sum_tree.make(jnp.concatenate([weights, jnp.zeros(door.online.room)]))
         beside = () if self.beside is None else self.beside.init(key, door)
         return Favours(beside, tree, origin, width, jnp.int32(0), jnp.int32(0))
 
     def own_returns(self, online: Own) -> tuple[Array, Array]:
         """Return of each own row's episode (N,), in the order of time, and where there is one that has ended."""
-        oldest, size = online.span(True)
+        oldest, size = online.rows(True)
         at = jnp.arange(online.replay.capacity)
         place = (online.world, (oldest + at) % online.replay.capacity)
         there = at < size
@@ -137,15 +138,15 @@ class Oversample:
     def follow(self, state: Favours, first: int, online: Own) -> Favours:
         """Weigh what was written, or has ended, since the last call; a row that was overwritten loses its weight."""
         replay, world, capacity = online.replay, online.world, online.replay.capacity
-        oldest, size = online.span(self.closed())
+        oldest, size = online.span(self.closed()) if self.by == "reward" else online.rows(True)
         start, stop, written = jnp.maximum(state.weighed, oldest), oldest + size, replay.written[world]
         tree = state.tree
-        if self.closed():
+        if self.closed() or replay.starts is not None:
             none = lambda count: jnp.zeros(count.shape)  # noqa: E731
             tree = sum_tree.write_ring(tree, first, capacity, state.written, written, none)
         if self.by == "reward":
             single = lambda count: self.weight(replay.reward[world, count % capacity], state.origin, state.width)  # noqa: E731
-            tree = sum_tree.write_ring(tree, first, capacity, start, stop, single)
+            tree = sum_tree.write_ring(tree, first, capacity, start, stop, single, online.at)
         else:
             tree = self.episodes(state._replace(tree=tree), first, online, start, stop)
         return state._replace(tree=tree, written=written, weighed=jnp.maximum(state.weighed, stop))
@@ -170,7 +171,7 @@ class Oversample:
             fresh = (start, jnp.float32(nothing), jnp.bool_(False))
             end, value, _ = jax.lax.while_loop(lambda c: ~c[2] & (c[0] < stop), look, fresh)
             weight = self.weight(value, state.origin, state.width)
-            same = lambda count: jnp.full(count.shape, weight)  # noqa: E731
+            same = lambda count: jnp.where(replay.begins(world, count), weight, 0.0)  # noqa: E731
             return sum_tree.write_ring(tree, first, capacity, start, end, same), end
 
         return jax.lax.while_loop(lambda c: c[1] < stop, episode, (state.tree, start))[0]

@@ -9,15 +9,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from segue.core.indices import Indices, gather, online_share
 from segue.core.nets import MLP
 from segue.core.optim import Trained, descend, trained
 from segue.core.options import require, tunable
-from segue.core.replay import Indices, Rows, gather, online_share
+from segue.core.replay import Rows
 from segue.core.types import Array, Door, Key, Metrics, State, flat
 from segue.samplers import sum_tree
 from segue.samplers.subset import Own, Shown
 from segue.samplers.sum_tree import Tree
-from segue.samplers.uniform import Visible, at_leaves, uniform
+from segue.samplers.uniform import Visible, at_leaves, drawable, uniform
 
 
 class Priorities(NamedTuple):
@@ -27,7 +28,7 @@ class Priorities(NamedTuple):
     tree: Tree
     highest: Array  # highest priority so far
     written: Array  # own rows whose place in the ring the tree knows of
-    entered: Array  # own rows that have a priority
+    entered: Array  # own rows (or starts of chunks) that have a priority
     mean: Array  # (O,), what the phase's units take from observations
     std: Array  # (O,), and divide them by
 
@@ -81,12 +82,11 @@ class Balanced:
             network = eqx.tree_at(lambda n: n.layers[-1].bias, network, jnp.full(1, self.last_bias))
         _, logged = door.offline.span(False)
         _, own = door.online.span(self.visible == "closed")
-        leaves = door.offline.room + door.online.room
         highest = jnp.asarray(1.0, float)
         if self.start_share is not None:
             share = self.start_share / (1.0 - self.start_share)
             highest = jnp.where(own > 0, share * logged / jnp.maximum(own, 1), highest)
-        tree = sum_tree.make((jnp.arange(leaves) < logged).astype(jnp.float32))
+        tree = sum_tree.make(jnp.concatenate([drawable(door.offline), jnp.zeros(door.online.room)]))
         mean = jnp.asarray(units.observation_mean or (0.0,) * size, float)
         std = jnp.asarray(units.observation_std or (1.0,) * size, float)
         return Priorities(trained(network, self.learning_rate), tree, highest, jnp.int32(0), jnp.int32(0), mean, std)
@@ -126,11 +126,11 @@ class Balanced:
         oldest, size = online.span(self.visible == "closed")
         stop, written, capacity = oldest + size, online.replay.written[online.world], online.replay.capacity
         tree = state.tree
-        if self.visible == "closed":
+        if self.visible == "closed" or online.replay.starts is not None:
             none = lambda count: jnp.zeros(count.shape)  # noqa: E731
             tree = sum_tree.write_ring(tree, first, capacity, state.written, written, none)
         most = lambda count: jnp.full(count.shape, state.highest)  # noqa: E731
-        tree = sum_tree.write_ring(tree, first, capacity, jnp.maximum(state.entered, oldest), stop, most)
+        tree = sum_tree.write_ring(tree, first, capacity, jnp.maximum(state.entered, oldest), stop, most, online.at)
         return state._replace(tree=tree, written=written, entered=jnp.maximum(state.entered, stop))
 
     def learn(self, density: Trained, logged: Rows, own: Rows) -> tuple[Trained, Array, Array]:

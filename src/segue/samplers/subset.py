@@ -8,8 +8,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from segue.core import starts
+from segue.core.indices import Indices
 from segue.core.options import option, require
-from segue.core.replay import Indices, Replay, Rows, View
+from segue.core.replay import Replay, Rows, View
+from segue.core.starts import Starts
 from segue.core.types import Array, Door, Key, Metrics, Sampler, SegueError, State
 
 
@@ -17,38 +20,57 @@ class Retained(NamedTuple):
     """What is left of a dataset: some rows of a view, as a view."""
 
     view: Shown
-    rows: Array  # (K,) int32 absolute counts
+    kept: Array  # (K,) int32 absolute counts
+    starts: Starts | None = None
 
     def span(self, closed_only: bool) -> tuple[Array, Array]:
-        """Count of the first row and how many rows may be sampled."""
-        _, size = self.view.span(closed_only)
-        return jnp.int32(0), jnp.minimum(size, len(self.rows))
+        """The first number and how many may be drawn."""
+        return starts.span(self, self.starts, jnp.int32(0), closed_only)
+
+    def at(self, number: Array) -> Array:
+        """Places among the kept rows at numbers (...)."""
+        return number if self.starts is None else self.starts.row(0, number)
+
+    def number(self, count: Array) -> Array:
+        """Numbers of kept rows (...) that may be drawn."""
+        return count if self.starts is None else self.starts.number(0, count)
+
+    def rows(self, closed_only: bool) -> tuple[Array, Array]:
+        """Place of the first row and how many there are."""
+        _, size = self.view.rows(closed_only)
+        return jnp.int32(0), jnp.minimum(size, len(self.kept))
 
     @property
     def room(self) -> int:
         """Most rows that it can ever show."""
-        return len(self.rows)
+        return len(self.kept)
 
     @property
     def online(self) -> float:
         """Whose rows they are."""
         return self.view.online
 
+    def more(self, count: Array) -> Array:
+        """Whether the next row is there too, of whatever episode, (B,)."""
+        following = self.kept[jnp.minimum(count + 1, len(self.kept) - 1)]
+        return following == self.kept[count] + 1
+
     def followed(self, count: Array) -> Array:
         """Whether the next row of the same episode is there too, (B,)."""
-        following = self.rows[jnp.minimum(count + 1, len(self.rows) - 1)]
-        return self.view.followed(self.rows[count]) & (following == self.rows[count] + 1)
+        return self.view.followed(self.kept[count]) & self.more(count)
 
     def take(self, count: Array) -> Rows:
         """Rows (B, ...) as they are in the whole dataset, the action that followed included."""
-        return self.view.take(self.rows[count])
+        return self.view.take(self.kept[count])
 
 
 class Keeping(NamedTuple):
-    """State of `Retain`: the rows that are kept (K,) int32, ascending, and the inner sampler's state."""
+    """State of `Retain`: the rows that are kept (K,) int32, ascending, the inner sampler's state, and where whole
+    windows of the kept rows begin."""
 
     rows: Array
     inner: State
+    starts: Starts | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +78,7 @@ class Retain:
     """Let another sampler use only a random `share` of the dataset's rows.
 
     round(share * N) rows are drawn once without replacement when the phase begins; each seed has its own.  With n-step
-    returns whole episodes are drawn, the last one cut to fit.  A share of 1 keeps all rows; 0 is an error.
+    returns or chunks whole episodes are drawn, the last one cut to fit.  A share of 1 keeps all rows; 0 is an error.
     """
 
     share: float
@@ -71,7 +93,7 @@ class Retain:
         """Choose the rows."""
         k_rows, k_inner = jax.random.split(key)
         everything = door.offline.room
-        if door.n_steps == 1:
+        if door.n_steps == door.chunk == 1:
             order = jax.random.permutation(k_rows, everything)
         else:
             ended = door.offline.replay.ended[door.offline.world]
@@ -79,11 +101,15 @@ class Retain:
             order = jnp.argsort(turn, stable=True)
         chosen = order[: round(self.share * everything)]
         rows = jnp.sort(chosen).astype(jnp.int32)
-        return Keeping(rows, self.inner.init(k_inner, door._replace(offline=Retained(door.offline, rows))))
+        kept = Retained(door.offline, rows)
+        if door.chunk > 1:
+            kept = kept._replace(starts=starts.shown(kept, door.chunk))
+        return Keeping(rows, self.inner.init(k_inner, door._replace(offline=kept)), kept.starts)
 
     def sample(self, state: State, key: Key, offline: Shown, online: Own) -> tuple[State, Indices, Metrics]:
         """Rows as the inner sampler takes them."""
-        inner, rows, metrics = self.inner.sample(state.inner, key, Retained(offline, state.rows), online)
+        kept = Retained(offline, state.rows, state.starts)
+        inner, rows, metrics = self.inner.sample(state.inner, key, kept, online)
         return state._replace(inner=inner), rows, metrics
 
     def refuse(self, offline: int, written: int, closed: int) -> str | None:
@@ -124,11 +150,27 @@ class Part(NamedTuple):
         return self.view.online
 
     def span(self, closed_only: bool) -> tuple[Array, Array]:
-        """Absolute count of the oldest row and how many rows may be sampled (never negative)."""
-        oldest, size = self.view.span(closed_only)
+        """The first number and how many may be drawn (never negative)."""
+        return starts.span(self, self.replay.starts, self.world, closed_only)
+
+    def at(self, number: Array) -> Array:
+        """Absolute counts of the rows at numbers (...)."""
+        return self.view.at(number)
+
+    def number(self, count: Array) -> Array:
+        """Numbers of rows (...) that may be drawn."""
+        return self.view.number(count)
+
+    def rows(self, closed_only: bool) -> tuple[Array, Array]:
+        """Absolute count of the oldest row and how many rows there are (never negative)."""
+        oldest, size = self.view.rows(closed_only)
         first = jnp.maximum(oldest, self.start)
         last = jnp.minimum(oldest + size, self.closed if closed_only else self.stop)
         return first, jnp.maximum(last - first, 0)
+
+    def more(self, count: Array) -> Array:
+        """Whether the row after each count (B,) shows, of whatever episode."""
+        return self.view.more(count) & (count + 1 < self.stop)
 
     def followed(self, count: Array) -> Array:
         """Whether the row after each count (B,) shows and belongs to the same episode."""

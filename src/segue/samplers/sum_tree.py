@@ -103,18 +103,26 @@ def draw(tree: Tree, key: Key, count: int, stratified: bool = True) -> Array:
 
 
 def write_ring(
-    tree: Tree, first: int, capacity: int, start: Array, stop: Array, weight: Callable[[Array], Array]
+    tree: Tree,
+    first: int,
+    capacity: int,
+    start: Array,
+    stop: Array,
+    weight: Callable[[Array], Array],
+    at: Callable[[Array], Array] = lambda number: number,
 ) -> Tree:
-    """Set the weights of a ring's rows with absolute counts from `start` up to `stop`, the newest `capacity` of them.
+    """Set the weights of a ring's rows with numbers from `start` up to `stop`, the newest `capacity` of them.
 
-    The ring's rows are the `capacity` leaves from `first` on; `weight` maps counts (CHUNK,) to weights (CHUNK,).
+    `at` says at which absolute count a number's row is.  The ring's rows are the `capacity` leaves from `first` on;
+    `weight` maps counts (CHUNK,) to weights (CHUNK,).
     """
 
     def chunk(carry: tuple[Tree, Array]) -> tuple[Tree, Array]:
-        tree, at = carry
-        count = at + jnp.arange(CHUNK)
-        rows = jnp.where(count < stop, first + count % capacity, -1)
-        return write(tree, rows, weight(count)), at + CHUNK
+        tree, done = carry
+        number = done + jnp.arange(CHUNK)
+        count = at(number)
+        rows = jnp.where(number < stop, first + count % capacity, -1)
+        return write(tree, rows, weight(count)), done + CHUNK
 
     # A while-loop, so that one new row costs one chunk and a warm-up of thousands as many as it needs.
     begin = jnp.maximum(start, stop - capacity)

@@ -8,8 +8,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from segue.core.indices import Indices, Segment, either
 from segue.core.options import option, require, tunable
-from segue.core.replay import Indices, Segment, either
 from segue.core.types import Array, Door, Key, Metrics, State
 from segue.samplers.subset import Own, Shown
 
@@ -27,8 +27,16 @@ def at_leaves(offline: Shown, online: Own, leaves: Array) -> Indices:
     place = leaves - offline.room
     newest = online.replay.written[online.world] - 1
     # The newest row at a place of the ring: a view wants absolute counts.
-    own = Segment(online, newest - (newest - place) % online.replay.capacity)
-    return either(place >= 0, (own,), (Segment(offline, leaves),))
+    own = Segment(online, online.number(newest - (newest - place) % online.replay.capacity))
+    return either(place >= 0, (own,), (Segment(offline, offline.number(leaves)),))
+
+
+def drawable(view: Shown) -> Array:
+    """Which of a dataset's rows (N,) may be drawn."""
+    first, size = view.span(False)
+    number = jnp.arange(view.room)
+    row = jnp.where(number < size, view.at(first + number), view.room)
+    return jnp.zeros(view.room, jnp.bool_).at[row].set(True, mode="drop")
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import gymnasium
 import numpy as np
 
+from segue.core.log import Data
 from segue.core.observations import plain
-from segue.core.replay import Data
 from segue.core.types import SegueError, Spec
 from segue.data import describe, end_at_success, make_pointmaze, make_pointmaze_pixels, read_d4rl, read_minari
 from segue.data.extras import versions

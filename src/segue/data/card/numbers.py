@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from segue.core.log import Data
 from segue.core.observations import reals
-from segue.core.replay import Data
 from segue.data.store.dataset import Stored
 from segue.data.store.rows import DiskRows
 

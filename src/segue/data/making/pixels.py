@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from segue.core.log import Data
 from segue.core.observations import pack, plain, width
-from segue.core.replay import Data
 from segue.core.types import Part, SegueError
 from segue.data.extras import HEADLESS, need, versions
 from segue.data.files import cache_folder

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segue.core.replay import Data
+from segue.core.log import Data
 from segue.core.types import SegueError
 from segue.data.card import describe
 from segue.data.extras import need, robotics, versions

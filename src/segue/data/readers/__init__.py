@@ -27,8 +27,8 @@ from typing import NamedTuple
 
 import h5py
 
+from segue.core.log import Data
 from segue.core.options import unknown
-from segue.core.replay import Data
 from segue.core.types import SegueError
 from segue.data.readers import d4rl, lerobot, minari, npz, ogbench, robomimic, run, table
 from segue.data.readers.download import Remote, fetch, is_remote

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from segue.core.replay import TOLERANCE, Data
+from segue.core.log import TOLERANCE, Data
 from segue.core.types import SegueError
 from segue.data.facts import Environment, Facts
 from segue.data.readers.named import correspond, environment, limit_of, load

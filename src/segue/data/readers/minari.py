@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gymnasium import spaces
 
-from segue.core.replay import Data
+from segue.core.log import Data
 from segue.core.types import SegueError
 from segue.data.extras import need
 from segue.data.facts import Environment, Facts

@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 
 from segue.core import files
+from segue.core.log import Data, Hashes
 from segue.core.observations import parts_of, width
-from segue.core.replay import Data, Hashes
 from segue.core.types import Part, SegueError
 from segue.data.facts import Described
 from segue.data.recorded import Recorded

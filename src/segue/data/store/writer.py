@@ -20,8 +20,8 @@ from typing import BinaryIO
 import numpy as np
 
 from segue.core import files
+from segue.core.log import Hashes
 from segue.core.observations import plain
-from segue.core.replay import Hashes
 from segue.core.types import Part, SegueError
 from segue.data.facts import Described, Facts
 from segue.data.recorded import Recorded, numbered

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from segue.core.replay import TOLERANCE
+from segue.core.log import TOLERANCE
 from segue.data.doctor.case import Case, Make, summary
 from segue.data.doctor.finding import Finding, Rows
 from segue.data.recorded import Recorded

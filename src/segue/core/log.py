@@ -1,0 +1,157 @@
+"""A log on the host: raw rewards, `terminated` and `truncated` apart, episode ends known."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from segue.core.scaling import BLOCK, Units, returns_to_go
+from segue.core.starts import whole
+from segue.core.types import Array, Part, SegueError
+
+TOLERANCE = 1e-5  # how far outside the bounds an action may lie before it is a fault and not rounding
+
+
+@dataclass(frozen=True)
+class Data:
+    """Logged transitions on the host, in the order of time.
+
+    Shapes: `observation`, `next_observation` (N, *observation); `action` (N, A) in [-1, 1]; `reward` (N,) raw;
+    `terminated`, `truncated` (N,) bool.  An episode ends at a row where either flag is set, and at the last row.
+    """
+
+    observation: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    next_observation: np.ndarray
+    source: str = "arrays"
+    digest: str | None = None
+    """Content hash, where it is known already."""
+    made_of: tuple[Part, ...] = ()
+    """Parts of observations that are rows of bytes, where the log says them (`segue.core.observations`)."""
+
+    def __len__(self) -> int:
+        return len(self.reward)
+
+    def ends(self) -> np.ndarray:
+        """Row after the last row of each episode (ascending, the last one equals N)."""
+        ends = np.flatnonzero(self.terminated | self.truncated) + 1
+        return ends if len(ends) and ends[-1] == len(self) else np.append(ends, len(self))
+
+    def whole(self, length: int) -> np.ndarray:
+        """First rows of the whole windows of so many rows, ascending (`segue.core.starts`)."""
+        ended = np.zeros(len(self), np.bool_)
+        ended[self.ends() - 1] = True
+        return whole(np.asarray(self.terminated, np.bool_), ended, length)
+
+    def mc_returns(self, units: Units) -> np.ndarray:
+        """Return-to-go (N,) of every row under `units`."""
+        starts = np.concatenate([[0], self.ends()[:-1]])
+        pieces = [returns_to_go(self.reward[a:b], self.terminated[a:b], units) for a, b in zip(starts, self.ends())]
+        return np.concatenate(pieces)
+
+    def sha256(self, anew: bool = False) -> str:
+        """Content hash of all rows, however they are stored; see `Hashes`.  `anew` trusts none that is known."""
+        if self.digest is not None and not anew:
+            return self.digest
+        hashes, start = Hashes(), 0
+        for stop in self.ends().tolist():
+            rows = slice(start, stop)
+            ends = bool(self.terminated[stop - 1])
+            hashes.add(self.observation[rows], self.action[rows], self.reward[rows], ends, self.next_observation[rows])
+            start = stop
+        return hashes.digest()
+
+    def check(self) -> Data:
+        """Return self if the arrays are fit to learn from; raise `SegueError` naming the first bad row otherwise."""
+        n = len(self)
+        if n == 0:
+            raise SegueError(f"{self.source}: the dataset has no transitions; give a file with at least one episode")
+        for name in ("observation", "action", "terminated", "truncated", "next_observation"):
+            if len(getattr(self, name)) != n:
+                raise SegueError(
+                    f"{self.source}: '{name}' has {len(getattr(self, name))} rows and 'reward' has {n}; "
+                    "every array needs one row per transition"
+                )
+        for name in ("observation", "action", "reward", "next_observation"):
+            array = getattr(self, name)
+            if array.dtype.kind != "f":
+                continue
+            blocks = (array[start : start + BLOCK] for start in range(0, n, BLOCK))
+            bad = np.concatenate([~np.isfinite(b.reshape(len(b), -1)).all(axis=1) for b in blocks])
+            if bad.any():
+                raise SegueError(
+                    f"{self.source}: '{name}' has NaN or infinity in {bad.sum()} rows, the first is row "
+                    f"{int(np.argmax(bad))}; drop those episodes or repair the log"
+                )
+        outside = np.abs(self.action).max(axis=1) > 1.0 + TOLERANCE
+        if outside.any():
+            row = int(np.argmax(outside))
+            raise SegueError(
+                f"{self.source}: {outside.sum()} rows have actions outside the environment's bounds, the first is row "
+                f"{row} (largest {np.abs(self.action[row]).max():.4g} times the bound); rescale or clip the actions"
+            )
+        return self
+
+
+class Hashes:
+    """A content hash that grows by one episode at a time: SHA-256 of each column's bytes, types and shapes, and of
+    where episodes end and how.  Two datasets with the same hash teach the same.
+    """
+
+    def __init__(self) -> None:
+        self._columns = [hashlib.sha256() for _ in range(4)]
+        self._ends = hashlib.sha256()
+        self._shapes: list[str] = []
+
+    def add(
+        self,
+        observation: np.ndarray,
+        action: np.ndarray,
+        reward: np.ndarray,
+        terminated: bool,
+        next_observation: np.ndarray,
+    ) -> None:
+        """Add an episode of T rows."""
+        columns = (observation, action, reward, next_observation)
+        if not self._shapes:
+            self._shapes = [f"{x.dtype.str} {x.shape[1:]}" for x in columns]
+        for digest, column in zip(self._columns, columns):
+            digest.update(np.ascontiguousarray(column).data)
+        self._ends.update(f"{len(reward)} {int(terminated)};".encode())
+
+    def digest(self) -> str:
+        """The hash, in hexadecimal digits."""
+        parts = [*self._shapes, *(d.hexdigest() for d in self._columns), self._ends.hexdigest()]
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+@jax.tree_util.register_static
+class Outside:
+    """Rows (1, N, ...) of a dataset that is larger than the device: they stay with the host, which is asked for them.
+
+    `rows` gives rows for arrays of integers (`segue.data.store.DiskRows`).  Each batch costs a call to the host.
+    """
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the numbers."""
+        return np.dtype(self.rows.dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(1, N, ...)."""
+        return (1, *self.rows.shape)
+
+    def __getitem__(self, at: tuple[Array, Array]) -> Array:
+        found = jax.ShapeDtypeStruct((*at[1].shape, *self.rows.shape[1:]), self.dtype)
+        return jax.pure_callback(lambda wanted: self.rows[np.asarray(wanted)], found, at[1], vmap_method="expand_dims")
