@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -131,7 +132,8 @@ def test_it_learns_to_see(name: str) -> None:
     assert np.isfinite(metrics["critic_loss"])
     before, eyes = (s.critic.params.sight.eyes for s in (start, state))
     assert not any(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(eyes), strict=True))
-    for part in state:  # what else is trained sees with the critics' eyes, and its own last layers
+    networks = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, Trained | eqx.Module))
+    for part in networks:  # what else is trained sees with the critics' eyes, and its own last layers
         for sight in sights(part):
             assert sight.borrows == (part is not state.critic and not _critics(part, state))
         if isinstance(part, Trained) and part is not state.critic:
