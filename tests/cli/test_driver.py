@@ -186,7 +186,8 @@ def test_a_report_that_fails_does_not_lose_the_run(tmp_path: Path, monkeypatch, 
     assert status(folder) == "finished"
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert f"the run is finished, but not its report (ZeroDivisionError: no figures); `segue report {folder}`" in err
+    cause = "ZeroDivisionError: no figures"
+    assert f"but its report failed ({cause}); try again with `segue report {folder}`" in err
 
 
 def test_tensorboard_writes_events(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_rows_come_back_bit_for_bit(image: np.ndarray, arm: np.ndarray) -> None:
         ({"arm": np.zeros(4)}, "no part 'pixels'"),
         ({"pixels": np.zeros(PIXELS.shape, np.float32), "arm": np.zeros(4)}, "must be uint8"),
         ({"pixels": np.zeros(PIXELS.shape, np.uint8), "arm": np.zeros(5)}, "'arm' .* must be"),
-        ({"pixels": np.zeros((2, *PIXELS.shape), np.uint8), "arm": np.zeros((3, 4))}, r"numbers \(pixels \(2,\), arm"),
+        ({"pixels": np.zeros((2, *PIXELS.shape), np.uint8), "arm": np.zeros((3, 4))}, r"lengths \(pixels \(2,\), arm"),
     ],
 )
 def test_a_part_that_does_not_fit(observation: Any, message: str) -> None:

@@ -194,7 +194,7 @@ def test_a_mended_maze_is_silent() -> None:
 def test_what_cannot_be_asked_is_said() -> None:
     other = GymTask.custom("Reacher-v5", horizon=50)
     report = diagnose(rolled(other, 500), other)
-    assert "no rule is known that puts ReacherEnv" in report.left_out["dynamics"]
+    assert "Segue cannot set ReacherEnv" in report.left_out["dynamics"]
     assert report.codes("error", "warning") == ()
     hidden = GymTask.custom(lambda: _Hidden("Hopper-v5"), horizon=40, name="hidden")
     report = diagnose(rolled(hidden, 500), hidden)

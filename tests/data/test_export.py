@@ -61,7 +61,7 @@ def test_exports_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
             export_minari(log, {}, name)
     with pytest.raises(SegueError, match="in the middle"):
         export_minari(broken(), {}, "segue/made-v0")
-    with pytest.raises(SegueError, match="Minari cannot say"):
+    with pytest.raises(SegueError, match="Minari cannot store"):
         export_minari([replace(log[0], observation=log[0].current, next_observation=log[0].current)], {}, "made-v0")
     assert not list(tmp_path.glob("**/made-v0"))
     export_minari(log, {}, "segue/made-v0")

@@ -198,7 +198,7 @@ class Odd(gymnasium.Env):
     [
         ("reset-alone", r"Odd: reset\(\) must return \(observation, info\)"),
         ("reset-shape", r"reset\(\) returned an observation of shape \(3,\), its space says \(2,\)"),
-        ("four", r"step\(\) returned 4 values; Gymnasium's returns five"),
+        ("four", r"step\(\) returned 4 values; it must return five"),
         ("shape", r"step\(\) returned an observation of shape \(3,\)"),
         ("text", r"step\(\) returned an observation that is not in its space"),
         ("nan", r"step\(\) returned nan as number 1 of the observation"),
@@ -218,6 +218,8 @@ def test_an_environment_that_is_made_already() -> None:
 
     env = gymnasium.make("Pendulum-v1")
     for wrong in (lambda: segue.train("sac", env), lambda: GymTask.custom(env)):  # type: ignore[arg-type]
-        with pytest.raises(SegueError, match=r"Pendulum-v1: an environment that is made already .* its id, its class"):
+        with pytest.raises(
+            SegueError, match=r"Pendulum-v1: each seed needs an environment of its own.* its id, its class"
+        ):
             wrong()
     env.close()

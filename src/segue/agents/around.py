@@ -1,4 +1,4 @@
-"""Agents around an agent: what a hand-over may change for a while.  Their state is the inner agent's own."""
+"""Wrappers of agents, for changes at a hand-over.  Their state is the inner agent's own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from segue.core.types import Agent, Array, Door, Key, Metrics, SegueError, Spec,
 
 @dataclass(frozen=True)
 class Decay:
-    """Let numbers of an agent fall along a line: value * max(floor, 1 - u / over), u counting this update.
+    """Decay numbers of an agent linearly: value * max(floor, 1 - u / over), where u counts this update.
 
     For weights in losses (CQL's `conservative_weight`, SPOT's `weight`, ReBRAC's `actor_cloning`); `u` counts the
     phase's updates.  The form is that of SPOT's and ReBRAC's fine-tuning code.
@@ -29,9 +29,9 @@ class Decay:
     options: tuple[str, ...]
     """Names of real-valued options of the agent, at any depth."""
     over: int = 1_000_000
-    """Updates after which the numbers would be 0."""
+    """Updates until the numbers would be 0."""
     floor: float = 0.0
-    """Share of the numbers below which they do not fall."""
+    """The numbers do not fall below this share."""
 
     def __post_init__(self) -> None:
         require(self, over=self.over > 0, floor=0 <= self.floor <= 1)
@@ -51,7 +51,7 @@ class Decay:
         return policy_of(self.agent)
 
     def share(self, step: Array) -> Array:
-        """What is left of the numbers in the update after `step` others."""
+        """Remaining share of the numbers in the update after `step` others."""
         return jnp.maximum(self.floor, 1.0 - (step + 1.0) / self.over)
 
     def at(self, step: Array) -> Any:
@@ -64,7 +64,7 @@ class Decay:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state of the agent.
 
-        Raises `SegueError` where an option cannot move, or an update would not see it move.
+        Raises `SegueError` if an option cannot change, or an update does not read it.
         """
         for name in self.options:
             agent: Any = self.agent
@@ -103,7 +103,7 @@ _CURE = "name the weight of a term in a loss"
 
 @functools.cache
 def _refuse_idle(agent: Any, name: str, spec: Spec) -> None:
-    """Raise `SegueError` unless what an update learns depends on an option, and lets it change as it goes."""
+    """Raise `SegueError` unless an update depends on the option and lets it change."""
     state = jax.eval_shape(lambda: agent.init(jax.random.key(0), spec))
     rows = 2 * (option_of(agent, "critic_updates") if "critic_updates" in reachable(agent) else 1)
     shape: Any = jax.ShapeDtypeStruct
@@ -137,8 +137,8 @@ class Bounded:
     """Keep an agent's bootstrap values within what the rewards of its data allow (OOO).
 
     For agents with the options `value_minimum` and `value_maximum` (IQL, SAC, CQL).  The bounds are
-    min r / (1 - discount) and max r / (1 - discount) over the rows that stand at the phase's door; enter it through
-    `segue.samplers.subset.measured`.
+    min r / (1 - discount) and max r / (1 - discount) over the rows at the beginning of the phase; set
+    `enter=segue.samplers.subset.measured`.
     """
 
     agent: Agent

@@ -60,7 +60,7 @@ def _kth(distance: Array, pool: Array, neighbours: int) -> Array:
 
 
 class Scaled(NamedTuple):
-    """What states are divided by: mean and standard deviation (O,)."""
+    """Scale of states: mean and standard deviation (O,)."""
 
     mean: Array
     std: Array
@@ -71,7 +71,7 @@ class Scaled(NamedTuple):
 
 
 def scaled(kind: Scale, door: Door, who: str) -> Scaled:
-    """The scale at a phase's door, in the learner's units."""
+    """The scale at the beginning of a phase, in the learner's units."""
     size = flat(door.spec, who)
     if kind != "data":
         return Scaled(jnp.zeros(size), jnp.full(size, float(size) if kind == "dimension" else 1.0))
@@ -114,7 +114,7 @@ class Critic(eqx.Module):
 
 
 def copied(door: Door, name: str | None, who: str) -> Critic:
-    """The critic of a slot (the phase's own for None) as it stands at the phase's door."""
+    """The critic of a slot (the phase's own for None) at the beginning of the phase."""
     name = name or door.slot
     slot = door.slots[name]
     if (slot.units.observation_mean, slot.units.observation_std) != (

@@ -22,11 +22,11 @@ Metrics = dict[str, Array]
 
 
 class SegueError(Exception):
-    """A mistake that the user can mend.  The message is one line: what, where, what to do."""
+    """A mistake that the user can fix.  The message is one line: what is wrong, where, and what to do."""
 
 
 class WorldError(SegueError):
-    """An environment that raised, or that returned what no environment may.  Nothing of the failed step is kept."""
+    """An environment raised an exception, or returned an invalid value.  Nothing of the failed step is kept."""
 
 
 class Transition(NamedTuple):
@@ -56,7 +56,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Spec:
-    """What an agent must know of a task: shape and dtype of observations, and the number of actions (in [-1, 1])."""
+    """Facts of a task for an agent: shape and dtype of observations, and the number of actions (in [-1, 1])."""
 
     observation: tuple[int, ...]
     action: int
@@ -97,12 +97,11 @@ class Learned(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """A named place in a run: a learner, what it has learned so far, and in which units.
+    """A named place in a run: a learner, its learned state, and its units.
 
-    The sampler and the augmentation that serve the slot learn too; a later phase that trains the slot with ones alike
-    (`options.alike`: a weight may differ, a network's width may not) goes on with what they have learned, over phases
-    that only collect in between.  A sampler starts anew with a learner that comes through a door; an augmentation does
-    not.
+    The sampler and the bonus of the slot have states too.  A later phase that trains the slot with equal ones
+    (`options.alike`: a weight may differ, the width of a network may not) continues from their states, also after
+    phases that only collect.  `enter` resets the state of the sampler, but not that of the bonus.
     """
 
     learner: Learner
@@ -122,7 +121,7 @@ class Slot(NamedTuple):
 
 
 class Door(NamedTuple):
-    """What stands when a phase begins, for one seed: other slots' states can be read here and nowhere else."""
+    """The state of a run when a phase begins, for one seed; other slots' states can be read only here."""
 
     spec: Spec
     slots: Mapping[str, Slot]
@@ -163,7 +162,7 @@ class Agent(Learner, Protocol):
 
 @runtime_checkable
 class Drawing(Protocol):
-    """An agent whose critics value a policy that draws its actions, and may count its entropy beside the rewards."""
+    """An agent whose critics evaluate a policy with sampled actions, and may include its entropy."""
 
     def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
         """Return what a backup takes at next observations (B, *observation).
@@ -184,10 +183,10 @@ class Freezable(Protocol):
 
 
 class Sampler(Protocol):
-    """Where a batch's rows come from; may have its own learned state (`()` when it has none)."""
+    """Chooses the rows of a batch; may have a learned state (`()` if it has none)."""
 
     def init(self, key: Key, door: Door) -> State:
-        """Return the sampler's state at a phase's door."""
+        """Return the sampler's state at the beginning of a phase."""
         ...
 
     def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Any, Metrics]:
@@ -200,7 +199,7 @@ class Sampler(Protocol):
 
 
 class Augmentation(Protocol):
-    """Rewrites the rewards of a batch between replay and learner; may have its own learned state."""
+    """Changes the rewards of a batch between replay and learner; may have a learned state."""
 
     def refuse(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
         """Return why a phase (`phases.Phase`) cannot have it, or None.
@@ -210,7 +209,7 @@ class Augmentation(Protocol):
         ...
 
     def init(self, key: Key, door: Door) -> State:
-        """Return the augmentation's state at a phase's door (SERA copies a critic from the door's slots)."""
+        """Return the bonus's state at the beginning of a phase (SERA copies a critic from `door.slots`)."""
         ...
 
     def relabel(self, state: State, batch: Transition, key: Key, slot: Slot) -> tuple[State, Transition, Metrics]:
@@ -238,7 +237,7 @@ class World(Protocol):
 
 
 class Task(Protocol):
-    """Stands outside the engine: where data and worlds come from, and how a return becomes a score."""
+    """A task: its dataset, its simulators, and the score of a return."""
 
     @property
     def name(self) -> str:
@@ -262,7 +261,7 @@ class Task(Protocol):
 
     @property
     def real(self) -> bool:
-        """Whether the world exists once, as a robot does: it moves in phases that collect, and is never replayed."""
+        """Whether the environment exists once, as a robot does: it moves only in phases that collect."""
         ...
 
     @property
@@ -277,7 +276,7 @@ class Task(Protocol):
 
     @property
     def source(self) -> str:
-        """Where the data comes from, in words."""
+        """Source of the data, in words."""
         ...
 
     @property

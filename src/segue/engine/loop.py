@@ -124,7 +124,7 @@ class _Offline:
 def enter(
     state: RunState, phase: Phase, index: int, spec: Spec, units: Units, offline: Replay, program: Any = None
 ) -> None:
-    """Take all seeds through a phase's door; `program` is its compiled one, where that is there already."""
+    """Hand over to a phase, for all seeds; `program` is the compiled hand-over, if there is one."""
     there = {name: slot.learned for name, slot in state.slots.items()}
     program = program or jax.jit(steps.entering(phase, index, spec, units, state.slots))
     keys, tried = keys_of(state.seeds, DOOR), validated(state.history)
@@ -166,7 +166,7 @@ class _Running:
         self.resumed = state.entered
 
     def begin(self, world: Callable[[], World]) -> None:
-        """Check the phase, write returns in its units, make the worlds and go through its door."""
+        """Check the phase, write returns in its units, make the simulators and hand over."""
         phase, state, task, units, source = self.phase, self.state, self.task, self.units, self.source
         self.offline = source.within(units)
         if units != state.units and state.experience.ledger.count:
@@ -184,7 +184,7 @@ class _Running:
             state.facts["turns"] = [self.turn(w) for w in range(len(state.seeds))]
 
     def records(self, following: Following) -> Iterator[Record]:
-        """Go on to the end of the phase and say where it stands whenever something is due.
+        """Run to the end of the phase and yield a record whenever something is due.
 
         `following` are the phases, with their units, that begin while one of its episodes may be open.
         """
@@ -239,7 +239,7 @@ class _Running:
         state.slots[wanted.keep] = Slot(slot.learner, Learned(jax.tree.map(pick, slot.state, kept)), slot.units)
 
     def record(self, **events: Any) -> Record:
-        """Return where the run stands, after a look at whether its numbers are finite."""
+        """Return a record, after a check that all numbers are finite."""
         state = self.state
         check_finite(state, self.phase)
         episodes, self.finished = tuple(self.finished), []
@@ -302,10 +302,10 @@ class _Running:
         not_finite(state, phase)
 
     def rehearse(self, following: Following) -> None:
-        """Compile what the following phases need too: an episode may be open at their doors.
+        """Compile the programs of the following phases too: an episode may be open at their hand-overs.
 
-        Each is entered from the slots as they are now, and what it makes is thrown away.  Not where a phase validates
-        (doors then find more than there is now) or where the world is in an episode already: such a world can wait.
+        Each hand-over is done from the current slots and its result is dropped.  Not if a phase validates (later
+        hand-overs then read slots that do not exist yet), or if an episode is open already: such a simulator can wait.
         """
         envs, spec = self.state.envs, self.task.spec
         validates = self.phase.validation.steps or any(phase.validation.steps for phase, _ in following)

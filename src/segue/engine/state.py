@@ -20,7 +20,7 @@ from segue.engine.phase import RANDOM, Phase
 
 @dataclass
 class RunState:
-    """Everything that a run needs to go on from where it stands."""
+    """Everything that a run needs to continue."""
 
     seeds: tuple[int, ...]
     experience: Experience
@@ -59,7 +59,7 @@ class RunState:
 
 @dataclass(frozen=True)
 class Record:
-    """Where a run stands.  `state` is complete and may be saved; it must not be kept beyond the next record."""
+    """A record of a run.  `state` is complete and may be saved; it must not be kept beyond the next record."""
 
     phase: Phase
     index: int

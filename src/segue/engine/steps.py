@@ -36,7 +36,7 @@ UPDATE, ACT, DOOR = 1, 2, 3  # streams of random numbers of a seed
 
 
 def trained(phase: Phase, units: Units, learned: Learned, before: Slot | None) -> Slot:
-    """Return the slot that a phase trains, with what it has learned; `before` is what the slot held at its door."""
+    """Return the slot that a phase trains, with its learned state; `before` is the slot before the hand-over."""
     batch: Sampler | None = phase.batch
     augment: Augmentation | None = phase.augment
     if not phase.learns:
@@ -196,7 +196,7 @@ def act_at_random(size: int, keys: Array, step: Array) -> Array:
 
 
 def entering(phase: Phase, index: int, spec: Spec, units: Units, slots: dict[str, Slot]) -> Callable[..., Learned]:
-    """Return the program of a phase's door: (keys, slots' states and kept returns, rows) -> what its slot holds."""
+    """Return the program of a hand-over: (keys, slots' states and kept returns, rows) -> learned state of the slot."""
 
     def doors(
         keys: Array, states: dict[str, Learned], validated: dict[str, Array], offline: Replay, online: Replay

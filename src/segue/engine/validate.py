@@ -33,7 +33,7 @@ class Shapes:
         self.keys = jax.eval_shape(lambda: keys_of(range(seeds), DOOR))
 
     def enter(self, phase: Phase, index: int, units: Units) -> Slot:
-        """Go through a phase's door and return its slot."""
+        """Hand over to a phase and return its slot."""
         there = {name: slot.learned for name, slot in self.slots.items()}
         program = steps.entering(phase, index, self.spec, units, dict(self.slots))
         learned = jax.eval_shape(program, self.keys, there, self.tried, self.offline, self.online)
@@ -176,7 +176,7 @@ def check_phase(
 def check_doors(phases: Sequence[Phase], units: Units) -> None:
     """Refuse a phase that needs a slot that nothing before it fills; `units` are the recipe's.
 
-    A door may say which slots it `reads`, and which ones it `judges` by what validation found.
+    `enter` may say which slots it `reads`, and which slots it compares by validation (`judges`).
     """
     held: dict[str, Units] = {}
     kept: set[str] = set()

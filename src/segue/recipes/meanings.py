@@ -121,7 +121,7 @@ MEANINGS = {
 
 @functools.cache
 def _said(kind: type) -> dict[str, str]:
-    """What stands below each field of a dataclass, and of those that it extends."""
+    """The docstring below each field of a dataclass and of its bases."""
     said: dict[str, str] = {}
     for part in reversed(kind.__mro__):
         if not is_dataclass(part):

@@ -71,7 +71,7 @@ class reset_optimisers:
     """Reset the optimisers at the switch, as CORL's fine-tuning code does; without this rule they are kept."""
 
     def __call__(self, phases: Phases, units: Units) -> Phases:
-        """Let the fine-tuning phase enter through `refresh`, or its own door through `renew`."""
+        """Give the fine-tuning phase `enter=refresh`, or wrap its own `enter` in `renew`."""
         index = at_switch(phases, "reset_optimisers")
         switch = phases[index]
         there = [p for p in phases[:index] if p.slot == switch.slot]

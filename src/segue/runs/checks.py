@@ -78,7 +78,7 @@ def check_real(plan: Plan, request: Request) -> None:
 
 
 def _stand_trained(phase: Phase, learned: set[str]) -> set[str]:
-    """Slots whose policy has had updates, after a phase's door: one may forget there, or take what another has."""
+    """Slots with a trained policy after a hand-over, which may reset a slot or copy another one."""
     if isinstance(phase.enter, take):
         trained = phase.enter.slot in learned
     else:
