@@ -113,7 +113,7 @@ def stranger(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (wide, "observations of shape (12,) and 3 actions, the environment Hopper-v5 has (11,) and 3"),
+        (wide, "observations of shape (12,) and 3 actions, but the environment Hopper-v5 has (11,) and 3"),
         (maze_wide, "(6,)"),
         (many_actions, "4 actions"),
         (nan, "has NaN or infinity"),

@@ -177,7 +177,7 @@ def test_any_environment_with_or_without_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("size", "actions"), [(12, 3), (11, 2)])
 def test_wrong_sizes_show_both_sides(size: int, actions: int, tmp_path: Path) -> None:
     task = task_from_file(hopper_file(tmp_path / "a.hdf5", size, actions))
-    says = rf"shape \({size},\) and {actions} actions, the environment Hopper-v5 has \(11,\) and 3"
+    says = rf"shape \({size},\) and {actions} actions, but the environment Hopper-v5 has \(11,\) and 3"
     with pytest.raises(SegueError, match=says):
         task.dataset()
 
