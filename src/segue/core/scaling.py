@@ -151,4 +151,4 @@ def plain_units(units: Units) -> dict[str, Any]:
 def units_of(plain: Mapping[str, Any], parts: tuple[Part, ...] = ()) -> Units:
     """Return the units that `plain_units` described (tuples as lists), for observations of these parts."""
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
-    return Units(**values, parts=parts)
+    return replace(Units(**values), parts=parts)
