@@ -57,7 +57,7 @@ from segue.agents import AGENTS, AWAC, CQL, IQL, RLPD, SAC, SPOT, TD3, TD3BC, VA
 from segue.core.optim import Trained
 from segue.core.options import assign, reachable
 from segue.core.replay import Replay
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import Spec
 from segue.engine.phase import Phase
 from segue.samplers.uniform import Mix
@@ -245,11 +245,11 @@ def prepare(
     chosen: Sequence[Entry], options: argparse.Namespace, workers: dict[str, Workers]
 ) -> tuple[list[Row], dict[str, Any]]:
     """Compile and build everything, and compare the networks of both sides."""
-    units, offline = Units(), dict[tuple[int, int], Replay]()
+    scaling, offline = Scaling(), dict[tuple[int, int], Replay]()
     rows, networks = list[Row](), dict[str, Any]()
     for entry in chosen:
         if entry.shape not in offline:
-            offline[entry.shape] = dataset(*entry.shape, units, options.rows, options.episode)
+            offline[entry.shape] = dataset(*entry.shape, scaling, options.rows, options.episode)
         ours = parameters(entry.learner, entry.shape)
         networks[entry.name] = {"segue": ours}
         phase = Phase(entry.name, entry.learner, gradient_steps=1, batch=Mix(entry.rows))
@@ -257,7 +257,7 @@ def prepare(
         rows.append(row)
         for seeds in options.seeds:
             spec = Spec((entry.shape[0],), entry.shape[1])
-            run, row.gflop = updates(phase, units, spec, offline[entry.shape], seeds)
+            run, row.gflop = updates(phase, scaling, spec, offline[entry.shape], seeds)
             compiled = seconds(partial(run, 1))
             print(f"  {entry.name}, {seeds} seeds: compiled in {compiled:.1f} s", file=sys.stderr, flush=True)
             row.clocks[seeds] = measure(run, seeds, options.seconds)

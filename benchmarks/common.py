@@ -15,7 +15,7 @@ import numpy as np
 from segue.core import replay
 from segue.core.log import Data
 from segue.core.replay import Replay
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import Spec
 from segue.engine import loop, steps
 from segue.engine.phase import Phase
@@ -40,16 +40,16 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def dataset(observation: int, action: int, units: Units, rows: int, episode: int) -> Replay:
+def dataset(observation: int, action: int, scaling: Scaling, rows: int, episode: int) -> Replay:
     """A synthetic dataset on the device."""
     columns: dict[str, Any] = {**logged(observation, action, rows, episode)}
-    return replay.from_data(Data(**columns), units)
+    return replay.from_data(Data(**columns), scaling)
 
 
-def updates(phase: Phase, units: Units, spec: Spec, offline: Replay, seeds: int) -> tuple[Run, float]:
+def updates(phase: Phase, scaling: Scaling, spec: Spec, offline: Replay, seeds: int) -> tuple[Run, float]:
     """A function that dispatches so many updates of all seeds, and GFLOP of one update's matrix products."""
-    update, carry = steps.update_of(phase, units), new_state(range(seeds), spec, 1)
-    loop.enter(carry, phase, 0, spec, units, offline)
+    update, carry = steps.update_of(phase, scaling), new_state(range(seeds), spec, 1)
+    loop.hand_over(carry, phase, 0, spec, scaling, offline)
     keys, done = steps.keys_of(range(seeds), steps.UPDATE), 0
     learning = carry.slots[phase.slot].learned
     sums = steps.no_sums(update, learning, offline, carry.experience.replay, keys)

@@ -36,7 +36,7 @@ RETRAIN = (
 )
 RECIPES: dict[str, tuple[str, ...]] = {
     "cal-ql": (*OFFLINE, *ONLINE, *SMALL, "agent.samples=2"),
-    "opt(td3-bc)+rnd": (*OFFLINE, *GATHER, *ONLINE, *SMALL, "offline.augment.hidden=(16,)"),
+    "opt(td3-bc)+rnd": (*OFFLINE, *GATHER, *ONLINE, *SMALL, "offline.bonus.hidden=(16,)"),
     "ooo(iql)": (*OFFLINE, *ONLINE, *EXPLOIT, *SMALL, "exploiter.actor_hidden=(16,)", "exploiter.critic_hidden=(16,)"),
     "recommend(sac,iql)": (*ONLINE, *RETRAIN, *SMALL, "student.actor_hidden=(16,)", "student.critic_hidden=(16,)"),
 }

@@ -64,7 +64,7 @@ class Task:
     spec = segue.Spec(data.observation.shape[1:], 2)
     def dataset(self): return data
 phases = (segue.Phase("offline", segue.agents.IQL(), 200, batch=segue.Mix(256)),)
-for record in segue.run(phases, Task(), (0,), segue.Units()):
+for record in segue.run(phases, Task(), (0,), segue.Scaling()):
     pass
 print(f"{len(data):,} rows, {data.observation.shape[1]} numbers each, {record.update} updates of IQL")
 """

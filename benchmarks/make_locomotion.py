@@ -111,7 +111,7 @@ def train(task: GymTask, folder: Path, settings: Settings, say: Speaker) -> list
         raise segue.SegueError(f"{folder}: was begun with other settings ({before['settings']}); give another --out")
     state = None
     if checkpoint.latest(folder) is not None:
-        state, _ = checkpoint.load(folder, phases, task.spec, 0, task.world)
+        state, _ = checkpoint.load(folder, phases, task.spec, 0, task.make_env)
         say(f"{folder.name}: going on at step {state.environment_steps:,}", news=True)
     begun = 0 if state is None else state.environment_steps
     # Those after the checkpoint are made again, and come out the same.
@@ -120,7 +120,7 @@ def train(task: GymTask, folder: Path, settings: Settings, say: Speaker) -> list
     facts = {"task": task.name, "observation": {"keys": []}, "action": {"low": low, "high": high}}
     saved = since = time.monotonic()
     evaluator = segue.Evaluator(task, (settings.seed,), settings.episodes)
-    records = segue.run(phases, task, (settings.seed,), segue.Units(), state=state, keep_rows=True)
+    records = segue.run(phases, task, (settings.seed,), segue.Scaling(), state=state, keep_rows=True)
     with contextlib.closing(evaluator), contextlib.closing(records):
         for record in records:
             step = record.environment_step

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from segue.core.encoders import Encoder, Sight
 from segue.core.observations import width
 from segue.core.replay import Rows
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import Part, Spec
 from segue.engine.steps import update_of
 from segue.recipes import TaskFacts, find_recipe, resolve
@@ -68,13 +68,13 @@ def updates(size: int) -> float:
     parts = (Part("pixels", (size, size, 3), "uint8"), Part("velocity", (2,), "float32"))
     spec = Spec((width(parts),), 2, "uint8", parts)
     phase = resolve(find_recipe("iql"), TaskFacts(("pointmaze-pixels",), spec=spec), {}).phases[0]
-    units = Units(parts=parts)
+    scaling = Scaling(parts=parts)
     rows = jax.random.randint(jax.random.key(0), (128, width(parts)), 0, 120).astype(jnp.uint8)
     row = jnp.zeros(128)
     batch = Rows(rows, jnp.zeros((128, 2)), row, row, rows, row, row, jnp.zeros((128, 2)))
     state = phase.learner.init(jax.random.key(0), spec)
-    one = update_of(phase, units)
-    update = jax.jit(lambda state: one.learn(state, batch.transition(units), jax.random.key(1), 0)[0])
+    one = update_of(phase, scaling)
+    update = jax.jit(lambda state: one.learn(state, batch.transition(scaling), jax.random.key(1), 0)[0])
     return median({"update": partial(update, state)})["update"]
 
 

@@ -60,8 +60,8 @@ def prepare(setting: str, seeds: int) -> tuple[Run, float]:
     observation, action = SETTINGS[setting]
     recipe = resolve(find_recipe("cal-ql"), TaskFacts((setting,)), {})
     phase: Any = recipe.phases[0]
-    offline = dataset(observation, action, recipe.units, 100_000, 200)
-    run, _ = updates(phase, recipe.units, Spec((observation,), action), offline, seeds)
+    offline = dataset(observation, action, recipe.scaling, 100_000, 200)
+    run, _ = updates(phase, recipe.scaling, Spec((observation,), action), offline, seeds)
     print(f"  {seeds} seeds: compiled in {seconds(lambda: run(1)):.1f} s", flush=True)
     return run, update_gflop(phase.learner, observation, action, phase.batch.offline)
 

@@ -23,7 +23,7 @@ data = task.dataset()
 print(f"{task.name}: {len(data)} logged transitions, observations {task.spec.observation}, {task.spec.action} actions")
 
 # The learner sees 10 times the raw reward; the task itself says what a step without success earns.
-units = segue.Units(scale=10.0, discount=0.99)
+scaling = segue.Scaling(reward_scale=10.0, discount=0.99)
 
 # %% An agent is its hyper-parameters and nothing else; what it learns lives in a slot
 sac = segue.SAC(actor_hidden=(64, 64), critic_hidden=(64, 64), target_samples=4)
@@ -37,7 +37,7 @@ phases = (
     segue.Phase("warm-up", cal_ql, environment_steps=steps(300), utd_ratio=0),
     # The same slot, another learner: SAC goes on from the networks and optimisers that Cal-QL left.
     segue.Phase(
-        "online", sac, environment_steps=steps(400), batch=own, enter=segue.from_cql(), evaluate_every=steps(200)
+        "online", sac, environment_steps=steps(400), batch=own, init_from=segue.from_cql(), evaluate_every=steps(200)
     ),
 )
 
@@ -45,7 +45,7 @@ phases = (
 seeds = (0, 1)
 evaluator = segue.Evaluator(task, seeds, episodes=2)
 ends = {}
-for record in segue.run(phases, task, seeds, units):
+for record in segue.run(phases, task, seeds, scaling):
     if record.evaluates:
         result = evaluator(record.slot)
         score = ", ".join(f"{x:.0f}" for x in result.score.mean(axis=1))

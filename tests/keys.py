@@ -99,16 +99,16 @@ class Audit:
             fixed, carried = (len(part.vals) for part in params["ft_in"].unpack()[:2])
         else:
             fixed, carried = params["num_consts"], params["num_carry"]
-        constants, carry, rows = given[:fixed], given[fixed : fixed + carried], given[fixed + carried :]
+        constants, state, rows = given[:fixed], given[fixed : fixed + carried], given[fixed + carried :]
         stacked: list[list[Lazy]] = []
         steps = range(params["length"])
         for i in reversed(steps) if params["reverse"] else steps:
             xs = [once(lambda x=x, i=i: x()[i]) for x in rows]
-            out = self._closed(params["jaxpr"], [*constants, *carry, *xs], where)
-            carry = out[:carried]
+            out = self._closed(params["jaxpr"], [*constants, *state, *xs], where)
+            state = out[:carried]
             stacked.append(out[carried:])
         join = lambda parts: once(lambda: jax.numpy.stack([p() for p in parts]))  # noqa: E731
-        return [*carry, *(join(parts) for parts in zip(*stacked))]
+        return [*state, *(join(parts) for parts in zip(*stacked))]
 
     def _note(self, uses: dict[bytes, list[str]], keys: Any, where: str) -> None:
         for key in np.asarray(jax.random.key_data(keys)).reshape(-1, 2):

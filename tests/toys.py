@@ -6,11 +6,11 @@ import numpy as np
 
 from segue.agents import CQL, SAC
 from segue.core.log import Data
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import Spec
 
 SPEC = Spec((2,), 1)
-UNITS = Units(scale=10.0, shift=-5.0, discount=0.9, failure=0.0)
+UNITS = Scaling(reward_scale=10.0, reward_shift=-5.0, discount=0.9, failure=0.0)
 HORIZON = 12
 
 
@@ -49,7 +49,7 @@ class CorridorTask:
     def dataset(self) -> Data | None:
         return self.data
 
-    def world(self) -> Corridor:
+    def make_env(self) -> Corridor:
         return Corridor()
 
     def card(self) -> dict:

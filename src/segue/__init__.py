@@ -16,20 +16,20 @@ from segue.agents.cql import from_cql
 from segue.bonuses import RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
 from segue.core.log import Data
 from segue.core.networks import Networks
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.schedules import Linear
 from segue.core.types import SegueError, Slot, Spec, Transition
 from segue.engine.diagnostics import handover
 from segue.engine.evaluate import Evaluator
 from segue.engine.loop import run
-from segue.engine.phase import Phase, fresh, take
+from segue.engine.phase import Phase, fresh, from_slot
 from segue.engine.state import Record, RunState
 from segue.recipes import Recipe
 from segue.report import write_report
 from segue.runs.policy import Policy, load, save_policy
 from segue.runs.request import Request
 from segue.runs.train import resume, train
-from segue.samplers import Balanced, Blend, First, Halves, Last, Mix, Oversample, Retain, Union
+from segue.samplers import Balanced, Blend, Halves, Last, Mix, Oversample, Prefix, Subset, Union
 from segue.tasks import GymTask, find_task
 
 __version__ = "0.2.0"
@@ -72,13 +72,13 @@ __all__ = [
     "Retain",
     "Returns",
     "RunState",
+    "Scaling",
     "SegueError",
     "Slot",
     "Spec",
     "StateEntropy",
     "Transition",
     "Union",
-    "Units",
     "find_task",
     "fresh",
     "from_cql",

@@ -46,7 +46,7 @@ class Toy:
     def dataset(self) -> Any:
         return self.data
 
-    def world(self) -> Corridor:
+    def make_env(self) -> Corridor:
         return Corridor()
 
     def score(self, raw_return: np.ndarray, success: np.ndarray) -> np.ndarray:
@@ -278,10 +278,10 @@ def test_settings_of_python_are_strict_json(tmp_path: Path) -> None:
     settings = {"agent.clip_maximum": float("inf"), "agent.actor_hidden": (16,), "online.environment_steps": 30}
     folder = begin(tmp_path / "run", settings=settings)
 
-    def refuse(word: str) -> None:
+    def validate(word: str) -> None:
         raise AssertionError(word)
 
-    json.loads((folder / "run.json").read_text(), parse_constant=refuse)
+    json.loads((folder / "run.json").read_text(), parse_constant=validate)
     described = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(described | {"status": "interrupted"}))
     assert status(go_on(folder)) == "finished"
@@ -312,11 +312,11 @@ def test_a_file_system_without_locks_is_a_warning(number: int, tmp_path: Path, m
     """And nothing is left behind that would keep the next process out."""
     fcntl = pytest.importorskip("fcntl")
 
-    def refuse(*_: Any) -> None:
+    def validate(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(fcntl, "flock", refuse)
+        patch.setattr(fcntl, "flock", validate)
         for _ in range(2):
             with lock.lock(tmp_path):
                 assert "cannot be locked" in capsys.readouterr().err

@@ -115,7 +115,9 @@ def test_settings_that_change_in_the_middle(mistake, say, run_copy: Path) -> Non
     shutil.rmtree(newest)
     standing = json.loads((older / "manifest.json").read_text())
     assert "a run's length cannot change" in mistake("resume", run_copy, "--set", "online.environment_steps=500")
-    assert "units.scale: cannot change in a run that has begun" in mistake("resume", run_copy, "--set", "units.scale=2")
+    assert "scaling.reward_scale: cannot change in a run that has begun" in mistake(
+        "resume", run_copy, "--set", "scaling.reward_scale=2"
+    )
     code, out, err = say("resume", run_copy, "--set", "agent.actor_learning_rate=1e-5")
     assert (code, err) == (0, "")
     described = json.loads((run_copy / "run.json").read_text())

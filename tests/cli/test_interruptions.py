@@ -115,14 +115,14 @@ def test_the_log_is_plain(reference: Path) -> None:
 
 
 def test_run_json_is_strict(reference: Path) -> None:
-    def refuse(word: str) -> None:
+    def validate(word: str) -> None:
         raise AssertionError(word)
 
-    described = json.loads((reference / "run.json").read_text(), parse_constant=refuse)
+    described = json.loads((reference / "run.json").read_text(), parse_constant=validate)
     assert described["seeds"] == [0, 1]
     assert described["config"]["online.environment_steps"] == {"value": 400, "source": "settings"}
     assert described["config"]["offline.learner.clip_maximum"]["value"] == "inf"
     assert described["provenance"]["versions"]["jax"]
     assert len(described["provenance"]["dataset"]["sha256"]) == 64
     for line in (reference / "metrics.jsonl").read_text().splitlines():
-        json.loads(line, parse_constant=refuse)
+        json.loads(line, parse_constant=validate)

@@ -16,13 +16,13 @@ from tests.cli.test_driver import Toy
 
 LAB = """
 from segue.agents import SAC
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.engine.phase import Phase
 from segue.recipes import Evaluation, Plan, TaskFacts, find_recipe, published
 from segue.samplers.uniform import Mix
 
 PHASE = Phase("online", SAC(actor_hidden=(8,), critic_hidden=(8,)), environment_steps=5, batch=Mix(0, 8))
-short = published("short", "no paper", "a test", (PHASE,), Units(), Evaluation(0))
+short = published("short", "no paper", "a test", (PHASE,), Scaling(), Evaluation(0))
 number = 3
 
 

@@ -144,14 +144,14 @@ def test_explain_names_every_option_its_source_and_its_meaning(say) -> None:
     shown = {line.split("\t")[0]: line.split("\t")[1:] for line in out.splitlines()}
     assert shown == {path: [str(row["value"]), row["source"], row["meaning"]] for path, row in table.items()}
     assert shown["online.utd_ratio"][:2] == ["2.0", "settings"]
-    assert shown["units.failure"][1] == "task"
-    assert shown["units.scale"][1] == "preset pointmaze"
+    assert shown["scaling.failure"][1] == "task"
+    assert shown["scaling.reward_scale"][1] == "preset pointmaze"
 
 
 @pytest.mark.parametrize(
     ("recipe", "words", "stands_for", "shows"),
     [
-        ("cal-ql", "gamma=0.98", "units.discount", {"units.discount": 0.98}),
+        ("cal-ql", "gamma=0.98", "scaling.discount", {"scaling.discount": 0.98}),
         ("cal-ql", "buffer_size=1e5", "experience.capacity", {"experience.capacity": 100_000}),
         (
             "iql",
@@ -196,13 +196,13 @@ def test_explain_shows_a_part(say) -> None:
     assert "offline.learner.base.base.actor_learning_rate\t" in rates
     assert all("learning_rate" in line.split("\t")[0] for line in rates.splitlines())
     changed = json.loads(say("explain", "cal-ql", "--changed", "--json")[1])
-    assert changed["units.scale"]["source"] == "preset pointmaze"
+    assert changed["scaling.reward_scale"]["source"] == "preset pointmaze"
     assert "default" not in {row["source"] for row in changed.values()}
 
 
 WHOLE = (
     "type",
-    "units",
+    "scaling",
     "enter",
     "actor",
     "parts",

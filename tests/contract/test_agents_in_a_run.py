@@ -38,9 +38,9 @@ def test_compiled_once_resumed_exactly_and_exported(name: str, tmp_path: Path) -
             checkpoint.save(tmp_path, record.state)
     assert steps.advance._cache_size() == 1
 
-    carry, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.world)
-    assert carry.step == 7
-    for record in loop.run(phases, TASK, SEEDS, UNITS, state=carry):
+    state, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.make_env)
+    assert state.step == 7
+    for record in loop.run(phases, TASK, SEEDS, UNITS, state=state):
         resumed = record.state
     assert equal(resumed.slots["agent"].state, whole.slots["agent"].state)
     assert equal(
@@ -67,8 +67,8 @@ def test_chunks_are_learned_taken_saved_and_exported(name: str, tmp_path: Path) 
         if record.phase_step == 5:
             assert whole.queue
             checkpoint.save(tmp_path, whole)
-    carry, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.world)
-    for record in loop.run(phases, TASK, SEEDS, UNITS, state=carry):
+    state, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.make_env)
+    for record in loop.run(phases, TASK, SEEDS, UNITS, state=state):
         resumed = record.state
     assert equal(resumed.slots["agent"].state, whole.slots["agent"].state)
     pick = lambda state: state.experience.replay._replace(mc_return=())  # noqa: E731 - NaN while an episode is open

@@ -1,4 +1,4 @@
-"""What every reward augmentation must do.  A new one enters by its line in the table (and its variants here)."""
+"""What every reward bonus must do.  A new one enters by its line in the table (and its variants here)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from segue.agents import AGENTS, VAE
-from segue.bonuses import AUGMENTATIONS, RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
+from segue.bonuses import BONUSES, RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
 from segue.bonuses.bonus import begun, no_moments, paid
 from segue.bonuses.neighbours import Critic, Scaled, conditioned_bonus
 from segue.bonuses.returns import ReturnsState
@@ -20,10 +20,10 @@ from segue.bonuses.sera import SERAState
 from segue.core import replay
 from segue.core.options import alike, brief
 from segue.core.replay import View
-from segue.core.scaling import Units
-from segue.core.types import Agent, Augmentation, Door, Learned, SegueError, Slot, Spec
+from segue.core.scaling import Scaling
+from segue.core.types import Agent, Bonus, Handover, Learned, SegueError, Slot, Spec
 from segue.engine import loop, steps
-from segue.engine.phase import Phase, refresh
+from segue.engine.phase import Phase, new_optimisers
 from segue.recipes import TaskFacts, find_recipe, resolve
 from segue.runs import checkpoint
 from segue.samplers.prioritised import Balanced
@@ -36,10 +36,10 @@ SEEDS = (3, 5)
 KEY = jax.random.key(0)
 NARROW = {"rnd": {"hidden": (8,), "features": 8}, "rnd-textbook": {"hidden": (8,), "features": 8}}
 TABLE = {
-    name: replace(entry.augmentation, **(NARROW.get(name) or {"neighbours": 3}))  # type: ignore[type-var]
-    for name, entry in AUGMENTATIONS.items()
+    name: replace(entry.bonus, **(NARROW.get(name) or {"neighbours": 3}))  # type: ignore[type-var]
+    for name, entry in BONUSES.items()
 }
-EACH: dict[str, Augmentation] = TABLE | {
+EACH: dict[str, Bonus] = TABLE | {
     "sera that follows": SERA(neighbours=3, q_source="average", normalise_bonus=True),
     "sera of today": SERA(neighbours=3, q_source="current", rows="online", scale="none"),
     "vcse with a frozen critic": VCSE(neighbours=3, q_source="frozen", scale="data"),
@@ -47,18 +47,18 @@ EACH: dict[str, Augmentation] = TABLE | {
 }
 
 
-def phases(augment: Augmentation, online: Augmentation | None = None) -> tuple[Phase, Phase]:
+def phases(bonus: Bonus, online: Bonus | None = None) -> tuple[Phase, Phase]:
     agent, rows = small("SAC"), Mix(8, 8)
-    before = augment if online is None and "RND" in str(augment) and not isinstance(augment, Both) else Nothing()
+    before = bonus if online is None and "RND" in str(bonus) and not isinstance(bonus, Both) else Nothing()
     return (
-        Phase("offline", agent, gradient_steps=5, batch=rows, log_every=2, augment=before),
+        Phase("offline", agent, gradient_steps=5, batch=rows, log_every=2, bonus=before),
         Phase(
             "online",
             agent,
             environment_steps=16,
             batch=rows,
             log_every=4,
-            augment=augment if online is None else online,
+            bonus=bonus if online is None else online,
         ),
     )
 
@@ -75,11 +75,11 @@ def plain() -> Any:
     return finish(phases(Nothing()))[0]
 
 
-def free(augment: Any) -> Any:
-    """The augmentation with weight 0."""
-    if isinstance(augment, Both):
-        return Both(free(augment.first), free(augment.second))
-    return replace(augment, weight=0.0)
+def free(bonus: Any) -> Any:
+    """The bonus with weight 0."""
+    if isinstance(bonus, Both):
+        return Both(free(bonus.first), free(bonus.second))
+    return replace(bonus, weight=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +92,8 @@ def exact(fused_advance: Any) -> Any:
 @pytest.mark.usefixtures("users_updates")
 @pytest.mark.parametrize("name", [*TABLE, "rnd and sera"])
 def test_a_weight_of_zero_changes_nothing(name: str, exact: Any) -> None:
-    carry, metrics = finish(phases(free(EACH[name])))
-    assert equal(carry.slots["agent"].state, exact.slots["agent"].state)
+    state, metrics = finish(phases(free(EACH[name])))
+    assert equal(state.slots["agent"].state, exact.slots["agent"].state)
     shares = [v for k, v in metrics.items() if k.endswith("_bonus_share")]
     assert shares
     assert all((v == 0).all() for v in shares)
@@ -108,7 +108,7 @@ def test_it_pays_resumes_exactly_and_leaves_the_truth_in_replay(name: str, plain
         if record.index == 1 and record.phase_step == 8:
             checkpoint.save(tmp_path, record.state)
     assert whole is not None
-    kinds = {type(p.augment) for p in plan}
+    kinds = {type(p.bonus) for p in plan}
     assert steps.advance._cache_size() == len(kinds)
     shares = [v for k, v in metrics.items() if k.endswith("_bonus_share")]
     assert all(((v > 0) & (v <= 1)).all() for v in shares)
@@ -117,11 +117,11 @@ def test_it_pays_resumes_exactly_and_leaves_the_truth_in_replay(name: str, plain
     rewards = np.asarray(whole.experience.replay.reward)
     assert set(np.unique(rewards)) <= {0.0, 1.0}  # the corridor's own
 
-    carry, _ = checkpoint.load(tmp_path, plan, SPEC, len(TASK.data or ()), TASK.world)
-    for record in loop.run(plan, TASK, SEEDS, UNITS, state=carry):
+    state, _ = checkpoint.load(tmp_path, plan, SPEC, len(TASK.data or ()), TASK.make_env)
+    for record in loop.run(plan, TASK, SEEDS, UNITS, state=state):
         resumed = record.state
     slots = [c.slots["agent"] for c in (resumed, whole)]
-    assert equal(*((s.state, s.learned.augment) for s in slots))
+    assert equal(*((s.state, s.learned.bonus) for s in slots))
 
 
 @pytest.mark.parametrize("name", ["sera", "rnd and sera"])
@@ -136,16 +136,16 @@ def test_a_seed_does_not_notice_the_others(name: str) -> None:
 def test_what_rnd_knows_goes_on_beside_another_bonus_over_collecting_and_through_a_door() -> None:
     first, both = EACH["rnd"], EACH["rnd and sera"]
     offline, online = phases(first, both)
-    gather = replace(online, name="gather", utd_ratio=0, environment_steps=3, augment=Nothing())
+    gather = replace(online, name="gather", utd_ratio=0, environment_steps=3, bonus=Nothing())
     shown = replace(offline, gradient_steps=0, name="shown")
     louder = Both(replace(both.first, weight=2.0), both.second)  # type: ignore[attr-defined, type-var]
     plan = (
-        replace(offline, augment=first),
+        replace(offline, bonus=first),
         gather,
         shown,
-        replace(online, augment=louder, environment_steps=2, enter=refresh()),
+        replace(online, bonus=louder, environment_steps=2, init_from=new_optimisers()),
     )
-    state = finish(plan)[0].slots["agent"].learned.augment[0]
+    state = finish(plan)[0].slots["agent"].learned.bonus[0]
     assert (np.asarray(state.updates) == 5 + 2).all()
 
 
@@ -171,32 +171,32 @@ def test_what_rnd_knows_goes_on_beside_another_bonus_over_collecting_and_through
 def test_a_weight_may_change_at_a_door_and_what_was_learned_goes_on(before: Any, after: Any, goes_on: bool) -> None:
     """As the learner itself goes on with other hyper-parameters; what its state is made of may not change."""
 
-    def state(augment: Any) -> Any:
-        if isinstance(augment, Both):
-            return state(augment.first), state(augment.second)
-        return ReturnsState(state(augment.inner), None, None) if isinstance(augment, Returns) else type(augment)  # type: ignore[arg-type]
+    def state(bonus: Any) -> Any:
+        if isinstance(bonus, Both):
+            return state(bonus.first), state(bonus.second)
+        return ReturnsState(state(bonus.inner), None, None) if isinstance(bonus, Returns) else type(bonus)  # type: ignore[arg-type]
 
-    slot = Slot(small("SAC"), Learned(None, (), state(before)), UNITS, augment=before)
-    door = Door(SPEC, {"agent": slot}, None, None, UNITS, "agent")
+    slot = Slot(small("SAC"), Learned(None, (), state(before)), UNITS, bonus=before)
+    handover = Handover(SPEC, {"agent": slot}, None, None, UNITS, "agent")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(after), "init", lambda *_: "fresh")
-        assert (begun(after, KEY, door) == state(after)) == goes_on
+        assert (begun(after, KEY, handover) == state(after)) == goes_on
 
 
-@pytest.mark.parametrize("augment", [RND(), SERA(), VCSE(), StateEntropy(), Balanced(), Returns(Nothing())], ids=brief)
-def test_what_may_change_at_a_door_is_no_part_of_the_state(augment: Any) -> None:
+@pytest.mark.parametrize("bonus", [RND(), SERA(), VCSE(), StateEntropy(), Balanced(), Returns(Nothing())], ids=brief)
+def test_what_may_change_at_a_door_is_no_part_of_the_state(bonus: Any) -> None:
     """Structures and shapes of fresh states are the same whatever a tunable option is."""
     agent, view = small("SAC"), View(replay.from_data(corridor_data(4), UNITS), jnp.int32(0), 0.0)
     slot = Slot(agent, Learned(agent.init(KEY, SPEC)), UNITS)
-    door = Door(SPEC, {"agent": slot}, view, view, UNITS, "agent")
-    shape = lambda of: jax.eval_shape(lambda key: of.init(key, door), KEY)  # noqa: E731
-    usual = shape(augment)
-    tunable = [f.name for f in fields(augment) if f.metadata.get("tunable")]
+    handover = Handover(SPEC, {"agent": slot}, view, view, UNITS, "agent")
+    shape = lambda of: jax.eval_shape(lambda key: of.init(key, handover), KEY)  # noqa: E731
+    usual = shape(bonus)
+    tunable = [f.name for f in fields(bonus) if f.metadata.get("tunable")]
     for name in tunable:
-        value = getattr(augment, name)
+        value = getattr(bonus, name)
         other = {bool: lambda x: not x, int: lambda x: x + 1, float: lambda x: x / 2, str: lambda x: "online"}
-        moved = replace(augment, **{name: 3 if value is None else other[type(value)](value)})
-        assert alike(moved, augment)
+        moved = replace(bonus, **{name: 3 if value is None else other[type(value)](value)})
+        assert alike(moved, bonus)
         assert shape(moved) == usual
     assert tunable
 
@@ -205,14 +205,14 @@ def test_what_may_change_at_a_door_is_no_part_of_the_state(augment: Any) -> None
 def test_any_agent_may_have_any_bonus(name: str) -> None:
     learner = small(name)
     state = learner.init(jax.random.key(0), Spec((5,), 3))
-    slot = Slot(learner, Learned(state), Units())
-    for name, augment in TABLE.items():
-        if getattr(augment, "q_source", "") == "frozen":
-            augment = replace(augment, q_source="current")  # type: ignore[type-var]
-        augment = replace(augment, scale="none") if hasattr(augment, "scale") else augment  # type: ignore[type-var]
-        start = augment.init(jax.random.key(1), Door(Spec((5,), 3), {"agent": slot}, None, None, Units(), "agent"))
-        relabel = jax.jit(lambda s, rows, slot_state: augment.relabel(s, rows, KEY, slot.moved(slot_state)))  # noqa: B023
-        _, paid_for, metrics = relabel(start, batch(), state)
+    slot = Slot(learner, Learned(state), Scaling())
+    for name, bonus in TABLE.items():
+        if getattr(bonus, "q_source", "") == "frozen":
+            bonus = replace(bonus, q_source="current")  # type: ignore[type-var]
+        bonus = replace(bonus, scale="none") if hasattr(bonus, "scale") else bonus  # type: ignore[type-var]
+        start = bonus.init(jax.random.key(1), Handover(Spec((5,), 3), {"agent": slot}, None, None, Scaling(), "agent"))
+        reward = jax.jit(lambda s, rows, slot_state: bonus.reward(s, rows, KEY, slot.moved(slot_state)))  # noqa: B023
+        _, paid_for, metrics = reward(start, batch(), state)
         assert np.isfinite(np.asarray(paid_for.reward)).all(), name
         assert not np.array_equal(paid_for.reward, batch().reward), name
         assert all(np.isfinite(v) for v in metrics.values())
@@ -228,12 +228,12 @@ class Halves:
         return state * (observation[:, 0] + action[:, 0])
 
 
-def seras(augment: SERA, critic: float | None, current: float) -> tuple[Any, np.ndarray, dict[str, Any]]:
+def seras(bonus: SERA, critic: float | None, current: float) -> tuple[Any, np.ndarray, dict[str, Any]]:
     agent: Any = Halves()
     apart = None if critic is None else Critic(agent, jnp.asarray(critic))
     state = SERAState(apart, Scaled(jnp.ones(5), jnp.full(5, 2.0)), no_moments(()))
-    moved, rows, metrics = augment.relabel(
-        state, batch(), jax.random.key(0), Slot(agent, Learned(jnp.asarray(current)), Units())
+    moved, rows, metrics = bonus.reward(
+        state, batch(), jax.random.key(0), Slot(agent, Learned(jnp.asarray(current)), Scaling())
     )
     return moved, np.asarray(rows.reward), metrics
 
@@ -305,22 +305,22 @@ def test_compositions_that_are_none(recipe: str, says: str) -> None:
 def test_compositions() -> None:
     recipe = find_recipe("cal-ql + rnd + sera")
     assert recipe.name == "cal-ql+rnd+sera"
-    offline, online = (p.augment for p in recipe().phases)
+    offline, online = (p.bonus for p in recipe().phases)
     assert offline == RND()
     assert online == Both(RND(), SERA())
-    assert recipe(TaskFacts(("antmaze",))).options()["online.augment.second.neighbours"] == 25
+    assert recipe(TaskFacts(("antmaze",))).options()["online.bonus.second.neighbours"] == 25
     binary = recipe(TaskFacts(("adroit-binary",))).table()
-    for way in ("online.augment.first.weight", "offline.augment.weight"):
+    for way in ("online.bonus.first.weight", "offline.bonus.weight"):
         assert binary[way] == {"value": 0.5, "source": "preset adroit-binary"}
-    assert find_recipe("sac+sera")().phases[0].augment == SERA(q_source="current", scale="dimension")
+    assert find_recipe("sac+sera")().phases[0].bonus == SERA(q_source="current", scale="dimension")
     spot = find_recipe("spot+rnd+state-entropy")().phases
-    assert [type(p.augment) for p in spot] == [Nothing, RND, Both]
-    assert isinstance(spot[2].augment, Both)
-    assert spot[2].augment.second == StateEntropy()
+    assert [type(p.bonus) for p in spot] == [Nothing, RND, Both]
+    assert isinstance(spot[2].bonus, Both)
+    assert spot[2].bonus.second == StateEntropy()
 
 
 @pytest.mark.parametrize(
-    ("augment", "learner", "task", "says"),
+    ("bonus", "learner", "task", "says"),
     [
         (
             SERA(),
@@ -333,11 +333,11 @@ def test_compositions() -> None:
         (StateEntropy(neighbours=99), small("CQL"), TASK, "a batch of 8 rows is too small for 99 neighbours"),
     ],
 )
-def test_what_makes_no_sense_is_refused(augment: Any, learner: Any, task: Any, says: str) -> None:
+def test_what_makes_no_sense_is_refused(bonus: Any, learner: Any, task: Any, says: str) -> None:
     rows = Mix(8) if task.data else Mix(0, 8)
     agent = VAE((8,)) if learner == "VAE" else learner
     length = {"gradient_steps": 9} if task.data else {"environment_steps": 9}
-    phase = Phase("one", agent, **length, batch=rows, augment=augment)
+    phase = Phase("one", agent, **length, batch=rows, bonus=bonus)
     with pytest.raises(SegueError) as error:
         list(loop.run((phase,), task, (0,), UNITS))
     assert says in str(error.value)
@@ -346,7 +346,7 @@ def test_what_makes_no_sense_is_refused(augment: Any, learner: Any, task: Any, s
 def test_average_needs_the_same_parts() -> None:
     plan = (
         Phase("offline", small("CQL"), gradient_steps=1, batch=Mix(8)),
-        Phase("online", small("RLPD"), gradient_steps=1, batch=Mix(8), augment=SERA(neighbours=3, q_source="average")),
+        Phase("online", small("RLPD"), gradient_steps=1, batch=Mix(8), bonus=SERA(neighbours=3, q_source="average")),
     )
     with pytest.raises(SegueError, match="CQL's critic cannot move towards RLPD's"):
         list(loop.run(plan, TASK, (0,), UNITS))
@@ -357,10 +357,10 @@ def test_parts_of_a_composition_are_named_by_the_way_to_them() -> None:
     both: Any = find_recipe("ooo(rlpd)+sera")
     domains = TaskFacts(("pointmaze", "pointmaze-umaze"))
     with pytest.raises(SegueError, match="'weight' is in several parts; name one of them: first, second"):
-        resolve(both, domains, {"online.augment.weight": "0.5"})
+        resolve(both, domains, {"online.bonus.weight": "0.5"})
     words = {"weight": "0.5", "scale": "none", "q_source": "frozen", "slot": "none"}
-    made = resolve(both, domains, {f"online.augment.second.{k}": word for k, word in words.items()})
-    sera: Any = next(p for p in made.phases if p.name == "online").augment.second
+    made = resolve(both, domains, {f"online.bonus.second.{k}": word for k, word in words.items()})
+    sera: Any = next(p for p in made.phases if p.name == "online").bonus.second
     assert (sera.weight, sera.scale, sera.slot) == (0.5, "none", None)
     plain: Any = resolve(find_recipe("sac"), domains, {"agent.target_entropy": "none"}).phases[-1].learner
     assert plain.target_entropy is None

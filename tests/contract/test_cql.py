@@ -11,7 +11,7 @@ import pytest
 
 from segue.agents.cal_ql import CalQL
 from segue.agents.cql import CQL, Candidates, from_cql
-from segue.core.types import Door, Learned, Slot
+from segue.core.types import Handover, Learned, Slot
 from tests.contract.test_agents import SPEC, batch, begin, equal, learn, small
 from tests.toys import UNITS
 
@@ -88,8 +88,8 @@ def test_sac_goes_on_with_networks_and_optimisers_and_without_the_multiplier() -
     state, _ = learn(agent, begin(agent, jax.random.key(0), SPEC), batch(), jax.random.key(1))
     sac = agent.base.base
     for learner, held in ((agent, state), (sac, state.sac)):
-        door = Door(SPEC, {"agent": Slot(learner, Learned(held), UNITS)}, None, None, UNITS, "agent")
-        got = from_cql()(door, begin(sac, jax.random.key(2), SPEC))
+        handover = Handover(SPEC, {"agent": Slot(learner, Learned(held), UNITS)}, None, None, UNITS, "agent")
+        got = from_cql()(handover, begin(sac, jax.random.key(2), SPEC))
         assert equal(got, state.sac)
     assert type(learn(sac, got, batch(), jax.random.key(1))[0]) is type(got)
 

@@ -36,7 +36,7 @@ def unit_of(path: Path) -> str:
 
 
 def imported(path: Path) -> set[str]:
-    """Units that a file names in any import, wherever it stands in the file."""
+    """Scaling that a file names in any import, wherever it stands in the file."""
     package = ["segue", *path.relative_to(PACKAGE).parts[:-1]]
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):

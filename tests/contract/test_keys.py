@@ -1,4 +1,4 @@
-"""No random key is used twice, whatever is put around whatever: in updates, at doors, in networks that see."""
+"""No random key is used twice, whatever is put around whatever: in updates, at hand-overs, in networks that see."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from segue.agents import AGENTS, CQL, IQL, OPT, PEX, SAC, SPOT, OnlinePretraining
-from segue.bonuses import AUGMENTATIONS, RND, VCSE, Both, Returns
+from segue.bonuses import BONUSES, RND, VCSE, Both, Returns
 from segue.core import replay
 from segue.core.encoders import Encoder
 from segue.core.observations import parts_seen, width
@@ -19,7 +19,7 @@ from segue.core.options import assign, brief
 from segue.core.types import Agent, Learned, Part, Slot, Spec
 from segue.engine import steps
 from segue.engine.phase import Phase
-from segue.samplers import Blend, Halves, Mix, Retain, Union
+from segue.samplers import Blend, Halves, Mix, Subset, Union
 from segue.samplers.oversample import Oversample
 from segue.samplers.prioritised import Balanced
 from tests.contract.test_agents import small
@@ -53,23 +53,23 @@ def test_the_audit_finds_what_it_looks_for() -> None:
 
 
 def used_twice(phase: Phase, spec: Spec = SPEC, seeds: int = 1, goes_on: bool = False) -> list[str]:
-    """What a phase's door and one of its updates use twice; nothing but keys is computed."""
-    slots, states, units = {}, {}, replace(UNITS, parts=parts_seen(spec))
+    """Whwhen the phase begins and one of its updates use twice; nothing but keys is computed."""
+    slots, states, scaling = {}, {}, replace(UNITS, parts=parts_seen(spec))
     if goes_on:
         state = jax.eval_shape(lambda key: phase.learner.init(key, spec), KEY)
         state = jax.tree.map(lambda x: jax.ShapeDtypeStruct((seeds, *x.shape), x.dtype), state)
-        slots, states = {"agent": Slot(phase.learner, Learned(()), units)}, {"agent": Learned(state)}
+        slots, states = {"agent": Slot(phase.learner, Learned(()), scaling)}, {"agent": Learned(state)}
     offline = jax.eval_shape(lambda: replay.empty(1, 40, spec.observation, spec.action, spec.dtype))
     online = jax.eval_shape(lambda: replay.empty(seeds, 20, spec.observation, spec.action, spec.dtype))
-    keys, audit = steps.keys_of(range(seeds), steps.DOOR), Audit()
-    door = partial(steps.entering(phase, 0, spec, units, slots), validated={})
-    learning = audit.walk(door, keys, states, offline=offline, online=online)
+    keys, audit = steps.keys_of(range(seeds), steps.HANDOVER), Audit()
+    handover = partial(steps.handing_over(phase, 0, spec, scaling, slots), validated={})
+    learning = audit.walk(handover, keys, states, offline=offline, online=online)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
-    update = steps.update_of(phase, units)
+    update = steps.update_of(phase, scaling)
     audit.walk(update, one, offline, online, jnp.int32(0), keys[0], jnp.int32(1_000), jnp.int32(3))
     if isinstance(phase.learner, Agent):
         seen, act = jax.ShapeDtypeStruct((2, *spec.observation), spec.dtype), phase.learner.act
-        audit.walk(lambda state, x, key: act(state, units.see(x), key, True), one.learner, seen, jax.random.key(7))
+        audit.walk(lambda state, x, key: act(state, scaling.see(x), key, True), one.learner, seen, jax.random.key(7))
     return audit.twice()
 
 
@@ -82,8 +82,8 @@ AROUND = [
     *(OnlinePretraining(base) for base in CLIMBERS),
     PEX(IQL(actor_hidden=(8,), critic_hidden=(8,), dropout=0.1)),
 ]
-SAMPLERS = [Union(16), Blend(16), Retain(0.5, Balanced(16, 16, (8,))), Oversample(4, Mix(8, 8))]
-BONUSES = [entry.augmentation for entry in AUGMENTATIONS.values()]
+SAMPLERS = [Union(16), Blend(16), Subset(0.5, Balanced(16, 16, (8,))), Oversample(4, Mix(8, 8))]
+BONUSES = [entry.bonus for entry in BONUSES.values()]
 PAID = [*BONUSES, Both(RND(), Returns(VCSE()))]
 
 
@@ -97,7 +97,7 @@ def test_no_key_is_used_twice(agent: Any) -> None:
     ("batch", "bonus"), [(b, RND()) for b in SAMPLERS] + [(Mix(16, 16), p) for p in PAID], ids=brief
 )
 def test_nor_in_samplers_and_bonuses(batch: Any, bonus: Any) -> None:
-    phase = Phase("online", SUBSETS, environment_steps=1, batch=batch, augment=bonus)
+    phase = Phase("online", SUBSETS, environment_steps=1, batch=batch, bonus=bonus)
     assert used_twice(phase, seeds=2, goes_on=True) == []
 
 

@@ -20,9 +20,9 @@ from segue.core.layers import Layer
 from segue.core.nets import MLP
 from segue.core.networks import ACTIVATIONS, Networks
 from segue.core.optim import Trained, descend, renewed, scaled_moments, trained
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import Learned, SegueError, Slot
-from segue.engine.phase import Phase, refresh
+from segue.engine.phase import Phase, new_optimisers
 from segue.engine.validate import validate
 from segue.runs.policy import load, save_policy
 from tests.contract.test_agents import EACH, SPEC, batch, begin, equal, learn, small
@@ -84,7 +84,7 @@ def test_every_agent_learns_with_them(name: str, networks: Networks, tmp_path: P
 
     if networks.actor:
         seeds = jax.tree.map(lambda x: x[None], state)
-        save_policy(tmp_path / "policy", Slot(agent, Learned(seeds), Units()), SPEC, (4,), FACTS)
+        save_policy(tmp_path / "policy", Slot(agent, Learned(seeds), Scaling()), SPEC, (4,), FACTS)
         again = load(tmp_path)
         assert again.agent == agent
         assert equal(again.state, state)
@@ -170,16 +170,16 @@ def test_networks_of_another_phase_must_be_what_the_options_say() -> None:
     task = CorridorTask(corridor_data(4))
     agent = lambda **changes: segue.SAC(actor_hidden=(4,), critic_hidden=(4,), networks=Networks(**changes))  # noqa: E731
 
-    def phases(enter: Any = None, **changes: Any) -> list[Phase]:
+    def phases(init_from: Any = None, **changes: Any) -> list[Phase]:
         return [
             Phase("offline", agent(), gradient_steps=5),
-            Phase("online", agent(**changes), gradient_steps=5, enter=enter),
+            Phase("online", agent(**changes), gradient_steps=5, init_from=init_from),
         ]
 
-    validate(phases(), task, (0,), Units())
-    validate(phases(refresh(), optimiser="sgd"), task, (0,), Units())
+    validate(phases(), task, (0,), Scaling())
+    validate(phases(new_optimisers(), optimiser="sgd"), task, (0,), Scaling())
     for changes in ({"optimiser": "sgd"}, {"activation": "tanh"}):
         with pytest.raises(
             SegueError, match=r"phase 'online': SAC goes on with 'actor', whose sizes, activation or opt"
         ):
-            validate(phases(**changes), task, (0,), Units())
+            validate(phases(**changes), task, (0,), Scaling())

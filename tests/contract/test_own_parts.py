@@ -15,14 +15,14 @@ import pytest
 
 import segue
 from segue import agents
-from segue.bonuses import AUGMENTATIONS, bonus_of
+from segue.bonuses import BONUSES, bonus_of
 from segue.cli.main import command
 from segue.core.named import is_named, named
 from segue.core.parts import describe
 from segue.recipes import find_recipe
 from segue.runs.request import resolved, settings_of
 
-WORDS = ("online.batch.rows=16", "online.batch=my_sampler:Recent", "online.augment=my_bonus:Movement")
+WORDS = ("online.batch.rows=16", "online.batch=my_sampler:Recent", "online.bonus=my_bonus:Movement")
 RUN = ("run", "sac", "my_task:task", "--seeds", "2", "--out", "run", "--set", "online.learner=my_ddpg:DDPG", *WORDS)
 SMALL = ("online.environment_steps=120", "online.log_every=20", "evaluation.episodes=1", "agent.hidden=8")
 ODD = """
@@ -301,8 +301,8 @@ def test_what_is_no_task_is_said(word: str, part: str, lab: Path) -> None:
 
 
 def test_bonuses_by_name(odd: Path) -> None:
-    assert bonus_of("sera") is AUGMENTATIONS["sera"]
-    assert describe(bonus_of("my_bonus:Movement").augmentation) == {"type": "my_bonus:Movement", "weight": 0.1}
+    assert bonus_of("sera") is BONUSES["sera"]
+    assert describe(bonus_of("my_bonus:Movement").bonus) == {"type": "my_bonus:Movement", "weight": 0.1}
     for word, part in (("seera", "did you mean 'sera'?"), ("my_sampler:Recent", "is not a bonus: it has no relabel")):
         with pytest.raises(segue.SegueError, match=part):
             bonus_of(word)

@@ -21,10 +21,10 @@ from segue.core.encoders import Sight, lent
 from segue.core.observations import look, pack, parts_of, parts_seen, plain, shifted, unpack, unpacked, width
 from segue.core.optim import Trained
 from segue.core.options import assign
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import Learned, Part, SegueError, Slot, Spec, Transition
 from segue.engine.phase import Phase
-from segue.engine.steps import Update, entering
+from segue.engine.steps import Update, handing_over
 from segue.engine.validate import check_phase
 from segue.recipes import TaskFacts, find_recipe, resolve
 from segue.samplers import Mix
@@ -34,7 +34,7 @@ PIXELS = Part("pixels", (2, 9, 9, 3), "uint8")
 ARM = Part("arm", (4,), "float32")
 PARTS = (PIXELS, ARM)
 SPEC = Spec((width(PARTS),), 3, "uint8", PARTS)
-UNITS = Units(parts=PARTS)
+UNITS = Scaling(parts=PARTS)
 EYES = Encoder(channels=(4, 4), strides=(2, 1), latent=6)
 ROWS = 16
 SEE = ("CQL", "IQL", "AWAC", "TD3BC", "ReBRAC", "RLPD", "PEX")  # SAC and TD3 are inside the first and the fourth
@@ -170,12 +170,12 @@ def test_at_a_door_too_networks_see_with_what_the_critics_have_learned() -> None
     """Here a new actor stands beside critics that have learned, and a choice of two policies stays as it is."""
     agent = looks("TD3BC")
     old = jax.tree.map(lambda x: x[None], begin(agent, jax.random.key(1), SPEC))
-    beside = lambda door, state: state._replace(critic=door.slots["agent"].state.critic)  # noqa: E731
-    phase = Phase("online", agent, enter=beside)
+    beside = lambda handover, state: state._replace(critic=handover.slots["agent"].state.critic)  # noqa: E731
+    phase = Phase("online", agent, init_from=beside)
     slots = {"agent": Slot(agent, Learned(()), UNITS)}
     empty = replay.empty(1, 4, SPEC.observation, SPEC.action, SPEC.dtype)
-    door = jax.jit(entering(phase, 0, SPEC, UNITS, slots))
-    state = door(jax.random.split(jax.random.key(0), 1), {"agent": Learned(old)}, {}, empty, empty).learner
+    handover = jax.jit(handing_over(phase, 0, SPEC, UNITS, slots))
+    state = handover(jax.random.split(jax.random.key(0), 1), {"agent": Learned(old)}, {}, empty, empty).learner
     assert equal(state.actor.params.sight.eyes, old.critic.params.sight.eyes)
     assert not equal(state.actor.params.layers, old.actor.params.layers)
     two = (begin(agent, jax.random.key(n), SPEC) for n in (1, 2))
@@ -195,9 +195,9 @@ def test_an_actor_sends_no_gradient_into_borrowed_eyes() -> None:
 
 def test_one_image_needs_no_names_and_windows_hold_images() -> None:
     spec = Spec((9, 9), 3, "uint8")
-    units = Units(parts=parts_seen(spec))
+    scaling = Scaling(parts=parts_seen(spec))
     image = np.random.default_rng(0).integers(0, 256, (ROWS, 9, 9), np.uint8)
-    seen: Any = units.see(jnp.asarray(image))
+    seen: Any = scaling.see(jnp.asarray(image))
     assert list(seen) == ["observation"]
     np.testing.assert_array_equal(seen["observation"], image[..., None])
     agent = looks("IQL")
@@ -246,4 +246,4 @@ def test_options_of_images() -> None:
     with pytest.raises(SegueError, match="image_shift=-1 is out of range"):
         check_phase(replace(phase, image_shift=-1), {}, SPEC, 10, 100, 0, 0)
     with pytest.raises(SegueError, match="no 'parts'"):
-        resolve(recipe, seen, {"units.parts": ()})
+        resolve(recipe, seen, {"scaling.parts": ()})

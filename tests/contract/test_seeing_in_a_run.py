@@ -99,12 +99,12 @@ def test_from_a_log_to_a_policy(tmp_path: Path) -> None:
 def test_stopped_and_resumed_exactly(tmp_path: Path) -> None:
     plan = resolved(find_recipe("td3-bc"), task(), NARROW)
     end = saved = None
-    for record in loop.run(plan.phases, task(), (0, 3), plan.units, keep_rows=True):
+    for record in loop.run(plan.phases, task(), (0, 3), plan.scaling, keep_rows=True):
         end = record.state
         if record.index == 1 and record.phase_step >= 10 and saved is None:
             saved = checkpoint.save(tmp_path, record.state)
-    resumed, _ = checkpoint.load(tmp_path, plan.phases, task().spec, 24, task().world)
-    for record in loop.run(plan.phases, task(), (0, 3), plan.units, state=resumed):
+    resumed, _ = checkpoint.load(tmp_path, plan.phases, task().spec, 24, task().make_env)
+    for record in loop.run(plan.phases, task(), (0, 3), plan.scaling, state=resumed):
         resumed = record.state
     assert end is not None
     assert equal(resumed.slots["agent"].state, end.slots["agent"].state)

@@ -12,7 +12,7 @@ import pytest
 from segue.agents import SAC
 from segue.cli.data import main
 from segue.collect import Recipe, collect, facts_of
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import Learned, SegueError, Slot, Spec
 from segue.data.recorded import data_of
 from segue.data.store import find_stored
@@ -29,9 +29,9 @@ def task() -> GymTask:
 def run(tmp_path_factory: pytest.TempPathFactory, task: GymTask) -> Path:
     agent = SAC(actor_hidden=(8,), critic_hidden=(8,))
     state = jax.vmap(lambda key: agent.init(key, task.spec))(jax.random.split(jax.random.key(0), 2))
-    facts = {"action": {"low": [-2.0], "high": [2.0]}, "observation": {"keys": []}, "units": asdict(Units())}
+    facts = {"action": {"low": [-2.0], "high": [2.0]}, "observation": {"keys": []}, "scaling": asdict(Scaling())}
     folder = tmp_path_factory.mktemp("run")
-    save_policy(folder / "policy", Slot(agent, Learned(state), Units()), task.spec, (3, 5), facts)
+    save_policy(folder / "policy", Slot(agent, Learned(state), Scaling()), task.spec, (3, 5), facts)
     return folder
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segue.core.log import Data
-from segue.core.scaling import Units, returns_to_go
+from segue.core.scaling import Scaling, returns_to_go
 from segue.data import demonstrations, from_episodes, from_stream, read_d4rl
 
 FOLDER = Path(__file__).parent / "fixtures"
@@ -56,13 +56,13 @@ def close(ours: np.ndarray, official: np.ndarray) -> None:
     np.testing.assert_allclose(ours, official, rtol=2e-6, atol=2e-6)
 
 
-def units(fixture: Fixture, prefix: str, failure: float | None, continuing: bool = False) -> Units:
+def scaling(fixture: Fixture, prefix: str, failure: float | None, continuing: bool = False) -> Scaling:
     scale, shift = float(fixture[f"{prefix}.reward_scale"]), float(fixture[f"{prefix}.reward_bias"])
-    return Units(scale, shift, float(fixture[f"{prefix}.discount"]), failure, continuing)
+    return Scaling(scale, shift, float(fixture[f"{prefix}.discount"]), failure, continuing)
 
 
 def compare(data: Data, fixture: Fixture, prefix: str, failure: float | None, continuing: bool = False) -> None:
-    worth = units(fixture, prefix, failure, continuing)
+    worth = scaling(fixture, prefix, failure, continuing)
     close(np.asarray(worth.reward(data.reward)), fixture[f"{prefix}.out.rewards"])
     close(data.terminated.astype(np.float32), fixture[f"{prefix}.out.dones"])
     close(data.mc_returns(worth), fixture[f"{prefix}.out.mc_returns"])
@@ -119,7 +119,7 @@ def test_streams(program: str, case: str, form: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("program", "case"), RETURNS)
 def test_returns_to_go(program: str, case: str) -> None:
     fixture, prefix = FILES[program], f"rtg.{case}"
-    worth = Units(1.0, 0.0, float(fixture[f"{prefix}.discount"]), *RETURNS[program, case])
+    worth = Scaling(1.0, 0.0, float(fixture[f"{prefix}.discount"]), *RETURNS[program, case])
     ours = returns_to_go(fixture[f"{prefix}.in.rewards"], fixture[f"{prefix}.in.terminals"], worth)
     close(ours, fixture[f"{prefix}.out.mc_returns"])
 

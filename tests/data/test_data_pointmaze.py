@@ -28,7 +28,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("maze", MAZES)
 def test_states_and_rewards_are_those_of_the_environment(maze: str) -> None:
-    world = find_task(f"pointmaze-{maze}").world()
+    world = find_task(f"pointmaze-{maze}").make_env()
     world.reset(0)
     env, rng = world.env, np.random.default_rng(0)
     ours = PointMass(MAZES[maze])

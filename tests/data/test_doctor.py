@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import SegueError
 from segue.data import write_d4rl
 from segue.data.doctor import CHECKS, MENDS, Finding, Report, examine, mend
@@ -48,8 +48,8 @@ def cart(episodes: int = 60, seed: int = 0, sparse: bool = False) -> Log:
     return log
 
 
-def diagnose(log: Log, units: Units | None = None, facts: dict[str, object] | None = None) -> Report:
-    return examine(lambda: iter(log), FACTS if facts is None else facts, units=units)
+def diagnose(log: Log, scaling: Scaling | None = None, facts: dict[str, object] | None = None) -> Report:
+    return examine(lambda: iter(log), FACTS if facts is None else facts, scaling=scaling)
 
 
 def each(change: Callable[[Recorded], Recorded], some: slice = slice(None)) -> Callable[[Log], Log]:
@@ -409,11 +409,11 @@ def test_actions_are_clipped_only_where_all_are_off_by_rounding() -> None:
 
 def test_units_are_looked_at() -> None:
     log = cart()
-    assert "value-range" not in diagnose(log, Units(scale=1.0)).codes()
-    assert "value-range" in diagnose(log, Units(scale=1e4)).codes()
-    assert "value-range" not in diagnose(log, Units(scale=1e4, reward_span=1_000.0)).codes()
+    assert "value-range" not in diagnose(log, Scaling(reward_scale=1.0)).codes()
+    assert "value-range" in diagnose(log, Scaling(reward_scale=1e4)).codes()
+    assert "value-range" not in diagnose(log, Scaling(reward_scale=1e4, reward_span=1_000.0)).codes()
     wide = FAULTS["columns of two sizes"].plant(log)
-    assert "observation-scale" not in diagnose(wide, Units(standardise=True)).codes()
+    assert "observation-scale" not in diagnose(wide, Scaling(standardise=True)).codes()
 
 
 def test_terminal_rows_of_the_d4rl_layout_are_a_note() -> None:

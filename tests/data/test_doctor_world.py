@@ -23,7 +23,7 @@ from tests.data.test_doctor import Log, columns, each, glue, lagged, put, standa
 
 def rolled(task: GymTask, rows: int, bound: float = 0.9) -> Log:
     """Random episodes of a task."""
-    world, rng, log, count = task.world(), np.random.default_rng(5), [], 0
+    world, rng, log, count = task.make_env(), np.random.default_rng(5), [], 0
     while count < rows:
         seen, acted, paid = [world.reset(1_000 + len(log))], [], []
         push = rng.uniform(-0.3, 0.3, world.action_size)

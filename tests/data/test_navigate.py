@@ -101,7 +101,7 @@ def test_steering_turns_with_the_world() -> None:
 
 def ground(name: str) -> Ground:
     task = find_task(name)
-    return ground_of(task, task.world())
+    return ground_of(task, task.make_env())
 
 
 @pytest.mark.parametrize("name", ["gym:antmaze-large-play-v2", "antmaze-medium-diverse", "pointmaze-large"])

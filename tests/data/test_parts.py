@@ -181,7 +181,7 @@ def test_a_world_repeats_its_pictures() -> None:
     task = find_task("pointmaze-umaze-pixels")
     seen = []
     for _ in range(2):
-        world = task.world()
+        world = task.make_env()
         rows = [world.reset(3), *(world.step(np.array([0.5, -1.0]))[0] for _ in range(20))]
         seen.append(np.stack(rows))
         world.close()
@@ -203,7 +203,7 @@ def test_its_log_comes_from_the_same_world(tmp_path: Path, monkeypatch: pytest.M
     data, task = make_pointmaze_pixels("umaze", 60), find_task("pointmaze-umaze-pixels")
     with h5py.File(next(tmp_path.glob("*.hdf5"))) as file:
         states = file["infos/state"][: len(data)]
-    world: Any = task.world()
+    world: Any = task.make_env()
     point = world.env.unwrapped.point_env
     for row in (0, 7, 30, 50):
         assert not (data.terminated | data.truncated)[row]

@@ -31,14 +31,14 @@ def test_resume_is_exact(stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             checkpoint.save(tmp_path, record.state, {"seen": seen})
         if seen == stop:
             break
-    carry, extra = checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor)
+    state, extra = checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor)
     assert extra == {"seen": stop}
-    rest = list(run(phases, TASK, SEEDS, UNITS, state=carry))
-    same(whole, carry)
+    rest = list(run(phases, TASK, SEEDS, UNITS, state=state))
+    same(whole, state)
     for name, a, b in zip(
         whole.experience.replay._fields,
         jax.device_get(whole.experience.replay),
-        jax.device_get(carry.experience.replay),
+        jax.device_get(state.experience.replay),
     ):
         np.testing.assert_array_equal(a, b, err_msg=name)
     assert len(rest) == len(records) - stop - 1
@@ -95,13 +95,13 @@ def test_no_checkpoint_is_said(tmp_path: Path) -> None:
 def test_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(tmp_path)
     before = checkpoint.latest(tmp_path)
-    carry, _ = checkpoint.load(tmp_path, plan(2, 5), SPEC, len(DATA), Corridor)
+    state, _ = checkpoint.load(tmp_path, plan(2, 5), SPEC, len(DATA), Corridor)
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(SegueError, match=r"disk is full.*segue resume"):
-        checkpoint.save(tmp_path, carry)
+        checkpoint.save(tmp_path, state)
     assert checkpoint.latest(tmp_path) == before
     assert not list((tmp_path / "checkpoints").glob(".*"))

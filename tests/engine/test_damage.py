@@ -39,28 +39,28 @@ def fits(folder: Path) -> Callable[[Any], str | None]:
     return fault
 
 
-def drive(folder: Path, carry: RunState | None, position: int, stop: int = 1000) -> RunState:
+def drive(folder: Path, state: RunState | None, position: int, stop: int = 1000) -> RunState:
     """A small driver: a row and a checkpoint at every third record, until `stop` records are seen."""
     log = Jsonl(folder / "metrics.jsonl", position)
-    for seen, record in enumerate(run(PLAN, TASK, SEEDS, UNITS, state=carry, keep_rows=True)):
-        carry = record.state
+    for seen, record in enumerate(run(PLAN, TASK, SEEDS, UNITS, state=state, keep_rows=True)):
+        state = record.state
         row = {k: v.tolist() for k, v in record.metrics.items()}
         log.write({"phase_step": record.phase_step, "update": record.update, "values": row, "ends": record.ends})
         if seen % 3 == 0 or record.ends:
-            checkpoint.save(folder, carry, {"position": log.position(), "rows": log.digest()})
+            checkpoint.save(folder, state, {"position": log.position(), "rows": log.digest()})
         if seen == stop:
             break
     log.close()
-    assert carry is not None
-    return carry
+    assert state is not None
+    return state
 
 
 def resume(folder: Path) -> RunState:
     manifest.read(folder)
     found = checkpoint.latest(folder, fits(folder))
     assert found is not None
-    carry, extra = checkpoint.load(folder, PLAN, SPEC, len(DATA), Corridor, fits(folder))
-    return drive(folder, carry, extra["position"])
+    state, extra = checkpoint.load(folder, PLAN, SPEC, len(DATA), Corridor, fits(folder))
+    return drive(folder, state, extra["position"])
 
 
 @pytest.fixture(scope="module")
@@ -109,19 +109,19 @@ def test_any_damage_to_any_file(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "PULSE", 0.0)
         patch.setattr(loop, "LEAST", 1)
-        said = refusal(folder)
+        said = problem(folder)
         if said:
             assert "\n" not in said
             assert Path(name).name in said, (name, said)
             shutil.copy(source / name, folder / name)  # with that file back it goes on
-        carry = resume(folder)
-    assert equal(carry, whole)
+        state = resume(folder)
+    assert equal(state, whole)
     assert (folder / "metrics.jsonl").read_bytes() == rows
-    checkpoint.save(folder, carry, {"position": 0, "rows": None})
+    checkpoint.save(folder, state, {"position": 0, "rows": None})
     shutil.rmtree(folder)
 
 
-def refusal(folder: Path) -> str:
+def problem(folder: Path) -> str:
     """What resuming says where it cannot; nothing where it can."""
     try:
         manifest.read(folder)
@@ -145,8 +145,8 @@ def test_a_checkpoint_never_takes_the_place_of_a_damaged_one(
     shutil.copytree(stopped[0], folder)
     older, newest = sorted((folder / "checkpoints").iterdir())
     damage(newest / "state.safetensors", "flip", 0.5)
-    carry, extra = checkpoint.load(folder, PLAN, SPEC, len(DATA), Corridor, fits(folder))
-    saved = checkpoint.save(folder, carry, extra)
+    state, extra = checkpoint.load(folder, PLAN, SPEC, len(DATA), Corridor, fits(folder))
+    saved = checkpoint.save(folder, state, extra)
     assert int(saved.name) > int(newest.name)
     assert [p.name for p in sorted((folder / "checkpoints").iterdir())] == [older.name, saved.name]
     found = checkpoint.latest(folder)

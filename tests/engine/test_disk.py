@@ -27,19 +27,19 @@ from tests.toys import SPEC, UNITS, CorridorTask, corridor_data
 
 PHASES = (
     Phase("offline", small("TD3"), gradient_steps=12, batch=Mix(8), log_every=5),
-    Phase("online", small("TD3"), environment_steps=15, batch=Mix(4, 4), augment=SERA(neighbours=3), log_every=5),
+    Phase("online", small("TD3"), environment_steps=15, batch=Mix(4, 4), bonus=SERA(neighbours=3), log_every=5),
 )
 BALANCED = Phase("more", small("TD3"), gradient_steps=5, batch=Balanced(batch=8, density_batch=8, hidden=(8,)))
 
 
 def trained(data: Data, folder: Path | None = None) -> RunState:
-    carry = None
+    state = None
     for record in loop.run(PHASES, CorridorTask(data), (0, 1), replace(UNITS, standardise=True), keep_rows=True):
-        carry = record.state
+        state = record.state
         if folder is not None and record.index == 1 and record.phase_step == 10:
-            checkpoint.save(folder, carry)
-    assert carry is not None
-    return carry
+            checkpoint.save(folder, state)
+    assert state is not None
+    return state
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +56,9 @@ def test_the_same_weights(both: tuple[Data, Data], tmp_path: Path) -> None:
         here.slots["agent"].state,
         there.slots["agent"].state,
     )
-    resumed, _ = checkpoint.load(tmp_path, PHASES, SPEC, len(both[1]), CorridorTask(both[1]).world)
-    units = replace(UNITS, standardise=True)
-    for record in loop.run(PHASES, CorridorTask(both[1]), (0, 1), units, state=resumed):
+    resumed, _ = checkpoint.load(tmp_path, PHASES, SPEC, len(both[1]), CorridorTask(both[1]).make_env)
+    scaling = replace(UNITS, standardise=True)
+    for record in loop.run(PHASES, CorridorTask(both[1]), (0, 1), scaling, state=resumed):
         resumed = record.state
     assert equal(resumed.slots["agent"].state, there.slots["agent"].state)
 
@@ -67,11 +67,11 @@ def test_the_same_weights(both: tuple[Data, Data], tmp_path: Path) -> None:
 def test_bit_for_bit_where_nothing_is_averaged(both: tuple[Data, Data]) -> None:
     final: list[Any] = []
     for data in both:
-        carry = None
+        state = None
         for record in loop.run([BALANCED], CorridorTask(data), (0, 1), UNITS):
-            carry = record.state
-        assert carry is not None
-        final.append(carry.slots["agent"].state)
+            state = record.state
+        assert state is not None
+        final.append(state.slots["agent"].state)
     assert equal(*final)
 
 

@@ -20,18 +20,18 @@ pytestmark = pytest.mark.xdist_group("engine")  # they compile the same programs
 def test_disk_and_memory_are_those_of_a_run(tmp_path: Path) -> None:
     phases = plan(2, 300)
     found = estimate(phases, SPEC, UNITS, 2, len(DATA), timed=True)
-    carry = None
+    state = None
     for record in run(phases, TASK, (0, 1), UNITS, keep_rows=True):
-        carry = record.state
+        state = record.state
         if record.ends:
-            checkpoint.save(tmp_path, carry)
-    assert carry is not None
+            checkpoint.save(tmp_path, state)
+    assert state is not None
     held = lambda path: sum(x.nbytes for x in load_file(path).values())  # noqa: E731 - without names and headers
     log = sum(held(p) for p in (tmp_path / "replay").iterdir())
     states = max(held(p) for p in tmp_path.glob("checkpoints/*/state.safetensors"))
     assert found.disk == pytest.approx(log + 3 * states, rel=0.03)
-    arrays = sum(x.nbytes for x in jax.tree.leaves(carry.experience.replay)) + 2 * sum(
-        x.nbytes for x in jax.tree.leaves(carry.slots["agent"].state)
+    arrays = sum(x.nbytes for x in jax.tree.leaves(state.experience.replay)) + 2 * sum(
+        x.nbytes for x in jax.tree.leaves(state.slots["agent"].state)
     )
     assert arrays < found.memory < arrays + 4 * sum(x.nbytes for x in (DATA.observation, DATA.next_observation)) + 1e5
     assert found.seconds is not None

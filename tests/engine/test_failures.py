@@ -11,10 +11,10 @@ import jax
 import numpy as np
 import pytest
 
-from segue.core.types import SegueError, WorldError
+from segue.core.types import EnvError, SegueError
 from segue.engine.envs import Envs
 from segue.engine.loop import run
-from segue.engine.phase import Phase, fresh, take
+from segue.engine.phase import Phase, fresh, from_slot
 from segue.engine.state import RunState
 from segue.recipes import Evaluation, Plan
 from segue.runs import checkpoint
@@ -38,11 +38,11 @@ class Flaky(CorridorTask):
         self.what, self.left, self.made = what, at, 0
         self.closed: list[int] = []
 
-    def world(self) -> Any:
+    def make_env(self) -> Any:
         task, number = self, self.made
         self.made += 1
 
-        class World(Corridor):
+        class Env(Corridor):
             def step(self, action: np.ndarray) -> Any:
                 if number == 1 and task.what == "step":
                     task.count()
@@ -56,7 +56,7 @@ class Flaky(CorridorTask):
             def close(self) -> None:
                 task.closed.append(number)
 
-        return World()
+        return Env()
 
     def count(self) -> None:
         self.left -= 1
@@ -64,17 +64,17 @@ class Flaky(CorridorTask):
             raise OSError("the cable came off")
 
 
-def finish(phases: tuple[Phase, ...], task: CorridorTask, carry: RunState | None = None) -> tuple[RunState, list[Any]]:
+def finish(phases: tuple[Phase, ...], task: CorridorTask, state: RunState | None = None) -> tuple[RunState, list[Any]]:
     episodes: list[Any] = []
     try:
-        for record in run(phases, task, SEEDS, UNITS, state=carry, keep_rows=True):
-            carry = record.state
+        for record in run(phases, task, SEEDS, UNITS, state=state, keep_rows=True):
+            state = record.state
             episodes += [(e, ended(record, e)) for e in record.episodes]
-    except WorldError as error:
-        assert carry is not None
-        return carry, [*episodes, error]
-    assert carry is not None
-    return carry, episodes
+    except EnvError as error:
+        assert state is not None
+        return state, [*episodes, error]
+    assert state is not None
+    return state, episodes
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,12 @@ def test_resumed_it_is_the_run_that_nothing_disturbed(
     phases = (first, replace(online, **changes))
     whole, seen = finish(phases, CorridorTask(DATA))
     task = Flaky(what, at)
-    carry, before = finish(phases, task)
+    state, before = finish(phases, task)
     error = before.pop()
     assert "the environment failed (seed 1, " in str(error)
     assert "OSError: the cable came off" in str(error)
     assert sorted(task.closed) == [0, 1]
-    checkpoint.save(tmp_path, carry)
+    checkpoint.save(tmp_path, state)
     resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor)
     end, after = finish(phases, CorridorTask(DATA), resumed)
     assert before + after == seen
@@ -106,9 +106,9 @@ def test_resumed_it_is_the_run_that_nothing_disturbed(
 def test_overlapping_updates_are_not_done_twice(tmp_path: Path) -> None:
     first, online = plan(3, 24)
     phases = (first, replace(online, overlap=True))
-    carry, before = finish(phases, Flaky("step", 17))
+    state, before = finish(phases, Flaky("step", 17))
     before.pop()
-    checkpoint.save(tmp_path, carry)
+    checkpoint.save(tmp_path, state)
     resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor)
     end, _ = finish(phases, CorridorTask(DATA), resumed)
     assert (end.updates, end.environment_steps) == (27, 24)
@@ -117,13 +117,16 @@ def test_overlapping_updates_are_not_done_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["raises", "differs"])
 def test_worlds_of_a_resume_that_fails_are_closed(how: str, tmp_path: Path) -> None:
     phases = plan(3, 24)
-    carry, before = finish(phases, Flaky("step", 17))
+    state, before = finish(phases, Flaky("step", 17))
     before.pop()
-    checkpoint.save(tmp_path, carry)
+    checkpoint.save(tmp_path, state)
     task = Flaky("step" if how == "raises" else "nothing", 1)
-    world: Any = task.world
+    world: Any = task.make_env
     if how == "differs":
-        world = lambda: (made := task.world(), setattr(made, "step", lambda a: (np.ones(2), 0.0, False, False, 0.0)))[0]  # noqa: E731
+        world = lambda: (
+            made := task.make_env(),
+            setattr(made, "step", lambda a: (np.ones(2), 0.0, False, False, 0.0)),
+        )[0]
     with pytest.raises(SegueError, match=r"fix it, then `segue resume" if how == "raises" else "did not repeat"):
         checkpoint.load(tmp_path, phases, SPEC, len(DATA), world)
     assert sorted(task.closed) == [0, 1]
@@ -131,7 +134,7 @@ def test_worlds_of_a_resume_that_fails_are_closed(how: str, tmp_path: Path) -> N
 
 def test_closing_twice_closes_once() -> None:
     task = Flaky("nothing", 1)
-    fleet = Envs(task.world, SEEDS)
+    fleet = Envs(task.make_env, SEEDS)
     fleet.close()
     fleet.close()
     assert sorted(task.closed) == [0, 1]
@@ -151,11 +154,11 @@ MOVES = Phase("online", small_cql(), environment_steps=5, batch=Mix(8, 8))
         ((OFFLINE, MOVES), True),
         ((MOVES,), False),
         ((replace(OFFLINE, gradient_steps=0), MOVES), False),
-        ((OFFLINE, replace(MOVES, enter=fresh)), False),  # it forgets at its door
-        ((OFFLINE, replace(MOVES, slot="other", enter=take("agent"))), True),
+        ((OFFLINE, replace(MOVES, init_from=fresh)), False),  # it forgets at its hand-over
+        ((OFFLINE, replace(MOVES, slot="other", init_from=from_slot("agent"))), True),
         ((OFFLINE, replace(MOVES, slot="other")), False),
-        ((OFFLINE, replace(OFFLINE, name="again", gradient_steps=0, enter=fresh), MOVES), False),
-        ((OFFLINE, replace(OFFLINE, name="again", enter=fresh), MOVES), True),
+        ((OFFLINE, replace(OFFLINE, name="again", gradient_steps=0, init_from=fresh), MOVES), False),
+        ((OFFLINE, replace(OFFLINE, name="again", init_from=fresh), MOVES), True),
     ],
 )
 def test_a_policy_without_updates_never_moves_a_real_world_first(phases: tuple[Phase, ...], allowed: bool) -> None:
@@ -207,8 +210,8 @@ class Odd(gymnasium.Env):
     ],
 )
 def test_what_no_environment_may_return(wrong: str, said: str) -> None:
-    world = GymTask.custom(Odd, horizon=5, env_kwargs={"wrong": wrong}).world()
-    with pytest.raises(WorldError, match=said):
+    world = GymTask.custom(Odd, horizon=5, env_kwargs={"wrong": wrong}).make_env()
+    with pytest.raises(EnvError, match=said):
         world.step(np.zeros(1)) if world.reset(0) is not None else None
     world.close()
 

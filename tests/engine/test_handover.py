@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from segue.agents import RLPD, SAC, TD3
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import Learned, Slot, valued
 from segue.engine.diagnostics import against, handover
 from segue.engine.evaluate import Evaluation, Evaluator, Trajectory
@@ -162,11 +162,11 @@ def test_the_draw_and_the_entropy_of_a_backup_are_said(make: Any, backup_entropy
 
 
 def test_sums_over_blocks_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Episodes of different lengths, cut and terminated, in the slot's units, by hand."""
+    """Episodes of different lengths, cut and terminated, in the slot's scaling, by hand."""
     monkeypatch.setattr("segue.engine.diagnostics.PROBE", 8)
     agent = TD3(actor_hidden=(4,), critic_hidden=(4,))
     state = jax.tree.map(lambda x: x[None], agent.init(jax.random.key(0), SPEC))
-    units = Units(scale=2.0, shift=-1.0, discount=0.9)
+    scaling = Scaling(reward_scale=2.0, reward_shift=-1.0, discount=0.9)
     rng = np.random.default_rng(0)
 
     def episode(length: int, cut: bool) -> Trajectory:
@@ -178,7 +178,7 @@ def test_sums_over_blocks_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch)
 
     episodes = (episode(5, True), episode(9, False))
     table = np.zeros((1, 2))
-    slot = Slot(agent, Learned(state), units)
+    slot = Slot(agent, Learned(state), scaling)
     values, more = handover(slot, None, Evaluation(table, table, table, table, (episodes,)))
     alone = agent.init(jax.random.key(0), SPEC)
     for n, e in enumerate(episodes):
@@ -203,7 +203,7 @@ class Wobble(Corridor):
 
 
 class WobbleTask(CorridorTask):
-    def world(self) -> Corridor:
+    def make_env(self) -> Corridor:
         return Wobble()
 
 
@@ -234,7 +234,7 @@ class Exact:
 
 @pytest.mark.parametrize("chunk", [1, 4, 5])  # the time limit cuts the last plan of 5
 def test_a_critic_of_a_policy_that_draws_is_judged_by_its_draws(chunk: int) -> None:
-    slot = Slot(Exact(chunk), Learned(jnp.zeros((1, 1))), Units(discount=0.9), chunk=chunk)
+    slot = Slot(Exact(chunk), Learned(jnp.zeros((1, 1))), Scaling(discount=0.9), chunk=chunk)
     evaluator = Evaluator(WobbleTask(), (0,), 3)
     best = evaluator(slot)
     np.testing.assert_array_equal(best.raw_return, 0.0)
@@ -247,6 +247,6 @@ def test_a_critic_of_a_policy_that_draws_is_judged_by_its_draws(chunk: int) -> N
     wrong, _ = handover(slot, None, best)
     least = 2.0 if chunk == 1 else 1.0
     assert wrong["return_fresh"][0] - wrong["q_fresh"][0] > least  # what the best actions would have accused it of
-    silent = Slot(TD3(actor_hidden=(4,), critic_hidden=(4,)), Learned(()), Units())
+    silent = Slot(TD3(actor_hidden=(4,), critic_hidden=(4,)), Learned(()), Scaling())
     assert evaluator.lived(silent, best) is best
     evaluator.close()

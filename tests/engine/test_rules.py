@@ -14,14 +14,14 @@ import pytest
 from segue.agents import AGENTS, AWAC, OPT, RLPD, SAC, SPOT, TD3BC, VAE, ReBRAC
 from segue.agents.rlpd import from_sac
 from segue.core.options import movable, option_of
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.schedules import Linear
-from segue.core.types import Door, Learned, SegueError, Slot, policy_of
+from segue.core.types import Handover, Learned, SegueError, Slot, policy_of
 from segue.engine import loop
-from segue.engine.phase import RANDOM, Phase, refresh, renew
+from segue.engine.phase import RANDOM, Phase, new_optimisers
 from segue.engine.steps import held
 from segue.recipes import TaskFacts, find_recipe, resolve, rules
-from segue.samplers import Mix, Retain, Union
+from segue.samplers import Mix, Subset, Union
 from tests.contract.test_agents import SPEC, batch, begin, equal, small
 from tests.toys import UNITS, CorridorTask, corridor_data, small_cql
 
@@ -33,10 +33,10 @@ PLAN = (
 
 
 def finish(phases: tuple[Phase, ...]) -> Any:
-    carry = None
+    state = None
     for record in loop.run(phases, TASK, (0, 1), UNITS):
-        carry = record.state
-    return carry
+        state = record.state
+    return state
 
 
 def updates(agent: Any, count: int, start: Any = None, frozen: int = 0) -> list[Any]:
@@ -95,7 +95,9 @@ def test_what_does_not_fall_is_refused_in_one_line(agent: Any, option: str, floo
 def test_refresh_keeps_networks_and_renews_moments() -> None:
     agent = small("IQL")
     old, new = updates(agent, 2)[-1], agent.init(jax.random.key(9), SPEC)
-    got = refresh()(Door(SPEC, {"agent": Slot(agent, Learned(old), Units())}, None, None, Units(), "agent"), new)
+    got = new_optimisers()(
+        Handover(SPEC, {"agent": Slot(agent, Learned(old), Scaling())}, None, None, Scaling(), "agent"), new
+    )
     assert equal((got.actor.params, got.critic.params, got.target), (old.actor.params, old.critic.params, old.target))
     assert equal((got.actor.optimiser, got.value.optimiser), (new.actor.optimiser, new.value.optimiser))
 
@@ -126,8 +128,8 @@ def test_frozen_warm_up_collects_with_what_was_trained() -> None:
 def test_discount_and_dataset_change_at_the_switch_only() -> None:
     phases = rules.discount(0.5)(rules.retain(0.25)(PLAN, UNITS), UNITS)
     assert phases[0] == PLAN[0]
-    assert phases[1].units == replace(UNITS, discount=0.5)
-    assert phases[1].batch == Retain(0.25, Mix(8, 8))
+    assert phases[1].scaling == replace(UNITS, discount=0.5)
+    assert phases[1].batch == Subset(0.25, Mix(8, 8))
     finish(phases)
     assert rules.retain(0.0)(PLAN, UNITS)[1].batch == Mix(0, 16)
     assert rules.own_rows(Union(32, "closed")) == Mix(0, 32, "closed")
@@ -145,8 +147,8 @@ def test_rules_run_together_and_resolve_knows_their_origin() -> None:
     phases = PLAN
     for word in words:
         phases = rules.rule_of(word)(phases, UNITS)
-    carry = finish(phases)
-    assert int(carry.experience.replay.written[0]) == 25
+    state = finish(phases)
+    assert int(state.experience.replay.written[0]) == 25
     decided = resolve(
         find_recipe("iql"),
         TaskFacts(("custom", "mine")),
@@ -183,9 +185,9 @@ def test_a_wrong_rule_is_one_line(word: str, says: str) -> None:
 
 def test_a_rule_for_one_phase_outlives_a_setting_for_all() -> None:
     rule = {"discount=0.995": rules.rule_of("discount=0.995")}
-    table = resolve(find_recipe("iql"), TaskFacts(("custom",)), {"units.discount": 0.98}, rule).table()
-    assert (table["units.discount"]["value"], table["units.discount"]["source"]) == (0.98, "settings")
-    assert table["online.units.discount"] == {"value": 0.995, "source": "rule discount=0.995"}
+    table = resolve(find_recipe("iql"), TaskFacts(("custom",)), {"scaling.discount": 0.98}, rule).table()
+    assert (table["scaling.discount"]["value"], table["scaling.discount"]["source"]) == (0.98, "settings")
+    assert table["online.scaling.discount"] == {"value": 0.995, "source": "rule discount=0.995"}
 
 
 def test_an_actor_inside_another_agent_is_frozen_too() -> None:
@@ -199,13 +201,13 @@ def test_an_actor_inside_another_agent_is_frozen_too() -> None:
 
 def test_optimisers_are_new_behind_any_door_that_keeps_them() -> None:
     made = rules.reset_optimisers()(find_recipe("wsrl")().phases, UNITS)
-    assert made[-1].enter == renew(from_sac())
+    assert made[-1].init_from == new_optimisers(from_sac())
     base = SAC(actor_hidden=(8,), critic_hidden=(8,), critics=3, layer_norm=True)
     agent = RLPD(critics=3, actor_hidden=(8,), critic_hidden=(8,), actor_layer_norm=True, critic_layer_norm=True)
     learned, _ = jax.jit(base.update)(begin(base, KEY, SPEC), batch(), KEY, 0)
     fresh = begin(agent, jax.random.key(2), SPEC)
-    door = Door(SPEC, {"agent": Slot(base, Learned(learned), UNITS)}, None, None, UNITS, "agent")
-    got, kept = renew(from_sac())(door, fresh), from_sac()(door, fresh)
+    handover = Handover(SPEC, {"agent": Slot(base, Learned(learned), UNITS)}, None, None, UNITS, "agent")
+    got, kept = new_optimisers(from_sac())(handover, fresh), from_sac()(handover, fresh)
     assert equal(got.critic.params, kept.critic.params)
     assert equal(got.critic.optimiser, fresh.critic.optimiser)
     assert not equal(kept.critic.optimiser, fresh.critic.optimiser)

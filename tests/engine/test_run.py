@@ -15,14 +15,14 @@ from segue.agents.cql import from_cql
 from segue.bonuses import RND, SERA, VCSE, Both, StateEntropy
 from segue.core import experience
 from segue.core.replay import View
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import SegueError
 from segue.engine import loop, steps
 from segue.engine.loop import run
 from segue.engine.phase import Phase, fresh
 from segue.engine.state import Diverged, RunState
 from segue.engine.validate import validate
-from segue.samplers.subset import First, Last, Retain
+from segue.samplers.subset import Last, Prefix, Subset
 from segue.samplers.uniform import Mix, Union
 from tests.toys import HORIZON, UNITS, Corridor, CorridorTask, corridor_data, small_cql
 
@@ -40,12 +40,12 @@ def plan(offline: int = 7, online: int = 30) -> tuple[Phase, ...]:
 
 
 def finish(phases: Any, seeds: tuple[int, ...], **options: Any) -> tuple[RunState, list[Any]]:
-    records, carry = [], None
+    records, state = [], None
     for record in run(phases, TASK, seeds, UNITS, **options):
-        carry = record.state
+        state = record.state
         records.append(record)
-    assert carry is not None
-    return carry, records
+    assert state is not None
+    return state, records
 
 
 def test_clocks_and_events() -> None:
@@ -71,7 +71,7 @@ def test_a_seed_does_not_notice_the_others(monkeypatch: pytest.MonkeyPatch) -> N
     Without optimisation JAX 0.12 rounds a lone seed's actions otherwise: a loop of one round is no loop.
     """
     ordinary = {"xla_backend_optimization_level": 3}
-    static = ("agent", "units", "explore")
+    static = ("agent", "scaling", "explore")
     monkeypatch.setattr(steps, "act", jax.jit(steps.act.__wrapped__, static_argnames=static, compiler_options=ordinary))
     together, _ = finish(plan(), (3, 5, 8))
     alone, _ = finish(plan(), (5,))
@@ -83,13 +83,13 @@ def test_a_seed_does_not_notice_the_others(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_replay_holds_the_truth() -> None:
     """Raw rewards, real successors, no row across episodes, returns exactly where the episode is closed."""
-    carry, records = finish(plan(0, 40), (0, 1))
-    online = jax.device_get(carry.experience.replay)
-    _, _, ended = carry.experience.ledger.columns()
+    state, records = finish(plan(0, 40), (0, 1))
+    online = jax.device_get(state.experience.replay)
+    _, _, ended = state.experience.ledger.columns()
     episodes = [e for r in records for e in r.episodes]
     assert len(episodes) == ended.sum() > 0
     for w in range(2):
-        rows = jax.device_get(View(carry.experience.replay, jnp.int32(w), 1.0).take(jnp.arange(40)))
+        rows = jax.device_get(View(state.experience.replay, jnp.int32(w), 1.0).take(jnp.arange(40)))
         assert set(np.unique(rows.reward)) <= {0.0, 1.0}
         for t in range(40):
             if not ended[t, w] and t < 39:
@@ -102,7 +102,7 @@ def test_replay_holds_the_truth() -> None:
         assert np.isnan(online.mc_return[w, closed:]).all()
     failing = next(e for e in episodes if e.raw_return == 0)
     row = failing.environment_step - 1
-    w = carry.seeds.index(failing.seed)
+    w = state.seeds.index(failing.seed)
     assert online.mc_return[w, row] == pytest.approx(-5 / 0.1)
 
 
@@ -120,7 +120,7 @@ def same(a: RunState, b: RunState) -> None:
 
 
 def test_nothing_recompiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One program for each distinct (learner, sampler, augmentation, units), however long the phases are."""
+    """One program for each distinct (learner, sampler, bonus, units), however long the phases are."""
     steps.advance.clear_cache()
     finish(plan(9, 31), (0, 1))
     assert steps.advance._cache_size() == 2
@@ -130,7 +130,7 @@ def test_nothing_recompiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("chunk", [1, 2])
 def test_nothing_is_compiled_once_the_world_has_moved(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A robot does not wait for a compiler: not in a phase, and not at a door where its episode is open.
+    """A robot does not wait for a compiler: not in a phase, and not at a hand-over where its episode is open.
 
     With rows that go to the device, where writing them needs programs too.
     """
@@ -171,7 +171,7 @@ def test_nothing_is_compiled_once_the_world_has_moved(chunk: int, monkeypatch: p
             seen.append(str(more.get("fun_name")))
 
     class Watching(CorridorTask):
-        def world(self) -> Corridor:
+        def make_env(self) -> Corridor:
             return Watched()
 
     monkeypatch.setattr(experience, "_same_memory", lambda *_: False)
@@ -189,19 +189,19 @@ def test_nothing_is_compiled_once_the_world_has_moved(chunk: int, monkeypatch: p
 
 
 def test_fresh_units_and_slots() -> None:
-    """A second slot starts fresh, in other units; its returns follow them and the first slot is left alone."""
+    """A second slot starts fresh, in other scaling; its returns follow them and the first slot is left alone."""
     agent = small_cql()
-    other = Units(scale=1.0, shift=-1.0, discount=0.5, failure=0.0)
+    other = Scaling(reward_scale=1.0, reward_shift=-1.0, discount=0.5, failure=0.0)
     phases = (
         Phase("online", agent, environment_steps=30, batch=Mix(8, 8, "closed")),
-        Phase("retrain", agent, gradient_steps=3, batch=Union(16), slot="exploiter", enter=fresh, units=other),
+        Phase("retrain", agent, gradient_steps=3, batch=Union(16), slot="exploiter", init_from=fresh, scaling=other),
     )
-    carry, records = finish(phases, (0,))
+    state, records = finish(phases, (0,))
     before = next(r for r in records if r.ends and r.index == 0)
     assert before.environment_step == records[-1].environment_step == 30
-    online = jax.device_get(carry.experience.replay)
+    online = jax.device_get(state.experience.replay)
     assert np.nanmin(online.mc_return) >= -2.0 - 1e-6
-    assert set(carry.slots) == {"agent", "exploiter"}
+    assert set(state.slots) == {"agent", "exploiter"}
 
 
 def test_plan_decides_from_facts() -> None:
@@ -262,7 +262,7 @@ def test_divergence_is_named() -> None:
         (
             (
                 Phase("offline", CalQL(), gradient_steps=2),
-                Phase("online", SAC(), environment_steps=2, enter=from_cql("other")),
+                Phase("online", SAC(), environment_steps=2, init_from=from_cql("other")),
             ),
             "phase 'online' reads slot 'other', which no phase before it fills",
         ),
@@ -303,10 +303,10 @@ def test_what_cannot_run_is_told_before_anything_is_computed(phases: Any, says: 
     ("batch", "says"),
     [
         (
-            First(Mix(0, 8)),
+            Prefix(Mix(0, 8)),
             "phase 'later' learns from the first rows of own experience, and capacity=20 has thrown them",
         ),
-        (Retain(0.5, First(Union(8), rows=3)), "phase 'later' learns from the first rows"),
+        (Subset(0.5, Prefix(Union(8), rows=3)), "phase 'later' learns from the first rows"),
         (Last(Mix(0, 8), 25), "phase 'later': it uses the last 25 rows of own experience, but there are only 20"),
     ],
 )
@@ -327,11 +327,11 @@ def test_bonuses_fit_chunks(bonus: Any) -> None:
     agent = SAC((4,), (4,))
     before, phase = (
         Phase("offline", agent, gradient_steps=2, chunk=3),
-        Phase("online", agent, gradient_steps=2, augment=bonus, chunk=3),
+        Phase("online", agent, gradient_steps=2, bonus=bonus, chunk=3),
     )
     validate((before, phase), TASK, (0,), UNITS)
     if isinstance(bonus, SERA):
-        apart = replace(phase, slot="other", augment=replace(bonus, slot="agent"), chunk=2)
+        apart = replace(phase, slot="other", bonus=replace(bonus, slot="agent"), chunk=2)
         with pytest.raises(SegueError, match="slot 'agent' was built for chunk=3, and this phase has chunk=2"):
             validate((before, apart), TASK, (0,), UNITS)
 

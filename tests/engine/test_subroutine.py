@@ -14,16 +14,16 @@ import pytest
 import segue
 from segue.agents import VAE
 from segue.agents.one_of import OneOf, better
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import SegueError
 from segue.engine import loop
 from segue.engine.envs import VALIDATION
 from segue.engine.evaluate import Evaluator
-from segue.engine.phase import Phase, Validation, charged, take
+from segue.engine.phase import Phase, Validation, charged, from_slot
 from segue.engine.sharing import Either, own_turn
 from segue.engine.state import RunState, validated
 from segue.engine.steps import Explore
-from segue.engine.validate import check_doors
+from segue.engine.validate import check_handovers
 from segue.recipes import RECIPES, TaskFacts, find_recipe, resolve, rules
 from segue.recipes.systems.subroutine import SMALL
 from segue.runs import checkpoint
@@ -85,7 +85,7 @@ def test_every_form_fits_into_a_budget(form: str, online: str, names: tuple[str,
 def test_another_budget_is_shared_out_alike_to_the_step(name: str, total: int) -> None:
     found = resolve(find_recipe(name), TaskFacts(("pointmaze", "pointmaze-umaze")), {})
     usual = found.phases
-    phases = rules.budget(total)(usual, found.units)
+    phases = rules.budget(total)(usual, found.scaling)
     assert charged(phases) == total
     for before, after in zip(usual, phases, strict=True):
         for cost in (lambda p: p.moves, lambda p: p.validation.steps):
@@ -99,7 +99,7 @@ def test_another_budget_is_shared_out_alike_to_the_step(name: str, total: int) -
 def test_a_budget_that_cannot_be_kept_is_one_line() -> None:
     found = resolve(find_recipe("recommend-fresh(sac,iql)"), TaskFacts(("pointmaze", "pointmaze-umaze")), {})
     with pytest.raises(SegueError, match="budget=4: too few for phase 'gather'"):
-        rules.budget(4)(found.phases, found.units)
+        rules.budget(4)(found.phases, found.scaling)
     pairs = (Phase("online", small("SAC"), environment_steps=20, train_every=2, utd_ratio=1 / 2, batch=Mix(0, 8)),)
     with pytest.raises(SegueError, match="learns every 2 steps, which leaves 1 over"):
         rules.budget(31)(pairs, UNITS)
@@ -115,10 +115,10 @@ def test_presets_of_both_recipes_reach_their_phases() -> None:
     assert by_name["retrain-1"].learner.actor_hidden == (128, 128)
     assert by_name["fine-tune-1"].learner.layer_norm
     assert by_name["retrain-1"].batch == Last(Mix(0, 128), by_name["gather"].steps)
-    assert by_name["retrain-1"].units.scale == 10.0
+    assert by_name["retrain-1"].scaling.reward_scale == 10.0
     # What is recommended is described as what was trained, or its policy could not be loaded.
     assert by_name["recommended"].learner == by_name["fine-tune-1"].learner
-    assert by_name["recommended"].units == by_name["fine-tune-1"].units
+    assert by_name["recommended"].scaling == by_name["fine-tune-1"].scaling
     assert (by_name["gather"].learner, by_name["gather"].greedy) == (by_name["online"].learner, True)
     # Both halves of a choice are described as they were trained.
     two = resolve(
@@ -127,7 +127,7 @@ def test_presets_of_both_recipes_reach_their_phases() -> None:
     phases: dict[str, Any] = {p.name: p for p in two.phases}
     assert phases["recommended"].learner.first == phases["online"].learner
     assert phases["recommended"].learner.second == phases["retrain-1"].learner
-    check_doors(two.phases, two.units)
+    check_handovers(two.phases, two.scaling)
     alone = resolve(find_recipe("validated(sac)"), TaskFacts(("pointmaze", "pointmaze-umaze")), {}).phases
     assert alone[-1].learner == alone[-2].learner
     best: dict[str, Any] = {
@@ -147,20 +147,25 @@ def test_fresh_rows_follow_what_is_gathered_unless_they_are_set() -> None:
 @pytest.mark.parametrize(
     ("name", "domain", "online", "student"),
     [
-        ("recommend(sac,iql)", "antmaze", Units(scale=10.0, shift=-5.0), Units(shift=-1.0)),
-        ("recommend(sac,iql)", "adroit-binary", Units(scale=10.0, shift=5.0), Units()),
-        ("fine-tune(sac,td3-bc)", "antmaze", Units(scale=10.0, shift=-5.0), Units(shift=-1.0)),
-        ("repeat(sac,cal-ql)", "antmaze", Units(scale=10.0, shift=-5.0), Units(scale=10.0, shift=-5.0)),
-        ("alternate(sac,iql)", "pointmaze", Units(scale=10.0), Units(scale=10.0)),
+        ("recommend(sac,iql)", "antmaze", Scaling(reward_scale=10.0, reward_shift=-5.0), Scaling(reward_shift=-1.0)),
+        ("recommend(sac,iql)", "adroit-binary", Scaling(reward_scale=10.0, reward_shift=5.0), Scaling()),
+        ("fine-tune(sac,td3-bc)", "antmaze", Scaling(reward_scale=10.0, reward_shift=-5.0), Scaling(reward_shift=-1.0)),
+        (
+            "repeat(sac,cal-ql)",
+            "antmaze",
+            Scaling(reward_scale=10.0, reward_shift=-5.0),
+            Scaling(reward_scale=10.0, reward_shift=-5.0),
+        ),
+        ("alternate(sac,iql)", "pointmaze", Scaling(reward_scale=10.0), Scaling(reward_scale=10.0)),
     ],
 )
-def test_each_agent_learns_in_its_own_units(name: str, domain: str, online: Units, student: Units) -> None:
+def test_each_agent_learns_in_its_own_units(name: str, domain: str, online: Scaling, student: Scaling) -> None:
     made = resolve(find_recipe(name), TaskFacts((domain,)), {})
-    assert made.units == online
-    assert all(p.units is None for p in made.phases if p.slot == "agent")
-    assert {p.units for p in made.phases if p.slot == "student"} == {student}
-    changed = resolve(find_recipe(name), TaskFacts((domain,)), {"units.discount": 0.9})
-    assert {p.units.discount for p in changed.phases if p.units} == {changed.units.discount} == {0.9}
+    assert made.scaling == online
+    assert all(p.scaling is None for p in made.phases if p.slot == "agent")
+    assert {p.scaling for p in made.phases if p.slot == "student"} == {student}
+    changed = resolve(find_recipe(name), TaskFacts((domain,)), {"scaling.discount": 0.9})
+    assert {p.scaling.discount for p in changed.phases if p.scaling} == {changed.scaling.discount} == {0.9}
 
 
 def presets_of(recipe: str) -> set[str]:
@@ -184,7 +189,7 @@ def test_every_offline_recipe_fits_on_every_domain_or_says_why() -> None:
         for form in forms:
             for name in {*presets_of("sac"), *presets_of(offline), *SMALL}:
                 phases = resolve(form, TaskFacts((name,)), {}).phases
-                assert all(p.units is not None for p in phases if p.slot == "student")
+                assert all(p.scaling is not None for p in phases if p.slot == "student")
     assert refused == {"spot", "pex", "wsrl", "rlpd", "sac", "td3"}
 
 
@@ -219,39 +224,45 @@ def plan(steps: int = 6 * HORIZON) -> tuple[Phase, ...]:
     return (
         Phase("online", small("SAC"), environment_steps=30, batch=Mix(0, 8), log_every=10, validation=online),
         Phase(
-            "gather", small("SAC"), environment_steps=10, utd_ratio=0, slot="reference", enter=take("best"), greedy=True
+            "gather",
+            small("SAC"),
+            environment_steps=10,
+            utd_ratio=0,
+            slot="reference",
+            init_from=from_slot("best"),
+            greedy=True,
         ),
         Phase("retrain", small("SAC"), gradient_steps=9, batch=Last(Mix(0, 8), 10), slot="student", validation=kept),
-        Phase("recommended", small("SAC"), slot="recommended", enter=take("kept")),
+        Phase("recommended", small("SAC"), slot="recommended", init_from=from_slot("kept")),
     )
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunState, list[Any], Path]:
     folder = tmp_path_factory.mktemp("run")
-    carry, seen = None, []
+    state, seen = None, []
     for record in loop.run(plan(), TASK, (0, 1), UNITS, keep_rows=True):
-        carry = record.state
+        state = record.state
         if record.index == 0 and record.phase_step in (10, 20, 30):
             seen.append(jax.tree.map(np.asarray, record.slot.state))
         if record.index == 0 and record.phase_step == 20:
             checkpoint.save(folder, record.state)
-    assert carry is not None
-    return carry, seen, folder
+    assert state is not None
+    return state, seen, folder
 
 
 def test_each_seed_keeps_its_best_checkpoint(whole: Any) -> None:
-    carry, seen, _ = whole
-    facts = carry.history[0]
+    state, seen, _ = whole
+    facts = state.history[0]
     assert [v["phase_step"] for v in facts["validations"]] == [10, 20, 30]
     returns = np.asarray([v["return"] for v in facts["validations"]])
     best = returns.argmax(axis=0)  # the first of equals
     for s, which in enumerate(best):
         one = lambda tree, s=s: jax.tree.map(lambda x: x[s], tree)  # noqa: E731
-        assert equal(one(carry.slots["best"].state), one(seen[which]))
+        assert equal(one(state.slots["best"].state), one(seen[which]))
     spent = np.asarray([v["steps"] for v in facts["validations"]]).sum(axis=0)
     assert (spent <= facts["validation_steps"]).all()
-    assert equal(carry.slots["recommended"].state, carry.slots["kept"].state)
+    assert equal(state.slots["recommended"].state, state.slots["kept"].state)
 
 
 def test_a_run_says_when_it_validated_and_evaluates_anew_what_it_recommends(tmp_path: Path) -> None:
@@ -273,26 +284,26 @@ def test_a_run_says_when_it_validated_and_evaluates_anew_what_it_recommends(tmp_
 
 
 def test_validation_has_episodes_of_its_own(whole: Any) -> None:
-    carry, seen, _ = whole
-    slot = carry.slots["agent"].moved(seen[-1])
+    state, seen, _ = whole
+    slot = state.slots["agent"].moved(seen[-1])
     evaluator = Evaluator(TASK, (0, 1), 2, VALIDATION)
-    assert evaluator(slot, 4).raw_return.mean(axis=1).tolist() == carry.history[0]["validations"][2]["return"]
+    assert evaluator(slot, 4).raw_return.mean(axis=1).tolist() == state.history[0]["validations"][2]["return"]
     starts = {tuple(t.observation[0]) for first in (0, 2) for ts in evaluator(slot, first).trajectories for t in ts}
     reported = {tuple(t.observation[0]) for ts in Evaluator(TASK, (0, 1), 2)(slot).trajectories for t in ts}
     assert len(starts) == 8
     assert not starts & reported
-    assert carry.history[2]["validated_before"] == 6
+    assert state.history[2]["validated_before"] == 6
 
 
 def test_a_stopped_run_chooses_alike(whole: Any) -> None:
-    carry, _, folder = whole
-    resumed, _ = checkpoint.load(folder, plan(), SPEC, len(TASK.data or ()), TASK.world)
-    assert resumed.facts["validations"] == carry.history[0]["validations"][:2]
+    state, _, folder = whole
+    resumed, _ = checkpoint.load(folder, plan(), SPEC, len(TASK.data or ()), TASK.make_env)
+    assert resumed.facts["validations"] == state.history[0]["validations"][:2]
     for record in loop.run(plan(), TASK, (0, 1), UNITS, state=resumed):
         resumed = record.state
     for name in ("best", "kept", "recommended", "agent"):
-        assert equal(resumed.slots[name].state, carry.slots[name].state)
-    assert resumed.history == carry.history
+        assert equal(resumed.slots[name].state, state.slots[name].state)
+    assert resumed.history == state.history
 
 
 def test_doors() -> None:
@@ -303,12 +314,15 @@ def test_doors() -> None:
         list(loop.run(plan(23), TASK, (0,), UNITS))
     with pytest.raises(SegueError, match="VAE does not act"):
         list(loop.run((replace(phase, learner=VAE((8,))),), TASK, (0,), UNITS))
-    # A door that leads nowhere is found before anything runs.
+    # A hand-over that leads nowhere is found before anything runs.
     ready, last = plan()[0], plan()[-1]
     for wrong, says in (
-        (replace(last, enter=take("bets")), "reads slot 'bets', but no earlier phase fills it"),
-        (replace(last, enter=better("best", "agent")), "compares slot 'agent' by validation"),
-        (replace(last, enter=better("best", "best"), units=Units(scale=2.0)), "learn in different units"),
+        (replace(last, init_from=from_slot("bets")), "reads slot 'bets', but no earlier phase fills it"),
+        (replace(last, init_from=better("best", "agent")), "compares slot 'agent' by validation"),
+        (
+            replace(last, init_from=better("best", "best"), scaling=Scaling(reward_scale=2.0)),
+            "learn in different units",
+        ),
     ):
         with pytest.raises(SegueError, match=says):
             next(iter(loop.run((ready, wrong), TASK, (0,), UNITS)))
@@ -330,7 +344,7 @@ def test_the_last_rows_alone(capacity: int) -> None:
     state = start(sampler, jax.random.key(0), offline, online)
     rows = [sample(sampler, state, jax.random.key(n), offline, online)[1] for n in range(5)]
     assert set(np.concatenate([numbers(r, of_own=True) for r in rows])) == set(range(14, 20))
-    assert "there are only 5" in (sampler.refuse(6, 5, 5) or "")
+    assert "there are only 5" in (sampler.validate(6, 5, 5) or "")
 
 
 def test_greedy() -> None:
@@ -375,7 +389,7 @@ def test_two_policies_share_the_episodes_and_a_stop_changes_nothing(tmp_path: Pa
     shared = Validation(8 * HORIZON, 2, "tuned")
     phases = (
         Phase("online", small("SAC"), environment_steps=20, batch=Mix(0, 8), validation=always),
-        Phase("frozen", small("SAC"), slot="best", enter=take("best")),
+        Phase("frozen", small("SAC"), slot="best", init_from=from_slot("best")),
         Phase(
             "shared",
             small("SAC"),
@@ -387,32 +401,32 @@ def test_two_policies_share_the_episodes_and_a_stop_changes_nothing(tmp_path: Pa
             greedy=True,
         ),
     )
-    told, carry, saved = [], None, False
+    told, state, saved = [], None, False
     for record in loop.run(phases, TASK, (0, 1), UNITS, keep_rows=True):
-        carry = record.state
+        state = record.state
         told += [e for e in record.episodes if record.index == 2]
         if record.index == 2 and record.phase_step == 40:
             assert not saved
-            checkpoint.save(tmp_path, carry)
+            checkpoint.save(tmp_path, state)
             saved = True
-    assert carry is not None
+    assert state is not None
     assert saved
     assert {e.own for e in told} == {False, True}
-    resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.world)
+    resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.make_env)
     for record in loop.run(phases, TASK, (0, 1), UNITS, state=resumed):
         resumed = record.state
-    jax.tree.map(np.testing.assert_array_equal, resumed.experience.replay, carry.experience.replay)
-    assert equal(resumed.slots["agent"].state, carry.slots["agent"].state)
-    assert resumed.history == carry.history
+    jax.tree.map(np.testing.assert_array_equal, resumed.experience.replay, state.experience.replay)
+    assert equal(resumed.slots["agent"].state, state.slots["agent"].state)
+    assert resumed.history == state.history
     greedy: Any = small("SAC")
-    slot, agree = carry.slots["best"], 0
+    slot, agree = state.slots["best"], 0
     for e in (e for e in told if not e.own):
         rows = slice(max(e.environment_step - e.length, 20), e.environment_step)
         state = jax.tree.map(lambda x, s=e.seed: x[s], slot.state)
         action = greedy.act(
-            state, UNITS.see(carry.experience.replay.observation[e.seed, rows]), jax.random.key(0), False
+            state, UNITS.see(state.experience.replay.observation[e.seed, rows]), jax.random.key(0), False
         )
-        np.testing.assert_allclose(carry.experience.replay.action[e.seed, rows], action, atol=1e-6)
+        np.testing.assert_allclose(state.experience.replay.action[e.seed, rows], action, atol=1e-6)
         agree += 1
     assert agree
 
@@ -423,13 +437,13 @@ def test_each_seed_is_given_the_better_of_two() -> None:
     phases = (
         Phase("online", agents[0], environment_steps=20, batch=Mix(0, 8), validation=one),
         Phase("retrain", agents[1], gradient_steps=20, batch=Mix(0, 8), slot="student", validation=two),
-        Phase("recommended", OneOf(*agents, ("agent", "student")), slot="end", enter=better("one", "two")),
+        Phase("recommended", OneOf(*agents, ("agent", "student")), slot="end", init_from=better("one", "two")),
     )
-    carry = None
+    state = None
     for record in loop.run(phases, TASK, (0, 1, 2, 3), UNITS):
-        carry = record.state
-    assert carry is not None
-    found, end = validated(carry.history), carry.slots["end"].state
+        state = record.state
+    assert state is not None
+    found, end = validated(state.history), state.slots["end"].state
     np.testing.assert_array_equal(end.second_acts, found["two"] > found["one"])
     observation, key = np.zeros((3, 2), np.float32), jax.random.key(0)
     for s in range(4):

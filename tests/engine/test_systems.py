@@ -13,14 +13,14 @@ import pytest
 from segue.agents import CQL, IQL, RLPD, TD3BC, CalQL
 from segue.bonuses import RND, SERA, Both, Nothing, Returns
 from segue.core.options import reachable
-from segue.core.scaling import Units
-from segue.core.types import Agent, Door, SegueError
+from segue.core.scaling import Scaling
+from segue.core.types import Agent, Handover, SegueError
 from segue.engine import loop, steps
 from segue.engine.measured import measured
 from segue.engine.phase import Phase
 from segue.engine.validate import Shapes, check_phase
 from segue.recipes import Plan, Recipe, TaskFacts, find_recipe, resolve
-from segue.samplers.subset import First
+from segue.samplers.subset import Prefix
 from segue.samplers.uniform import Mix
 from tests.contract.test_agents import begin, equal
 from tests.replay.made import logged, own, sample, start
@@ -55,12 +55,12 @@ def narrow(part: Any) -> Any:
 
 
 def traced(recipe: Plan, task: Any = TASK) -> dict[str, set[str]]:
-    """Walk through all doors and updates without compiling anything; metrics that each phase would report."""
+    """Walk through all hand-overs and updates without compiling anything; metrics that each phase would report."""
     metrics: dict[str, set[str]] = {}
     shapes, logged = Shapes(SPEC, 2, len(task.data or ()), 100), len(task.data or ())
     for index, phase in enumerate(recipe.phases):
         check_phase(phase, shapes.slots, SPEC, task.horizon, logged, 100, 100)
-        slot = shapes.enter(phase, index, UNITS)
+        slot = shapes.hand_over(phase, index, UNITS)
         if phase.updates:
             one = shapes.one(slot.learned)
             after, said = jax.eval_shape(steps.update_of(phase, UNITS), *one)
@@ -81,20 +81,20 @@ def test_ooo_explores_with_a_bonus_and_exploits_without(name: str, explorer: Any
     recipe = shrunk(find_recipe(name))
     exploits = [p for p in recipe.phases if p.slot == "exploiter"]
     assert [p.name for p in exploits] == [f"exploit-{n}" for n in (1, 2, 3, 4)]
-    assert [p.batch.share for p in exploits if isinstance(p.batch, First)] == [0.25, 0.5, 0.75, 1.0]
-    assert all(isinstance(p.augment, Nothing) for p in exploits)
-    rnd: Any = getattr(learning_of_explorer(recipe)[0].augment, "inner", learning_of_explorer(recipe)[0].augment)
+    assert [p.batch.share for p in exploits if isinstance(p.batch, Prefix)] == [0.25, 0.5, 0.75, 1.0]
+    assert all(isinstance(p.bonus, Nothing) for p in exploits)
+    rnd: Any = getattr(learning_of_explorer(recipe)[0].bonus, "inner", learning_of_explorer(recipe)[0].bonus)
     # Spec 5.1: whose networks the weight was chosen with.
     if name == "ooo(rlpd)":
         assert (rnd.initialiser, rnd.before_learning) == ("xavier", True)
         assert (learning_of_explorer(recipe)[0].learner.critics, exploits[0].learner.critics) == (5, 2)  # type: ignore[attr-defined]
         assert all(p.learner.actor_value == "mean" for p in exploits)  # type: ignore[attr-defined]
-    published = learning_of_explorer(find_recipe(name)())[0].augment
+    published = learning_of_explorer(find_recipe(name)())[0].bonus
     assert getattr(published, "inner", published).output_gain == (1e-2 if explorer is CalQL else 2.0**0.5)  # type: ignore[attr-defined]
     assert all(isinstance(p.learner, exploiter) for p in exploits)
     learning = learning_of_explorer(recipe)
     assert isinstance(learning[0].learner, explorer)
-    assert all(isinstance(p.augment, Returns if name == "ooo(cal-ql)" else RND) for p in learning)
+    assert all(isinstance(p.bonus, Returns if name == "ooo(cal-ql)" else RND) for p in learning)
     metrics = traced(recipe, TASK)
     assert all(("rnd_bonus" in m) == (phase in ("online", "offline")) for phase, m in metrics.items())
 
@@ -142,8 +142,8 @@ def test_bounds_hold_what_an_episode_that_ends_can_earn(
     """Of a reward of 1 in each step a last state is worth 1 and not 1 / (1 - 0.9)."""
     views = logged(2, rewards), own(0, 4)
     agent = IQL(critic_hidden=(8,), actor_hidden=(8,))
-    door = Door(SPEC, {}, *views, Units(discount=0.9), "exploiter")
-    state = measured(door, begin(agent, jax.random.key(0), SPEC))
+    handover = Handover(SPEC, {}, *views, Scaling(discount=0.9), "exploiter")
+    state = measured(handover, begin(agent, jax.random.key(0), SPEC))
     np.testing.assert_allclose(state.bounds, bounds, rtol=1e-6)
 
 
@@ -158,7 +158,7 @@ def test_exploiters_start_from_scratch_and_share_nothing() -> None:
             assert all(int(leaf.max()) == 0 for leaf in jax.tree.leaves(record.slot.state) if leaf.dtype == jnp.int32)
     assert len(starts) == 2
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(record.slot.state))
-    # Rewards of the corridor are 0 and 1; in the learner's units 10 r - 5 without end at a discount of 0.9.
+    # Rewards of the corridor are 0 and 1; in the learner's scaling 10 r - 5 without end at a discount of 0.9.
     np.testing.assert_allclose([float(s.bounds.low[0]) for s in starts], -50.0, rtol=1e-5)
 
 
@@ -194,19 +194,19 @@ def test_presets_reach_the_exploiter() -> None:
     learner: Any = by_name["exploit-2"].learner
     assert (learner.expectile, learner.dropout) == (0.8, 0.1)
     explorer: Any = by_name["online"]
-    assert (explorer.augment.weight, explorer.steps) == (0.5, 1_000_000)
+    assert (explorer.bonus.weight, explorer.steps) == (0.5, 1_000_000)
     batch: Any = by_name["exploit-2"].batch
     assert (batch.inner.rows, batch.inner.beside.batch) == (0, 256)
     assert "mean_over_critics" in reachable(learner)
     assert by_name["exploit-2"].learner.mean_over_critics  # type: ignore[attr-defined]
     antmaze = resolve(find_recipe("ooo(cal-ql)+sera"), TaskFacts(("antmaze", "antmaze-umaze-diverse")), {})
-    augment: Any = antmaze.phases[1].augment
-    assert isinstance(augment, Both)
+    bonus: Any = antmaze.phases[1].bonus
+    assert isinstance(bonus, Both)
     rlpd: Any = resolve(find_recipe("ooo(rlpd)"), TaskFacts(("pointmaze", "pointmaze-umaze")), {}).phases
     assert (rlpd[1].learner.critics, rlpd[1].batch.offline, rlpd[1].batch.online) == (5, 0, 512)
     assert (rlpd[2].learner.critics, rlpd[2].learner.critic_updates, rlpd[2].learner.temperature) == (2, 1, 0.1)
-    assert augment.first.inner.weight == 50.0  # type: ignore[attr-defined]
-    assert augment.second == SERA(neighbours=25)
+    assert bonus.first.inner.weight == 50.0  # type: ignore[attr-defined]
+    assert bonus.second == SERA(neighbours=25)
 
 
 @pytest.mark.parametrize(
@@ -216,18 +216,18 @@ def test_presets_reach_the_exploiter() -> None:
         ("ooo(iql)", "kitchen", "exploit-2.learner.actor_hidden", "default"),
         ("ooo(iql)", "antmaze", "exploit-5.batch.share", "preset antmaze"),
         ("opt(spot)+rnd", "antmaze", "meta.learner.base.base.critic_last_limit", "preset antmaze"),
-        ("opt(spot)+rnd", "adroit", "meta.augment.weight", "preset adroit"),
+        ("opt(spot)+rnd", "adroit", "meta.bonus.weight", "preset adroit"),
         ("opt(td3-bc)", "pointmaze", "gather.learner.base.policy_noise", "preset pointmaze"),
         ("opt(td3-bc)", "pointmaze", "online.learner.new_learning_rate", "from critic_learning_rate"),
         ("recommend(sac,iql)", "pointmaze", "retrain-1.learner.layer_norm", "preset pointmaze"),
-        ("recommend(sac,iql)", "antmaze", "retrain-1.units.shift", "preset antmaze"),
+        ("recommend(sac,iql)", "antmaze", "retrain-1.scaling.reward_shift", "preset antmaze"),
         ("recommend-better(sac,iql)", "pointmaze", "recommended.learner.first.temperature", "preset pointmaze"),
         ("iql", "pointmaze", "online.train_every", "settings"),
-        ("iql", "pointmaze", "units.failure", "task"),
+        ("iql", "pointmaze", "scaling.failure", "task"),
     ],
 )
 def test_an_option_that_a_system_copies_keeps_its_source(name: str, domain: str, path: str, source: str) -> None:
     """And one that is set to its default is set."""
     settings = {path: 1} if source == "settings" else {}
-    plan = resolve(find_recipe(name), TaskFacts((domain,), {"units.failure": None}), settings)
+    plan = resolve(find_recipe(name), TaskFacts((domain,), {"scaling.failure": None}), settings)
     assert plan.table()[path]["source"] == source

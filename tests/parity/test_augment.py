@@ -1,4 +1,4 @@
-"""Reward augmentations against numbers of the official implementations, and the spec's checks by hand."""
+"""Reward bonuses against numbers of the official implementations, and the spec's checks by hand."""
 
 from __future__ import annotations
 

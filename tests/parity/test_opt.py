@@ -14,9 +14,9 @@ from segue.agents import OPT, TD3, OnlinePretraining, opt, td3
 from segue.agents.opt import Blend, Climber, grow, renew_base
 from segue.core.optim import trained
 from segue.core.replay import Rows
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.schedules import Linear
-from segue.core.types import Door, Learned, Slot
+from segue.core.types import Handover, Learned, Slot
 from segue.engine import loop
 from segue.engine.phase import Phase
 from segue.samplers import sum_tree
@@ -179,7 +179,7 @@ def test_the_meta_gradient_of_two_parabolas(
     monkeypatch.setattr(jnp, "min", lambda x, axis=None: x)
     flat: Any = jax.tree_util.Partial(lambda o, a: jnp.zeros(()))
     monkeypatch.setattr(opt, "descend", lambda network, rate, slope: network._replace(params=flat, optimiser=slope))
-    monkeypatch.setattr(opt, "every", lambda n, step, update, carry: carry)
+    monkeypatch.setattr(opt, "every", lambda n, step, update, state: state)
     moved, metrics = meta.learn(state, rows, rows, jnp.asarray(1.0), jnp.asarray(3.0), jnp.int32(0))
     np.testing.assert_allclose(moved.new.optimiser, want, atol=1e-5)
     np.testing.assert_allclose(metrics["new_loss_online"], 7.84)
@@ -248,11 +248,11 @@ def test_the_phase_between_trains_the_new_critics_alone() -> None:
 def test_doors() -> None:
     meta = OnlinePretraining(small("TD3"))
     old, new = (meta.init(jax.random.key(k), SPEC) for k in (0, 1))
-    door = Door(SPEC, {"agent": Slot(meta.base, Learned(old.base), Units())}, None, None, Units(), "agent")
-    assert equal(grow(door, new), new._replace(base=old.base))
+    handover = Handover(SPEC, {"agent": Slot(meta.base, Learned(old.base), Scaling())}, None, None, Scaling(), "agent")
+    assert equal(grow(handover, new), new._replace(base=old.base))
     moved, _ = jax.jit(OPT(meta.base).update)(old, some_batch(), jax.random.key(1), jnp.int32(1))
-    door = door._replace(slots={"agent": Slot(OPT(meta.base), Learned(moved), Units())})
-    got = renew_base(door, new)
+    handover = handover._replace(slots={"agent": Slot(OPT(meta.base), Learned(moved), Scaling())})
+    got = renew_base(handover, new)
     assert equal(got.base.critic.params, moved.base.critic.params)
     assert equal(got.base.critic.optimiser, new.base.critic.optimiser)
     assert equal(got.new, moved.new)
@@ -263,7 +263,7 @@ def test_all_phases_in_a_run() -> None:
     phases = (
         Phase("offline", small("TD3BC"), gradient_steps=4, batch=rows),
         Phase("gather", base, environment_steps=8, utd_ratio=0),
-        Phase("meta", OnlinePretraining(base), gradient_steps=4, batch=Mix(8, 8), enter=grow),
+        Phase("meta", OnlinePretraining(base), gradient_steps=4, batch=Mix(8, 8), init_from=grow),
         Phase("online", OPT(base, kappa_updates=10), environment_steps=8, utd_ratio=2, batch=Balanced(8, 8, (4,))),
     )
     task = CorridorTask(corridor_data())

@@ -16,8 +16,8 @@ from segue.core.bounds import unbounded
 from segue.core.layers import Layer
 from segue.core.nets import MLP, Critics, Gaussian
 from segue.core.optim import APART, trained
-from segue.core.scaling import Units
-from segue.core.types import Door, Learned, Slot, Spec, Transition
+from segue.core.scaling import Scaling
+from segue.core.types import Handover, Learned, Slot, Spec, Transition
 from tests.parity.numbers import close, same
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -203,7 +203,7 @@ def test_expand() -> None:
     offline = jax.tree.map(lambda x: x + 1, offline)._replace(target=jax.tree.map(lambda x: 0.5 * x, offline.target))
     fresh = INIT(jax.random.key(2), SPEC)
     state = expand("offline")(
-        Door(SPEC, {"offline": Slot(learner, Learned(offline), Units())}, None, None, Units(), "agent"), fresh
+        Handover(SPEC, {"offline": Slot(learner, Learned(offline), Scaling())}, None, None, Scaling(), "agent"), fresh
     )
 
     equal(state.old, offline.actor.params)

@@ -13,15 +13,15 @@ from segue.core.experience import Experience, Step
 from segue.core.indices import Segment, chunked, fold, plans, window
 from segue.core.log import Data
 from segue.core.replay import View
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import Spec, Transition
 from tests.parity.numbers import load, under
 
 LIMIT: Any = {"rtol": 2e-6, "atol": 2e-6}  # the sources form powers in single precision
 
 
-def units(case: dict[str, Any]) -> Units:
-    return Units(discount=float(case["discount"]))
+def scaling(case: dict[str, Any]) -> Scaling:
+    return Scaling(discount=float(case["discount"]))
 
 
 @pytest.mark.parametrize("name", ["unfilled", "five", "one", "ring"])
@@ -35,7 +35,7 @@ def test_n_steps(name: str) -> None:
     ring.extend(Step(*(x[:, None] for x in columns)))
     indices = (Segment(View(ring.replay, jnp.int32(0), 1.0), jnp.asarray(want["written"], jnp.int32)),)
     found, there = window(indices, int(case["n"]))
-    got = fold([row.transition(units(case)) for row in found], there)
+    got = fold([row.transition(scaling(case)) for row in found], there)
     np.testing.assert_allclose(got.reward, want["return"], **LIMIT)
     np.testing.assert_allclose(got.continues, want["continues"], **LIMIT)
     np.testing.assert_allclose(got.next_observation, want["next_observation"], **LIMIT)
@@ -60,8 +60,8 @@ def test_chunks(name: str) -> None:
     assert set(given["start"][plain]) <= set(whole)
     assert not set(given["start"][cut]) & set(whole)
 
-    made = replay.from_data(data, units(case))._replace(starts=replay.starts_of(data, h))
-    got = learned(View(made, jnp.int32(0), 0.0), len(whole), h, units(case))
+    made = replay.from_data(data, scaling(case))._replace(starts=replay.starts_of(data, h))
+    got = learned(View(made, jnp.int32(0), 0.0), len(whole), h, scaling(case))
     for at, row in enumerate(whole):
         if row >= len(plain):  # a terminal in the last rows, where the sampler there has no whole window
             continue
@@ -73,7 +73,7 @@ def test_chunks(name: str) -> None:
             np.testing.assert_array_equal(got.valid[at], want["valid"][row])
 
 
-def learned(view: View, count: int, h: int, here: Units) -> Transition:
+def learned(view: View, count: int, h: int, here: Scaling) -> Transition:
     """The batch of all starts."""
     indices = (Segment(view, jnp.arange(count)),)
     rows, there = window(indices, h)

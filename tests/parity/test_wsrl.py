@@ -12,8 +12,8 @@ import pytest
 
 from segue.agents import CQL, RLPD, SAC, CalQL
 from segue.agents.rlpd import from_sac
-from segue.core.scaling import Units
-from segue.core.types import Door, Learned, SegueError, Slot, Spec, Transition
+from segue.core.scaling import Scaling
+from segue.core.types import Handover, Learned, SegueError, Slot, Spec, Transition
 from segue.recipes import find_recipe
 from segue.recipes.recipe import TaskFacts
 from tests.contract.test_agents import begin, equal
@@ -134,7 +134,7 @@ def test_the_switch_keeps_networks_moments_and_the_value_of_the_temperature() ->
     agent, left = wsrl(), offline.sac
     fresh = agent.init(jax.random.key(7), SPEC)
     got = from_sac()(
-        Door(SPEC, {"agent": Slot(CQL(base), Learned(offline), Units())}, None, None, Units(), "agent"), fresh
+        Handover(SPEC, {"agent": Slot(CQL(base), Learned(offline), Scaling())}, None, None, Scaling(), "agent"), fresh
     )
     assert equal((got.actor, got.critic.params, got.target), (left.actor, left.critic.params, left.target))
     # The loss before is a sum over 4 critics and the one after it their mean: so are gradients, and their squares.
@@ -150,7 +150,8 @@ def test_the_switch_keeps_networks_moments_and_the_value_of_the_temperature() ->
     other = replace(agent, critics=3).init(KEY, SPEC)
     with pytest.raises(SegueError, match="give both the same"):
         from_sac()(
-            Door(SPEC, {"agent": Slot(CQL(base), Learned(offline), Units())}, None, None, Units(), "agent"), other
+            Handover(SPEC, {"agent": Slot(CQL(base), Learned(offline), Scaling())}, None, None, Scaling(), "agent"),
+            other,
         )
 
 

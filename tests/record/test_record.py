@@ -31,10 +31,10 @@ def a_row(update=0, **values):
 
 
 def strict(line):
-    def refuse(constant):
+    def validate(constant):
         raise AssertionError(f"{constant} is not JSON")
 
-    return json.loads(line, parse_constant=refuse)
+    return json.loads(line, parse_constant=validate)
 
 
 def rows_of(path):

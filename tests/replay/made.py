@@ -15,8 +15,8 @@ from segue.core.experience import Experience, Step
 from segue.core.indices import gather
 from segue.core.log import Data
 from segue.core.replay import Rows, View
-from segue.core.scaling import Units
-from segue.core.types import Door, Spec
+from segue.core.scaling import Scaling
+from segue.core.types import Handover, Spec
 
 SPEC = Spec((2,), 1)
 
@@ -33,7 +33,7 @@ def rows(count: int, own: bool, reward: Sequence[float] | None, ended: Sequence[
 
 def logged(count: int, reward: Sequence[float] | None = None, ended: Sequence[int] = ()) -> View:
     """A dataset."""
-    return View(replay.from_data(rows(count, False, reward, ended), Units()), jnp.int32(0), 0.0)
+    return View(replay.from_data(rows(count, False, reward, ended), Scaling()), jnp.int32(0), 0.0)
 
 
 def own(
@@ -41,29 +41,29 @@ def own(
     capacity: int,
     reward: Sequence[float] | None = None,
     ended: Sequence[int] = (),
-    worlds: int = 1,
+    lanes: int = 1,
 ) -> View:
     """Own experience of which `count` rows were written: a ring that holds the newest, the same in all worlds."""
     data = rows(count, True, reward, ended)
-    ring = Experience(worlds, capacity, SPEC)
+    ring = Experience(lanes, capacity, SPEC)
 
-    wide = lambda values: np.repeat(values[:, None], worlds, axis=1)  # noqa: E731
+    wide = lambda values: np.repeat(values[:, None], lanes, axis=1)  # noqa: E731
     columns = data.observation, data.action, data.reward, data.terminated, data.truncated, data.next_observation
     ring.extend(Step(*map(wide, columns)))
     ring.reopen()
-    ring.rewrite(Units())
+    ring.rewrite(Scaling())
     return View(ring.replay, jnp.int32(0), 1.0)
 
 
-def door(offline: View, online: View) -> Door:
-    """A phase's door."""
-    return Door(SPEC, {}, offline, online, Units(), "agent")
+def handover(offline: View, online: View) -> Handover:
+    """A phase's hand-over."""
+    return Handover(SPEC, {}, offline, online, Scaling(), "agent")
 
 
 @partial(jax.jit, static_argnums=0)
 def start(sampler: Any, key: jax.Array, offline: View, online: View) -> Any:
-    """The sampler's state at a phase's door."""
-    return sampler.init(key, door(offline, online))
+    """The sampler's state when the phase begins."""
+    return sampler.init(key, handover(offline, online))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -17,10 +17,10 @@ from segue.core.experience import Experience, Step
 from segue.core.indices import Segment, chunked, gather, plans, window
 from segue.core.log import Data
 from segue.core.replay import View
-from segue.core.types import Door, Learned, Sampler, Slot
+from segue.core.types import Handover, Learned, Sampler, Slot
 from segue.engine.steps import returns
-from segue.samplers import Balanced, Blend, First, Halves, Last, Mix, Oversample, Retain, Union
-from segue.samplers.subset import Part, Retained
+from segue.samplers import Balanced, Blend, Halves, Last, Mix, Oversample, Prefix, Subset, Union
+from segue.samplers.subset import Part, SubsetView
 from tests.replay.test_windows import FLAGS, LEARNER, REWARD, SPEC, UNITS, Free, Pays
 
 N = 12
@@ -130,7 +130,7 @@ def test_as_a_loop_over_rows(flags: list[str], capacity: int, shown: str, seed: 
         view: Any = logged(flags, reward, chunk)
         if shown == "subset":
             names = sorted(rng.permutation(N)[: N // 2 + 2].tolist())
-            view = Retained(view, jnp.asarray(names, jnp.int32))
+            view = SubsetView(view, jnp.asarray(names, jnp.int32))
             view = view._replace(starts=starts.shown(view, chunk))
     else:
         view = own(flags, reward, capacity, chunk)
@@ -169,8 +169,8 @@ def test_as_a_loop_over_rows(flags: list[str], capacity: int, shown: str, seed: 
 @partial(jax.jit, static_argnums=0)
 def drawn(sampler: Sampler, key: Any, logged: View, early: View, late: View) -> Any:
     """Observations of the rows that are drawn when a phase begins and, some rows later, again."""
-    door = Door(SPEC, {}, logged, early, UNITS, "agent", chunk=3)
-    state, out = sampler.init(key, door), []
+    handover = Handover(SPEC, {}, logged, early, UNITS, "agent", chunk=3)
+    state, out = sampler.init(key, handover), []
     for view in (early, late, late):
         state, indices, _ = sampler.sample(state, jax.random.fold_in(key, len(out)), logged, view)
         rows = gather(indices)
@@ -186,8 +186,8 @@ def drawn(sampler: Sampler, key: Any, logged: View, early: View, late: View) -> 
         Halves(16),
         Union(32),
         Blend(32),
-        Retain(0.6, Mix(32)),
-        First(Mix(16, 16), share=0.8),
+        Subset(0.6, Mix(32)),
+        Prefix(Mix(16, 16), share=0.8),
         Last(Mix(16, 16), 6),
         Balanced(64, 4, (4,)),
         Balanced(64, 4, (4,), visible="closed", start_share=0.5),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from segue.core import replay
 from segue.core.replay import View
-from segue.samplers import Mix, Retain, Union
+from segue.samplers import Mix, Subset, Union
 from segue.samplers.oversample import Favours, Oversample
 from segue.samplers.sum_tree import CHUNK
 from tests.replay.made import logged, numbers, own, sample, start
@@ -77,7 +77,7 @@ def test_by_return_of_own_episodes_alone() -> None:
         for capacity in (11, 20):
             online = own(11, capacity, rewards, ENDED)
             sampler = Oversample(40_000, None, "return", temperature=0.5, own_only=True)
-            assert sampler.refuse(0, 11, 10) is None
+            assert sampler.validate(0, 11, 10) is None
             state = start(sampler, jax.random.key(0), offline, online)
             _, batch, _ = sample(sampler, state, jax.random.key(1), offline, online)
             assert len(numbers(batch, False)) == 0
@@ -124,9 +124,9 @@ def test_own_experience_as_it_grows(by: str, visible: str, seed: int) -> None:
 
 
 def test_first_rows_of_a_long_run_fit_beside_retain() -> None:
-    """A full ring at the door, and a thinned dataset for the other rows."""
+    """A full ring at the hand-over, and a thinned dataset for the other rows."""
     offline, online = logged(10, REWARD, ENDED), own(10, 4, REWARD, ENDED)
-    sampler = Oversample(600, Retain(0.3, Mix(50)))
+    sampler = Oversample(600, Subset(0.3, Mix(50)))
     state = start(sampler, jax.random.key(0), offline, online)
     state, batch, _ = sample(sampler, state, jax.random.key(1), offline, online)
     assert set(numbers(jax.tree.map(lambda x: x[:50], batch), False)) <= set(np.asarray(state.beside.rows))

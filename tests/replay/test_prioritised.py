@@ -16,13 +16,13 @@ import segue
 from segue.core.indices import gather
 from segue.core.optim import descend
 from segue.core.replay import View
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import SegueError, Spec
 from segue.runs import checkpoint
-from segue.samplers import Retain, sum_tree
+from segue.samplers import Subset, sum_tree
 from segue.samplers.prioritised import Balanced
 from segue.samplers.uniform import at_leaves, uniform
-from tests.replay.made import door, logged, numbers, own, sample, start
+from tests.replay.made import handover, logged, numbers, own, sample, start
 from tests.toys import SPEC as TOY
 from tests.toys import UNITS, Corridor, CorridorTask, corridor_data
 
@@ -79,12 +79,12 @@ def test_one_step_by_hand() -> None:
 
 def test_the_density_sees_what_the_learner_sees() -> None:
     """With units that standardise, an update is that of standardised rows: network, priorities and all."""
-    units = Units(observation_mean=(3.0, 0.5), observation_std=(2.0, 0.1))
-    seen = lambda view: view._replace(replay=view.replay._replace(observation=units.see(view.replay.observation)))  # noqa: E731
+    scaling = Scaling(observation_mean=(3.0, 0.5), observation_std=(2.0, 0.1))
+    seen = lambda view: view._replace(replay=view.replay._replace(observation=scaling.see(view.replay.observation)))  # noqa: E731
     views = logged(6), own(5, 8)
     after = []
-    for here, rows in ((units, views), (Units(), tuple(map(seen, views)))):
-        state = SMALL.init(KEY, door(*rows)._replace(units=here))
+    for here, rows in ((scaling, views), (Scaling(), tuple(map(seen, views)))):
+        state = SMALL.init(KEY, handover(*rows)._replace(scaling=here))
         state, _, metrics = sample(SMALL, state, jax.random.key(7), *rows)
         after.append(((state.density, state.tree, state.highest), metrics))
     for a, b in zip(*map(jax.tree.leaves, after), strict=True):
@@ -127,8 +127,8 @@ def test_the_density_learns_p_online_over_p_offline() -> None:
 
 
 @partial(jax.jit, static_argnums=(0, 2))
-def enter(sampler: Balanced, state: Any, first: int, online: View) -> Any:
-    return sampler.enter(state, first, online)
+def hand_over(sampler: Balanced, state: Any, first: int, online: View) -> Any:
+    return sampler.hand_over(state, first, online)
 
 
 @pytest.mark.parametrize("visible", ["all", "closed"])
@@ -142,7 +142,7 @@ def test_new_rows_enter_at_the_highest_priority(visible: Any) -> None:
     }
     for highest, (written, want) in enumerate(wants[visible].items(), start=1):
         online = own(written, 4, ended=[e for e in ends if e < written])
-        state = enter(sampler, state._replace(highest=jnp.float32(highest)), 3, online)
+        state = hand_over(sampler, state._replace(highest=jnp.float32(highest)), 3, online)
         np.testing.assert_array_equal(state.tree[0][:7], [1, 1, 1, *want])
         if written == 6:
             batch = gather(at_leaves(offline, online, jnp.arange(7)))
@@ -154,7 +154,7 @@ def test_new_rows_enter_at_the_highest_priority(visible: Any) -> None:
 def test_a_warm_up_enters_at_once() -> None:
     online = own(5000, 4096)
     state = start(SMALL, KEY, logged(9), own(0, 4096))
-    state = enter(SMALL, state, 9, online)
+    state = hand_over(SMALL, state, 9, online)
     assert float(sum_tree.total(state.tree)) == 9 + 4096
     assert int(state.entered) == int(state.written) == 5000
 
@@ -173,14 +173,14 @@ def test_without_own_rows_the_dataset_is_uniform_and_nothing_is_learned() -> Non
 def test_start_share() -> None:
     offline, online = logged(40), own(10, 20)
     sampler = Balanced(8, 8, (4,), start_share=0.75)
-    state = enter(sampler, start(sampler, KEY, offline, online), 40, online)
+    state = hand_over(sampler, start(sampler, KEY, offline, online), 40, online)
     assert float(state.tree[0][40:50].sum() / sum_tree.total(state.tree)) == pytest.approx(0.75)
     assert float(state.highest) == pytest.approx(12.0)
 
 
 def test_images_are_refused() -> None:
     with pytest.raises(SegueError, match="flat observations"):
-        Balanced().init(KEY, door(logged(3), own(0, 4))._replace(spec=Spec((8, 8, 3), 1, "uint8")))
+        Balanced().init(KEY, handover(logged(3), own(0, 4))._replace(spec=Spec((8, 8, 3), 1, "uint8")))
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class Idle:
 
 def test_it_serves_a_run(tmp_path: Path) -> None:
     """Through the engine, two seeds: rows enter as they are collected, and a resumed run goes on bit for bit."""
-    batch, data = Retain(0.5, Balanced(16, 8, (8,), visible="closed")), corridor_data()
+    batch, data = Subset(0.5, Balanced(16, 8, (8,), visible="closed")), corridor_data()
     phases = (segue.Phase("online", Idle(), environment_steps=20, batch=batch, log_every=10),)
     for record in segue.run(phases, CorridorTask(data), (0, 1), UNITS, keep_rows=True):
         if record.phase_step == 10 and record.logs:
@@ -214,7 +214,7 @@ def test_it_serves_a_run(tmp_path: Path) -> None:
     assert list(state.inner.written) == [20, 20]
     np.testing.assert_array_equal(state.inner.entered, record.state.experience.replay.closed)
 
-    carry, _ = checkpoint.load(tmp_path, phases, TOY, len(data), Corridor)
-    *_, last = segue.run(phases, CorridorTask(data), (0, 1), UNITS, state=carry)
+    state, _ = checkpoint.load(tmp_path, phases, TOY, len(data), Corridor)
+    *_, last = segue.run(phases, CorridorTask(data), (0, 1), UNITS, state=state)
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(last.slot.learned.sampler), strict=True):
         np.testing.assert_array_equal(a, b)

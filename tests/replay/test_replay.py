@@ -16,18 +16,18 @@ from segue.core import replay
 from segue.core.experience import Experience, Step
 from segue.core.log import Data
 from segue.core.replay import View
-from segue.core.scaling import Units, returns_to_go
+from segue.core.scaling import Scaling, returns_to_go
 from segue.core.types import SegueError, Spec
 from segue.samplers import Mix, Union
 from tests.replay.made import sample
 
-ANTMAZE = Units(scale=10, shift=-5, failure=0.0)
-ADROIT = Units(scale=10, shift=5, failure=-1.0)
-KITCHEN = Units(continuing=True)
+ANTMAZE = Scaling(reward_scale=10, reward_shift=-5, failure=0.0)
+ADROIT = Scaling(reward_scale=10, reward_shift=5, failure=-1.0)
+KITCHEN = Scaling(continuing=True)
 
 
 @pytest.mark.parametrize(
-    ("raw", "terminated", "units", "want"),
+    ("raw", "terminated", "scaling", "want"),
     [
         ((0, 0, 0), (0, 0, 0), ANTMAZE, (-500, -500, -500)),
         ((0, 0, 1), (0, 0, 1), ANTMAZE, (-5.0495, -0.05, 5)),
@@ -38,8 +38,8 @@ KITCHEN = Units(continuing=True)
         ((2, 2, 2), (0, 0, 1), KITCHEN, (5.9402, 3.98, 2)),
     ],
 )
-def test_returns(raw: tuple, terminated: tuple, units: Units, want: tuple) -> None:
-    got = returns_to_go(np.asarray(raw, np.float32), np.asarray(terminated, bool), units)
+def test_returns(raw: tuple, terminated: tuple, scaling: Scaling, want: tuple) -> None:
+    got = returns_to_go(np.asarray(raw, np.float32), np.asarray(terminated, bool), scaling)
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
@@ -62,7 +62,7 @@ def test_ring_is_a_list_of_the_newest_rows(capacity: int, ends: list[tuple[bool,
             rows[w].append([float(now[w, 0]), np.nan, float(following[w, 0])])
             if ended[w]:
                 raw = ring.ledger.columns()[0][start[w] :, w]
-                returns = returns_to_go(raw, np.zeros(len(raw), bool), Units())
+                returns = returns_to_go(raw, np.zeros(len(raw), bool), Scaling())
                 ring.close(w, returns, ())
                 for i, value in enumerate(returns):
                     rows[w][start[w] + i][1] = float(value)
@@ -71,7 +71,7 @@ def test_ring_is_a_list_of_the_newest_rows(capacity: int, ends: list[tuple[bool,
     again = Experience(2, capacity, Spec((1,), 1))
     again.extend(Step(*map(np.stack, zip(*log))))
     again.reopen()
-    again.rewrite(Units())
+    again.rewrite(Scaling())
     for name in ("ended", "mc_return", "written", "closed"):
         np.testing.assert_array_equal(getattr(ring.replay, name), getattr(again.replay, name))
     for w in range(2):
@@ -99,7 +99,7 @@ def views(n_offline: int, n_online: int, closed: int) -> tuple[View, View]:
     own = replay.empty(1, 30, (1,), 1, "float32")
     own = own._replace(written=jnp.full(1, n_online, jnp.int32), closed=jnp.full(1, closed, jnp.int32))
     own = own._replace(observation=-1.0 - jnp.arange(31)[None, :, None])
-    return View(replay.from_data(data(n_offline), Units()), jnp.int32(0), 0.0), View(own, jnp.int32(0), 1.0)
+    return View(replay.from_data(data(n_offline), Scaling()), jnp.int32(0), 0.0), View(own, jnp.int32(0), 1.0)
 
 
 @settings(max_examples=30, deadline=None)
@@ -149,4 +149,4 @@ def test_memory_is_taken_when_rows_come() -> None:
 
 def test_units_refuse_a_discount_of_one() -> None:
     with pytest.raises(SegueError, match="below 1"):
-        Units(discount=1.0)
+        Scaling(discount=1.0)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from segue.core.types import SegueError
-from segue.samplers import Blend, Mix, Retain, Union
+from segue.samplers import Blend, Mix, Subset, Union
 from segue.samplers.oversample import Oversample
 from segue.samplers.prioritised import Balanced
-from tests.replay.made import door, logged, numbers, own, sample, start
+from tests.replay.made import handover, logged, numbers, own, sample, start
 
 
 @pytest.mark.parametrize(("share", "rows"), [(0.0, 0), (0.25, 5), (0.33, 7), (0.5, 10), (1.0, 20)])
@@ -27,7 +27,7 @@ def test_blend_is_exact(share: float, rows: int) -> None:
 
 def test_blend_goes_from_share_to_share_end() -> None:
     sampler, offline, online = Blend(40, 0.9, 0.1, updates=8), logged(9), own(30, 12)
-    state = sampler.init(jax.random.key(0), door(offline, online))
+    state = sampler.init(jax.random.key(0), handover(offline, online))
     seen = []
     for u in range(12):
         state, batch, _ = sample(sampler, state, jax.random.key(u), offline, online)
@@ -48,7 +48,7 @@ def test_blend_waits_for_visible_rows() -> None:
 @pytest.mark.parametrize("share", [0.1, 0.6, 1.0])
 def test_retain_sees_its_rows_and_all_of_them(share: float) -> None:
     offline, online = logged(50, ended=[9, 29]), own(5, 10)
-    sampler = Retain(share, Mix(4000, 4))
+    sampler = Subset(share, Mix(4000, 4))
     state = start(sampler, jax.random.key(1), offline, online)
     kept = np.asarray(state.rows)
     assert kept.dtype == np.int32
@@ -65,7 +65,7 @@ def test_retain_sees_its_rows_and_all_of_them(share: float) -> None:
 
 def test_retain_differs_between_seeds() -> None:
     offline, online = logged(50), own(20, 20)
-    sampler, subsets = Retain(0.2, Union(3000)), []
+    sampler, subsets = Subset(0.2, Union(3000)), []
     for seed in range(2):
         state = start(sampler, jax.random.key(seed), offline, online)
         _, batch, metrics = sample(sampler, state, jax.random.key(9), offline, online)
@@ -77,7 +77,7 @@ def test_retain_differs_between_seeds() -> None:
 
 
 SAMPLERS = [
-    Retain(0.5, Blend(12, 1.0, 0.0, 4)),
+    Subset(0.5, Blend(12, 1.0, 0.0, 4)),
     Balanced(12, 8, (8,)),
     Oversample(4, Mix(4, 4)),
     Oversample(12, None, "return"),
@@ -88,18 +88,18 @@ SAMPLERS = [
 def test_seeds_in_turn_and_at_once(sampler: Any) -> None:
     """Both ways that the engine may go: the same rows, and states that are equal but for rounding."""
     reward, ended = [0, 2, 0, 4, 3, 0, 1, 0, 0, 5], [1, 4, 8]
-    offline, online = logged(10, reward, ended), own(10, 8, reward, ended, worlds=2)
+    offline, online = logged(10, reward, ended), own(10, 8, reward, ended, lanes=2)
 
-    def seed(world: Any, key: Any) -> Any:
-        view = online._replace(world=world)
-        update = lambda u, carry: sample(sampler, carry[0], jax.random.fold_in(key, u), offline, view)  # noqa: E731
-        state = sampler.init(key, door(offline, view))
+    def seed(lane: Any, key: Any) -> Any:
+        view = online._replace(lane=lane)
+        update = lambda u, state: sample(sampler, state[0], jax.random.fold_in(key, u), offline, view)  # noqa: E731
+        state = sampler.init(key, handover(offline, view))
         first = jax.tree.map(jnp.zeros_like, jax.eval_shape(update, 0, (state,)))
         return jax.lax.fori_loop(0, 3, update, (state, *first[1:]))
 
-    worlds, keys = jnp.arange(2), jax.random.split(jax.random.key(0))
-    turn = jax.jit(lambda: jax.lax.map(lambda xs: seed(*xs), (worlds, keys)))()
-    once = jax.jit(lambda: jax.vmap(seed)(worlds, keys))()
+    lanes, keys = jnp.arange(2), jax.random.split(jax.random.key(0))
+    turn = jax.jit(lambda: jax.lax.map(lambda xs: seed(*xs), (lanes, keys)))()
+    once = jax.jit(lambda: jax.vmap(seed)(lanes, keys))()
     for a, b in zip(jax.tree.leaves(turn), jax.tree.leaves(once), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     assert not np.array_equal(turn[1].observation[0], turn[1].observation[1])
@@ -112,9 +112,9 @@ def test_seeds_in_turn_and_at_once(sampler: Any) -> None:
         (Blend(8, 0.0, 0.5), (0, 9, 9), "up to 4 rows of a dataset"),
         (Blend(8, 0.0, visible="closed"), (0, 9, 0), "none yet; add a warm-up"),
         (Blend(8, 0.0), (5, 0, 0), None),
-        (Retain(0.1, Mix(8)), (0, 9, 9), "the task has none"),
-        (Retain(0.1, Mix(8)), (4, 9, 9), "less than one row; raise share"),
-        (Retain(0.5, Mix(0, 8)), (4, 0, 0), "none yet; add a warm-up"),
+        (Subset(0.1, Mix(8)), (0, 9, 9), "the task has none"),
+        (Subset(0.1, Mix(8)), (4, 9, 9), "less than one row; raise share"),
+        (Subset(0.5, Mix(0, 8)), (4, 0, 0), "none yet; add a warm-up"),
         (Balanced(8), (0, 9, 9), "the task has none; use Mix"),
         (Balanced(8), (9, 0, 0), None),
         (Oversample(8, Mix(0, 8)), (9, 0, 0), "none yet; add a warm-up"),
@@ -126,25 +126,25 @@ def test_seeds_in_turn_and_at_once(sampler: Any) -> None:
     ids=str,
 )
 def test_refusals(sampler: Any, counts: tuple[int, int, int], why: str | None) -> None:
-    refusal = sampler.refuse(*counts)
+    problem = sampler.validate(*counts)
     if why is None:
-        assert refusal is None
+        assert problem is None
     else:
         with pytest.raises(SegueError, match=why):
-            raise SegueError(refusal)
-        assert "\n" not in refusal
+            raise SegueError(problem)
+        assert "\n" not in problem
 
 
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda: Retain(0.0, Mix()), r"use Mix\(0, n\)"),
-        (lambda: Retain(1.1, Mix()), "share=1.1"),
+        (lambda: Subset(0.0, Mix()), r"use Mix\(0, n\)"),
+        (lambda: Subset(1.1, Mix()), "share=1.1"),
         (lambda: Blend(8, -0.1), "share=-0.1"),
         (lambda: Balanced(start_share=1.0), "start_share=1.0"),
         (lambda: Oversample(-1), "rows=-1"),
         (lambda: Oversample(0, None), "rows=0"),
-        (lambda: Retain(0.5, Oversample(4)).init(jax.random.key(0), door(logged(9), own(0, 4))), "whole episodes"),
+        (lambda: Subset(0.5, Oversample(4)).init(jax.random.key(0), handover(logged(9), own(0, 4))), "whole episodes"),
     ],
 )
 def test_mistakes_are_told(make: Any, why: str) -> None:

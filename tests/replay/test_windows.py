@@ -16,14 +16,14 @@ from segue.core.experience import Experience, Step
 from segue.core.indices import Segment, window
 from segue.core.log import Data
 from segue.core.replay import View, from_data
-from segue.core.scaling import Units
-from segue.core.types import Door, Learned, Slot, Spec, Transition
+from segue.core.scaling import Scaling
+from segue.core.types import Handover, Learned, Slot, Spec, Transition
 from segue.engine.steps import returns
-from segue.samplers import Last, Mix, Retain
-from segue.samplers.subset import Part, Retained
+from segue.samplers import Last, Mix, Subset
+from segue.samplers.subset import Part, SubsetView
 
 SPEC = Spec((1,), 1)
-UNITS = Units(scale=2.0, shift=-1.0, discount=0.5)
+UNITS = Scaling(reward_scale=2.0, reward_shift=-1.0, discount=0.5)
 #          terminated          truncated       open
 FLAGS = [".", ".", "t", ".", ".", "T", ".", "."]
 REWARD = np.asarray([1, 2, 3, 4, 5, 6, 7, 8], np.float32)
@@ -50,14 +50,14 @@ def written(flags: list[str], reward: np.ndarray, capacity: int) -> View:
 class Pays:
     """A bonus of 10 times the observation, and a state that counts what it has learned from."""
 
-    def relabel(self, state: Any, batch: Transition, key: Any, slot: Slot) -> Any:
+    def reward(self, state: Any, batch: Transition, key: Any, slot: Slot) -> Any:
         paid = batch._replace(reward=batch.reward + 10.0 * batch.observation[:, 0])
         return state + batch.reward.shape[0], paid, {}
 
 
 @dataclass(frozen=True)
 class Free:
-    def relabel(self, state: Any, batch: Transition, key: Any, slot: Slot) -> Any:
+    def reward(self, state: Any, batch: Transition, key: Any, slot: Slot) -> Any:
         return state, batch, {}
 
 
@@ -128,7 +128,7 @@ def test_as_a_loop_over_rows(flags: list[str], capacity: int, n_steps: int, show
         names, visible = list(range(n)), set(range(n))
         if shown == "subset":
             chosen = np.sort(rng.permutation(n)[: max(n // 2, 1)]).astype(np.int32)
-            view, visible, names = Retained(view, jnp.asarray(chosen)), set(chosen.tolist()), chosen.tolist()
+            view, visible, names = SubsetView(view, jnp.asarray(chosen)), set(chosen.tolist()), chosen.tolist()
     starts = [r for r in names if r in visible]
     at = [names.index(r) for r in starts] if shown == "subset" else starts
     if not starts:
@@ -159,8 +159,8 @@ def test_a_subset_keeps_whole_episodes_where_rows_in_a_row_are_looked_at() -> No
     data = Data(now, now / 1000, now[:, 0], np.zeros(200, bool), cut, now + 1)
     view = View(from_data(data, UNITS), jnp.int32(0), 0.0)
     for n_steps in (1, 3):
-        door = Door(SPEC, {}, view, written(["."], REWARD[:1], 4), UNITS, "agent", n_steps=n_steps)
-        kept = np.asarray(Retain(0.5, Mix(4)).init(jax.random.key(1), door).rows)
+        handover = Handover(SPEC, {}, view, written(["."], REWARD[:1], 4), UNITS, "agent", n_steps=n_steps)
+        kept = np.asarray(Subset(0.5, Mix(4)).init(jax.random.key(1), handover).rows)
         assert len(kept) == 100
         broken = len(set(kept // 5)) - 20
         assert (broken == 0) == (n_steps > 1)

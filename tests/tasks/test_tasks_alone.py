@@ -37,7 +37,7 @@ def test_offline_only_from_the_command_line(tmp_path: Path, monkeypatch, capsys)
     assert "handover" in rows
     assert "evaluation" not in rows
     with pytest.raises(segue.SegueError, match="there is a log but no environment"):
-        segue.find_task("data:mine").world()
+        segue.find_task("data:mine").make_env()
 
 
 def test_a_file_and_an_own_log(tmp_path: Path) -> None:

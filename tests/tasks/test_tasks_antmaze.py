@@ -35,7 +35,7 @@ TASKS = {"umaze": "antmaze-umaze-v2", "medium": "antmaze-medium-play-v2", "large
 @pytest.mark.parametrize("maze", MAZES)
 def test_coordinates_are_d4rls(maze: str) -> None:
     text, (row, column), goal_cell, goal = MAZES[maze]
-    world = find_task(f"gym:{TASKS[maze]}").world()
+    world = find_task(f"gym:{TASKS[maze]}").make_env()
     env: Any = world.env.unwrapped
     starts, goals = [], []
     for seed in range(20):
@@ -65,7 +65,7 @@ def test_coordinates_are_d4rls(maze: str) -> None:
 
 
 def test_an_episode_ends_half_a_metre_from_the_goal() -> None:
-    world = find_task("gym:antmaze-umaze-v2").world()
+    world = find_task("gym:antmaze-umaze-v2").make_env()
     world.reset(0)
     env: Any = world.env.unwrapped
     for far, ends in ((0.7, False), (0.4, True)):

@@ -8,10 +8,10 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+from segue.data.readers.reward import reward
 
 from segue.core.types import SegueError
 from segue.data.readers import open_source
-from segue.data.readers.relabel import relabel
 from segue.tasks import find_task
 from segue.tasks.catalogue import records
 
@@ -41,7 +41,7 @@ def test_environments_and_horizons_are_the_librarys() -> None:
 
 def test_default_tasks() -> None:
     for kind, number in {"antmaze-large-navigate": 1, "antsoccer-arena-stitch": 4, "cube-double-play": 2}.items():
-        default, named = (find_task(f"gym:{kind}-singletask{n}-v0").world() for n in ("", f"-task{number}"))
+        default, named = (find_task(f"gym:{kind}-singletask{n}-v0").make_env() for n in ("", f"-task{number}"))
         np.testing.assert_array_equal(default.reset(3), named.reset(3))
         default.close()
         named.close()
@@ -74,7 +74,7 @@ def test_relabelled_logs_are_the_librarys(name: str, size: int, tmp_path: Path) 
     record = records()[name]
     env = record.env.removeprefix("ogbench:")
     task = find_task(f"gym:{name}")
-    world = task.world()
+    world = task.make_env()
     world.reset(0)
     inner = world.env.unwrapped
     rng = np.random.default_rng(1)
@@ -91,7 +91,7 @@ def test_relabelled_logs_are_the_librarys(name: str, size: int, tmp_path: Path) 
             more["button_states"][::4] = inner._target_button_states  # type: ignore[attr-defined]
     world.close()
     path = release(tmp_path / "log.npz", size, qpos, **more)
-    relabel(path, env, tmp_path / "out.npz")
+    reward(path, env, tmp_path / "out.npz")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*precision lowered", UserWarning)
         _, wanted, _ = ogbench.make_env_and_datasets(name, dataset_path=str(path))
@@ -101,16 +101,16 @@ def test_relabelled_logs_are_the_librarys(name: str, size: int, tmp_path: Path) 
     ended = sum(episode.terminated for episode in open_source(f"ogbench:{tmp_path / 'out.npz'}").episodes)
     assert ended == (wanted["masks"] == 0).sum()
     with pytest.raises(SegueError, match="has rewards already"):
-        relabel(tmp_path / "out.npz", env, tmp_path / "twice.npz")
+        reward(tmp_path / "out.npz", env, tmp_path / "twice.npz")
     np.savez(tmp_path / "bare.npz", observations=np.zeros((2, 2)))
     with pytest.raises(SegueError, match="no qpos"):
-        relabel(tmp_path / "bare.npz", env, tmp_path / "never.npz")
+        reward(tmp_path / "bare.npz", env, tmp_path / "never.npz")
     assert not (tmp_path / "never.npz").exists()
 
 
 def test_pixels() -> None:
     try:
-        world = find_task("gym:visual-cube-single-play-singletask-v0").world()
+        world = find_task("gym:visual-cube-single-play-singletask-v0").make_env()
     except SegueError as error:
         pytest.skip(f"no picture can be drawn here ({error})")
     seen = world.reset(0)

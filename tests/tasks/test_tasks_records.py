@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from segue.bonuses import AUGMENTATIONS
+from segue.bonuses import BONUSES
 from segue.core.types import SegueError
 from segue.data import write_d4rl
 from segue.data.readers import SOURCES
@@ -154,7 +154,7 @@ def test_environments_can_be_made(record: Record) -> None:
     module = record.env.partition(":")[0]
     pytest.importorskip(module if module in PACKAGES else "gymnasium_robotics")
     task = task_of(record, log=False)
-    world = task.world()
+    world = task.make_env()
     seen = world.reset(0)
     began = simulation(world)
     if record.env in SIZES:
@@ -178,7 +178,7 @@ def test_recipes_resolve(domain: str) -> None:
     pytest.importorskip(module if module in PACKAGES else "gymnasium_robotics")
     task = task_of(record, log=False)
     for recipe in RECIPES.values():
-        assert resolved(recipe, task, {}).table()["units.failure"]["value"] == record.failure
+        assert resolved(recipe, task, {}).table()["scaling.failure"]["value"] == record.failure
 
 
 def values(recipe: str, task: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def test_every_preset_is_of_some_task() -> None:
     read |= {
         name for table in (ooo.IQL_PRESETS, ooo.CQL_PRESETS, ooo.SIZES, ooo.IQL_TIMES, ooo.CQL_TIMES) for name in table
     }
-    read |= {name for bonus in AUGMENTATIONS.values() for name in (*bonus.presets, *bonus.unscaled)}
+    read |= {name for bonus in BONUSES.values() for name in (*bonus.presets, *bonus.unscaled)}
     assert read <= known
 
 
@@ -216,7 +216,7 @@ def test_every_preset_is_of_some_task() -> None:
         ("opt(spot)", "offline.learner.weight", {"antmaze-umaze-v2": 0.25, "antmaze-medium-play-v2": 0.05,
                                                  "antmaze-medium-diverse-v2": 0.025, "antmaze-large-play-v2": 0.025,
                                                  "door-cloned-v1": 1.0}),
-        ("opt(spot)", "meta.units.discount", {"antmaze-umaze-v2": 0.995, "pen-cloned-v1": 0.99}),
+        ("opt(spot)", "meta.scaling.discount", {"antmaze-umaze-v2": 0.995, "pen-cloned-v1": 0.99}),
         # CORL's files for Adroit as those for AntMaze.
         ("spot", "offline.learner.base.actor_last_limit", {"pen-cloned-v1": 1e-3, "hammer-expert-v1": 1e-3,
                                                            "door-binary-v0": 1e-3, "antmaze-umaze-v2": 1e-3,
@@ -231,7 +231,7 @@ def test_every_preset_is_of_some_task() -> None:
         ("spot", "online.learner.weight.end", {"antmaze-medium-play-v2": 0.01, "pen-cloned-v1": 0.5,
                                                "walker2d-medium-v2": 0.04}),
         ("spot", "online.learner.weight.updates", {"antmaze-medium-play-v2": 800_000, "pen-cloned-v1": 500_000}),
-        ("spot", "online.units.discount", {"antmaze-umaze-v2": 0.995, "hopper-medium-v2": 0.99}),
+        ("spot", "online.scaling.discount", {"antmaze-umaze-v2": 0.995, "hopper-medium-v2": 0.99}),
         # CORL's configuration files.
         ("rebrac", "online.learner.actor_cloning.start", {"hammer-cloned-v1": 0.1, "antmaze-large-play-v2": 0.002,
                                                           "adroit-pen": 0.05, "hopper-mixed": 0.05}),
@@ -241,18 +241,18 @@ def test_every_preset_is_of_some_task() -> None:
         ("fine-tune(sac,rebrac)", "retrain-1.learner.critic_cloning", {"hammer-cloned-v1": 0.5}),
         ("fine-tune(sac,rebrac)", "fine-tune-1.learner.critic_cloning", {"hammer-cloned-v1": 0.0}),
         ("rebrac", "online.learner.critic_cloning", {"hammer-cloned-v1": 0.0, "hopper-medium-v2": 0.0}),
-        ("cal-ql+sera", "online.augment.neighbours", {"hopper-medium-v2": 10, "walker2d-medium-v2": 20,
+        ("cal-ql+sera", "online.bonus.neighbours", {"hopper-medium-v2": 10, "walker2d-medium-v2": 20,
                                                       "antmaze-large-diverse-v2": 25}),
-        ("cal-ql+sera", "online.augment.normalise_bonus", {"antmaze-umaze-v2": False}),
-        ("iql+sera", "online.augment.normalise_bonus", {"antmaze-umaze-v2": True, "hopper-medium-v2": False}),
+        ("cal-ql+sera", "online.bonus.normalise_bonus", {"antmaze-umaze-v2": False}),
+        ("iql+sera", "online.bonus.normalise_bonus", {"antmaze-umaze-v2": True, "hopper-medium-v2": False}),
         ("cal-ql", "online.environment_steps", {"pen-binary-v0": 200_000, "adroit-pen-binary": 200_000,
                                     "door-binary-v0": 1_000_000}),
         ("ooo(cal-ql)", "online.environment_steps", {"pen-binary-v0": 1_000_000, "kitchen-mixed": 1_000_000,
                                          "kitchen-complete": 4_000_000, "maze2d-large-v1": 1_000_000}),
-        ("ooo(cal-ql)", "online.units.shift", {"kitchen-mixed": -5.0}),
-        ("ooo(cal-ql)", "units.shift", {"kitchen-mixed": -4.0, "maze2d-large-v1": -5.0}),
+        ("ooo(cal-ql)", "online.scaling.reward_shift", {"kitchen-mixed": -5.0}),
+        ("ooo(cal-ql)", "scaling.reward_shift", {"kitchen-mixed": -4.0, "maze2d-large-v1": -5.0}),
         ("ooo(iql)", "exploit-1.batch.inner.by", {"kitchen-mixed": "success", "antmaze-large-diverse-v2": "reward"}),
-        ("ooo(iql)", "online.augment.weight", {"hammer-human-v1": 0.5, "maze2d-large-v1": 10.0}),
+        ("ooo(iql)", "online.bonus.weight", {"hammer-human-v1": 0.5, "maze2d-large-v1": 10.0}),
         # Bounds of rewards over 1 - 0.99.
         ("ooo(cal-ql)", "online.learner.base.base.value_maximum", {"kitchen-mixed": 50.0, "maze2d-large-v1": 600.0,
                                                                    "hammer-expert-v1": 10_300.0,
@@ -270,14 +270,14 @@ def test_every_preset_is_of_some_task() -> None:
         ("wsrl", "offline.learner.base.importance_sampling", {"kitchen-mixed": False}),
         ("recommend-weighted(sac,iql)", "retrain-1.batch.temperature", {"hopper-medium-v2": 0.1, "pen-binary-v0": 0.1}),
         # CORL standardises observations for AWAC on every task.
-        ("awac", "units.standardise", {"pen-cloned-v1": True, "antmaze-umaze-v2": True, "hopper-medium-v2": True}),
+        ("awac", "scaling.standardise", {"pen-cloned-v1": True, "antmaze-umaze-v2": True, "hopper-medium-v2": True}),
         # The warm-up is a part of the published steps.
         ("rlpd", "online.environment_steps", {"antmaze-umaze-v2": 295_000, "hopper-medium-v2": 245_000}),
     ],
 )  # fmt: skip
 def test_numbers_of_the_papers_reach_their_tasks(recipe: str, option: str, want: dict[str, Any]) -> None:
     found = {task: values(recipe, task) for task in want}
-    shared = "units." + option.rpartition(".")[2]  # of a phase without units of its own
+    shared = "scaling." + option.rpartition(".")[2]  # of a phase without units of its own
     assert {task: table.get(option, table.get(shared)) for task, table in found.items()} == want
 
 
@@ -402,7 +402,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for version, cure in (((3, 12), r'pip install "segue\[ogbench\]"'), ((3, 13), "use Python 3.12 or older")):
         monkeypatch.setattr(sys, "version_info", version)
         with pytest.raises(SegueError, match=f"needs ogbench, which is not installed: {cure}"):
-            find_task("gym:scene-play-singletask-v0").world()
+            find_task("gym:scene-play-singletask-v0").make_env()
 
 
 def test_kitchen_pays_and_counts_as_its_log_does() -> None:
@@ -410,7 +410,7 @@ def test_kitchen_pays_and_counts_as_its_log_does() -> None:
     from gymnasium_robotics.envs.franka_kitchen.kitchen_env import OBS_ELEMENT_GOALS, OBS_ELEMENT_INDICES
 
     task = find_task("gym:kitchen-mixed")
-    world = task.world()
+    world = task.make_env()
     world.reset(0)
     seen = []
     for done in ([], ["microwave"], ["microwave", "bottom burner"], ["bottom burner"]):
@@ -428,7 +428,7 @@ def test_kitchen_pays_and_counts_as_its_log_does() -> None:
 
 def test_maze2d_goes_on_at_its_one_goal() -> None:
     pytest.importorskip("gymnasium_robotics")
-    world = find_task("gym:maze2d-umaze-v1").world()
+    world = find_task("gym:maze2d-umaze-v1").make_env()
     starts = [world.reset(seed) for seed in range(4)]
     goal = np.array([-1.0, 1.0])  # the centre of cell (1, 1)
     np.testing.assert_array_equal([seen[4:] for seen in starts], [goal] * 4)

@@ -51,10 +51,10 @@ def test_real_data(
     assert all(np.isfinite(r["values"][k]).all() for r in trained for k in ("critic_loss", "actor_loss"))
     task = segue.find_task(name)
     config = json.loads((folder / "run.json").read_text())["config"]
-    units = segue.Units(**{k: config[f"units.{k}"]["value"] for k in ("scale", "shift", "discount", "failure")})
+    scaling = segue.Scaling(**{k: config[f"scaling.{k}"]["value"] for k in ("scale", "shift", "discount", "failure")})
     data = task.dataset()
     assert data is not None
-    returns = data.mc_returns(units)
+    returns = data.mc_returns(scaling)
     assert values[0] - 1e-3 <= returns.min()
     assert returns.max() <= values[1] + 1e-3
     handed = [r["values"] for r in rows if r["kind"] == "handover"]

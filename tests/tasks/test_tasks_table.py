@@ -76,10 +76,10 @@ def check(task: GymTask, name: str) -> None:
     assert task.name == name
     assert (task.spec.observation, task.spec.action) == ((SHAPES[task.env][0],), SHAPES[task.env][1])
     assert task.spec.dtype == "float32"
-    world = task.world()
+    world = task.make_env()
     seen = world.reset(0)
     assert seen.shape == data.observation.shape[1:]
-    # a first observation of the world looks like a logged one: same layout, same order, same units
+    # a first observation of the world looks like a logged one: same layout, same order, same scaling
     low, high = data.observation.min(axis=0), data.observation.max(axis=0)
     slack = 0.25 * (high - low) + 0.3
     assert np.all((low - slack <= seen) & (seen <= high + slack))
@@ -110,7 +110,7 @@ def test_antmaze_facts(shared_data: Path) -> None:
     assert (task.domain, task.horizon, task.failure, task.exact_goal) == ("antmaze", 1000, 0.0, True)
     assert dict(task.options) == {"reset_cell": (1, 1), "goal_cell": (6, 6)}
     assert dict(task.env_kwargs) == {"continuing_task": False, "include_cfrc_ext_in_observation": False}
-    data, world = task.dataset(), task.world()
+    data, world = task.dataset(), task.make_env()
     assert data is not None
     seen = world.reset(0)
     torso = world.env.unwrapped.data.qpos  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from segue.core.types import SegueError, World
+from segue.core.types import Env, SegueError
 from segue.tasks import GymTask, GymWorld, make_env
 
 pytest.importorskip("gymnasium_robotics")
@@ -63,7 +63,7 @@ class Fake(gymnasium.Env):
         return self.seen, 7.0, bool(self.seen[0] == 5.0), bool(self.seen[0] >= self.limit), info
 
 
-def roll(world: World, seed: int, steps: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def roll(world: Env, seed: int, steps: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     seen, rewards = [world.reset(seed)], []
     for _ in range(steps):
@@ -78,7 +78,7 @@ def roll(world: World, seed: int, steps: int, size: int) -> tuple[np.ndarray, np
 @pytest.mark.parametrize("name", TASKS)
 def test_exact_replay(name: str) -> None:
     task, size = TASKS[name], SIZES[name][1]
-    world, other = task.world(), task.world()
+    world, other = task.make_env(), task.make_env()
     seen, rewards = roll(world, 3, 60, size)
     assert seen.dtype == np.float32
     assert seen.shape[1] == SIZES[name][0] == task.spec.observation[0]
@@ -115,7 +115,7 @@ def test_truncation(limit: int, horizon: int, length: int) -> None:
 
 
 def test_horizon_of_an_id_beats_its_time_limit() -> None:
-    world = GymTask.custom("HalfCheetah-v5", horizon=1_003).world()
+    world = GymTask.custom("HalfCheetah-v5", horizon=1_003).make_env()
     world.reset(0)
     flags = [world.step(np.zeros(6))[3] for _ in range(1_003)]
     assert flags.index(True) == 1_002
@@ -201,13 +201,13 @@ def test_random_steps_of_a_reset_are_seeded(recwarn: pytest.WarningsRecorder) ->
 
 def test_layouts_that_do_not_fit() -> None:
     with pytest.raises(SegueError, match=r"dictionary of \['achieved_goal', 'desired_goal', 'observation'\]"):
-        GymTask.custom("PointMaze_UMaze-v3").world()
+        GymTask.custom("PointMaze_UMaze-v3").make_env()
     with pytest.raises(SegueError, match="no effect"):
-        GymTask.custom("Hopper-v5", keys=("observation",)).world()
+        GymTask.custom("Hopper-v5", keys=("observation",)).make_env()
     with pytest.raises(SegueError, match="finite bounds"):
         GymWorld(Fake(high=np.inf), 100)
     with pytest.raises(SegueError, match="finite bounds"):
-        GymTask.custom("CartPole-v1").world()
+        GymTask.custom("CartPole-v1").make_env()
     with pytest.raises(SegueError, match="cannot be made"):
         make_env("NoSuchThing-v0")
     with pytest.raises(SegueError, match="cannot be made"):

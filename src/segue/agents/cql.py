@@ -15,7 +15,7 @@ from segue.core.nets import Critics, Maximise, own_critics, squash
 from segue.core.optim import Trained, descend, mean_over_blocks, polyak
 from segue.core.options import option, require, usual
 from segue.core.schedules import START, Schedule, at, ends, reported
-from segue.core.types import Array, Door, Key, Metrics, Spec, Transition
+from segue.core.types import Array, Handover, Key, Metrics, Spec, Transition
 
 BLOCKS = 8
 
@@ -297,7 +297,7 @@ def sac_of(state: sac.State | State) -> sac.State:
 
 @dataclass(frozen=True)
 class from_cql:
-    """Go on with SAC from what CQL or Cal-QL has learned in a slot, optimisers included: `enter=from_cql()`.
+    """Go on with SAC from what CQL or Cal-QL has learned in a slot, optimisers included: `init_from=from_cql()`.
 
     The multiplier stays behind.
     """
@@ -309,6 +309,6 @@ class from_cql:
         """Slots that must be there, for `check_doors`."""
         return (self.slot,)
 
-    def __call__(self, door: Door, state: sac.State) -> sac.State:
+    def __call__(self, handover: Handover, state: sac.State) -> sac.State:
         """Return the slot's networks and optimisers as SAC's state."""
-        return sac_of(door.slots[self.slot].state)
+        return sac_of(handover.slots[self.slot].state)

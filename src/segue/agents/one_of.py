@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.core.types import Agent, Array, Door, Key, Metrics, SegueError, Spec, State, Transition, valued
+from segue.core.types import Agent, Array, Handover, Key, Metrics, SegueError, Spec, State, Transition, valued
 
 
 class OneOfState(NamedTuple):
@@ -57,7 +57,7 @@ class OneOf:
 @dataclass(frozen=True)
 class better:
     """Take each seed's better one of two slots that validation has filled, for a `OneOf` of their agents; the first of
-    equals.  Both must have learned in the phase's units: `check_doors` sees to it before the run begins.
+    equals.  Both must have learned in the phase's scaling: `check_doors` sees to it before the run begins.
     """
 
     first: str
@@ -68,12 +68,14 @@ class better:
         """Slots that validation must have filled, for `segue.engine.phase.check_doors`."""
         return self.first, self.second
 
-    def __call__(self, door: Door, state: OneOfState) -> OneOfState:
+    def __call__(self, handover: Handover, state: OneOfState) -> OneOfState:
         """Return both slots' states and which of them acts."""
-        known = door.validated
+        known = handover.validated
         second = known[self.second] > known[self.first]
         return OneOfState(
-            door.slots[self.first].state, door.slots[self.second].state, jnp.asarray(second, state.second_acts.dtype)
+            handover.slots[self.first].state,
+            handover.slots[self.second].state,
+            jnp.asarray(second, state.second_acts.dtype),
         )
 
 

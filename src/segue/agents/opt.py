@@ -17,7 +17,7 @@ from segue.agents.td3 import TD3
 from segue.core.nets import Critics, Maximise, own_critics
 from segue.core.optim import Trained, descend, every, polyak, renewed
 from segue.core.options import Pace, follows, option, option_of, require
-from segue.core.types import Agent, Array, Door, Key, Metrics, Spec, Transition
+from segue.core.types import Agent, Array, Handover, Key, Metrics, Spec, Transition
 
 
 class WithCritics(Protocol):
@@ -303,12 +303,12 @@ class OPT:
         return values(self.base, state, observation, action)
 
 
-def grow(door: Door, state: State) -> State:
+def grow(handover: Handover, state: State) -> State:
     """Put new critics beside what the slot has learned."""
-    return state._replace(base=door.slots[door.slot].state)
+    return state._replace(base=handover.slots[handover.slot].state)
 
 
-def renew_base(door: Door, state: State) -> State:
+def renew_base(handover: Handover, state: State) -> State:
     """Go on with what the slot has learned, the base agent with new optimisers (OPT on SPOT)."""
-    there: State = door.slots[door.slot].state
+    there: State = handover.slots[handover.slot].state
     return there._replace(base=renewed(there.base, state.base))

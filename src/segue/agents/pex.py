@@ -29,7 +29,7 @@ from segue.core.networks import Network
 from segue.core.optim import APART, Trained, descend
 from segue.core.options import require
 from segue.core.schedules import START
-from segue.core.types import Array, Door, Key, Metrics, Spec, Transition
+from segue.core.types import Array, Handover, Key, Metrics, Spec, Transition
 
 
 def authors() -> IQL:
@@ -179,7 +179,7 @@ def bounded(action: Array) -> Array:
 
 @dataclass(frozen=True)
 class expand:
-    """Start PEX beside the policy that IQL has learned in another slot: `enter=expand("offline")`.
+    """Start PEX beside the policy that IQL has learned in another slot: `init_from=expand("offline")`.
 
     Critics, their targets and V go on from the slot's, each with a fresh optimiser (the authors' checkpoints hold
     parameters only); the new policy starts from fresh parameters.
@@ -192,9 +192,9 @@ class expand:
         """Slots that must be there, for `check_doors`."""
         return (self.slot,)
 
-    def __call__(self, door: Door, state: State) -> State:
+    def __call__(self, handover: Handover, state: State) -> State:
         """Return the fresh state with what the slot has learned."""
-        offline: iql.State = door.slots[self.slot].state
+        offline: iql.State = handover.slots[self.slot].state
         new = state.iql._replace(
             critic=state.iql.critic._replace(params=offline.critic.params),
             target=offline.target,

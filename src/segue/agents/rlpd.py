@@ -21,7 +21,7 @@ from segue.core.nets import Critics, TanhGaussian, squash
 from segue.core.networks import PUBLISHED, Networks, ours
 from segue.core.optim import Trained, descend, kind_of, polyak, scaled_moments
 from segue.core.options import option, require, usual
-from segue.core.types import Array, Door, Key, Metrics, SegueError, Spec, Transition
+from segue.core.types import Array, Handover, Key, Metrics, SegueError, Spec, Transition
 
 
 class State(NamedTuple):
@@ -253,7 +253,7 @@ class RLPD:
 
 @dataclass(frozen=True)
 class from_sac:
-    """Continue from the state of SAC, CQL or Cal-QL in a slot, optimisers included: `enter=from_sac()`.
+    """Continue from the state of SAC, CQL or Cal-QL in a slot, optimisers included: `init_from=from_sac()`.
 
     The critics' loss is a sum over critics before the hand-over and a mean after it.  So their moments are divided by
     the number of critics; Adam then steps as if both were means, as in WSRL's program.
@@ -268,9 +268,9 @@ class from_sac:
         """Slots that must be there, for `check_doors`."""
         return (self.slot,)
 
-    def __call__(self, door: Door, state: State) -> State:
+    def __call__(self, handover: Handover, state: State) -> State:
         """Return the slot's networks in the form of RLPD's state."""
-        old = sac_of(door.slots[self.slot].state)
+        old = sac_of(handover.slots[self.slot].state)
         kinds = lambda s: [kind_of(s.actor), kind_of(s.critic)]  # noqa: E731
         if kinds(old) != kinds(state):
             raise SegueError(

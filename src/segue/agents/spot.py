@@ -20,7 +20,7 @@ from segue.core.networks import Network
 from segue.core.optim import APART, Trained, descend, trained
 from segue.core.options import option, require, usual
 from segue.core.schedules import Schedule, at, ends, reported
-from segue.core.types import Array, Door, Key, Metrics, Spec, Transition, flat
+from segue.core.types import Array, Handover, Key, Metrics, Spec, Transition, flat
 
 
 class Autoencoder(eqx.Module):
@@ -218,7 +218,7 @@ class SPOT:
 
 @dataclass(frozen=True)
 class with_density:
-    """Start SPOT with the density that another slot has learned: `enter=with_density("density")`."""
+    """Start SPOT with the density that another slot has learned: `init_from=with_density("density")`."""
 
     slot: str = "density"
 
@@ -227,6 +227,6 @@ class with_density:
         """Slots that must be there, for `check_doors`."""
         return (self.slot,)
 
-    def __call__(self, door: Door, state: State) -> State:
+    def __call__(self, handover: Handover, state: State) -> State:
         """Return the fresh state with the slot's density."""
-        return state._replace(density=door.slots[self.slot].state.model.params)
+        return state._replace(density=handover.slots[self.slot].state.model.params)

@@ -15,7 +15,7 @@ from segue.bonuses.vcse import VCSE, StateEntropy
 from segue.core.named import is_named, named
 from segue.core.options import unknown
 from segue.core.parts import part_of
-from segue.core.types import Augmentation
+from segue.core.types import Bonus
 
 __all__ = [
     "AUGMENTATIONS",
@@ -33,9 +33,9 @@ __all__ = [
 
 
 class Entry(NamedTuple):
-    """An augmentation as `segue list` shows it, and as a recipe's name adds it: `cal-ql+sera`."""
+    """A bonus as `segue list` shows it, and as a recipe's name adds it: `cal-ql+sera`."""
 
-    augmentation: Augmentation
+    bonus: Bonus
     when: Literal["online", "always"]
     """Whether offline phases have it too."""
     paper: str
@@ -45,11 +45,11 @@ class Entry(NamedTuple):
     """Options by a task's domain, its presets or its name."""
     unscaled: Mapping[str, Mapping[str, object]] = MappingProxyType({})
     """The same for recipes that do not rescale rewards, where a failing step costs 1 at most."""
-    from_scratch: Augmentation | None = None
+    from_scratch: Bonus | None = None
     """Its replacement when nothing is trained before it, so that there is no critic to copy."""
 
 
-AUGMENTATIONS: dict[str, Entry] = {
+BONUSES: dict[str, Entry] = {
     "sera": Entry(
         SERA(),
         "online",
@@ -83,21 +83,21 @@ AUGMENTATIONS: dict[str, Entry] = {
 }
 
 
-def parts(augment: Augmentation) -> list[Augmentation]:
+def parts(bonus: Bonus) -> list[Bonus]:
     """Augmentations that are joined in one."""
-    if isinstance(augment, Both):
-        return [*parts(augment.first), *parts(augment.second)]
-    return [augment, *parts(augment.inner)] if isinstance(augment, Returns) else [augment]
+    if isinstance(bonus, Both):
+        return [*parts(bonus.first), *parts(bonus.second)]
+    return [bonus, *parts(bonus.inner)] if isinstance(bonus, Returns) else [bonus]
 
 
 def bonus_of(word: str) -> Entry:
     """Return the bonus of that name: of the table, or module:name of one's own.
 
-    What module:name finds is an `Entry`, or an augmentation (or what makes one, see `part_of`), which acts online.
+    What module:name finds is an `Entry`, or a bonus (or what makes one, see `part_of`), which acts online.
     """
-    if word in AUGMENTATIONS:
-        return AUGMENTATIONS[word]
+    if word in BONUSES:
+        return BONUSES[word]
     if not is_named(word):
-        unknown("bonus", word, AUGMENTATIONS)
+        unknown("bonus", word, BONUSES)
     found = named(word, "a bonus")
-    return found if isinstance(found, Entry) else Entry(part_of(word, Augmentation, "bonus"), "online", word, "nothing")
+    return found if isinstance(found, Entry) else Entry(part_of(word, Bonus, "bonus"), "online", word, "nothing")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from segue.core.options import alike
-from segue.core.types import Array, Augmentation, Door, Key, Learner, Metrics, Slot, Spec, State, Transition
+from segue.core.types import Array, Bonus, Handover, Key, Learner, Metrics, Slot, Spec, State, Transition
 
 S = TypeVar("S")
 Relabelled = tuple[S, Transition, Metrics]
@@ -61,54 +61,54 @@ def paid(batch: Transition, bonus: Array, name: str) -> tuple[Transition, Metric
 
 @runtime_checkable
 class Composite(Protocol):
-    """An augmentation that is made of others."""
+    """A bonus that is made of others."""
 
-    def inside(self, state: State) -> list[tuple[Augmentation, State]]:
+    def inside(self, state: State) -> list[tuple[Bonus, State]]:
         """Return its parts, each with its part of the state."""
 
 
-def begun(augment: Augmentation, key: Key, door: Door) -> State:
+def begun(bonus: Bonus, key: Key, handover: Handover) -> State:
     """State of a bonus at the beginning of a phase: the state of an equal bonus in the slot, or a fresh one.
 
     The state of a bonus is not part of the learner, so it is kept at any hand-over.
     """
-    before = door.slots.get(door.slot)
-    known = [] if before is None or before.augment is None else _learned(before.augment, before.learned.augment)
-    going_on = [state for one, state in known if alike(one, augment)]
-    return going_on[0] if going_on else augment.init(key, door)
+    before = handover.slots.get(handover.slot)
+    known = [] if before is None or before.bonus is None else _learned(before.bonus, before.learned.bonus)
+    going_on = [state for one, state in known if alike(one, bonus)]
+    return going_on[0] if going_on else bonus.init(key, handover)
 
 
-def _learned(augment: Augmentation, state: State) -> list[tuple[Augmentation, State]]:
-    """An augmentation and all that it is made of, each with its state."""
-    inner = augment.inside(state) if isinstance(augment, Composite) else []
-    return [(augment, state), *(found for part in inner for found in _learned(*part))]
+def _learned(bonus: Bonus, state: State) -> list[tuple[Bonus, State]]:
+    """A bonus and all that it is made of, each with its state."""
+    inner = bonus.inside(state) if isinstance(bonus, Composite) else []
+    return [(bonus, state), *(found for part in inner for found in _learned(*part))]
 
 
 @dataclass(frozen=True)
 class Both:
     """Two bonuses on the same batch: each sees the true rewards, and both are added."""
 
-    first: Augmentation
-    second: Augmentation
+    first: Bonus
+    second: Bonus
 
-    def refuse(self, phase: Trains, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+    def validate(self, phase: Trains, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
         """Return why a phase cannot have one of the two."""
-        return self.first.refuse(phase, slots, spec, offline) or self.second.refuse(phase, slots, spec, offline)
+        return self.first.validate(phase, slots, spec, offline) or self.second.validate(phase, slots, spec, offline)
 
-    def init(self, key: Key, door: Door) -> State:
+    def init(self, key: Key, handover: Handover) -> State:
         """Their states; one that the slot has learned with before goes on."""
         k_first, k_second = jax.random.split(key)
-        return begun(self.first, k_first, door), begun(self.second, k_second, door)
+        return begun(self.first, k_first, handover), begun(self.second, k_second, handover)
 
-    def inside(self, state: State) -> list[tuple[Augmentation, State]]:
+    def inside(self, state: State) -> list[tuple[Bonus, State]]:
         """Return the two with their states."""
         return list(zip((self.first, self.second), state, strict=True))
 
-    def relabel(self, state: State, batch: Transition, key: Key, slot: Slot) -> Relabelled[State]:
+    def reward(self, state: State, batch: Transition, key: Key, slot: Slot) -> Relabelled[State]:
         """Let both rewrite the batch and add what they changed."""
         k_first, k_second = jax.random.split(key)
-        first, one, metrics = self.first.relabel(state[0], batch, k_first, slot)
-        second, two, more = self.second.relabel(state[1], batch, k_second, slot)
+        first, one, metrics = self.first.reward(state[0], batch, k_first, slot)
+        second, two, more = self.second.reward(state[1], batch, k_second, slot)
         reward = one.reward + (two.reward - batch.reward)
         mc_return = one.mc_return + (two.mc_return - batch.mc_return)
         return (first, second), batch._replace(reward=reward, mc_return=mc_return), metrics | more

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from segue.bonuses.bonus import Trains
 from segue.core.optim import polyak
-from segue.core.types import Agent, Array, Door, SegueError, Slot, Spec, State, flat, refused
+from segue.core.types import Agent, Array, Handover, SegueError, Slot, Spec, State, flat, refused
 
 Scale = Literal["data", "dimension", "none"]
 POOL = 1024  # rows of a batch among which neighbours are looked for; larger batches are thinned evenly
@@ -70,14 +70,14 @@ class Scaled(NamedTuple):
         return (observation - self.mean) / self.std
 
 
-def scaled(kind: Scale, door: Door, who: str) -> Scaled:
-    """The scale at the beginning of a phase, in the learner's units."""
-    size = flat(door.spec, who)
+def scaled(kind: Scale, handover: Handover, who: str) -> Scaled:
+    """The scale at the beginning of a phase, in the learner's scaling."""
+    size = flat(handover.spec, who)
     if kind != "data":
         return Scaled(jnp.zeros(size), jnp.full(size, float(size) if kind == "dimension" else 1.0))
-    raw, spread = door.offline.replay.moments()
-    mean = door.units.see(raw)
-    return Scaled(mean, door.units.see(raw + spread) - mean + 1e-3)
+    raw, spread = handover.offline.replay.moments()
+    mean = handover.scaling.see(raw)
+    return Scaled(mean, handover.scaling.see(raw + spread) - mean + 1e-3)
 
 
 def refuse_scale(who: str, scale: Scale, spec: Spec, offline: int) -> str | None:
@@ -113,20 +113,20 @@ class Critic(eqx.Module):
         return Critic(self.agent, jax.tree.map(move, self.state, state))
 
 
-def copied(door: Door, name: str | None, who: str) -> Critic:
+def copied(handover: Handover, name: str | None, who: str) -> Critic:
     """The critic of a slot (the phase's own for None) at the beginning of the phase."""
-    name = name or door.slot
-    slot = door.slots[name]
-    if (slot.units.observation_mean, slot.units.observation_std) != (
-        door.units.observation_mean,
-        door.units.observation_std,
+    name = name or handover.slot
+    slot = handover.slots[name]
+    if (slot.scaling.observation_mean, slot.scaling.observation_std) != (
+        handover.scaling.observation_mean,
+        handover.scaling.observation_std,
     ):
         raise SegueError(
             f"{who}: slot '{name}' was trained on observations in other units; give both phases the same units"
         )
-    if slot.chunk != door.chunk:
+    if slot.chunk != handover.chunk:
         raise SegueError(
-            f"{who}: slot '{name}' was built for chunk={slot.chunk}, and this phase has chunk={door.chunk}; give "
+            f"{who}: slot '{name}' was built for chunk={slot.chunk}, and this phase has chunk={handover.chunk}; give "
             "both the same"
         )
     return current(slot)
@@ -149,8 +149,8 @@ def refuse_values(
     scale: Scale,
 ) -> str | None:
     """Return why a phase cannot have a bonus that looks at values of `source`, or None."""
-    if refusal := refuse_scale(who, scale, spec, offline):
-        return refusal
+    if problem := refuse_scale(who, scale, spec, offline):
+        return problem
     learner, of = phase.learner, of or phase.slot
     if not isinstance(learner, Agent):
         return f"{who} needs the values of an agent, and {type(learner).__name__} has none"

@@ -13,7 +13,7 @@ from segue.bonuses.bonus import Relabelled, Trains, begun
 from segue.core.nets import MLP
 from segue.core.optim import Trained, descend, polyak, trained
 from segue.core.options import require, tunable, usual
-from segue.core.types import Array, Augmentation, Door, Key, Slot, Spec, State, Transition, flat
+from segue.core.types import Array, Bonus, Handover, Key, Slot, Spec, State, Transition, flat
 
 
 class ReturnsState(NamedTuple):
@@ -34,7 +34,7 @@ class Returns:
     (default of ours); it starts at exactly 0.
     """
 
-    inner: Augmentation
+    inner: Bonus
     value_hidden: tuple[int, ...] = (256, 256)
     value_learning_rate: float = tunable(3e-4)
     value_target_rate: float = tunable(5e-3)
@@ -42,25 +42,25 @@ class Returns:
     def __post_init__(self) -> None:
         require(self, **usual(self), value_target_rate=0 < self.value_target_rate <= 1)
 
-    def refuse(self, phase: Trains, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+    def validate(self, phase: Trains, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
         """Return why a phase cannot have it: the bonus does not fit."""
-        return self.inner.refuse(phase, slots, spec, offline)
+        return self.inner.validate(phase, slots, spec, offline)
 
-    def init(self, key: Key, door: Door) -> ReturnsState:
+    def init(self, key: Key, handover: Handover) -> ReturnsState:
         """A value of 0 everywhere; a bonus that the slot has learned with before goes on."""
         k_inner, k_value = jax.random.split(key)
-        sizes = (flat(door.spec, "Returns"), *self.value_hidden, 1)
+        sizes = (flat(handover.spec, "Returns"), *self.value_hidden, 1)
         value = MLP.create(k_value, sizes, output_gain=0.0)
         start = trained(value, self.value_learning_rate)
-        return ReturnsState(begun(self.inner, k_inner, door), start, jax.tree.map(jnp.copy, value))
+        return ReturnsState(begun(self.inner, k_inner, handover), start, jax.tree.map(jnp.copy, value))
 
-    def inside(self, state: ReturnsState) -> list[tuple[Augmentation, State]]:
-        """Return the augmentation with its state."""
+    def inside(self, state: ReturnsState) -> list[tuple[Bonus, State]]:
+        """Return the bonus with its state."""
         return [(self.inner, state.inner)]
 
-    def relabel(self, state: ReturnsState, batch: Transition, key: Key, slot: Slot) -> Relabelled[ReturnsState]:
+    def reward(self, state: ReturnsState, batch: Transition, key: Key, slot: Slot) -> Relabelled[ReturnsState]:
         """Let the bonus be paid, learn its sums, and add them to the returns."""
-        inner, paid, metrics = self.inner.relabel(state.inner, batch, key, slot)
+        inner, paid, metrics = self.inner.reward(state.inner, batch, key, slot)
         following = state.target(batch.next_observation)[..., 0]
         target = jax.lax.stop_gradient(paid.reward - batch.reward + batch.continues * following)
 

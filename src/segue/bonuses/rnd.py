@@ -24,7 +24,7 @@ from segue.core.layers import Initialiser
 from segue.core.nets import MLP
 from segue.core.optim import Trained, descend, trained
 from segue.core.options import require, tunable
-from segue.core.types import Array, Door, Key, Metrics, Slot, Spec, Transition, flat, refused
+from segue.core.types import Array, Handover, Key, Metrics, Slot, Spec, Transition, flat, refused
 
 
 class State(NamedTuple):
@@ -76,14 +76,14 @@ class RND:
             frozen_after=self.frozen_after is None or self.frozen_after >= 0,
         )
 
-    def refuse(self, phase: object, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+    def validate(self, phase: object, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
         """Return why a phase cannot have this bonus: it takes flat observations."""
         return refused(spec, "rnd")
 
-    def init(self, key: Key, door: Door) -> State:
+    def init(self, key: Key, handover: Handover) -> State:
         """Two networks that know nothing of each other."""
         k_predictor, k_target = jax.random.split(key)
-        size = flat(door.spec, "rnd")
+        size = flat(handover.spec, "rnd")
         sizes = (size, *self.hidden, self.features)
         create = partial(MLP.create, sizes=sizes, initialiser=self.initialiser, output_gain=self.output_gain)
         return State(
@@ -94,7 +94,7 @@ class RND:
             jnp.int32(0),
         )
 
-    def relabel(self, state: State, batch: Transition, key: Key, slot: Slot) -> tuple[State, Transition, Metrics]:
+    def reward(self, state: State, batch: Transition, key: Key, slot: Slot) -> tuple[State, Transition, Metrics]:
         """Learn from a batch and add weight * bonus to its rewards."""
         learned, bonus, loss = self.learn(state, batch, jax.random.uniform(key, batch.reward.shape))
         if self.frozen_after is not None:

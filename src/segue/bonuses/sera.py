@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from segue.bonuses.bonus import Moments, Relabelled, Trains, no_moments, paid
 from segue.bonuses.neighbours import Critic, Scale, Scaled, conditioned_bonus, copied, current, refuse_values, scaled
 from segue.core.options import option, require, tunable
-from segue.core.types import Door, Key, Slot, Spec, Transition
+from segue.core.types import Handover, Key, Slot, Spec, Transition
 
 
 class SERAState(NamedTuple):
@@ -51,16 +51,16 @@ class SERA:
     def __post_init__(self) -> None:
         require(self, weight=self.weight >= 0, neighbours=self.neighbours >= 2, average_rate=0 < self.average_rate <= 1)
 
-    def refuse(self, phase: Trains, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+    def validate(self, phase: Trains, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
         """Return why a phase cannot have this bonus."""
         return refuse_values("sera", self.q_source, self.slot, phase, slots, spec, offline, self.scale)
 
-    def init(self, key: Key, door: Door) -> SERAState:
+    def init(self, key: Key, handover: Handover) -> SERAState:
         """Copy the critic at the beginning of the phase."""
-        apart = None if self.q_source == "current" else copied(door, self.slot, "sera")
-        return SERAState(apart, scaled(self.scale, door, "sera"), no_moments(()))
+        apart = None if self.q_source == "current" else copied(handover, self.slot, "sera")
+        return SERAState(apart, scaled(self.scale, handover, "sera"), no_moments(()))
 
-    def relabel(self, state: SERAState, batch: Transition, key: Key, slot: Slot) -> Relabelled[SERAState]:
+    def reward(self, state: SERAState, batch: Transition, key: Key, slot: Slot) -> Relabelled[SERAState]:
         """Add weight * tanh(bonus) to the rewards of a batch."""
         critic = state.critic
         if critic is not None and self.q_source == "average":

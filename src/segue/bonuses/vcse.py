@@ -25,7 +25,7 @@ from segue.bonuses.neighbours import (
 from segue.core.nets import Critics
 from segue.core.optim import Trained, descend, polyak, trained
 from segue.core.options import option, require, tunable, usual
-from segue.core.types import Agent, Array, Door, Key, Metrics, Slot, Spec, Transition
+from segue.core.types import Agent, Array, Handover, Key, Metrics, Slot, Spec, Transition
 
 _OWN = "q_source=extrinsic"
 
@@ -72,24 +72,24 @@ class VCSE:
         """Whether the bonus has critics of its own."""
         return self.q_source == "extrinsic"
 
-    def refuse(self, phase: Trains, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+    def validate(self, phase: Trains, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
         """Return why a phase cannot have this bonus."""
         return refuse_values("vcse", self.q_source, self.slot, phase, slots, spec, offline, self.scale)
 
-    def init(self, key: Key, door: Door) -> VCSEState:
+    def init(self, key: Key, handover: Handover) -> VCSEState:
         """Make the critics, or copy the critic at the beginning of the phase."""
         apart, own = None, None
         if self.own:
-            critic = Critics.create(key, door.spec, self.critic_hidden, 2)
+            critic = Critics.create(key, handover.spec, self.critic_hidden, 2)
             own = Own(trained(critic, self.critic_learning_rate), jax.tree.map(jnp.copy, critic))
         elif self.q_source == "frozen":
-            apart = copied(door, self.slot, "vcse")
-        return VCSEState(apart, own, scaled(self.scale, door, "vcse"))
+            apart = copied(handover, self.slot, "vcse")
+        return VCSEState(apart, own, scaled(self.scale, handover, "vcse"))
 
-    def relabel(self, state: VCSEState, batch: Transition, key: Key, slot: Slot) -> Relabelled[VCSEState]:
+    def reward(self, state: VCSEState, batch: Transition, key: Key, slot: Slot) -> Relabelled[VCSEState]:
         """Add weight * bonus to the rewards of a batch; with critics of its own, let them learn from it first."""
         agent = slot.learner
-        assert isinstance(agent, Agent)  # `refuse` has seen that it is one
+        assert isinstance(agent, Agent)  # `validate` has seen that it is one
         k_next, k_now = jax.random.split(key)
         action = agent.act(slot.state, batch.observation, k_now, False)
         metrics: Metrics = {}
@@ -141,15 +141,15 @@ class StateEntropy:
     def __post_init__(self) -> None:
         require(self, weight=self.weight >= 0, neighbours=self.neighbours >= 2)
 
-    def refuse(self, phase: Trains, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+    def validate(self, phase: Trains, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
         """Return why a phase cannot have this bonus."""
         return refuse_scale("state-entropy", self.scale, spec, offline)
 
-    def init(self, key: Key, door: Door) -> EntropyState:
+    def init(self, key: Key, handover: Handover) -> EntropyState:
         """Nothing has been seen yet."""
-        return EntropyState(scaled(self.scale, door, "state-entropy"), no_moments(()))
+        return EntropyState(scaled(self.scale, handover, "state-entropy"), no_moments(()))
 
-    def relabel(self, state: EntropyState, batch: Transition, key: Key, slot: Slot) -> Relabelled[EntropyState]:
+    def reward(self, state: EntropyState, batch: Transition, key: Key, slot: Slot) -> Relabelled[EntropyState]:
         """Add weight * bonus to the rewards of a batch."""
         raw = state_bonus(state.scale(batch.observation), self.neighbours)
         moments = state.bonus.take(raw)

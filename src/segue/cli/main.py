@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segue.agents import AGENTS, title
-from segue.bonuses import AUGMENTATIONS, Nothing, parts
+from segue.bonuses import BONUSES, Nothing, parts
 from segue.cli import data
 from segue.cli.data_shown import console, show_table
 from segue.core import options
@@ -148,7 +148,7 @@ def list_command(what: ListName = "all", /) -> None:
     """Show what there is.
 
     Args:
-        what: recipes, tasks, agents, augmentations or rules.
+        what: recipes, tasks, agents, bonuses or rules.
     """
     if what in ("all", "recipes"):
         show_table("Recipes", ("recipe", "paper", "aims at"), ((r.name, r.paper, r.aim) for r in RECIPES.values()))
@@ -170,8 +170,8 @@ def list_command(what: ListName = "all", /) -> None:
         agents = ((name, entry.kind, entry.paper, entry.parity) for name, entry in AGENTS.items())
         show_table("Agents", ("agent", "kind", "paper", "tested against"), agents)
     if what in ("all", "augmentations"):
-        bonuses = ((f"RECIPE+{name}", bonus.when, bonus.paper, bonus.parity) for name, bonus in AUGMENTATIONS.items())
-        show_table("Augmentations", ("augmentation", "where", "paper", "tested against"), bonuses)
+        bonuses = ((f"RECIPE+{name}", bonus.when, bonus.paper, bonus.parity) for name, bonus in BONUSES.items())
+        show_table("Augmentations", ("bonus", "where", "paper", "tested against"), bonuses)
     if what in ("all", "rules"):
         known = ((usage(rule), str(rule.__doc__).splitlines()[0]) for rule in RULES.values())
         show_table("Hand-over rules", ("rule", "what it does"), known)
@@ -198,7 +198,7 @@ def explain_command(
     Args:
         recipe: One of `segue list recipes`.
         task: The task whose preset applies.
-        part: Show only options whose path contains this text: learning_rate, online., units.
+        part: Show only options whose path contains this text: learning_rate, online., scaling.
         settings: Options to change, as for `segue run`.
         rules: Hand-over rules, as for `segue run`.
         changed: Show only options whose value is not the default.
@@ -237,14 +237,14 @@ def show_phases(plan: Plan) -> None:
     for column in ("phase", "learner", "slot", "length", "batch", "rewards"):
         table.add_column(column, overflow="fold")
     for p in plan.phases:
-        bonuses = [type(part).__name__ for part in parts(p.augment) if not isinstance(part, Nothing)]
+        bonuses = [type(part).__name__ for part in parts(p.bonus) if not isinstance(part, Nothing)]
         rewards = " + ".join(["as they are", *bonuses]) if bonuses else "as they are"
         table.add_row(p.name, title(p.learner), p.slot, length(p), options.brief(p.batch), rewards)
     console().print(table)
     tried = sum(p.validation.steps for p in plan.phases)
     choosing = f", {tried:,} of them to choose among checkpoints" if tried else ""
     print(f"budget: {charged(plan.phases):,} environment steps per seed{choosing}")
-    print(f"learner's units: {plan.units}")
+    print(f"learner's units: {plan.scaling}")
 
 
 def length(phase: Phase) -> str:

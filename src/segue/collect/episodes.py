@@ -87,7 +87,7 @@ def collect(task: GymTask, recipe: Recipe, steps: int, seed: int = 0) -> Iterato
     """
     if steps < 1:
         raise SegueError(f"steps={steps}: collect at least one")
-    world = task.world()
+    world = task.make_env()
     try:
         ground = ground_of(task, world) if recipe.anywhere or SCRIPTED in recipe.policies else None
         actors = [_actor(name, task, recipe, ground) for name in recipe.policies]

@@ -16,7 +16,7 @@ import numpy as np
 
 from segue.core import starts
 from segue.core.replay import Replay, columns
-from segue.core.scaling import Units, returns_to_go
+from segue.core.scaling import Scaling, returns_to_go
 from segue.core.starts import Starts
 from segue.core.types import Spec
 
@@ -35,16 +35,16 @@ class Step(NamedTuple):
 
 
 class Ledger:
-    """Reward, `terminated` and `ended` of every row ever written: what returns are computed from in other units.
+    """Reward, `terminated` and `ended` of every row ever written: what returns are computed from in other scaling.
 
     Grows by doubling; 6 bytes a row and world.
     """
 
-    def __init__(self, worlds: int) -> None:
+    def __init__(self, lanes: int) -> None:
         self.count = 0
-        self._reward = np.zeros((1024, worlds), np.float32)
-        self._terminated = np.zeros((1024, worlds), np.bool_)
-        self._ended = np.zeros((1024, worlds), np.bool_)
+        self._reward = np.zeros((1024, lanes), np.float32)
+        self._terminated = np.zeros((1024, lanes), np.bool_)
+        self._ended = np.zeros((1024, lanes), np.bool_)
 
     def add(self, reward: np.ndarray, terminated: np.ndarray, ended: np.ndarray) -> None:
         """Append rows (worlds,), or several at once (rows, worlds)."""
@@ -78,15 +78,15 @@ class Experience:
     `replay` is what programs read.
     """
 
-    def __init__(self, worlds: int, capacity: int, spec: Spec) -> None:
-        self.worlds, self.capacity, self.ledger = worlds, max(capacity, 1), Ledger(worlds)
-        self.written, self.closed = np.zeros(worlds, np.int32), np.zeros(worlds, np.int32)
+    def __init__(self, lanes: int, capacity: int, spec: Spec) -> None:
+        self.lanes, self.capacity, self.ledger = lanes, max(capacity, 1), Ledger(lanes)
+        self.written, self.closed = np.zeros(lanes, np.int32), np.zeros(lanes, np.int32)
         self._closed = self.closed, jnp.asarray(self.closed)
-        self._ends = np.zeros(worlds, np.int64)  # episodes that have ended: each has its place in `final`
-        self.chunk, self.starts = 1, np.zeros(worlds, np.int32)
+        self._ends = np.zeros(lanes, np.int64)  # episodes that have ended: each has its place in `final`
+        self.chunk, self.starts = 1, np.zeros(lanes, np.int32)
         """Rows of a whole window, and how many windows have become whole (worlds,)."""
-        self._begun = [0] * worlds  # rows before each open episode, where windows are listed
-        shapes = columns(worlds, capacity, spec.observation, spec.action, spec.dtype)[: -len(_COUNTS)]
+        self._begun = [0] * lanes  # rows before each open episode, where windows are listed
+        shapes = columns(lanes, capacity, spec.observation, spec.action, spec.dtype)[: -len(_COUNTS)]
         self._host: dict[str, np.ndarray] = {}
         if jax.default_backend() == "cpu":
             self._host = {name: _lazy(*shape) for name, shape in zip(Replay._fields, shapes)}
@@ -131,7 +131,7 @@ class Experience:
         count = np.arange(max(begin, stop - self.capacity), stop)
         kept = Step(*(np.swapaxes(x[count - begin], 0, 1) for x in steps))
         ends, place, ring = np.swapaxes(ended[count - begin], 0, 1), count % self.capacity, self.capacity + 1
-        every = np.arange(self.worlds)[:, None]
+        every = np.arange(self.lanes)[:, None]
         # What follows an open episode's row stands at the next place, where its next row will find it.
         self._set("observation", every, (count + 1) % ring, kept.next_observation)
         self._set("observation", every, count % ring, kept.observation)
@@ -150,27 +150,27 @@ class Experience:
             for n, w in np.ndindex(ended.shape):
                 self._start(w, begin + n, bool(steps.terminated[n, w]), bool(ended[n, w]))
 
-    def _start(self, world: int, row: int, terminated: bool, ended: bool) -> None:
+    def _start(self, lane: int, row: int, terminated: bool, ended: bool) -> None:
         """List the windows that a row makes whole: the one that it is the last of, at a terminal all that it is in."""
         first = row - self.chunk + 1
-        whole = np.arange(max(first, self._begun[world]), row + 1 if terminated else first + 1, dtype=np.int32)
+        whole = np.arange(max(first, self._begun[lane]), row + 1 if terminated else first + 1, dtype=np.int32)
         if len(whole):
-            self._set("starts", world, (self.starts[world] + np.arange(len(whole))) % self.capacity, whole)
-            self.starts[world] += len(whole)
+            self._set("starts", lane, (self.starts[lane] + np.arange(len(whole))) % self.capacity, whole)
+            self.starts[lane] += len(whole)
         if ended:
-            self._begun[world] = row + 1
+            self._begun[lane] = row + 1
 
     def windows(self, chunk: int) -> None:
         """List where whole windows of so many rows begin; 1 lists nothing.  No program may be reading."""
         if chunk == self.chunk:
             return
-        self.chunk, self.starts = chunk, np.zeros(self.worlds, np.int32)
+        self.chunk, self.starts = chunk, np.zeros(self.lanes, np.int32)
         self._host.pop("starts", None), self._device.pop("starts", None)
         if chunk == 1:
             return
         _, terminated, ended = self.ledger.columns()
-        column = _lazy((self.worlds, self.capacity), "int32")
-        for w in range(self.worlds):
+        column = _lazy((self.lanes, self.capacity), "int32")
+        for w in range(self.lanes):
             at = starts.whole(terminated[:, w], ended[:, w], chunk)
             kept = np.arange(max(len(at) - self.capacity, 0), len(at))
             column[w, kept % self.capacity] = at[kept]
@@ -179,27 +179,27 @@ class Experience:
         if self._host and _same_memory(column, self._device["starts"]):
             self._host["starts"] = column
 
-    def close(self, world: int, returns: np.ndarray, readers: Any) -> None:
+    def close(self, lane: int, returns: np.ndarray, readers: Any) -> None:
         """Close a world's open episode, whose returns (T,) are known now."""
-        stop = int(self.written[world])
+        stop = int(self.written[lane])
         count = np.arange(max(stop - len(returns), stop - self.capacity, 0), stop)
         jax.block_until_ready(readers)
-        self._set("mc_return", world, count % self.capacity, returns[len(returns) - len(count) :])
+        self._set("mc_return", lane, count % self.capacity, returns[len(returns) - len(count) :])
         self.closed = self.closed.copy()
-        self.closed[world] = stop
+        self.closed[lane] = stop
 
     def compile(self, longest: int) -> None:
         """Compile what `append` and `close` call, for episodes of up to so many rows; nothing is written."""
         if self._host:
             return
 
-        def outside(column: str, worlds: Any, count: int) -> None:
+        def outside(column: str, lanes: Any, count: int) -> None:
             target = self._device[column]
-            shape = (*np.shape(worlds)[:1], count, *target.shape[2:])
-            self._set(column, worlds, np.full(count, target.shape[1]), np.zeros(shape, target.dtype))
+            shape = (*np.shape(lanes)[:1], count, *target.shape[2:])
+            self._set(column, lanes, np.full(count, target.shape[1]), np.zeros(shape, target.dtype))
 
         for column in self._device:
-            outside(column, np.arange(self.worlds)[:, None], 1)
+            outside(column, np.arange(self.lanes)[:, None], 1)
         outside("final", np.int64(0), 1)
         for size in range(max(min(longest, self.capacity) - 1, 0).bit_length() + 1):
             outside("mc_return", 0, 1 << size)
@@ -214,33 +214,33 @@ class Experience:
         last = len(ended) - np.argmax(ended[::-1], axis=0)  # the row after each world's last end, if it has one
         self.closed = np.where(ended.any(axis=0), last, 0).astype(np.int32)
 
-    def rewrite(self, units: Units) -> None:
-        """Write the returns of all closed episodes anew, in other units.  No program may be reading."""
+    def rewrite(self, scaling: Scaling) -> None:
+        """Write the returns of all closed episodes anew, in other scaling.  No program may be reading."""
         reward, terminated, ended = self.ledger.columns()
         kept = np.arange(max(len(reward) - self.capacity, 0), len(reward))
-        for w in range(self.worlds):
+        for w in range(self.lanes):
             returns, start = np.full(len(reward), np.nan, np.float32), 0
             for end in (np.flatnonzero(ended[:, w]) + 1).tolist():
-                returns[start:end] = returns_to_go(reward[start:end, w], terminated[start:end, w], units)
+                returns[start:end] = returns_to_go(reward[start:end, w], terminated[start:end, w], scaling)
                 start = end
             self._set("mc_return", w, kept % self.capacity, returns[kept])
 
-    def _set(self, column: str, worlds: Any, places: np.ndarray, values: np.ndarray) -> None:
+    def _set(self, column: str, lanes: Any, places: np.ndarray, values: np.ndarray) -> None:
         """Write values (W, T, ...), or (T, ...) of one world, at places (T,) of a column."""
         if column in self._host:
-            self._host[column][worlds, places] = values
+            self._host[column][lanes, places] = values
             return
         # Few sizes, so that few programs are compiled: what is too much lies outside and is dropped.
         target, more = self._device[column], (1 << (len(places) - 1).bit_length()) - len(places)
-        axis = np.ndim(worlds) // 2
+        axis = np.ndim(lanes) // 2
         places = np.pad(places, (0, more), constant_values=target.shape[1])
         wide = [(0, more if n == axis else 0) for n in range(np.ndim(values))]
-        self._device[column] = _put(target, worlds, places, np.pad(np.asarray(values, target.dtype), wide))
+        self._device[column] = _put(target, lanes, places, np.pad(np.asarray(values, target.dtype), wide))
 
 
 @partial(jax.jit, donate_argnums=0)
-def _put(column: jax.Array, worlds: Any, places: jax.Array, values: jax.Array) -> jax.Array:
-    return column.at[worlds, places].set(values, mode="drop")
+def _put(column: jax.Array, lanes: Any, places: jax.Array, values: jax.Array) -> jax.Array:
+    return column.at[lanes, places].set(values, mode="drop")
 
 
 def _lazy(shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -94,7 +94,7 @@ def _select(choose: Array, yes: Array, no: Array) -> Array:
 
 
 def gather(indices: Indices) -> Rows:
-    """Rows (B, ...) in raw units."""
+    """Rows (B, ...) in raw scaling."""
     return window(indices, 1)[0][0]
 
 

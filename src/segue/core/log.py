@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from segue.core.scaling import BLOCK, Units, returns_to_go
+from segue.core.scaling import BLOCK, Scaling, returns_to_go
 from segue.core.starts import whole
 from segue.core.types import Array, Part, SegueError
 
@@ -50,10 +50,10 @@ class Data:
         ended[self.ends() - 1] = True
         return whole(np.asarray(self.terminated, np.bool_), ended, length)
 
-    def mc_returns(self, units: Units) -> np.ndarray:
-        """Return-to-go (N,) of every row under `units`."""
+    def mc_returns(self, scaling: Scaling) -> np.ndarray:
+        """Return-to-go (N,) of every row under `scaling`."""
         starts = np.concatenate([[0], self.ends()[:-1]])
-        pieces = [returns_to_go(self.reward[a:b], self.terminated[a:b], units) for a, b in zip(starts, self.ends())]
+        pieces = [returns_to_go(self.reward[a:b], self.terminated[a:b], scaling) for a, b in zip(starts, self.ends())]
         return np.concatenate(pieces)
 
     def sha256(self, anew: bool = False) -> str:

@@ -17,13 +17,13 @@ import numpy as np
 
 from segue.core import starts
 from segue.core.log import Data, Outside
-from segue.core.scaling import BLOCK, Units, moments
+from segue.core.scaling import BLOCK, Scaling, moments
 from segue.core.starts import Starts
 from segue.core.types import Array, Transition
 
 
 class Rows(NamedTuple):
-    """Rows of experience in raw units (shapes as in `Transition`)."""
+    """Rows of experience unscaled (shapes as in `Transition`)."""
 
     observation: Array
     action: Array
@@ -34,14 +34,14 @@ class Rows(NamedTuple):
     online: Array
     next_action: Array
 
-    def transition(self, units: Units) -> Transition:
-        """Apply the learner's units."""
+    def transition(self, scaling: Scaling) -> Transition:
+        """Apply the learner's scaling."""
         return Transition(
-            units.see(self.observation),
+            scaling.see(self.observation),
             self.action,
-            units.reward(self.reward),
-            units.discount * (1.0 - self.terminated),
-            units.see(self.next_observation),
+            scaling.reward(self.reward),
+            scaling.discount * (1.0 - self.terminated),
+            scaling.see(self.next_observation),
             self.mc_return,
             self.online,
             self.next_action,
@@ -75,9 +75,9 @@ class Replay(NamedTuple):
             return jnp.asarray(mean, self.observation.dtype), jnp.asarray(spread, self.observation.dtype)
         return jnp.mean(self.observation[0], axis=0), jnp.std(self.observation[0], axis=0)
 
-    def begins(self, world: Array, count: Array) -> Array:
+    def begins(self, lane: Array, count: Array) -> Array:
         """Whether rows (...) of a world may be drawn, once it is known of them."""
-        return jnp.ones(count.shape, jnp.bool_) if self.starts is None else self.starts.begins(world, count)
+        return jnp.ones(count.shape, jnp.bool_) if self.starts is None else self.starts.begins(lane, count)
 
     @property
     def capacity(self) -> int:
@@ -93,7 +93,7 @@ class View(NamedTuple):
     """
 
     replay: Replay
-    world: Array
+    lane: Array
     online: float
 
     @property
@@ -103,34 +103,34 @@ class View(NamedTuple):
 
     def span(self, closed_only: bool) -> tuple[Array, Array]:
         """The first number and how many may be drawn (never negative)."""
-        return starts.span(self, self.replay.starts, self.world, closed_only)
+        return starts.span(self, self.replay.starts, self.lane, closed_only)
 
     def at(self, number: Array) -> Array:
         """Absolute counts of the rows at numbers (...)."""
-        return number if self.replay.starts is None else self.replay.starts.row(self.world, number)
+        return number if self.replay.starts is None else self.replay.starts.row(self.lane, number)
 
     def number(self, count: Array) -> Array:
         """Numbers of rows (...) that may be drawn; of others, that of the next one that may."""
-        return count if self.replay.starts is None else self.replay.starts.number(self.world, count)
+        return count if self.replay.starts is None else self.replay.starts.number(self.lane, count)
 
     def rows(self, closed_only: bool) -> tuple[Array, Array]:
         """Absolute count of the oldest row and how many rows there are (never negative)."""
-        newest = (self.replay.closed if closed_only else self.replay.written)[self.world]
-        oldest = jnp.maximum(self.replay.written[self.world] - self.replay.capacity, 0)
+        newest = (self.replay.closed if closed_only else self.replay.written)[self.lane]
+        oldest = jnp.maximum(self.replay.written[self.lane] - self.replay.capacity, 0)
         return oldest, jnp.maximum(newest - oldest, 0)
 
     def more(self, count: Array) -> Array:
         """Whether the row after each count (B,) is there, of whatever episode."""
-        return count + 1 < self.replay.written[self.world]
+        return count + 1 < self.replay.written[self.lane]
 
     def followed(self, count: Array) -> Array:
         """Whether the row after each count (B,) is there and belongs to the same episode."""
-        return ~self.replay.ended[self.world, count % self.replay.capacity] & self.more(count)
+        return ~self.replay.ended[self.lane, count % self.replay.capacity] & self.more(count)
 
     def take(self, count: Array) -> Rows:
         """Rows (B, ...) at absolute counts (B,) int32."""
-        r, at = self.replay, (self.world, count % self.replay.capacity)
-        following = r.action[self.world, (count + 1) % r.capacity]
+        r, at = self.replay, (self.lane, count % self.replay.capacity)
+        following = r.action[self.lane, (count + 1) % r.capacity]
         return Rows(
             self._observed(count),
             r.action[at],
@@ -143,17 +143,17 @@ class View(NamedTuple):
         )
 
     def _observed(self, count: Array) -> Array:
-        return self.replay.observation[self.world, count % self.replay.observation.shape[1]]
+        return self.replay.observation[self.lane, count % self.replay.observation.shape[1]]
 
     def _next(self, count: Array) -> Array:
-        final, at = self.replay.final, self.replay.final_at[self.world, count % self.replay.capacity]
-        apart = final[self.world, jnp.maximum(at - 1, 0)]
+        final, at = self.replay.final, self.replay.final_at[self.lane, count % self.replay.capacity]
+        apart = final[self.lane, jnp.maximum(at - 1, 0)]
         if isinstance(final, Outside):  # which keeps them all
             return apart
         return jnp.where((at > 0).reshape(-1, *(1,) * (apart.ndim - 1)), apart, self._observed(count + 1))
 
 
-def from_data(data: Data, units: Units) -> Replay:
+def from_data(data: Data, scaling: Scaling) -> Replay:
     """Put a dataset on the device once, for all seeds; every episode is closed.
 
     Observations that are on the disk stay there.
@@ -179,7 +179,7 @@ def from_data(data: Data, units: Units) -> Replay:
         lead(ended),
         final,
         lead(final_at),
-        lead(data.mc_returns(units)),
+        lead(data.mc_returns(scaling)),
         count,
         count,
     )
@@ -208,28 +208,28 @@ def _same(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return same
 
 
-def empty(worlds: int, capacity: int, observation: tuple[int, ...], action: int, dtype: str) -> Replay:
+def empty(lanes: int, capacity: int, observation: tuple[int, ...], action: int, dtype: str) -> Replay:
     """Make a replay without rows; float32 except for observations, which keep `dtype` (uint8 images stay uint8)."""
-    shapes = columns(worlds, capacity, observation, action, dtype)
+    shapes = columns(lanes, capacity, observation, action, dtype)
     rows: list[Any] = [jnp.zeros(shape, kind) for shape, kind in shapes]
     return Replay(*rows)
 
 
 def columns(
-    worlds: int, capacity: int, observation: tuple[int, ...], action: int, dtype: str
+    lanes: int, capacity: int, observation: tuple[int, ...], action: int, dtype: str
 ) -> list[tuple[tuple[int, ...], str]]:
     """Shape and type of each array of a `Replay`."""
     n = max(capacity, 1)
-    flat = ((worlds, n), "float32")
+    flat = ((lanes, n), "float32")
     return [
-        ((worlds, n + 1, *observation), dtype),
-        ((worlds, n, action), "float32"),
+        ((lanes, n + 1, *observation), dtype),
+        ((lanes, n, action), "float32"),
         flat,
         flat,
-        ((worlds, n), "bool"),
-        ((worlds, n, *observation), dtype),
-        ((worlds, n), "int32"),
+        ((lanes, n), "bool"),
+        ((lanes, n, *observation), dtype),
+        ((lanes, n), "int32"),
         flat,
-        ((worlds,), "int32"),
-        ((worlds,), "int32"),
+        ((lanes,), "int32"),
+        ((lanes,), "int32"),
     ]

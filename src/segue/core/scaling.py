@@ -1,4 +1,4 @@
-"""The learner's units: of reward, of time and of observation."""
+"""The learner's scaling: of reward, of time and of observation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEAST_STD = 1e-3  # added to the observations' standard deviations, as in TD3+BC
 
 
 @dataclass(frozen=True)
-class Units:
+class Scaling:
     """Written once, applied to dataset and own experience alike; replay and evaluation stay raw.
 
     The learner sees rewards `scale * raw + shift`, bootstraps with `discount`, and sees observations
@@ -47,22 +47,22 @@ class Units:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.discount < 1.0:
-            raise SegueError(f"units.discount is {self.discount}; it must be at least 0 and below 1")
+            raise SegueError(f"scaling.discount is {self.discount}; it must be at least 0 and below 1")
         if len(self.observation_mean) != len(self.observation_std):
             raise SegueError(
                 "units: observation_mean and observation_std differ in length; give both with the same length, or none"
             )
         if any(not s > 0 for s in self.observation_std):
-            raise SegueError("units.observation_std: every number must be above 0")
+            raise SegueError("scaling.observation_std: every number must be above 0")
         if self.parts and self.observation_mean:
-            raise SegueError("units.observation_mean: takes flat observations of real numbers; leave it out")
+            raise SegueError("scaling.observation_mean: takes flat observations of real numbers; leave it out")
 
     def reward(self, raw: Array) -> Array:
-        """Rewards (...) in the learner's units."""
+        """Rewards (...) in the learner's scaling."""
         return raw * self.scale + self.shift
 
     def see(self, raw: Array) -> Any:
-        """Observations (..., O) in the learner's units; where they have `parts`, arrays (B, ...) by name."""
+        """Observations (..., O) in the learner's scaling; where they have `parts`, arrays (B, ...) by name."""
         if self.parts:
             return look(self.parts, raw)
         if not self.observation_mean:
@@ -85,70 +85,76 @@ def moments(rows: Any) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.sqrt(square / len(rows))
 
 
-def returns_to_go(reward: np.ndarray, terminated: np.ndarray, units: Units) -> np.ndarray:
-    """Discounted return-to-go (T,) float32 of one episode of raw rewards (T,), in the learner's units.
+def returns_to_go(reward: np.ndarray, terminated: np.ndarray, scaling: Scaling) -> np.ndarray:
+    """Discounted return-to-go (T,) float32 of one episode of raw rewards (T,), in the learner's scaling.
 
     Cal-QL's rules: a terminal inside the episode cuts the recursion; a truncation is treated as the end
-    and nothing is bootstrapped, unless `units.continuing`; all-failure episodes of sparse tasks get the value of
+    and nothing is bootstrapped, unless `scaling.continuing`; all-failure episodes of sparse tasks get the value of
     failing forever.
     """
     raw = np.asarray(reward, np.float64)
     if len(raw) == 0:
         return np.zeros(0, np.float32)
-    scaled = raw * units.scale + units.shift
-    if units.failure is not None and units.failure != "task" and np.all(raw == units.failure):
-        return np.full(len(raw), (units.failure * units.scale + units.shift) / (1.0 - units.discount), np.float32)
-    following = scaled[-1] / (1.0 - units.discount) if units.continuing else 0.0
+    scaled = raw * scaling.reward_scale + scaling.reward_shift
+    if scaling.failure is not None and scaling.failure != "task" and np.all(raw == scaling.failure):
+        return np.full(
+            len(raw),
+            (scaling.failure * scaling.reward_scale + scaling.reward_shift) / (1.0 - scaling.discount),
+            np.float32,
+        )
+    following = scaled[-1] / (1.0 - scaling.discount) if scaling.continuing else 0.0
     out = np.empty(len(raw), np.float64)
     for t in range(len(raw) - 1, -1, -1):
-        following = scaled[t] + units.discount * following * (1.0 - float(terminated[t]))
+        following = scaled[t] + scaling.discount * following * (1.0 - float(terminated[t]))
         out[t] = following
     return out.astype(np.float32)
 
 
-def settled(units: Units, failure: float | None, data: Any, parts: tuple[Part, ...] = ()) -> Units:
+def settled(scaling: Scaling, failure: float | None, data: Any, parts: tuple[Part, ...] = ()) -> Scaling:
     """Return units with nothing left open: the task's failure reward, the parts of its observations, and what is to be
     read off `log.Data`.
 
     Raises `SegueError` where the dataset does not say it.
     """
-    units = replace(units, parts=parts)
-    if units.failure == "task":
-        units = replace(units, failure=failure)
-    if units.reward_span is not None:
-        units = replace(units, scale=units.scale * units.reward_span / _return_span(data), reward_span=None)
-    if units.standardise:
+    scaling = replace(scaling, parts=parts)
+    if scaling.failure == "task":
+        scaling = replace(scaling, failure=failure)
+    if scaling.reward_span is not None:
+        scaling = replace(
+            scaling, reward_scale=scaling.reward_scale * scaling.reward_span / _return_span(data), reward_span=None
+        )
+    if scaling.standardise:
         if data is None:
-            raise SegueError("units.standardise: the task has no dataset to compute means from; set it to false")
+            raise SegueError("scaling.standardise: the task has no dataset to compute means from; set it to false")
         if data.observation.ndim != 2 or data.observation.dtype.kind != "f":
-            raise SegueError("units.standardise: takes flat observations of real numbers; set it to false")
+            raise SegueError("scaling.standardise: takes flat observations of real numbers; set it to false")
         mean, std = moments(data.observation)
         std = std + LEAST_STD
-        units = replace(
-            units, standardise=False, observation_mean=tuple(mean.tolist()), observation_std=tuple(std.tolist())
+        scaling = replace(
+            scaling, standardise=False, observation_mean=tuple(mean.tolist()), observation_std=tuple(std.tolist())
         )
-    return units
+    return scaling
 
 
 def _return_span(data: Any) -> float:
     """Difference between the best and the worst undiscounted raw return of a dataset's episodes."""
     if data is None:
-        raise SegueError("units.reward_span: the task has no dataset to compute returns from; set it to none")
+        raise SegueError("scaling.reward_span: the task has no dataset to compute returns from; set it to none")
     ends = data.ends()
     total = np.concatenate([[0.0], np.cumsum(data.reward, dtype=np.float64)])[np.concatenate([[0], ends])]
     returns = np.diff(total)
     span = float(returns.max() - returns.min())
     if not span > 0:
-        raise SegueError("units.reward_span: all episodes of the dataset have the same return; set it to none")
+        raise SegueError("scaling.reward_span: all episodes of the dataset have the same return; set it to none")
     return span
 
 
-def plain_units(units: Units) -> dict[str, Any]:
-    """Units as JSON, without the parts of observations, which the task's Spec says."""
-    return {name: value for name, value in asdict(units).items() if name != "parts"}
+def plain_units(scaling: Scaling) -> dict[str, Any]:
+    """Scaling as JSON, without the parts of observations, which the task's Spec says."""
+    return {name: value for name, value in asdict(scaling).items() if name != "parts"}
 
 
-def units_of(plain: Mapping[str, Any], parts: tuple[Part, ...] = ()) -> Units:
+def scaling_of(plain: Mapping[str, Any], parts: tuple[Part, ...] = ()) -> Scaling:
     """Return the units that `plain_units` described (tuples as lists), for observations of these parts."""
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
-    return replace(Units(**values), parts=parts)
+    return replace(Scaling(**values), parts=parts)

@@ -1,4 +1,4 @@
-"""The nouns of Segue: transitions, learners, samplers, augmentations, slots, doors and tasks.
+"""The nouns of Segue: transitions, learners, samplers, bonuses, slots, hand-overs and tasks.
 
 Everything here is a contract; nothing here learns.  Arrays carry no seed axis in these signatures:
 one seed per function, and the engine supplies the axis of seeds.
@@ -27,15 +27,15 @@ class SegueError(Exception):
     """A mistake that the user can fix.  The message is one line: what is wrong, where, and what to do."""
 
 
-class WorldError(SegueError):
+class EnvError(SegueError):
     """An environment raised an exception, or returned an invalid value.  Nothing of the failed step is kept."""
 
 
 class Transition(NamedTuple):
-    """A row of experience or a batch of rows, as a learner sees it (rewards and discount in the learner's units).
+    """A row of experience or a batch of rows, as a learner sees it (rewards and discount in the learner's scaling).
 
     Shapes with batch size B: `observation` and `next_observation` (B, *observation), `action` and `next_action` (B, A)
-    in [-1, 1], all others (B,).  Where a task has images, observations are arrays (B, ...) by name (`Units.see`).
+    in [-1, 1], all others (B,).  Where a task has images, observations are arrays (B, ...) by name (`Scaling.see`).
     Where a phase learns from chunks of h actions, A is h times the task's, in the order of time; rewards are summed
     over the chunk, and the next observation and action are those after it.
     """
@@ -45,7 +45,7 @@ class Transition(NamedTuple):
     reward: Array  # scale * raw reward + shift, then augmented
     continues: Array  # weight of the bootstrap term: discount * (1 - terminated)
     next_observation: Array
-    mc_return: Array  # discounted return-to-go of the row's episode in the learner's units; NaN while it is open
+    mc_return: Array  # discounted return-to-go of the row's episode in the learner's scaling; NaN while it is open
     online: Array  # 1 where the row is the run's own experience, 0 where it is the dataset's
     next_action: Array  # (B, A): what the episode's next row did; NaN where there is none (yet)
     valid: Array | None = None  # (B, h): 1 where no episode ended before step k of a chunk; None for single actions
@@ -100,22 +100,22 @@ class Learned(NamedTuple):
 
     learner: State
     sampler: State = ()
-    augment: State = ()
+    bonus: State = ()
 
 
 class Slot(NamedTuple):
-    """A named place in a run: a learner, its learned state, and its units.
+    """A named place in a run: a learner, its learned state, and its scaling.
 
     The sampler and the bonus of the slot have states too.  A later phase that trains the slot with equal ones
     (`options.alike`: a weight may differ, the width of a network may not) continues from their states, also after
-    phases that only collect.  `enter` resets the state of the sampler, but not that of the bonus.
+    phases that only collect.  `init_from` resets the state of the sampler, but not that of the bonus.
     """
 
     learner: Learner
     learned: Learned
-    units: Any  # scaling.Units
+    scaling: Any  # scaling.Scaling
     batch: Sampler | None = None
-    augment: Augmentation | None = None
+    bonus: Bonus | None = None
     chunk: int = 1  # actions of the task in one of the learner's
 
     @property
@@ -128,14 +128,14 @@ class Slot(NamedTuple):
         return self._replace(learned=self.learned._replace(learner=state))
 
 
-class Door(NamedTuple):
+class Handover(NamedTuple):
     """The state of a run when a phase begins, for one seed; other slots' states can be read only here."""
 
     spec: Spec  # what the phase's learner is built with
     slots: Mapping[str, Slot]
     offline: Any  # replay.View of the dataset
     online: Any  # replay.View of the seed's own experience
-    units: Any  # units.Units of the phase
+    scaling: Any  # units.Scaling of the phase
     slot: str  # the one that the phase trains
     validated: Mapping[str, Array] = MappingProxyType({})  # raw return of what validation has kept, by slot
     batch: Any = None  # the phase's sampler
@@ -165,7 +165,7 @@ class Agent(Learner[S], Protocol[S]):
         ...
 
     def q(self, state: S, observation: Array, action: Array) -> Array:
-        """Return values (B,) of actions, in the learner's reward units: for bonuses, mixtures and diagnostics."""
+        """Return values (B,) of actions, in the learner's reward scaling: for bonuses, mixtures and diagnostics."""
         ...
 
 
@@ -194,7 +194,7 @@ class Freezable(Protocol):
 class Sampler(Protocol):
     """Chooses the rows of a batch; may have a learned state (`()` if it has none)."""
 
-    def init(self, key: Key, door: Door) -> State:
+    def init(self, key: Key, handover: Handover) -> State:
         """Return the sampler's state at the beginning of a phase."""
         ...
 
@@ -202,31 +202,31 @@ class Sampler(Protocol):
         """Return (state, `indices.Indices` of the rows, metrics)."""
         ...
 
-    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+    def validate(self, offline: int, written: int, closed: int) -> str | None:
         """Return why a phase's first update could not be served by so many rows of dataset and experience, or None."""
         ...
 
 
-class Augmentation(Protocol):
+class Bonus(Protocol):
     """Changes the rewards of a batch between replay and learner; may have a learned state."""
 
-    def refuse(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
+    def validate(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
         """Return why a phase (`phases.Phase`) cannot have it, or None.
 
-        `slots` are those that stand at the phase's door, `offline` is the number of logged rows.
+        `slots` are those that stand when the phase begins, `offline` is the number of logged rows.
         """
         ...
 
-    def init(self, key: Key, door: Door) -> State:
-        """Return the bonus's state at the beginning of a phase (SERA copies a critic from `door.slots`)."""
+    def init(self, key: Key, handover: Handover) -> State:
+        """Return the bonus's state at the beginning of a phase (SERA copies a critic from `hand-over.slots`)."""
         ...
 
-    def relabel(self, state: State, batch: Transition, key: Key, slot: Slot) -> tuple[State, Transition, Metrics]:
+    def reward(self, state: State, batch: Transition, key: Key, slot: Slot) -> tuple[State, Transition, Metrics]:
         """Learn from a batch and rewrite it.  `slot` is the learner that will see the batch, as it stands now."""
         ...
 
 
-class World(Protocol):
+class Env(Protocol):
     """One simulator in the learner's coordinates: flat or array observations, actions in [-1, 1], raw rewards."""
 
     def reset(self, seed: int) -> np.ndarray:
@@ -306,7 +306,7 @@ class Task(Protocol):
         """Return the logged data as `log.Data`, or None where a task has none."""
         ...
 
-    def world(self) -> World:
+    def make_env(self) -> Env:
         """Make one new simulator."""
         ...
 

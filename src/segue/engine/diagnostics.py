@@ -38,7 +38,7 @@ import jax
 import numpy as np
 
 from segue.core.log import Data
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import Agent, Array, Slot, State
 from segue.engine.evaluate import Evaluation, Trajectory, best_action, of_seed, valued_action
 
@@ -46,13 +46,13 @@ PROBE = 1024  # rows that are looked at in one call, and logged rows that a hand
 POINTS = 300  # pairs of value and return that a report draws
 
 
-@partial(jax.jit, static_argnames=("agent", "units"))
-def _value(agent: Agent, units: Units, state: State, seed: Array, observation: Array, action: Array) -> Array:
-    return agent.q(of_seed(state, seed), units.see(observation), action)
+@partial(jax.jit, static_argnames=("agent", "scaling"))
+def _value(agent: Agent, scaling: Scaling, state: State, seed: Array, observation: Array, action: Array) -> Array:
+    return agent.q(of_seed(state, seed), scaling.see(observation), action)
 
 
 class Fresh(NamedTuple):
-    """One fresh episode of T rows against the critic, in the slot's units; each (T,)."""
+    """One fresh episode of T rows against the critic, in the slot's scaling; each (T,)."""
 
     value: np.ndarray
     """Q of the executed actions minus the discounted value beyond the cut."""
@@ -81,7 +81,7 @@ def handover(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Diagnostics at the end of a phase: (values (S,), further entries of the row), in the units of the slot.
 
-    On logged rows: Q of the logged action, its Monte-Carlo return in the learner's units, Q of the policy's action, the
+    On logged rows: Q of the logged action, its Monte-Carlo return in the learner's scaling, Q of the policy's action, the
     share of rows where the latter is below the return (`bound_rate`; a calibrated critic keeps it low), and the
     distance between the two actions.  Returns are of the policies that made the log, so they do not measure the critic.
 
@@ -125,10 +125,10 @@ def _on_data(slot: Slot, s: int, data: Data) -> dict[str, float]:
     rows = rows if whole is None else whole[rows]
     done = np.minimum(rows[:, None] + np.arange(slot.chunk), len(data) - 1).ravel()
     action = np.asarray(data.action[done]).reshape(PROBE, -1)
-    observation, returns = data.observation[rows], data.mc_returns(slot.units)[rows]
+    observation, returns = data.observation[rows], data.mc_returns(slot.scaling)[rows]
     chosen = best_action(slot, s, observation)
     agent: Any = slot.learner
-    of = partial(_value, agent, slot.units, slot.state, np.int32(s), observation)
+    of = partial(_value, agent, slot.scaling, slot.state, np.int32(s), observation)
     q_policy = np.asarray(of(chosen))
     return {
         "q_data": float(np.mean(of(action))),
@@ -141,20 +141,20 @@ def _on_data(slot: Slot, s: int, data: Data) -> dict[str, float]:
 
 def _on_fresh(slot: Slot, s: int, episodes: tuple[Trajectory, ...]) -> list[Fresh]:
     agent: Any = slot.learner
-    units: Units = slot.units
-    step, discount = slot.chunk, slot.units.discount**slot.chunk
+    scaling: Scaling = slot.scaling
+    step, discount = slot.chunk, slot.scaling.discount**slot.chunk
     observation = np.concatenate([*(e.observation[::step] for e in episodes), np.stack([e.last for e in episodes])])
     taken, added = _in_blocks(lambda number, seen: valued_action(slot, s, seen, number), observation)
     action = np.concatenate([*(e.plan for e in episodes), taken[-len(episodes) :]])
-    of = partial(_value, agent, units, slot.state, np.int32(s))
+    of = partial(_value, agent, scaling, slot.state, np.int32(s))
     (q,) = _in_blocks(lambda _, seen, done: (np.asarray(of(seen, done)),), observation, action)
     q, added = q.astype(np.float64), added.astype(np.float64)
     out, start, n_rows = [], 0, len(observation) - len(episodes)
     for number, episode in enumerate(episodes):
         size, cut, beyond = len(episode.plan), not episode.terminated[-1], n_rows + number
         padded = np.zeros(size * step)
-        padded[: len(episode.reward)] = units.scale * episode.reward + units.shift
-        reward = padded.reshape(size, step) @ units.discount ** np.arange(step)
+        padded[: len(episode.reward)] = scaling.reward_scale * episode.reward + scaling.reward_shift
+        reward = padded.reshape(size, step) @ scaling.discount ** np.arange(step)
         following = start + size
         if cut and size > 1 and len(episode.reward) % step:  # cut in the middle of a plan: it is valued where it begins
             size, beyond = size - 1, following - 1

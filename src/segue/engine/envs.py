@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from segue.core.experience import Step
-from segue.core.types import SegueError, World, WorldError
+from segue.core.types import Env, EnvError, SegueError
 
 TRAINING, EVALUATION, VALIDATION, BEHAVIOUR, COLLECTION = range(5)
 
@@ -53,9 +53,9 @@ class Envs:
     `episodes` (W,) numbers the first ones; 0 unless given.
     """
 
-    def __init__(self, make: Callable[[], World], seeds: Sequence[int], episodes: Sequence[int] | None = None) -> None:
+    def __init__(self, make: Callable[[], Env], seeds: Sequence[int], episodes: Sequence[int] | None = None) -> None:
         self.seeds = tuple(seeds)
-        self.worlds: list[World] = []
+        self.worlds: list[Env] = []
         self.episodes = [0 for _ in seeds] if episodes is None else list(episodes)
         self.open = [Open() for _ in seeds]
         self.over = np.ones(len(self.seeds), np.bool_)
@@ -70,7 +70,7 @@ class Envs:
             raise
 
     def begin(self) -> None:
-        """Begin the next episode where one is over; raise `WorldError` where an environment fails."""
+        """Begin the next episode where one is over; raise `EnvError` where an environment fails."""
         for w in np.flatnonzero(self.over).tolist():
             first = self._reset(w)
             if not self.observation.size:
@@ -87,7 +87,7 @@ class Envs:
     def step(self, action: np.ndarray) -> tuple[Step, dict[int, Open]]:
         """Step all worlds with actions (W, A); also return the episodes that ended, by world: `begin` goes on there.
 
-        Raises `WorldError` where an environment fails; then nothing of this step is kept, of no world.
+        Raises `EnvError` where an environment fails; then nothing of this step is kept, of no world.
         """
         results = []
         for w, world in enumerate(self.worlds):
@@ -159,4 +159,4 @@ def failing(where: str) -> Iterator[None]:
         yield
     except Exception as error:
         said = str(error) if isinstance(error, SegueError) else f"{type(error).__name__}: {error}"
-        raise WorldError(f"the environment failed ({where}): {' '.join(said.split())}") from error
+        raise EnvError(f"the environment failed ({where}): {' '.join(said.split())}") from error

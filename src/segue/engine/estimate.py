@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from segue.core.observations import parts_seen
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import Spec
 from segue.engine.phase import Phase, room
 from segue.engine.steps import update_of
@@ -65,7 +65,7 @@ def duration(seconds: float) -> str:
 def estimate(
     phases: Sequence[Phase],
     spec: Spec,
-    units: Units,
+    scaling: Scaling,
     seeds: int,
     rows: int,
     timed: bool = False,
@@ -76,12 +76,12 @@ def estimate(
     `capacity` bounds own experience in memory; the disk has all of it.
     """
     steps = sum(p.moves for p in phases)
-    shapes, plain = Shapes(spec, seeds, rows, max(room(phases, capacity), 1)), Units(parts=parts_seen(spec))
+    shapes, plain = Shapes(spec, seeds, rows, max(room(phases, capacity), 1)), Scaling(parts=parts_seen(spec))
     observation = int(np.prod(spec.observation)) * np.dtype(spec.dtype).itemsize
     logged = seeds * steps * (2 * observation + 4 * spec.action + 6)  # a row: s, s', action, reward and two flags
     states, operations, parts = 0, 0.0, 0
     for index, phase in enumerate(phases):
-        slot = shapes.enter(phase, index, plain)
+        slot = shapes.hand_over(phase, index, plain)
         if phase.validation.steps:
             shapes.validated(phase)
         states = max(states, _bytes([s.learned for s in shapes.slots.values()]))

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from segue.core.scaling import Units
-from segue.core.types import Agent, Array, Drawing, SegueError, Slot, State, Task, World, WorldError, valued
+from segue.core.scaling import Scaling
+from segue.core.types import Agent, Array, Drawing, Env, EnvError, SegueError, Slot, State, Task, valued
 from segue.engine.envs import EVALUATION, episode_seed, failing
 
 WORLDS = 10  # simulators that share the episodes of an evaluation
 
 
 class Trajectory(NamedTuple):
-    """One evaluation episode in raw units: observations (T, ...), actions (T, A), rewards and terminals (T,).
+    """One evaluation episode unscaled: observations (T, ...), actions (T, A), rewards and terminals (T,).
 
     An episode whose last row is not terminal was cut by a time limit; `last` is the observation after its last row.
     `plan` (D, A) is what the policy decided at rows 0, h, 2h, ..: chunks of h actions, or the actions themselves.
@@ -48,15 +48,15 @@ class Evaluation:
         return {k: v.mean(axis=1) for k, v in named.items()}
 
 
-@partial(jax.jit, static_argnames=("agent", "units"))
-def _best(agent: Agent, units: Units, state: State, seed: Array, observation: Array) -> Array:
-    return agent.act(of_seed(state, seed), units.see(observation), jax.random.key(0), False)
+@partial(jax.jit, static_argnames=("agent", "scaling"))
+def _best(agent: Agent, scaling: Scaling, state: State, seed: Array, observation: Array) -> Array:
+    return agent.act(of_seed(state, seed), scaling.see(observation), jax.random.key(0), False)
 
 
-@partial(jax.jit, static_argnames=("agent", "units"))
-def _valued(agent: Agent, units: Units, state: State, seed: Array, observation: Array, number: Array) -> Any:
+@partial(jax.jit, static_argnames=("agent", "scaling"))
+def _valued(agent: Agent, scaling: Scaling, state: State, seed: Array, observation: Array, number: Array) -> Any:
     key = jax.random.fold_in(jax.random.key(0), number)
-    return valued(agent, of_seed(state, seed), units.see(observation), key)
+    return valued(agent, of_seed(state, seed), scaling.see(observation), key)
 
 
 def of_seed(state: State, seed: Array) -> State:
@@ -67,7 +67,7 @@ def of_seed(state: State, seed: Array) -> State:
 def best_action(slot: Slot, seed: int, observation: np.ndarray) -> np.ndarray:
     """Actions (B, A) of one seed's policy without exploration noise, for raw observations (B, ...)."""
     agent: Any = slot.learner
-    return np.asarray(_best(agent, slot.units, slot.state, np.int32(seed), observation))
+    return np.asarray(_best(agent, slot.scaling, slot.state, np.int32(seed), observation))
 
 
 def valued_action(slot: Slot, seed: int, observation: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +76,7 @@ def valued_action(slot: Slot, seed: int, observation: np.ndarray, number: int) -
     `number` numbers the draw: the same one gives the same noise.
     """
     agent: Any = slot.learner
-    action, added = _valued(agent, slot.units, slot.state, np.int32(seed), observation, np.uint32(number))
+    action, added = _valued(agent, slot.scaling, slot.state, np.int32(seed), observation, np.uint32(number))
     return np.asarray(action), np.asarray(added)
 
 
@@ -85,7 +85,7 @@ class Evaluator:
 
     def __init__(self, task: Task, seeds: tuple[int, ...], episodes: int, stream: int = EVALUATION) -> None:
         self.task, self.seeds, self.episodes, self.stream = task, seeds, episodes, stream
-        self._worlds: list[World] = []
+        self._worlds: list[Env] = []
 
     def __call__(self, slot: Slot, first: int = 0) -> Evaluation:
         """Roll out the policy without exploration noise, `episodes` times for each seed; `first` numbers the first.
@@ -93,7 +93,7 @@ class Evaluator:
         Raises `SegueError` where an environment fails.
         """
         while len(self._worlds) < min(WORLDS, self.episodes):
-            self._worlds.append(self.task.world())
+            self._worlds.append(self.task.make_env())
         return self._of(slot, first, False)
 
     def lived(self, slot: Slot, evaluation: Evaluation) -> Evaluation:
@@ -109,7 +109,7 @@ class Evaluator:
     def _of(self, slot: Slot, first: int, drawing: bool) -> Evaluation:
         try:
             trajectories = tuple(self._one_seed(slot, s, first, drawing) for s in range(len(self.seeds)))
-        except WorldError as error:  # training has not failed, and stands where the last checkpoint was taken
+        except EnvError as error:  # training has not failed, and stands where the last checkpoint was taken
             raise SegueError(f"in an evaluation, {error}; fix it, then `segue resume` the run") from error
         table = lambda f: np.asarray([[f(t) for t in ts] for ts in trajectories], np.float64)  # noqa: E731
         total, success = table(lambda t: t.reward.sum()), table(lambda t: t.success)

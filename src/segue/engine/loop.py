@@ -1,4 +1,4 @@
-"""The training loop: dataset, envs -> replay -> sampler -> augmentation -> learner -> slot -> act -> envs.
+"""The training loop: dataset, envs -> replay -> sampler -> bonus -> learner -> slot -> act -> envs.
 
 `run` is a generator of Records; the caller logs, evaluates, saves and prints.  It never returns to the host inside
 a dispatch.  Its results depend only on the seeds and the clocks: not on how updates are grouped into dispatches, not on
@@ -21,8 +21,8 @@ from segue.core import replay
 from segue.core.log import Data
 from segue.core.observations import parts_seen
 from segue.core.replay import Replay
-from segue.core.scaling import Units, returns_to_go, settled
-from segue.core.types import Array, Learned, Slot, Spec, Task, World, WorldError
+from segue.core.scaling import Scaling, returns_to_go, settled
+from segue.core.types import Array, Env, EnvError, Learned, Slot, Spec, Task
 from segue.engine import steps
 from segue.engine.envs import VALIDATION, Envs, Episode
 from segue.engine.evaluate import Evaluator
@@ -37,55 +37,55 @@ from segue.engine.state import (
     take_metrics,
     validated,
 )
-from segue.engine.steps import ACT, DOOR, UPDATE, Explore, keys_of, trained, update_of
+from segue.engine.steps import ACT, HANDOVER, UPDATE, Explore, keys_of, trained, update_of
 from segue.engine.validate import check_phase, check_windows, validate
 
 PULSE = 0.4  # seconds between records when nothing else is due
 LEAST = 8  # updates of all seeds together in a dispatch: its scratch memory is mapped anew each time
 LAST = 1_000_000  # rows of own experience that are kept where nothing else is said
 Plan = Callable[[tuple[dict[str, Any], ...]], Phase | None]
-Following = tuple[tuple[Phase, Units], ...]
+Following = tuple[tuple[Phase, Scaling], ...]
 
 
 def run(
     plan: Plan | Sequence[Phase],
     task: Task,
     seeds: Sequence[int],
-    units: Units,
+    scaling: Scaling,
     *,
     capacity: int | None = None,
     state: RunState | None = None,
     keep_rows: bool = False,
     checked: bool = False,
-    world: Callable[[], World] | None = None,
+    world: Callable[[], Env] | None = None,
 ) -> Generator[Record, None, None]:
     """Run phases on a task with all seeds side by side and yield Records.
 
     `plan` is a tuple of phases, or a function from the facts of the finished phases to the next phase (None: done).
     All seeds share the task's dataset; each seed gets its own simulator when a phase first collects.  If
-    `units.failure` is "task", it is the task's failure reward; units that depend on the dataset are computed from it.
+    `scaling.failure` is "task", it is the task's failure reward; units that depend on the dataset are computed from it.
     `capacity` is the number of own rows kept per seed (the oldest go first); by default all rows that the phases
     collect, or a million rows if `plan` is a function.  `state` continues a run.  With `keep_rows`, environment steps
     are kept in `state.unsaved` until the caller takes them.  `checked` says that `validate` has checked the phases.
     `world` makes the simulators; the task's own by default.
 
     Raises `SegueError` before anything compiles if the parts do not fit, `Diverged` if a number is not finite, and
-    `WorldError` if an environment fails: `state` then holds every completed step, and may be saved.
+    `EnvError` if an environment fails: `state` then holds every completed step, and may be saved.
     """
-    following, spec, world = as_plan(plan), task.spec, world or task.world
+    following, spec, world = as_plan(plan), task.spec, world or task.make_env
     if state is None:
         if not callable(plan) and not checked:
-            validate(plan, task, seeds, units, capacity)
+            validate(plan, task, seeds, scaling, capacity)
         most = room(plan, capacity) if not callable(plan) else LAST if capacity is None else capacity
         state = new_state(seeds, spec, most)
     source = _Offline(task.dataset(), spec)
     told = task.failure, source.data, parts_seen(spec)
-    doors: dict[int, Any] = {}
+    handovers: dict[int, Any] = {}
     try:
         while (phase := following(state.history)) is not None:
             after = () if callable(plan) else tuple(_goes_on(plan[len(state.history) + 1 :]))
-            here, *later = (settled(p.units or units, *told) for p in (phase, *after))
-            running = _Running(phase, state, task, here, source, doors, keep_rows)
+            here, *later = (settled(p.scaling or scaling, *told) for p in (phase, *after))
+            running = _Running(phase, state, task, here, source, handovers, keep_rows)
             running.begin(world)
             yield from running.records(tuple(zip(after, later)))
             state.entered = False
@@ -112,30 +112,30 @@ class _Offline:
 
     def __init__(self, data: Data | None, spec: Spec) -> None:
         self.data, self.spec = data, spec
-        self.units: Units | None = None
+        self.scaling: Scaling | None = None
         self.chunk = 1
         self.replay = replay.empty(1, 0, spec.observation, spec.action, spec.dtype)
 
-    def within(self, units: Units, chunk: int) -> Replay:
-        if self.data is not None and self.units is None:
-            self.replay = replay.from_data(self.data, units)
-        elif self.data is not None and units != self.units:
-            self.replay = self.replay._replace(mc_return=jnp.asarray(self.data.mc_returns(units))[None])
+    def within(self, scaling: Scaling, chunk: int) -> Replay:
+        if self.data is not None and self.scaling is None:
+            self.replay = replay.from_data(self.data, scaling)
+        elif self.data is not None and scaling != self.scaling:
+            self.replay = self.replay._replace(mc_return=jnp.asarray(self.data.mc_returns(scaling))[None])
         if chunk != self.chunk:
             self.replay = self.replay._replace(starts=replay.starts_of(self.data, chunk))
-        self.units, self.chunk = units, chunk
+        self.scaling, self.chunk = scaling, chunk
         return self.replay
 
 
-def enter(
-    state: RunState, phase: Phase, index: int, spec: Spec, units: Units, offline: Replay, program: Any = None
+def hand_over(
+    state: RunState, phase: Phase, index: int, spec: Spec, scaling: Scaling, offline: Replay, program: Any = None
 ) -> None:
     """Hand over to a phase, for all seeds; `program` is the compiled hand-over, if there is one."""
     there = {name: slot.learned for name, slot in state.slots.items()}
-    program = program or jax.jit(steps.entering(phase, index, spec, units, state.slots))
-    keys, tried = keys_of(state.seeds, DOOR), validated(state.history)
+    program = program or jax.jit(steps.handing_over(phase, index, spec, scaling, state.slots))
+    keys, tried = keys_of(state.seeds, HANDOVER), validated(state.history)
     learned = program(keys, there, tried, offline, state.experience.replay)
-    state.slots = state.slots | {phase.slot: trained(phase, units, learned, state.slots.get(phase.slot))}
+    state.slots = state.slots | {phase.slot: trained(phase, scaling, learned, state.slots.get(phase.slot))}
     state.entered, state.step, state.sums = True, 0, {}
     state.facts = {"phase": phase.name, "steps": phase.steps}
     if phase.validation.steps:
@@ -156,14 +156,14 @@ class _Running:
         phase: Phase,
         state: RunState,
         task: Task,
-        units: Units,
+        scaling: Scaling,
         source: _Offline,
-        doors: dict[int, Any],
+        handovers: dict[int, Any],
         keep_rows: bool,
     ) -> None:
-        self.phase, self.state, self.task, self.units, self.keep_rows = phase, state, task, units, keep_rows
-        self.source, self.doors, self.index = source, doors, len(state.history)
-        self.update = update_of(phase, units)
+        self.phase, self.state, self.task, self.scaling, self.keep_rows = phase, state, task, scaling, keep_rows
+        self.source, self.handovers, self.index = source, handovers, len(state.history)
+        self.update = update_of(phase, scaling)
         self.offline = source.replay
         self.update_keys, self.act_keys = keys_of(state.seeds, UPDATE), keys_of(state.seeds, ACT)
         self.finished: list[Episode] = []
@@ -172,17 +172,17 @@ class _Running:
         self.shared = len(phase.actors) > 1
         self.resumed = state.entered
 
-    def begin(self, world: Callable[[], World]) -> None:
+    def begin(self, world: Callable[[], Env]) -> None:
         """Check the phase, write returns in its units, make the simulators and hand over."""
-        phase, state, task, units, source = self.phase, self.state, self.task, self.units, self.source
-        self.offline = source.within(units, phase.chunk)
-        new, own = units != state.units, state.experience
+        phase, state, task, scaling, source = self.phase, self.state, self.task, self.scaling, self.source
+        self.offline = source.within(scaling, phase.chunk)
+        new, own = scaling != state.scaling, state.experience
         if own.ledger.count and (new or phase.chunk != own.chunk):
             jax.block_until_ready([slot.learned for slot in state.slots.values()])
         if own.ledger.count and new:
-            own.rewrite(units)
+            own.rewrite(scaling)
         own.windows(phase.chunk)
-        state.units = units
+        state.scaling = scaling
         logged = 0 if source.data is None else len(source.data)
         rows = logged, int(own.written.min()), int(own.closed.min()), own.capacity
         check_phase(phase, state.slots, task.spec, task.horizon, *rows)
@@ -190,7 +190,7 @@ class _Running:
         if phase.moves and state.envs is None:
             state.envs = Envs(world, state.seeds, state.begun)
         if not self.resumed:
-            enter(state, phase, self.index, task.spec, units, self.offline, self.doors.pop(self.index, None))
+            hand_over(state, phase, self.index, task.spec, scaling, self.offline, self.handovers.pop(self.index, None))
         if self.shared and phase.moves and not self.resumed:
             state.facts["turns"] = [self.whose(w) for w in range(len(state.seeds))]
 
@@ -212,7 +212,7 @@ class _Running:
             if phase.collects:
                 try:
                     self.turn()
-                except WorldError:
+                except EnvError:
                     yield self.record()  # of the episodes that were finished before
                     raise
             else:
@@ -249,7 +249,7 @@ class _Running:
         pick = lambda new, old: jnp.where(better.reshape(-1, *(1,) * (new.ndim - 1)), new, old)  # noqa: E731
         # A copy: the phase's own state is given away at its next update.
         learned = Learned(jax.tree.map(pick, slot.state, kept))
-        state.slots[wanted.keep] = slot._replace(learned=learned, batch=None, augment=None)
+        state.slots[wanted.keep] = slot._replace(learned=learned, batch=None, bonus=None)
 
     def record(self, **events: Any) -> Record:
         """Return a record, after a check that all numbers are finite."""
@@ -325,18 +325,20 @@ class _Running:
         if validates or (envs is not None and not envs.over.all()):
             return
         there, facts = replace(self.state), self.state.facts
-        for phase, units in following:
-            if phase.chunk != self.phase.chunk:  # its windows are listed at its door, and it is compiled there
+        for phase, scaling in following:
+            if phase.chunk != self.phase.chunk:  # its windows are listed at its hand-over, and it is compiled there
                 return
             there.history = (*there.history, facts)
-            later = _Running(phase, there, self.task, units, self.source, self.doors, False)
-            if later.index in self.doors:
+            later = _Running(phase, there, self.task, scaling, self.source, self.handovers, False)
+            if later.index in self.handovers:
                 return
             known = {name: slot._replace(learned=Learned(())) for name, slot in there.slots.items()}
-            door = self.doors[later.index] = jax.jit(steps.entering(phase, later.index, spec, units, known))
-            enter(there, phase, later.index, spec, units, self.offline, door)
+            handover = self.handovers[later.index] = jax.jit(
+                steps.handing_over(phase, later.index, spec, scaling, known)
+            )
+            hand_over(there, phase, later.index, spec, scaling, self.offline, handover)
             slot, facts = there.slots[phase.slot], there.facts
-            # A copy: what a door carries on may be the arrays that go on here, and updates give theirs away.
+            # A copy: what a hand-over carries on may be the arrays that go on here, and updates give theirs away.
             there.slots = there.slots | {phase.slot: slot._replace(learned=jax.tree.map(jnp.copy, slot.learned))}
             later.compile()
 
@@ -377,7 +379,7 @@ class _Running:
             np.int32((state.step // phase.round + state.learned) * phase.updates),
             np.int32(count),
         )
-        state.slots[phase.slot] = trained(phase, self.units, learned, slot)
+        state.slots[phase.slot] = trained(phase, self.scaling, learned, slot)
         state.updates += count
 
     def act(self, slot: Slot, observation: np.ndarray) -> Array | np.ndarray:
@@ -397,7 +399,7 @@ class _Running:
             return steps.act_at_random(self.task.spec.action, self.act_keys, step)
         explore = Explore(self.phase.greedy, self.phase.epsilon)
         slots = [slot, *(self.state.slots[name] for name in self.phase.actors[1:])]
-        actions = [steps.act(s.learner, s.units, explore, s.state, observed, self.act_keys, step) for s in slots]
+        actions = [steps.act(s.learner, s.scaling, explore, s.state, observed, self.act_keys, step) for s in slots]
         if not self.shared:
             return actions[0]
         turns = jnp.asarray(self.state.facts["turns"])
@@ -420,7 +422,7 @@ class _Running:
             length = len(episode.rewards)
             terminated = np.zeros(length, np.bool_)
             terminated[-1] = step.terminated[w]
-            value = returns_to_go(np.asarray(episode.rewards, np.float32), terminated, self.units)
+            value = returns_to_go(np.asarray(episode.rewards, np.float32), terminated, self.scaling)
             state.experience.close(w, value, readers)
             own = None
             if self.shared:

@@ -9,13 +9,13 @@ from typing import Any
 from segue.bonuses.nothing import Nothing
 from segue.core.optim import renewed
 from segue.core.options import option
-from segue.core.scaling import Units
-from segue.core.types import Augmentation, Door, Learner, Sampler, SegueError, State
+from segue.core.scaling import Scaling
+from segue.core.types import Bonus, Handover, Learner, Sampler, SegueError, State
 from segue.engine.sharing import Sharing
 from segue.samplers.uniform import Mix
 
 RANDOM = "random"
-Enter = Callable[[Door, State], State]
+InitFrom = Callable[[Handover, State], State]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Phase:
     train_every: int = option(1, when=lambda p: p.collects and p.utd_ratio, why="a phase that collects and updates")
     """Environment steps between two turns of updates (`train_freq` in Stable-Baselines3)."""
     batch: Sampler = field(default_factory=Mix)
-    augment: Augmentation = field(default_factory=Nothing)
+    bonus: Bonus = field(default_factory=Nothing)
     slot: str = "agent"
     actor: str | Sharing | None = None
     """Slot whose policy collects; by default the phase's own.  "random" draws actions uniformly from [-1, 1], and
@@ -76,10 +76,10 @@ class Phase:
     chunk: int = 1
     """Number of actions that the policy plans at once and then takes one after the other (Q-chunking, arXiv
     2507.07969); the learner is built for so many times the task's actions.  Default of ours: 1."""
-    enter: Enter | None = None
-    """(door, fresh state) -> initial state.  None keeps the slot's state, or takes the fresh one if the slot is new."""
-    units: Units | None = None
-    """Units of this phase; by default the recipe's."""
+    init_from: InitFrom | None = None
+    """(hand-over, fresh state) -> initial state.  None keeps the slot's state, or takes the fresh one if the slot is new."""
+    scaling: Scaling | None = None
+    """Scaling of this phase; by default the recipe's."""
     overlap: bool = option(False, when=lambda p: p.collects and p.updates, why="a phase that collects and updates")
     """Let the simulator step while the device updates; the updates then see only rows up to the updates before."""
     evaluate_every: int = 0
@@ -135,14 +135,14 @@ class Phase:
         return self.all_updates > 0
 
 
-def fresh(door: Door, state: State) -> State:
+def fresh(handover: Handover, state: State) -> State:
     """Start with a fresh state (OOO's exploiters, a repeated offline cycle); only the state of a bonus is kept."""
     return state
 
 
 @dataclass(frozen=True)
-class take:
-    """Start from another slot's state: `enter=take("explorer")`."""
+class from_slot:
+    """Start from another slot's state: `init_from=from_slot("explorer")`."""
 
     slot: str
 
@@ -151,16 +151,16 @@ class take:
         """Slots that must be there, for `check_doors`."""
         return (self.slot,)
 
-    def __call__(self, door: Door, state: State) -> Any:
+    def __call__(self, handover: Handover, state: State) -> Any:
         """Return the named slot's state; the learner must accept its structure."""
-        if self.slot not in door.slots:
-            known = ", ".join(door.slots) or "none"
+        if self.slot not in handover.slots:
+            known = ", ".join(handover.slots) or "none"
             raise SegueError(f"take: no earlier phase fills slot '{self.slot}'; name one of: {known}")
-        return door.slots[self.slot].state
+        return handover.slots[self.slot].state
 
 
 @dataclass(frozen=True)
-class refresh:
+class new_optimisers:
     """Keep the networks of another slot (or, by its own name, of this slot) and reset the optimisers.
 
     CORL's fine-tuning code resets its optimisers at the switch; the official programs keep them.
@@ -173,25 +173,25 @@ class refresh:
         """Slots that must be there, for `check_doors`."""
         return (self.slot,)
 
-    def __call__(self, door: Door, state: State) -> Any:
+    def __call__(self, handover: Handover, state: State) -> Any:
         """Return the slot's state with the moments of the fresh one; the structures must be the same."""
-        return renewed(door.slots[self.slot].state, state)
+        return renewed(handover.slots[self.slot].state, state)
 
 
 @dataclass(frozen=True)
-class renew:
-    """Apply another `enter`, then reset the optimisers."""
+class new_optimisers:
+    """Apply another `init_from`, then reset the optimisers."""
 
-    door: Enter
+    handover: InitFrom
 
     @property
     def reads(self) -> tuple[str, ...]:
         """Slots that must be there, for `check_doors`."""
-        return tuple(getattr(self.door, "reads", ()))
+        return tuple(getattr(self.handover, "reads", ()))
 
-    def __call__(self, door: Door, state: State) -> Any:
-        """Return the state of the inner `enter` with the moments of the fresh state."""
-        return renewed(self.door(door, state), state)
+    def __call__(self, handover: Handover, state: State) -> Any:
+        """Return the state of the inner `init_from` with the moments of the fresh state."""
+        return renewed(self.handover(handover, state), state)
 
 
 def at_switch(phases: Sequence[Phase], who: str) -> int:

@@ -35,7 +35,7 @@ class Sharing(Protocol):
         """Slots that act beside the phase's own; validation must have filled them."""
         ...
 
-    def refuse(self, phase: Any) -> str | None:
+    def validate(self, phase: Any) -> str | None:
         """Return why a phase (`phases.Phase`) cannot be shared, or None."""
         ...
 
@@ -78,7 +78,7 @@ class Either:
         """The other slot."""
         return (self.other,)
 
-    def refuse(self, phase: Any) -> str | None:
+    def validate(self, phase: Any) -> str | None:
         """Return why a phase cannot be shared: its own policy must be validated."""
         if phase.validation.steps:
             return None

@@ -12,7 +12,7 @@ import numpy as np
 
 from segue.core.experience import Experience, Step
 from segue.core.optim import first_not_finite
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import Array, SegueError, Slot, Spec
 from segue.engine.envs import Envs, Episode
 from segue.engine.phase import RANDOM, Phase
@@ -49,8 +49,8 @@ class RunState:
     """Whether the updates behind those steps are done (where they overlap with the simulator)."""
     cuts: tuple[int, ...] = ()
     """Rows of own experience, counted from the first, after which a resumed run left an open episode behind."""
-    units: Units | None = None
-    """Units that the returns in `experience` are written in; None when they are not written (after loading)."""
+    scaling: Scaling | None = None
+    """Scaling that the returns in `experience` are written in; None when they are not written (after loading)."""
     unsaved: list[Step] = field(default_factory=list)
     saved: tuple[dict[str, Any], ...] = ()
     """Parts of the log of experience that are on the disk, in order, with their checksums."""
@@ -85,10 +85,10 @@ class Record:
         return self.state.facts
 
     @property
-    def units(self) -> Units:
-        """The phase's reward units, with the task's failure reward filled in."""
-        assert self.state.units is not None
-        return self.state.units
+    def scaling(self) -> Scaling:
+        """The phase's reward scaling, with the task's failure reward filled in."""
+        assert self.state.scaling is not None
+        return self.state.scaling
 
     @property
     def slot(self) -> Slot:
@@ -135,7 +135,7 @@ _probe = jax.jit(first_not_finite)
 def not_finite(state: RunState, phase: Phase) -> tuple[dict[str, Any], int]:
     """What the phase's slot has learned, and which of its arrays is the first that is not finite; -1 for none."""
     learned = state.slots[phase.slot].learned
-    parts = {"learner": learned.learner, "sampler": learned.sampler, "augmentation": learned.augment}
+    parts = {"learner": learned.learner, "sampler": learned.sampler, "bonus": learned.bonus}
     return parts, int(_probe(parts))
 
 

@@ -16,12 +16,12 @@ from segue.core.indices import chunked, fold, plans, window
 from segue.core.observations import shifted
 from segue.core.options import alike
 from segue.core.replay import Replay, View
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import (
     Agent,
     Array,
-    Augmentation,
-    Door,
+    Bonus,
+    Handover,
     Key,
     Learned,
     Learner,
@@ -35,22 +35,22 @@ from segue.core.types import (
 )
 from segue.engine.phase import Phase
 
-UPDATE, ACT, DOOR = 1, 2, 3  # streams of random numbers of a seed
+UPDATE, ACT, HANDOVER = 1, 2, 3  # streams of random numbers of a seed
 
 
-def trained(phase: Phase, units: Units, learned: Learned, before: Slot | None) -> Slot:
+def trained(phase: Phase, scaling: Scaling, learned: Learned, before: Slot | None) -> Slot:
     """Return the slot that a phase trains, with its learned state; `before` is the slot before the hand-over."""
     batch: Sampler | None = phase.batch
-    augment: Augmentation | None = phase.augment
+    bonus: Bonus | None = phase.bonus
     if not phase.learns:
-        batch, augment = (None, None) if before is None else (before.batch, before.augment)
-    return Slot(phase.learner, learned, units, batch, augment, phase.chunk)
+        batch, bonus = (None, None) if before is None else (before.batch, before.bonus)
+    return Slot(phase.learner, learned, scaling, batch, bonus, phase.chunk)
 
 
-def update_of(phase: Phase, units: Units) -> Update:
+def update_of(phase: Phase, scaling: Scaling) -> Update:
     """A phase's update."""
     more = phase.n_steps, phase.freeze_actor, phase.image_shift, phase.chunk
-    return Update(phase.learner, phase.batch, phase.augment, units, *more)
+    return Update(phase.learner, phase.batch, phase.bonus, scaling, *more)
 
 
 def for_seeds(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -75,40 +75,40 @@ class Update:
 
     learner: Learner
     sampler: Sampler
-    augment: Augmentation
-    units: Units
+    bonus: Bonus
+    scaling: Scaling
     n_steps: int = 1
     freeze_actor: int = 0
     image_shift: int = 0
     chunk: int = 1
 
     def __call__(
-        self, learned: Learned, offline: Replay, online: Replay, world: Array, key: Key, total: Array, step: Array
+        self, learned: Learned, offline: Replay, online: Replay, lane: Array, key: Key, total: Array, step: Array
     ) -> tuple[Learned, Metrics]:
-        """Sample, gather, put into the learner's units, add the bonus, shift images, learn.
+        """Sample, gather, put into the learner's scaling, add the bonus, shift images, learn.
 
         `total` and `step` count the updates before this one, in the run and in the phase.
         """
-        k_sample, k_augment, k_update = jax.random.split(jax.random.fold_in(key, total), 3)
-        views = View(offline, jnp.int32(0), 0.0), View(online, world, 1.0)
+        k_sample, k_bonus, k_update = jax.random.split(jax.random.fold_in(key, total), 3)
+        views = View(offline, jnp.int32(0), 0.0), View(online, lane, 1.0)
         sampler, indices, metrics = self.sampler.sample(learned.sampler, k_sample, *views)
         rows, there = window(indices, max(self.n_steps, self.chunk))
-        seen, slot = [row.transition(self.units) for row in rows], Slot(self.learner, learned, self.units)
+        seen, slot = [row.transition(self.scaling) for row in rows], Slot(self.learner, learned, self.scaling)
         if self.chunk > 1:
             seen = chunked(seen, there, *plans(indices, self.chunk))
-        augment, batch, more = returns(self.augment, seen, there, k_augment, slot)
+        bonus, batch, more = returns(self.bonus, seen, there, k_bonus, slot)
         state, reported = self.learn(learned.learner, batch, k_update, step)
         metrics = metrics | more | reported
         if self.freeze_actor:
             frozen = step < self.freeze_actor
             state = held(policy_of(self.learner), learned.learner, state, frozen)
             metrics = metrics | {"actor_frozen": frozen.astype(jnp.float32)}
-        return Learned(state, sampler, augment), metrics
+        return Learned(state, sampler, bonus), metrics
 
     def learn(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
         """Do one update of the learner; images of s and of s' are shifted before it, each for itself, and what its
         critics see with is lent to its other networks after it."""
-        if parts := self.units.parts:
+        if parts := self.scaling.parts:
             k_now, k_next, key = jax.random.split(key, 3)  # without a shift too, so that the learner draws the same
             now, following = batch.observation, batch.next_observation
             batch = batch._replace(
@@ -150,10 +150,10 @@ def advance(
 ) -> tuple[Learned, dict[str, tuple[Array, Array]]]:
     """Do `count` updates of every seed; `total` and `step` count updates before them in the run and in the phase."""
 
-    def seed(world: Array, key: Array, learned: Learned, sums: dict[str, tuple[Array, Array]]) -> Any:
+    def seed(lane: Array, key: Array, learned: Learned, sums: dict[str, tuple[Array, Array]]) -> Any:
         def one(u: Array, moving: tuple[Learned, dict[str, tuple[Array, Array]]]) -> Any:
             learned, sums = moving
-            learned, metrics = update(learned, offline, online, world, key, total + u, step + u)
+            learned, metrics = update(learned, offline, online, lane, key, total + u, step + u)
             return learned, {k: _add(*sums[k], value) for k, value in metrics.items()}
 
         return jax.lax.fori_loop(0, count, one, (learned, sums))
@@ -167,16 +167,16 @@ def _add(total: Array, count: Array, value: Array) -> tuple[Array, Array]:
 
 
 def returns(
-    augment: Augmentation, rows: list[Transition], there: Array, key: Key, slot: Slot
+    bonus: Bonus, rows: list[Transition], there: Array, key: Key, slot: Slot
 ) -> tuple[State, Transition, Metrics]:
     """Add the bonus to every row of a window, and fold the rows into one.
 
     A bonus learns from the first rows, as it does where there are no others.  Each of the others is paid what it would
     be as a first row: with those that stand at the same place in their windows, from the state before this update.
     """
-    before = slot.learned.augment
-    state, first, metrics = augment.relabel(before, rows[0], key, slot)
-    others = [augment.relabel(before, row, jax.random.fold_in(key, n), slot)[1] for n, row in enumerate(rows[1:], 1)]
+    before = slot.learned.bonus
+    state, first, metrics = bonus.reward(before, rows[0], key, slot)
+    others = [bonus.reward(before, row, jax.random.fold_in(key, n), slot)[1] for n, row in enumerate(rows[1:], 1)]
     return state, fold([first, *others], there), metrics
 
 
@@ -188,7 +188,7 @@ class Explore:
     epsilon: float = 0.0
 
     def __call__(self, agent: Agent, state: State, observation: Array, key: Key) -> Array:
-        """Actions (B, A) for observations (B, *observation) in the learner's units."""
+        """Actions (B, A) for observations (B, *observation) in the learner's scaling."""
         action = agent.act(state, observation, key, not self.greedy)
         if not (self.greedy and self.epsilon):
             return action
@@ -197,14 +197,14 @@ class Explore:
         return jnp.where(jax.random.bernoulli(k_whether, self.epsilon, action.shape[:1])[:, None], uniform, action)
 
 
-@partial(jax.jit, static_argnames=("agent", "units", "explore"))
+@partial(jax.jit, static_argnames=("agent", "scaling", "explore"))
 def act(
-    agent: Agent, units: Units, explore: Explore, state: State, observation: Array, keys: Array, step: Array
+    agent: Agent, scaling: Scaling, explore: Explore, state: State, observation: Array, keys: Array, step: Array
 ) -> Array:
     """One action (or chunk) per seed for raw observations (S, *observation); `step` is the seeds' environment step."""
 
     def seed(state: State, observation: Array, key: Array) -> Array:
-        return explore(agent, state, units.see(observation[None]), jax.random.fold_in(key, step))[0]
+        return explore(agent, state, scaling.see(observation[None]), jax.random.fold_in(key, step))[0]
 
     return for_seeds(seed, state, observation, keys)
 
@@ -216,38 +216,42 @@ def act_at_random(size: int, keys: Array, step: Array) -> Array:
     return jax.vmap(draw)(keys)
 
 
-def entering(phase: Phase, index: int, spec: Spec, units: Units, slots: dict[str, Slot]) -> Callable[..., Learned]:
+def handing_over(
+    phase: Phase, index: int, spec: Spec, scaling: Scaling, slots: dict[str, Slot]
+) -> Callable[..., Learned]:
     """Return the program of a hand-over: (keys, slots' states and kept returns, rows) -> learned state of the slot."""
 
-    def doors(
+    def handovers(
         keys: Array, states: dict[str, Learned], validated: dict[str, Array], offline: Replay, online: Replay
     ) -> Learned:
-        def seed(world: Array, key: Array, states: dict[str, Learned], validated: dict[str, Array]) -> Learned:
-            k_learner, k_sampler, k_augment = jax.random.split(jax.random.fold_in(key, index), 3)
+        def seed(lane: Array, key: Array, states: dict[str, Learned], validated: dict[str, Array]) -> Learned:
+            k_learner, k_sampler, k_bonus = jax.random.split(jax.random.fold_in(key, index), 3)
             here = {name: slots[name]._replace(learned=learned) for name, learned in states.items()}
-            rows = View(offline, jnp.int32(0), 0.0), View(online, world, 1.0)
+            rows = View(offline, jnp.int32(0), 0.0), View(online, lane, 1.0)
             wide = spec.chunks(phase.chunk)
-            door = Door(wide, here, *rows, units, phase.slot, validated, phase.batch, phase.n_steps, phase.chunk)
+            handover = Handover(
+                wide, here, *rows, scaling, phase.slot, validated, phase.batch, phase.n_steps, phase.chunk
+            )
             old = here.get(phase.slot)
-            if phase.enter is not None:
-                state = phase.enter(door, phase.learner.init(k_learner, wide))
+            if phase.init_from is not None:
+                state = phase.init_from(handover, phase.learner.init(k_learner, wide))
             else:
                 state = phase.learner.init(k_learner, wide) if old is None else old.state
             state = lent(state, type(phase.learner).__name__ if phase.learns else "")
             if not phase.learns:
                 return Learned(state) if old is None else old.learned._replace(learner=state)
-            goes_on = old is not None and phase.enter is None and alike(old.batch, phase.batch)
+            goes_on = old is not None and phase.init_from is None and alike(old.batch, phase.batch)
             return Learned(
                 state,
                 old.learned.sampler
                 if old is not None and goes_on
-                else phase.batch.init(k_sampler, door._replace(spec=spec)),  # which sees single rows
-                begun(phase.augment, k_augment, door),
+                else phase.batch.init(k_sampler, handover._replace(spec=spec)),  # which sees single rows
+                begun(phase.bonus, k_bonus, handover),
             )
 
         return for_seeds(seed, jnp.arange(keys.shape[0]), keys, states, validated)
 
-    return doors
+    return handovers
 
 
 @partial(jax.jit, static_argnames="update")

@@ -20,12 +20,12 @@ from segue.core.log import Data
 from segue.core.observations import is_image, parts_seen
 from segue.core.optim import Trained, kind_of
 from segue.core.parts import within
-from segue.core.scaling import Units, settled
+from segue.core.scaling import Scaling, settled
 from segue.core.types import Agent, Learned, SegueError, Slot, Spec, State, Task, policy_of
 from segue.engine import steps
 from segue.engine.phase import RANDOM, Phase, fresh, room
-from segue.engine.steps import DOOR, keys_of, trained, update_of
-from segue.samplers.subset import First
+from segue.engine.steps import HANDOVER, keys_of, trained, update_of
+from segue.samplers.subset import Prefix
 
 
 class Shapes:
@@ -37,20 +37,20 @@ class Shapes:
         empty = partial(replay.empty, observation=spec.observation, action=spec.action, dtype=spec.dtype)
         self.offline = jax.eval_shape(lambda: empty(1, logged))
         self.online = jax.eval_shape(lambda: empty(seeds, capacity))
-        self.keys = jax.eval_shape(lambda: keys_of(range(seeds), DOOR))
+        self.keys = jax.eval_shape(lambda: keys_of(range(seeds), HANDOVER))
 
-    def enter(self, phase: Phase, index: int, units: Units) -> Slot:
+    def hand_over(self, phase: Phase, index: int, scaling: Scaling) -> Slot:
         """Hand over to a phase and return its slot."""
         there = {name: slot.learned for name, slot in self.slots.items()}
-        program = steps.entering(phase, index, self.spec, units, dict(self.slots))
+        program = steps.handing_over(phase, index, self.spec, scaling, dict(self.slots))
         learned = jax.eval_shape(program, self.keys, there, self.tried, *self.rows(phase.chunk))
-        self.slots[phase.slot] = trained(phase, units, learned, self.slots.get(phase.slot))
+        self.slots[phase.slot] = trained(phase, scaling, learned, self.slots.get(phase.slot))
         return self.slots[phase.slot]
 
     def validated(self, phase: Phase) -> None:
         """Note that a phase has kept the best of its policies."""
         slot = self.slots[phase.slot]
-        self.slots[phase.validation.keep] = slot._replace(learned=Learned(slot.state), batch=None, augment=None)
+        self.slots[phase.validation.keep] = slot._replace(learned=Learned(slot.state), batch=None, bonus=None)
         self.tried[phase.validation.keep] = jax.ShapeDtypeStruct((self.seeds,), jnp.float32)
 
     def rows(self, chunk: int) -> tuple[Any, Any]:
@@ -72,25 +72,25 @@ class Shapes:
 
 
 def validate(
-    phases: Sequence[Phase], task: Task, seeds: Sequence[int], units: Units, capacity: int | None = None
+    phases: Sequence[Phase], task: Task, seeds: Sequence[int], scaling: Scaling, capacity: int | None = None
 ) -> None:
     """Raise `SegueError`, one line that names the phase, where a list of phases cannot run on a task.
 
     `capacity` bounds own experience per seed, in rows.  How much experience a phase will find is not known yet; the
     most that it can be is assumed.
     """
-    check_doors(phases, units)
+    check_handovers(phases, scaling)
     data, written = task.dataset(), 0
     logged, most = 0 if data is None else len(data), room(phases, capacity)
     if most < min(room(phases, None), task.horizon):
         raise SegueError(f"capacity={most} keeps less than one episode ({task.horizon:,} steps); give at least that")
     shapes = Shapes(task.spec, len(seeds), logged, max(most, 1))
     for index, phase in enumerate(phases):
-        here = settled(phase.units or units, task.failure, data, parts_seen(task.spec))
+        here = settled(phase.scaling or scaling, task.failure, data, parts_seen(task.spec))
         check_phase(phase, shapes.slots, task.spec, task.horizon, logged, written, written, most)
         check_windows(phase, data)
-        go = partial(_go_through, index=index, units=here, shapes=shapes)
-        with _telling(phase, shapes.slots.get(phase.slot), partial(go, replace(phase, enter=fresh))):
+        go = partial(_go_through, index=index, scaling=here, shapes=shapes)
+        with _telling(phase, shapes.slots.get(phase.slot), partial(go, replace(phase, init_from=fresh))):
             go(phase)
         if phase.validation.steps:
             shapes.validated(phase)
@@ -98,26 +98,26 @@ def validate(
         _check_first(phase, written, most)
 
 
-def _go_through(phase: Phase, index: int, units: Units, shapes: Shapes) -> None:
-    """Trace a phase: its door, an update, and its actions."""
+def _go_through(phase: Phase, index: int, scaling: Scaling, shapes: Shapes) -> None:
+    """Trace a phase: its hand-over, an update, and its actions."""
     before = shapes.slots.get(phase.slot)
-    slot = shapes.enter(phase, index, units)
+    slot = shapes.hand_over(phase, index, scaling)
     if phase.learns:
-        _check_update(phase, units, shapes, slot)
-        if before is not None or phase.enter is not None:
+        _check_update(phase, scaling, shapes, slot)
+        if before is not None or phase.init_from is not None:
             _check_networks(phase, shapes, slot)
     if phase.moves:
         _check_actions(phase, shapes)
 
 
-def _check_update(phase: Phase, units: Units, shapes: Shapes, slot: Slot) -> None:
+def _check_update(phase: Phase, scaling: Scaling, shapes: Shapes, slot: Slot) -> None:
     """Trace an update; what it returns must be made as what it got, or it could not be repeated."""
     given = shapes.one(slot.learned, phase.chunk)
-    learned, _ = steps.once.eval_shape(update_of(phase, units), *given)
+    learned, _ = steps.once.eval_shape(update_of(phase, scaling), *given)
     kind = lambda tree: (jax.tree.structure(tree), [(x.shape, x.dtype) for x in jax.tree.leaves(tree)])  # noqa: E731
     for name, before, after in zip(Learned._fields, given[0], learned):
         if kind(before) != kind(after):
-            whose = {"learner": phase.learner, "sampler": phase.batch, "augment": phase.augment}[name]
+            whose = {"learner": phase.learner, "sampler": phase.batch, "bonus": phase.bonus}[name]
             raise SegueError(
                 f"{type(whose).__name__} returns a state with other parts, shapes or types than it was given; "
                 "keep them the same"
@@ -133,7 +133,7 @@ def _check_networks(phase: Phase, shapes: Shapes, slot: Slot) -> None:
             who = type(phase.learner).__name__
             raise SegueError(
                 f"{who} goes on with '{path.strip('.')}', whose sizes, activation or optimiser are not those of its "
-                f"options; set them for all phases at once ({phase.slot}.NAME), or enter=fresh"
+                f"options; set them for all phases at once ({phase.slot}.NAME), or init_from=fresh"
             )
 
 
@@ -153,7 +153,7 @@ def _check_actions(phase: Phase, shapes: Shapes) -> None:
         if slot is None or not isinstance(slot.learner, Agent):
             continue
         state = shapes.one(slot.learned)[0].learner
-        act = lambda state, seen, key, s=slot: s.learner.act(state, s.units.see(seen), key, True)  # noqa: E731
+        act = lambda state, seen, key, s=slot: s.learner.act(state, s.scaling.see(seen), key, True)  # noqa: E731
         action = jax.eval_shape(act, state, seen, key)
         if action.shape != (1, slot.chunk * spec.action):
             raise SegueError(
@@ -176,14 +176,14 @@ def _telling(phase: Phase, before: Slot | None, anew: Callable[[], None]) -> Ite
         who, other = type(phase.learner).__name__, type(before.learner).__name__
         raise SegueError(
             f"phase '{phase.name}': {who} cannot continue from the state of {other} in slot '{phase.slot}' "
-            f"({' '.join(str(error).split())[:160]}); give it a slot of its own, enter=fresh, or a "
+            f"({' '.join(str(error).split())[:160]}); give it a slot of its own, init_from=fresh, or a "
             "hand-over that converts the state"
         ) from error
 
 
 def _check_first(phase: Phase, written: int, most: int) -> None:
     """Refuse a phase that looks back at the first own rows where only the newest `most` of `written` are kept."""
-    if phase.learns and written > most and any(isinstance(part, First) for part in within(phase.batch)):
+    if phase.learns and written > most and any(isinstance(part, Prefix) for part in within(phase.batch)):
         raise SegueError(
             f"phase '{phase.name}' learns from the first rows of own experience, and capacity={most} has thrown them "
             f"away by step {written:,}; give capacity={written} or none"
@@ -229,7 +229,7 @@ def check_phase(
         if name in slots and slots[name].chunk != phase.chunk:
             raise SegueError(
                 f"{where}: chunk={phase.chunk}, and slot '{name}' was built for chunk={slots[name].chunk}; give "
-                "both the same, or this phase enter=fresh"
+                "both the same, or this phase init_from=fresh"
             )
     if phase.image_shift < 0:
         raise SegueError(f"{where}: image_shift={phase.image_shift} is out of range; 0 does not shift images")
@@ -255,22 +255,22 @@ def check_phase(
             known = ", ".join(sorted(slots)) or "none yet"
             raise SegueError(f"{where} acts with slot '{name}', but no earlier phase trains it; name one of: {known}")
     sharing = None if isinstance(phase.actor, str) else phase.actor
-    if phase.collects and sharing is not None and (refusal := sharing.refuse(phase)):
-        raise SegueError(f"{where} {refusal}")
+    if phase.collects and sharing is not None and (problem := sharing.validate(phase)):
+        raise SegueError(f"{where} {problem}")
     if phase.learns:
         _check_first(phase, written, most)
         ready = phase.train_every if phase.collects and not phase.overlap else 0
         lost = max(written - most, 0)
         own = (n if n >= phase.chunk else 0 for n in (min(written + ready, most), max(closed - lost, 0)))
-        refusal = phase.batch.refuse(logged, *own)
-        refusal = refusal or phase.augment.refuse(phase, slots, spec, logged)
-        if refusal:
-            raise SegueError(f"{where}: {refusal}")
+        problem = phase.batch.validate(logged, *own)
+        problem = problem or phase.bonus.validate(phase, slots, spec, logged)
+        if problem:
+            raise SegueError(f"{where}: {problem}")
 
 
 def _goes_on_from(phase: Phase) -> tuple[str, ...]:
     """Slots that a phase's own one is made of, or that share its episodes: their policies plan as many actions."""
-    own = (phase.slot,) if phase.enter is None else getattr(phase.enter, "reads", ())
+    own = (phase.slot,) if phase.init_from is None else getattr(phase.init_from, "reads", ())
     return (*own, *phase.actors[1:])
 
 
@@ -300,18 +300,18 @@ def check_clocks(phase: Phase, where: str) -> None:
         )
 
 
-def check_doors(phases: Sequence[Phase], units: Units) -> None:
-    """Refuse a phase that needs a slot that nothing before it fills; `units` are the recipe's.
+def check_handovers(phases: Sequence[Phase], scaling: Scaling) -> None:
+    """Refuse a phase that needs a slot that nothing before it fills; `scaling` are the recipe's.
 
-    `enter` may say which slots it `reads`, and which slots it compares by validation (`judges`).
+    `init_from` may say which slots it `reads`, and which slots it compares by validation (`judges`).
     """
-    held: dict[str, Units] = {}
+    held: dict[str, Scaling] = {}
     kept: set[str] = set()
     for phase in phases:
-        where, here, door = f"phase '{phase.name}'", phase.units or units, phase.enter
-        chosen: tuple[str, ...] = getattr(door, "judges", ())
+        where, here, handover = f"phase '{phase.name}'", phase.scaling or scaling, phase.init_from
+        chosen: tuple[str, ...] = getattr(handover, "judges", ())
         judged = (*chosen, *phase.actors[1:])
-        for name in (*judged, *getattr(door, "reads", ())):
+        for name in (*judged, *getattr(handover, "reads", ())):
             if name not in held:
                 known = ", ".join(held) or "none"
                 raise SegueError(f"{where} reads slot '{name}', but no earlier phase fills it; name one of: {known}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segue.agents import AWAC
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
 from segue.recipes.plan import Evaluation
@@ -18,10 +18,10 @@ AWAC_RECIPE = published(
         Phase("offline", AWAC(), gradient_steps=1_000_000, batch=Mix(256), evaluate_every=50_000),
         Phase("online", AWAC(), environment_steps=1_000_000, batch=Union(256), evaluate_every=5_000),
     ),
-    Units(standardise=True),  # CORL does so for every task
+    Scaling(standardise=True),  # CORL does so for every task
     Evaluation(20),
     {
-        "antmaze": {"units.shift": -1.0, "agent.advantage_temperature": 0.1},
+        "antmaze": {"scaling.reward_shift": -1.0, "agent.advantage_temperature": 0.1},
         "adroit": {"agent.advantage_temperature": 0.1},
         "adroit-binary": {
             "agent.advantage_temperature": 0.1,
@@ -29,6 +29,6 @@ AWAC_RECIPE = published(
             "offline.evaluate_every": 5_000,
         },
         "custom": SHORT,
-        **pointmaze({"units.standardise": False, "agent.actor_learning_rate": 1e-3, "online.batch.batch": 128}),
+        **pointmaze({"scaling.standardise": False, "agent.actor_learning_rate": 1e-3, "online.batch.batch": 128}),
     },
 )

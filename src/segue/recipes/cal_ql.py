@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from segue.agents import CQL, CalQL
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.engine.phase import Phase
 from segue.recipes.common import Settings
 from segue.recipes.plan import Evaluation
@@ -18,17 +18,21 @@ from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 _ANTMAZE = {
-    "units.scale": 10.0,
-    "units.shift": -5.0,
+    "scaling.reward_scale": 10.0,
+    "scaling.reward_shift": -5.0,
     "online.batch.offline": 128,
     "online.batch.online": 128,
 }
 
-_MAZE2D = {"units.scale": 10.0, "units.shift": -5.0, "offline.gradient_steps": 500_000}  # of OOO's explorers
+_MAZE2D = {
+    "scaling.reward_scale": 10.0,
+    "scaling.reward_shift": -5.0,
+    "offline.gradient_steps": 500_000,
+}  # of OOO's explorers
 
 _ADROIT_BINARY = {
-    "units.scale": 10.0,
-    "units.shift": 5.0,
+    "scaling.reward_scale": 10.0,
+    "scaling.reward_shift": 5.0,
     "agent.conservative_weight": 1.0,
     "agent.lagrange": False,
     "agent.actor_hidden": (512, 512),
@@ -45,7 +49,7 @@ _ADROIT = {  # dense rewards: CORL's settings, in the networks of the binary tas
 }
 
 _KITCHEN = {
-    "units.continuing": True,
+    "scaling.continuing": True,
     "agent.lagrange": False,
     "agent.importance_sampling": False,
     "agent.actor_hidden": (512, 512, 512),
@@ -73,7 +77,7 @@ _POINTMAZE = {
     # conservative weight that is small beside the goal's 10, no max-target backup and layer normalisation, since
     # without any of them values rose above 10 online and policies were lost; and fast critics and targets, since a run
     # has thousands of updates where the paper's have a million.
-    "units.scale": 10.0,
+    "scaling.reward_scale": 10.0,
     "agent.conservative_weight": 0.2,
     "agent.lagrange": False,
     "agent.samples": 4,
@@ -132,7 +136,7 @@ CAL_QL = published(
     "Nakamoto et al. 2023, Cal-QL, arXiv 2303.05479",
     "AntMaze mean 97.3 after 1M online steps (CORL's runs of Cal-QL, 4 seeds)",
     _PHASES,
-    Units(),
+    Scaling(),
     Evaluation(20),
     _PRESETS,
 )
@@ -142,7 +146,7 @@ CQL_RECIPE = published(
     "Kumar et al. 2020, CQL, arXiv 2006.04779 (the baseline of the Cal-QL paper: same program, no calibration)",
     "AntMaze mean 95.6 after 1M online steps (CORL's runs of CQL, 4 seeds)",
     tuple(replace(phase, learner=CQL()) for phase in _PHASES),
-    Units(),
+    Scaling(),
     Evaluation(20),
     _PRESETS,
 )

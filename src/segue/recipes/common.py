@@ -16,7 +16,7 @@ SHORT: dict[str, object] = {
 
 # Default of ours: a laptop's networks, batches and budgets, those of Cal-QL's preset.
 _LAPTOP = {
-    "units.scale": 10.0,
+    "scaling.reward_scale": 10.0,
     "agent.actor_hidden": (128, 128),
     "agent.critic_hidden": (128, 128),
     "agent.critic_learning_rate": 1e-3,

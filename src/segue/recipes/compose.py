@@ -1,7 +1,7 @@
 """Recipes out of recipes, by name on the command line and in Python: `cal-ql+sera` is Cal-QL with SERA's bonus,
 `opt(spot)+rnd` is OPT on SPOT with RND's, `my_lab.recipes:curious+rnd` a recipe of your own with RND's.
 
-    expression := term { "+" augmentation }
+    expression := term { "+" bonus }
     term := recipe | module ":" name | system "(" expression { "," expression } ")"
 
 A composition is a recipe like any other: its phases can be looked at with `segue explain`, its options set by path, its
@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from segue.bonuses import AUGMENTATIONS, Both, Entry, Nothing, bonus_of, parts
+from segue.bonuses import BONUSES, Both, Entry, Nothing, bonus_of, parts
 from segue.core.named import is_named, named
 from segue.core.options import unknown
 from segue.core.types import Agent, SegueError
@@ -82,8 +82,8 @@ def _expression(words: list[str], shown: str, recipes: Mapping[str, Recipe]) -> 
     recipe, words = _term(words, shown, recipes)
     while words and words[0] == "+":
         name, words = _word(words[1:], shown, "an augmentation")
-        if name not in AUGMENTATIONS and not is_named(name):
-            unknown(f"recipe {shown}", name, AUGMENTATIONS)
+        if name not in BONUSES and not is_named(name):
+            unknown(f"recipe {shown}", name, BONUSES)
         recipe = augmented(recipe, name)
     return recipe, words
 
@@ -153,16 +153,19 @@ def augmented_plan(plan: Plan, names: Sequence[str], entry: Entry, who: str) -> 
     for phase in plan.phases:
         here = phase.slot == switch.slot and phase.updates and isinstance(phase.learner, Agent)
         if here and (entry.when == "always" or phase.collects):
-            if type(entry.augmentation) in map(type, parts(phase.augment)):
+            if type(entry.bonus) in map(type, parts(phase.bonus)):
                 raise SegueError(f"recipe {who}: phase '{phase.name}' already has that bonus; add it once")
             before = [p for p in phases if p.slot == phase.slot and p.updates and isinstance(p.learner, Agent)]
-            new = entry.augmentation if before or entry.from_scratch is None else entry.from_scratch
-            alone = isinstance(phase.augment, Nothing)
-            paid.append(f"{phase.name}.augment.{'' if alone else 'second.'}")
-            phase = replace(phase, augment=new if alone else Both(phase.augment, new))
+            new = entry.bonus if before or entry.from_scratch is None else entry.from_scratch
+            alone = isinstance(phase.bonus, Nothing)
+            paid.append(f"{phase.name}.bonus.{'' if alone else 'second.'}")
+            phase = replace(phase, bonus=new if alone else Both(phase.bonus, new))
         phases.append(phase)
     plan = plan.rebuilt(tuple(phases))
     for key in dict.fromkeys(names):
-        options = {**entry.presets.get(key, {}), **(entry.unscaled.get(key, {}) if plan.units.scale == 1.0 else {})}
+        options = {
+            **entry.presets.get(key, {}),
+            **(entry.unscaled.get(key, {}) if plan.scaling.reward_scale == 1.0 else {}),
+        }
         plan = plan.set({f"{way}{option}": v for way in paid for option, v in options.items()}, f"preset {key}")
     return plan

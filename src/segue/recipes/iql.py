@@ -5,14 +5,14 @@ and one's own, sampled uniformly; one update after each environment step.
 from __future__ import annotations
 
 from segue.agents import IQL
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
 from segue.recipes.plan import Evaluation
 from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix, Union
 
-_LOCOMOTION = {"agent.expectile": 0.7, "agent.inverse_temperature": 3.0, "units.reward_span": 1000.0}
+_LOCOMOTION = {"agent.expectile": 0.7, "agent.inverse_temperature": 3.0, "scaling.reward_span": 1000.0}
 
 IQL_RECIPE = published(
     "iql",
@@ -22,10 +22,10 @@ IQL_RECIPE = published(
         Phase("offline", IQL(), gradient_steps=1_000_000, batch=Mix(256), evaluate_every=50_000),
         Phase("online", IQL(), environment_steps=1_000_000, batch=Union(256), evaluate_every=5_000),
     ),
-    Units(),
+    Scaling(),
     Evaluation(20),
     {
-        "antmaze": {"units.shift": -1.0},
+        "antmaze": {"scaling.reward_shift": -1.0},
         "adroit-binary": {
             "agent.expectile": 0.7,
             "agent.inverse_temperature": 0.5,
@@ -35,7 +35,11 @@ IQL_RECIPE = published(
         },
         "adroit": {"agent.expectile": 0.8, "agent.inverse_temperature": 3.0, "agent.dropout": 0.1},
         "kitchen": {"agent.expectile": 0.7, "agent.inverse_temperature": 0.5, "agent.dropout": 0.1},
-        "maze2d": {"units.shift": -1.0, "agent.inverse_temperature": 3.0, "offline.gradient_steps": 500_000},  # OOO's
+        "maze2d": {
+            "scaling.reward_shift": -1.0,
+            "agent.inverse_temperature": 3.0,
+            "offline.gradient_steps": 500_000,
+        },  # OOO's
         "locomotion": _LOCOMOTION,
         "custom": SHORT | {"agent.expectile": 0.7, "agent.inverse_temperature": 3.0},
         **pointmaze(

@@ -114,7 +114,7 @@ MEANINGS = {
     "patience": "validations in a row that the phase's policy must win before it always acts",
     "random_episodes": "first training episodes whose mean return stands for random actions",
     "learner": "learner that the phase trains",
-    "augment": "bonus added to the reward",
+    "bonus": "bonus added to the reward",
     "base": "the wrapped agent",
     "density": "the model of the data's actions",
     "first": "first of the two",

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from segue.agents import PEX
 from segue.agents.pex import authors, expand
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
 from segue.recipes.plan import Evaluation
@@ -29,13 +29,13 @@ PEX_RECIPE = published(
             batch=Mix(256),
             evaluate_every=50_000,
         ),
-        Phase("warm-up", PEX(), environment_steps=5_000, utd_ratio=0, enter=expand("agent")),
+        Phase("warm-up", PEX(), environment_steps=5_000, utd_ratio=0, init_from=expand("agent")),
         Phase("online", PEX(), environment_steps=995_000, batch=Mix(128, 128), evaluate_every=10_000),
     ),
-    Units(),
+    Scaling(),
     Evaluation(20),
     {
-        "antmaze": {"units.shift": -1.0},
+        "antmaze": {"scaling.reward_shift": -1.0},
         "adroit": _IMITATION | {"agent.dropout": 0.1},  # default of ours; the authors ran no Adroit
         "adroit-binary": _IMITATION
         | {

@@ -11,16 +11,16 @@ from typing import Any, NamedTuple, TypedDict
 from segue.agents.one_of import parts_of
 from segue.core import options
 from segue.core.parts import extended, is_part, names_part
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import Agent, SegueError
 from segue.engine.phase import Phase
 from segue.recipes.common import Settings
 from segue.recipes.meanings import meaning
 from segue.samplers.size import counts, resized, size
 
-Rule = Callable[[tuple[Phase, ...], Units], tuple[Phase, ...]]
+Rule = Callable[[tuple[Phase, ...], Scaling], tuple[Phase, ...]]
 DEFAULT, USER = "default", "settings"
-WHOLE = ("units", "evaluation", "experience")
+WHOLE = ("scaling", "evaluation", "experience")
 """What a plan decides for all its phases: fields of `Plan`, and first words of paths."""
 
 
@@ -67,7 +67,7 @@ class Plan:
     """The phases and options of a recipe for one task.  Each method returns a changed copy."""
 
     phases: tuple[Phase, ...]
-    units: Units
+    scaling: Scaling
     evaluation: Evaluation = field(default_factory=Evaluation)
     experience: OwnExperience = field(default_factory=OwnExperience)
     paper: str = ""
@@ -113,7 +113,7 @@ class Plan:
         """Apply hand-over rules by their words."""
         plan = self
         for word, rule in rules.items():
-            before, plan = plan.options(), replace(plan, phases=rule(plan.phases, plan.units))
+            before, plan = plan.options(), replace(plan, phases=rule(plan.phases, plan.scaling))
             moved = {k: f"rule {word}" for k, v in plan.options().items() if k not in before or before[k] != v}
             plan = replace(plan, sources={**plan.sources, **moved})
         return plan
@@ -131,7 +131,7 @@ class Plan:
             parents = [_known(plan, name) for plan, name in made_from.get(phase.name, [(self, phase.name)])]
             for path, value in options.leaves(phase).items():
                 way = path.split(".")
-                taken = phase.name not in made_from or way[0] in ("learner", "augment", "units")
+                taken = phase.name not in made_from or way[0] in ("learner", "bonus", "scaling")
                 if source := _source_of(way, value, parents if taken else []):
                     sources[f"{phase.name}.{path}"] = source
         return replace(self, phases=phases, sources=sources)
@@ -169,7 +169,7 @@ class Plan:
         for path, entry in self.table().items():
             head, _, rest = path.partition(".")
             said = meaning(owners[head], rest)
-            if rest == "units" and entry["value"] is None:
+            if rest == "scaling" and entry["value"] is None:
                 said = f"{said} Its parts are set one by one: {path}.scale=2"
             rows[path] = {**entry, "meaning": said}
             if rest == "batch.type" and phases[head].updates and (counted := counts(phases[head].batch)):
@@ -229,13 +229,13 @@ def _apply(plan: Plan, path: str, value: object, shown: str) -> tuple[Plan, list
         raise SegueError(f"{path}: name a field of it, for example {head}.{_example(plan, head)}")
     if head in WHOLE:
         part, full = options.assign(getattr(plan, head), words, value, shown)
-        if head == "units":  # phases with units of their own follow where they had the plan's value
-            before, name = plan.units, full.partition(".")[0]
-            same = [p.units is not None and getattr(p.units, name) == getattr(before, name) for p in plan.phases]
+        if head == "scaling":  # phases with units of their own follow where they had the plan's value
+            before, name = plan.scaling, full.partition(".")[0]
+            same = [p.scaling is not None and getattr(p.scaling, name) == getattr(before, name) for p in plan.phases]
             plan = replace(
                 plan,
                 phases=tuple(
-                    replace(p, units=options.assign(p.units, words, value, path)[0]) if follows else p
+                    replace(p, scaling=options.assign(p.scaling, words, value, path)[0]) if follows else p
                     for p, follows in zip(plan.phases, same)
                 ),
             )
@@ -247,8 +247,8 @@ def _apply(plan: Plan, path: str, value: object, shown: str) -> tuple[Plan, list
             phase, full = options.assign(phase, ["learner", *_way_to(usual, phase.learner)], value, shown)
             changed.append(f"{phase.name}.{full}")
         elif phase.name == head and not whole:
-            if words[0] == "units" and phase.units is None:
-                phase = replace(phase, units=plan.units)
+            if words[0] == "scaling" and phase.scaling is None:
+                phase = replace(phase, scaling=plan.scaling)
             phase, paths = _assign_phase(phase, words, value, shown)
             changed += [f"{phase.name}.{full}" for full in paths]
         elif phase.slot == head or head in (parts := parts_of(phase.learner)):
@@ -335,8 +335,8 @@ def _known(plan: Plan, name: str) -> dict[tuple[str, str], list[_Option]]:
     for phase in plan.phases:
         if phase.name == name:
             owned = {path: (f"{name}.{path}", value) for path, value in options.leaves(phase).items()}
-            if phase.units is None:
-                owned |= {path: (path, value) for path, value in options.leaves(plan.units, "units.").items()}
+            if phase.scaling is None:
+                owned |= {path: (path, value) for path, value in options.leaves(plan.scaling, "scaling.").items()}
             for path, (full, value) in owned.items():
                 way = path.split(".")
                 out.setdefault((way[0], way[-1]), []).append(_Option(way, value, plan.source(full)))

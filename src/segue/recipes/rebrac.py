@@ -6,7 +6,7 @@ authors' configuration files.
 from __future__ import annotations
 
 from segue.agents import ReBRAC
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.schedules import Linear
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
@@ -83,14 +83,14 @@ REBRAC_RECIPE = published(
             evaluate_every=5_000,
         ),
     ),
-    Units(),
+    Scaling(),
     Evaluation(20),
     {
         "antmaze": {
             "agent.actor_learning_rate": 3e-4,
             "agent.critic_learning_rate": 5e-5,
-            "units.discount": 0.999,
-            "units.scale": 100.0,
+            "scaling.discount": 0.999,
+            "scaling.reward_scale": 100.0,
         },
         "adroit": _ADROIT,
         "adroit-binary": _ADROIT

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from segue.core import options
 from segue.core.observations import is_image, parts_seen
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import SegueError, Spec, Task
 from segue.engine.phase import Phase
 from segue.recipes.common import ENCODERS, IMAGE_SHIFT, IMAGE_SHIFTS, Settings
@@ -39,10 +39,10 @@ class TaskFacts(NamedTuple):
     @classmethod
     def of(cls, task: Task) -> TaskFacts:
         """Return the facts of a task; only one of vectors is standardised, only one with an environment evaluated."""
-        facts = cls((task.domain, *task.presets, task.name), {"units.failure": task.failure}, task.spec)
+        facts = cls((task.domain, *task.presets, task.name), {"scaling.failure": task.failure}, task.spec)
         still: dict[str, int] = {"evaluation.episodes": 0} if task.absent else {}
         still |= {"evaluation.training_episodes": LAST} if task.real and not task.absent else {}
-        blank = {} if facts.flat else {"units.standardise": False}
+        blank = {} if facts.flat else {"scaling.standardise": False}
         return facts._replace(decides={**facts.decides, **still, **blank})
 
 
@@ -58,13 +58,13 @@ class Method:
     """
 
     phases: tuple[Phase, ...]
-    units: Units
+    scaling: Scaling
     evaluation: Evaluation = field(default_factory=Evaluation)
     presets: Mapping[str, Settings] = field(default_factory=dict)
 
     def __call__(self, task: TaskFacts) -> Plan:
         """Return the method's plan for a task."""
-        plan = Plan(self.phases, self.units, self.evaluation)
+        plan = Plan(self.phases, self.scaling, self.evaluation)
         return plan.set(task.decides, "task").preset(self.presets, task.names)
 
 
@@ -91,12 +91,12 @@ def published(
     paper: str,
     aim: str,
     phases: tuple[Phase, ...],
-    units: Units,
+    scaling: Scaling,
     evaluation: Evaluation,
     presets: Mapping[str, Settings] = MappingProxyType({}),
 ) -> Recipe:
     """Return the recipe of a `Method`."""
-    return Recipe(name, paper, aim, Method(phases, units, evaluation, presets))
+    return Recipe(name, paper, aim, Method(phases, scaling, evaluation, presets))
 
 
 def tried(name: str, paper: str, aim: str, plan: Callable[[TaskFacts], Plan]) -> Recipe:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from segue.agents import RLPD
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.engine.phase import RANDOM, Phase
 from segue.recipes.common import pointmaze
 from segue.recipes.plan import Evaluation
@@ -23,10 +23,10 @@ RLPD_RECIPE = published(
         Phase("warm-up", RLPD(), environment_steps=5_000, utd_ratio=0, actor=RANDOM),
         Phase("online", RLPD(), environment_steps=245_000, batch=Mix(2560, 2560), evaluate_every=5_000),
     ),
-    Units(),
+    Scaling(),
     Evaluation(10),
     {
-        "antmaze": _SPARSE | {"units.shift": -1.0, "agent.subset": 1, "online.environment_steps": 295_000},
+        "antmaze": _SPARSE | {"scaling.reward_shift": -1.0, "agent.subset": 1, "online.environment_steps": 295_000},
         "adroit-binary": _SPARSE | {"online.environment_steps": 995_000},
         **pointmaze(
             {

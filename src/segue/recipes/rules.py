@@ -16,15 +16,15 @@ from typing import Any, Literal, get_type_hints
 
 from segue.agents import title
 from segue.core.options import assign, movable, option_of, parse, require, unknown
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.schedules import Linear
 from segue.core.types import Sampler, SegueError
-from segue.engine.phase import RANDOM, Phase, at_switch, charged, refresh, renew
-from segue.samplers import Mix, Retain, Union
+from segue.engine.phase import RANDOM, Phase, at_switch, charged, new_optimisers
+from segue.samplers import Mix, Subset, Union
 from segue.samplers.subset import Last
 
 Phases = tuple[Phase, ...]
-Rule = Callable[[Phases, Units], Phases]
+Rule = Callable[[Phases, Scaling], Phases]
 
 
 def changed(phases: Phases, index: int, **fields: Any) -> Phases:
@@ -42,7 +42,7 @@ class warm_up:
     steps: int = 5_000
     policy: Literal["frozen", "random"] = "frozen"
 
-    def __call__(self, phases: Phases, units: Units) -> Phases:
+    def __call__(self, phases: Phases, scaling: Scaling) -> Phases:
         """Add a phase that only collects before the switch, or replace an existing one."""
         require(self, steps=self.steps > 0)
         index = at_switch(phases, "warm_up")
@@ -52,7 +52,7 @@ class warm_up:
             return changed(phases, index - 1, environment_steps=self.steps, actor=actor)
         switch = phases[index]
         before = next((p for p in reversed(phases[:index]) if p.slot == switch.slot), None)
-        # The learner before the switch, so that the slot is carried on and the switch's own door stays where it is.
+        # The learner before the switch, so that the slot is carried on and the switch's own hand-over stays where it is.
         learner = switch.learner if before is None else before.learner
         extra = Phase(
             "warm-up",
@@ -60,7 +60,7 @@ class warm_up:
             environment_steps=self.steps,
             utd_ratio=0,
             slot=switch.slot,
-            units=switch.units if before is None else before.units,
+            scaling=switch.scaling if before is None else before.scaling,
             actor=RANDOM if self.policy == "random" else None,
             chunk=switch.chunk if before is None else before.chunk,
         )
@@ -71,19 +71,19 @@ class warm_up:
 class reset_optimisers:
     """Reset the optimisers at the switch, as CORL's fine-tuning code does; without this rule they are kept."""
 
-    def __call__(self, phases: Phases, units: Units) -> Phases:
-        """Give the fine-tuning phase `enter=refresh`, or wrap its own `enter` in `renew`."""
+    def __call__(self, phases: Phases, scaling: Scaling) -> Phases:
+        """Give the fine-tuning phase `init_from=refresh`, or wrap its own `init_from` in `new_optimisers`."""
         index = at_switch(phases, "reset_optimisers")
         switch = phases[index]
         there = [p for p in phases[:index] if p.slot == switch.slot]
         last = max((n for n, p in enumerate(there) if p.updates), default=None)
-        # A door behind the last update leaves optimisers that have not moved since.
-        if last is None or any(p.enter is not None for p in there[last + 1 :]):
+        # A hand-over behind the last update leaves optimisers that have not moved since.
+        if last is None or any(p.init_from is not None for p in there[last + 1 :]):
             raise SegueError(
                 "reset_optimisers: nothing is trained before the switch, so optimisers are new; leave it out"
             )
-        door = refresh(switch.slot) if switch.enter is None else renew(switch.enter)
-        return changed(phases, index, enter=door)
+        handover = new_optimisers(switch.slot) if switch.init_from is None else new_optimisers(switch.init_from)
+        return changed(phases, index, init_from=handover)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class freeze_actor:
 
     updates: int = 5_000
 
-    def __call__(self, phases: Phases, units: Units) -> Phases:
+    def __call__(self, phases: Phases, scaling: Scaling) -> Phases:
         """Let the phase that fine-tunes freeze its policy at first."""
         require(self, updates=self.updates >= 0)
         index = at_switch(phases, "freeze_actor")
@@ -109,7 +109,7 @@ class decay:
     over: int = 100_000
     floor: float = 0.0
 
-    def __call__(self, phases: Phases, units: Units) -> Phases:
+    def __call__(self, phases: Phases, scaling: Scaling) -> Phases:
         """Put a line in the place of each number of the agent that fine-tunes."""
         updates = round(self.over * (1.0 - self.floor))
         require(self, over=self.over > 0, floor=self.floor >= 0 and updates > 0)
@@ -136,10 +136,10 @@ class discount:
 
     value: float
 
-    def __call__(self, phases: Phases, units: Units) -> Phases:
+    def __call__(self, phases: Phases, scaling: Scaling) -> Phases:
         """Give the fine-tuning phase units of its own."""
         index = at_switch(phases, "discount")
-        return changed(phases, index, units=replace(phases[index].units or units, discount=self.value))
+        return changed(phases, index, scaling=replace(phases[index].scaling or scaling, discount=self.value))
 
 
 @dataclass(frozen=True)
@@ -148,14 +148,14 @@ class retain:
 
     share: float = 1.0
 
-    def __call__(self, phases: Phases, units: Units) -> Phases:
+    def __call__(self, phases: Phases, scaling: Scaling) -> Phases:
         """Let the fine-tuning phase's sampler see so many rows."""
         require(self, share=0 <= self.share <= 1)
         index = at_switch(phases, "retain")
         batch = phases[index].batch
         if self.share == 1:
             return phases
-        return changed(phases, index, batch=own_rows(batch) if self.share == 0 else Retain(self.share, batch))
+        return changed(phases, index, batch=own_rows(batch) if self.share == 0 else Subset(self.share, batch))
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class budget:
 
     steps: int
 
-    def __call__(self, phases: Phases, units: Units) -> Phases:
+    def __call__(self, phases: Phases, scaling: Scaling) -> Phases:
         """Give each phase its share."""
         require(self, steps=self.steps > 0)
         index, before = at_switch(phases, "budget"), charged(phases)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from segue.agents import SAC
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.engine.phase import Phase
 from segue.recipes.common import pointmaze
 from segue.recipes.plan import Evaluation
 from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
-_SPARSE = {"units.scale": 10.0, "units.shift": -5.0}
+_SPARSE = {"scaling.reward_scale": 10.0, "scaling.reward_shift": -5.0}
 
 # Default of ours: the same networks, batch and budget as the Cal-QL recipe's online phase.
 _POINTMAZE = {
@@ -25,11 +25,11 @@ SAC_RECIPE = published(
     "Haarnoja et al. 2018, SAC, arXiv 1812.05905 (JaxCQL's form)",
     "a control: what the same online budget gives without data",
     (Phase("online", SAC(), environment_steps=1_000_000, batch=Mix(0, 256), evaluate_every=10_000),),
-    Units(),
+    Scaling(),
     Evaluation(20),
     {
         "antmaze": _SPARSE,
-        "adroit-binary": {"units.scale": 10.0, "units.shift": 5.0},
+        "adroit-binary": {"scaling.reward_scale": 10.0, "scaling.reward_shift": 5.0},
         **pointmaze(_POINTMAZE, offline=False),
     },
 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from segue.agents import SPOT, VAE
 from segue.agents.spot import with_density
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.schedules import Linear
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
@@ -21,7 +21,7 @@ _WEIGHTS = {
     "walker2d": {"medium": 0.2, "medium-replay": 0.2, "medium-expert": 0.5, "expert": 0.5},
 }
 _LOCOMOTION = {
-    "units.standardise": True,
+    "scaling.standardise": True,
     "agent.actor_learning_rate": 3e-4,
     "agent.dropout": 0.1,
 }
@@ -34,7 +34,9 @@ SPOT_RECIPE = published(
     "AntMaze mean 52.9 offline, 92.4 after 1M online steps (CORL's runs of SPOT, 4 seeds)",
     (
         Phase("density", VAE(), gradient_steps=100_000, batch=Mix(256), slot="density"),
-        Phase("offline", SPOT(), gradient_steps=1_000_000, batch=Mix(256), enter=with_density(), evaluate_every=50_000),
+        Phase(
+            "offline", SPOT(), gradient_steps=1_000_000, batch=Mix(256), init_from=with_density(), evaluate_every=50_000
+        ),
         Phase(
             "online",
             # Towards 0 over a million updates; at a fifth it stays.
@@ -44,13 +46,13 @@ SPOT_RECIPE = published(
             evaluate_every=5_000,
         ),
     ),
-    Units(),
+    Scaling(),
     Evaluation(20),
     {
         "antmaze": _LAST_LAYERS
         | {
-            "units.shift": -1.0,
-            "online.units.discount": 0.995,  # as in CORL; the authors' have it in the large mazes alone
+            "scaling.reward_shift": -1.0,
+            "online.scaling.discount": 0.995,  # as in CORL; the authors' have it in the large mazes alone
         },
         "antmaze-medium": {"agent.weight": 0.05},
         "antmaze-medium-diverse": {"agent.weight": 0.025},

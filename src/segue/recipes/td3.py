@@ -7,14 +7,14 @@ come first (default of ours).
 from __future__ import annotations
 
 from segue.agents import TD3, TD3BC
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.engine.phase import RANDOM, Phase
 from segue.recipes.common import SHORT, pointmaze
 from segue.recipes.plan import Evaluation
 from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix, Union
 
-_SPARSE = {"antmaze": {"units.shift": -1.0}}
+_SPARSE = {"antmaze": {"scaling.reward_shift": -1.0}}
 
 TD3_RECIPE = published(
     "td3",
@@ -24,7 +24,7 @@ TD3_RECIPE = published(
         Phase("warm-up", TD3(), environment_steps=25_000, utd_ratio=0, actor=RANDOM),
         Phase("online", TD3(), environment_steps=1_000_000, batch=Mix(0, 256), evaluate_every=10_000),
     ),
-    Units(),
+    Scaling(),
     Evaluation(20),
     {
         **_SPARSE,
@@ -42,14 +42,14 @@ TD3_BC_RECIPE = published(
         Phase("offline", TD3BC(), gradient_steps=1_000_000, batch=Mix(256), evaluate_every=50_000),
         Phase("online", TD3(), environment_steps=1_000_000, batch=Union(256), evaluate_every=5_000),
     ),
-    Units(standardise=True),
+    Scaling(standardise=True),
     Evaluation(20),
     {
         **_SPARSE,
         "custom": SHORT,
         **pointmaze(
             {
-                "units.standardise": False,
+                "scaling.standardise": False,
                 "agent.critic_layer_norm": True,
                 "agent.policy_noise": 0.1,
                 "agent.q_weight": 1.0,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from segue.agents import CQL, RLPD, SAC, CalQL
 from segue.agents.rlpd import from_sac
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
 from segue.recipes.plan import Evaluation
@@ -55,17 +55,22 @@ WSRL_RECIPE = published(
         Phase("offline", _OFFLINE, gradient_steps=1_000_000, batch=Mix(256), evaluate_every=50_000),
         Phase("warm-up", _OFFLINE, environment_steps=5_000, utd_ratio=0),
         Phase(
-            "online", _ONLINE, environment_steps=495_000, batch=Mix(0, 1024), enter=from_sac(), evaluate_every=20_000
+            "online",
+            _ONLINE,
+            environment_steps=495_000,
+            batch=Mix(0, 1024),
+            init_from=from_sac(),
+            evaluate_every=20_000,
         ),
     ),
-    Units(),
+    Scaling(),
     Evaluation(20),
     {
-        "antmaze": {"units.scale": 10.0, "units.shift": -5.0},
+        "antmaze": {"scaling.reward_scale": 10.0, "scaling.reward_shift": -5.0},
         "adroit-binary": _NO_MAXIMUM
         | {
-            "units.scale": 10.0,
-            "units.shift": 5.0,
+            "scaling.reward_scale": 10.0,
+            "scaling.reward_shift": 5.0,
             "agent.conservative_weight": 1.0,
             "agent.actor_hidden": (512, 512),
             "agent.critic_hidden": (512, 512, 512),
@@ -80,8 +85,8 @@ WSRL_RECIPE = published(
         },
         "kitchen": _NO_MAXIMUM
         | {
-            "units.continuing": True,
-            "units.shift": -4.0,
+            "scaling.continuing": True,
+            "scaling.reward_shift": -4.0,
             "agent.importance_sampling": False,
             "agent.actor_hidden": (512, 512, 512),
             "agent.critic_hidden": (512, 512, 512),

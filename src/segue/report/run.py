@@ -129,5 +129,5 @@ def stand_in_words(run: Run) -> str:
 
 
 def is_bonus(quantity: str) -> bool:
-    """Whether a metric says how large a reward augmentation is."""
+    """Whether a metric says how large a reward bonus is."""
     return "_bonus" in quantity or quantity == "bonus_return" or quantity.endswith("_saturation")

@@ -67,7 +67,7 @@ def with_settings(
         phase, _, option = path.partition(".")
         if path in was and path in now and (was[path]["value"] == now[path]["value"] or phase in finished):
             continue
-        if path not in was or path not in now or phase in ("units", "experience") or option.startswith("units."):
+        if path not in was or path not in now or phase in ("scaling", "experience") or option.startswith("scaling."):
             raise SegueError(f"{path}: cannot change in a run that has begun; start a new run")
         if option in ("gradient_steps", "environment_steps", "train_every", "validation.steps"):
             raise SegueError(f"{path}: a run's length cannot change once it has begun; start a new run")
@@ -85,7 +85,7 @@ def with_settings(
     named = {given: own for given, own in tried.aliases.items() if given in settings}
     decided = replace(again(asked.settings), aliases=named)
     for one, other in zip(again(request.settings).phases, decided.phases):
-        if _shapes(one, task) != _shapes(other, task):  # carried over a door, a network would keep its old shape
+        if _shapes(one, task) != _shapes(other, task):  # carried over a hand-over, a network would keep its old shape
             changed = ", ".join(path for path in sorted(moved) if path.startswith(f"{other.name}."))
             raise SegueError(f"{changed}: changes the shape of a network; start a new run")
     change: Change = {

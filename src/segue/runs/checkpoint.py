@@ -1,7 +1,7 @@
 """Save and load a run's state, so that a killed run goes on with the same numbers.
 
     RUN/checkpoints/000007/manifest.json        clocks, facts, and a checksum of every file that it needs
-    RUN/checkpoints/000007/state.safetensors    slots, sampler, augmentation, metric sums, open episodes, plans
+    RUN/checkpoints/000007/state.safetensors    slots, sampler, bonus, metric sums, open episodes, plans
     RUN/replay/000003.safetensors               environment steps since the checkpoint before: an append-only log
 
 A checkpoint is written into a temporary folder, synced, and renamed; nothing is pickled.  It is whole if its manifest
@@ -29,8 +29,8 @@ from safetensors.numpy import load_file, save_file
 from segue.core import files
 from segue.core.experience import Experience, Step
 from segue.core.observations import parts_seen
-from segue.core.scaling import Units, plain_units, units_of
-from segue.core.types import Array, Learned, SegueError, Slot, Spec, State, World, WorldError
+from segue.core.scaling import Scaling, plain_units, scaling_of
+from segue.core.types import Array, Env, EnvError, Learned, SegueError, Slot, Spec, State
 from segue.engine.envs import Envs
 from segue.engine.loop import Plan, as_plan
 from segue.engine.phase import Phase
@@ -71,7 +71,7 @@ class Manifest(TypedDict):
     moved: int
     learned: bool
     cuts: list[int]
-    units: dict[str, dict[str, object]]
+    scaling: dict[str, dict[str, object]]
     replay: list[dict[str, Any]]
     state: str
     extra: Extra
@@ -114,7 +114,7 @@ def save(folder: Path, state: RunState, extra: Extra | None = None) -> Path:
                 "moved": state.moved,
                 "learned": state.learned,
                 "cuts": list(state.cuts),
-                "units": {name: plain_units(slot.units) for name, slot in state.slots.items()},
+                "scaling": {name: plain_units(slot.scaling) for name, slot in state.slots.items()},
                 "replay": list(parts),
                 "state": files.sha256(weights),
                 "extra": extra or {},
@@ -210,7 +210,7 @@ def load(
     plan: Plan | Sequence[Phase],
     spec: Spec,
     n_offline: int,
-    world: Callable[[], World] | None,
+    world: Callable[[], Env] | None,
     fits: Fits = lambda manifest: None,
     real: bool = False,
 ) -> tuple[RunState, Extra]:
@@ -249,7 +249,7 @@ def load(
     )
     for name, slot in _shapes(state, as_plan(plan), spec, n_offline).items():
         state.slots[name] = slot._replace(
-            units=units_of(manifest["units"][name], parts_seen(spec)),
+            scaling=scaling_of(manifest["scaling"][name], parts_seen(spec)),
             learned=Learned(*(_restore(arrays, f"{kind}.{name}", tree) for kind, tree in zip(KINDS, slot.learned))),
         )
     names = sorted({k.split("/")[1] for k in arrays if k.startswith("sums/")})
@@ -263,8 +263,8 @@ def load(
             state.envs.restore(snapshot)
         except BaseException as error:
             state.envs.close()
-            if isinstance(error, WorldError):
-                raise WorldError(f"{error}; fix it, then `segue resume {files.word(folder)}`") from error
+            if isinstance(error, EnvError):
+                raise EnvError(f"{error}; fix it, then `segue resume {files.word(folder)}`") from error
             raise
     return state, manifest["extra"]
 
@@ -288,12 +288,12 @@ def _arrays(state: RunState) -> dict[str, Array | np.ndarray]:
 
 
 def _shapes(state: RunState, plan: Plan, spec: Spec, n_offline: int) -> dict[str, Slot]:
-    """Structures of all slots, found by walking the run's doors without computing anything."""
+    """Structures of all slots, found by walking the run's hand-overs without computing anything."""
     shapes = Shapes(spec, len(state.seeds), n_offline, state.experience.capacity)
     for index in range(len(state.history) + state.entered):
         phase = plan(state.history[:index])
         assert phase is not None
-        shapes.enter(phase, index, Units(parts=parts_seen(spec)))  # the units are read from the checkpoint
+        shapes.hand_over(phase, index, Scaling(parts=parts_seen(spec)))  # the units are read from the checkpoint
         if (*state.history, state.facts)[index].get("validations"):
             shapes.validated(phase)
     return shapes.slots
@@ -331,7 +331,7 @@ def _make(folder: Path) -> None:
 
 
 def _experience(folder: Path, manifest: Manifest, spec: Spec, worlds: int, cuts: Sequence[int]) -> Experience:
-    """Own experience, from the log; episodes end at `cuts` too.  Returns are written at the phase's door."""
+    """Own experience, from the log; episodes end at `cuts` too.  Returns are written when the phase begins."""
     experience = Experience(worlds, manifest["capacity"], spec)
     for part in manifest["replay"]:
         path = folder / "replay" / part["file"]

@@ -9,7 +9,7 @@ import jax
 from segue.agents import describe
 from segue.core.named import is_named
 from segue.core.types import SegueError, Task
-from segue.engine.phase import RANDOM, Phase, fresh, take
+from segue.engine.phase import RANDOM, Phase, fresh, from_slot
 from segue.engine.validate import validate
 from segue.recipes import Plan
 from segue.runs.drive import ready
@@ -33,7 +33,7 @@ def check(plan: Plan, task: Task, request: Request) -> None:
         )
     for phase in plan.phases:
         describe(phase.learner)  # or its policy could not be loaded again
-    validate(plan.phases, task, request.seeds, plan.units, plan.experience.capacity)
+    validate(plan.phases, task, request.seeds, plan.scaling, plan.experience.capacity)
 
 
 def notes(plan: Plan) -> list[str]:
@@ -92,10 +92,10 @@ def check_real(plan: Plan, request: Request) -> None:
 
 def _stand_trained(phase: Phase, learned: set[str]) -> set[str]:
     """Slots with a trained policy after a hand-over, which may reset a slot or copy another one."""
-    if isinstance(phase.enter, take):
-        trained = phase.enter.slot in learned
+    if isinstance(phase.init_from, from_slot):
+        trained = phase.init_from.slot in learned
     else:
-        trained = phase.slot in learned and phase.enter is not fresh
+        trained = phase.slot in learned and phase.init_from is not fresh
     return learned | {phase.slot} if trained else learned - {phase.slot}
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from segue.core import files
 from segue.core.scaling import plain_units
-from segue.core.types import Agent, SegueError, Task, WorldError
+from segue.core.types import Agent, EnvError, SegueError, Task
 from segue.data.extras import need
 from segue.engine import loop
 from segue.engine.diagnostics import handover
@@ -107,12 +107,12 @@ def _run(
         decided.phases,
         task,
         seeds,
-        decided.units,
+        decided.scaling,
         capacity=decided.experience.capacity,
         state=state,
         keep_rows=True,
         checked=True,
-        world=None if moves is None else moves.world(task.world),
+        world=None if moves is None else moves.world(task.make_env),
     )
     stack.callback(records.close)  # and with them the simulators, whatever stops the run
 
@@ -136,7 +136,7 @@ def _run(
                 raise Interrupted(number)
     except Diverged as error:
         raise Diverged(f"{error}{_lower(folder, decided, error.phase)}", error.phase) from error
-    except WorldError as error:
+    except EnvError as error:
         save()
         steps = record.state.environment_steps
         raise SegueError(
@@ -180,7 +180,7 @@ class _Book:
     def write(self, record: Record) -> None:
         """Write what the record holds, and evaluate where it asks for it."""
         if record.begins:
-            self.row(record, "phase", {}, event="begin", units=manifest.plain(plain_units(record.units)))
+            self.row(record, "phase", {}, event="begin", scaling=manifest.plain(plain_units(record.scaling)))
         for e in record.episodes:
             values: dict[str, Values] = {"return": [e.raw_return], "length": [e.length], "success": [e.success]}
             values |= {} if e.own is None else {"own": [float(e.own)]}

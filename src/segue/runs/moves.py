@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segue.core.types import World
+from segue.core.types import Env
 from segue.runs.checkpoint import Extra
 
 
@@ -28,7 +28,7 @@ class Moves:
         self._file.seek(0)
         self._file.write(f"{self.steps:20d}\n".encode())
 
-    def world(self, make: Callable[[], World]) -> Callable[[], World]:
+    def make_env(self, make: Callable[[], Env]) -> Callable[[], Env]:
         """A maker of worlds whose steps are counted."""
         return lambda: _Counted(make(), self)
 
@@ -38,7 +38,7 @@ class Moves:
 
 
 class _Counted:
-    def __init__(self, world: World, moves: Moves) -> None:
+    def __init__(self, world: Env, moves: Moves) -> None:
         self.reset, self.close, self._step, self._moves = world.reset, world.close, world.step, moves
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, float]:

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from segue.agents import build, describe
 from segue.core import files
 from segue.core.observations import pack, parts_of, parts_seen, plain
-from segue.core.scaling import Units, plain_units, units_of
+from segue.core.scaling import Scaling, plain_units, scaling_of
 from segue.core.types import Agent, Array, SegueError, Slot, Spec, State
 from segue.runs.checkpoint import named_leaves
 
@@ -29,9 +29,9 @@ Observation = ArrayLike | Mapping[str, ArrayLike]
 """An array, or one for each key of the task's observation."""
 
 
-@partial(jax.jit, static_argnames=("agent", "units", "explore"))
-def _act(agent: Agent, units: Units, explore: bool, state: State, observation: Array, key: Array) -> Array:
-    return agent.act(state, units.see(observation), key, explore)
+@partial(jax.jit, static_argnames=("agent", "scaling", "explore"))
+def _act(agent: Agent, scaling: Scaling, explore: bool, state: State, observation: Array, key: Array) -> Array:
+    return agent.act(state, scaling.see(observation), key, explore)
 
 
 class Policy:
@@ -39,7 +39,7 @@ class Policy:
 
     def __init__(self, agent: Agent, state: State, spec: Spec, seed: int, facts: Mapping[str, Any]) -> None:
         self.agent, self.state, self.spec, self.seed, self.facts = agent, state, spec, seed, dict(facts)
-        self.units, self.chunk = units_of(facts["units"], parts_seen(spec)), int(facts.get("chunk", 1))
+        self.scaling, self.chunk = scaling_of(facts["scaling"], parts_seen(spec)), int(facts.get("chunk", 1))
         self._low, self._high = (np.asarray(facts["action"][k], np.float32) for k in ("low", "high"))
 
     def act(self, observation: Observation, *, explore: bool = False, key: Array | None = None) -> np.ndarray:
@@ -74,7 +74,7 @@ class Policy:
         if explore and key is None:
             raise SegueError("explore=True draws random actions; give key=jax.random.key(...)")
         key = jax.random.key(0) if key is None else key
-        action = np.asarray(_act(self.agent, self.units, explore, self.state, batch, key))
+        action = np.asarray(_act(self.agent, self.scaling, explore, self.state, batch, key))
         action = action.reshape(len(batch), self.chunk, self.spec.action)
         if bounds:
             action = self._low + 0.5 * (action + 1.0) * (self._high - self._low)
@@ -116,7 +116,7 @@ def save_policy(folder: Path, slot: Slot, spec: Spec, seeds: tuple[int, ...], fa
             "parts": plain(spec.parts),
         },
         "chunk": slot.chunk,
-        "units": plain_units(slot.units),
+        "scaling": plain_units(slot.scaling),
         "seeds": list(seeds),
         "weights": files.sha256(weights),
         **facts,

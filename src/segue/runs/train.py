@@ -62,7 +62,7 @@ def needs(decided: Plan, task: Task, request: Request, timed: bool = False) -> E
     data = task.dataset()
     rows = 0 if data is None else len(data)
     kept = decided.experience.capacity
-    return estimate(decided.phases, task.spec, decided.units, len(request.seeds), rows, timed, kept)
+    return estimate(decided.phases, task.spec, decided.scaling, len(request.seeds), rows, timed, kept)
 
 
 def start(
@@ -164,7 +164,7 @@ def resume(
                     f"{what} sent to {request.task} after the last checkpoint and are lost: they are not in replay"
                 )
         n = 0 if data is None else len(data)
-        resumed = found and checkpoint.load(folder, decided.phases, task.spec, n, task.world, log_fits, task.real)
+        resumed = found and checkpoint.load(folder, decided.phases, task.spec, n, task.make_env, log_fits, task.real)
         if settings:
             manifest.write(folder, described)
         for change in described["provenance"].get("changes", ()):

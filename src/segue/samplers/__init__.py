@@ -2,7 +2,7 @@
 
 from segue.samplers.oversample import Oversample
 from segue.samplers.prioritised import Balanced
-from segue.samplers.subset import First, Last, Retain
+from segue.samplers.subset import Last, Prefix, Subset
 from segue.samplers.uniform import Blend, Halves, Mix, Union
 
 __all__ = ["Balanced", "Blend", "First", "Halves", "Last", "Mix", "Oversample", "Retain", "Union"]

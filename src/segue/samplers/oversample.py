@@ -10,9 +10,9 @@ import jax.numpy as jnp
 
 from segue.core.indices import Indices, either, online_share
 from segue.core.options import option, require, tunable
-from segue.core.types import Array, Door, Key, Metrics, Sampler, SegueError, State
+from segue.core.types import Array, Handover, Key, Metrics, Sampler, SegueError, State
 from segue.samplers import sum_tree
-from segue.samplers.subset import Own, Retained, Shown
+from segue.samplers.subset import Own, Shown, SubsetView
 from segue.samplers.sum_tree import CHUNK, Tree
 from segue.samplers.uniform import Mix, Union, Visible, at_leaves, drawable
 
@@ -69,19 +69,19 @@ class Oversample:
             width=self.width is None or self.width > 0,
         )
 
-    def init(self, key: Key, door: Door) -> State:
+    def init(self, key: Key, handover: Handover) -> State:
         """Weigh the dataset; own rows follow at the first update."""
-        if isinstance(door.offline, Retained):
+        if isinstance(handover.offline, SubsetView):
             raise SegueError("Oversample needs whole episodes; put Retain inside it: Oversample(n, Retain(share, ...))")
-        replay, world = door.offline.replay, door.offline.world
-        reward, ended = replay.reward[world], replay.ended[world]
-        logged = jnp.arange(len(reward)) < replay.written[world]
+        replay, lane = handover.offline.replay, handover.offline.lane
+        reward, ended = replay.reward[lane], replay.ended[lane]
+        logged = jnp.arange(len(reward)) < replay.written[lane]
         value = reward if self.by == "reward" else self.of_episodes(reward, ended)
         least = lambda of: jnp.min(jnp.where(logged, of, jnp.inf))  # noqa: E731
         width = jnp.float32(1.0)
         if self.by == "return":
             if self.own_only:
-                value, logged = self.own_returns(door.online)
+                value, logged = self.own_returns(handover.online)
             low, best = least(value), -least(-value)
             # Where all returns are equal any width will do.
             width = jnp.where(best > low, best - low, width) if self.width is None else jnp.float32(self.width)
@@ -90,16 +90,16 @@ class Oversample:
             origin = least(reward) if self.threshold is None else jnp.float32(self.threshold)
         weights = jnp.zeros(len(reward))
         if not self.own_only:
-            weights = jnp.where(drawable(door.offline), self.weight(value, origin, width), 0.0)
-        tree = sum_tree.make(jnp.concatenate([weights, jnp.zeros(door.online.room)]))
-        beside = () if self.beside is None else self.beside.init(key, door)
+            weights = jnp.where(drawable(handover.offline), self.weight(value, origin, width), 0.0)
+        tree = sum_tree.make(jnp.concatenate([weights, jnp.zeros(handover.online.room)]))
+        beside = () if self.beside is None else self.beside.init(key, handover)
         return Favours(beside, tree, origin, width, jnp.int32(0), jnp.int32(0))
 
     def own_returns(self, online: Own) -> tuple[Array, Array]:
         """Return of each own row's episode (N,), in the order of time, and where there is one that has ended."""
         oldest, size = online.rows(True)
         at = jnp.arange(online.replay.capacity)
-        place = (online.world, (oldest + at) % online.replay.capacity)
+        place = (online.lane, (oldest + at) % online.replay.capacity)
         there = at < size
         reward, ended = (jnp.where(there, part[place], 0) for part in (online.replay.reward, online.replay.ended))
         return self.of_episodes(reward, ended), there
@@ -137,15 +137,15 @@ class Oversample:
 
     def follow(self, state: Favours, first: int, online: Own) -> Favours:
         """Weigh what was written, or has ended, since the last call; a row that was overwritten loses its weight."""
-        replay, world, capacity = online.replay, online.world, online.replay.capacity
+        replay, lane, capacity = online.replay, online.lane, online.replay.capacity
         oldest, size = online.span(self.closed()) if self.by == "reward" else online.rows(True)
-        start, stop, written = jnp.maximum(state.weighed, oldest), oldest + size, replay.written[world]
+        start, stop, written = jnp.maximum(state.weighed, oldest), oldest + size, replay.written[lane]
         tree = state.tree
         if self.closed() or replay.starts is not None:
             none = lambda count: jnp.zeros(count.shape)  # noqa: E731
             tree = sum_tree.write_ring(tree, first, capacity, state.written, written, none)
         if self.by == "reward":
-            single = lambda count: self.weight(replay.reward[world, count % capacity], state.origin, state.width)  # noqa: E731
+            single = lambda count: self.weight(replay.reward[lane, count % capacity], state.origin, state.width)  # noqa: E731
             tree = sum_tree.write_ring(tree, first, capacity, start, stop, single, online.at)
         else:
             tree = self.episodes(state._replace(tree=tree), first, online, start, stop)
@@ -153,13 +153,13 @@ class Oversample:
 
     def episodes(self, state: Favours, first: int, online: Own, start: Array, stop: Array) -> Tree:
         """Weigh the own episodes between two absolute counts, one after the other."""
-        replay, world, capacity = online.replay, online.world, online.replay.capacity
+        replay, lane, capacity = online.replay, online.lane, online.replay.capacity
         nothing = 0.0 if self.by == "return" else -jnp.inf
 
         def look(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             at, value, _ = carry
             count = at + jnp.arange(CHUNK)
-            place = (world, count % capacity)
+            place = (lane, count % capacity)
             ended = replay.ended[place] & (count < stop)
             here = (count < stop) & (jnp.cumsum(ended) - ended == 0)
             reward = jnp.where(here, replay.reward[place], nothing)
@@ -171,7 +171,7 @@ class Oversample:
             fresh = (start, jnp.float32(nothing), jnp.bool_(False))
             end, value, _ = jax.lax.while_loop(lambda c: ~c[2] & (c[0] < stop), look, fresh)
             weight = self.weight(value, state.origin, state.width)
-            same = lambda count: jnp.where(replay.begins(world, count), weight, 0.0)  # noqa: E731
+            same = lambda count: jnp.where(replay.begins(lane, count), weight, 0.0)  # noqa: E731
             return sum_tree.write_ring(tree, first, capacity, start, end, same), end
 
         return jax.lax.while_loop(lambda c: c[1] < stop, episode, (state.tree, start))[0]
@@ -185,13 +185,13 @@ class Oversample:
         visible: Visible = "closed" if self.closed() else "all"
         return Mix(0, self.rows, visible) if self.own_only else Union(self.rows, visible)
 
-    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+    def validate(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""
-        refusal = None if self.beside is None else self.beside.refuse(offline, written, closed)
-        if refusal:
-            return refusal
+        problem = None if self.beside is None else self.beside.validate(offline, written, closed)
+        if problem:
+            return problem
         if not offline and self.by == "return" and self.width is None and not self.own_only:
             return "it scales returns by the range of the dataset's, but the task has no dataset; set own_only or width"
         if not offline and self.by != "return" and self.threshold is None:
             return "it compares rewards with the dataset's lowest reward, but the task has no dataset; set threshold"
-        return self.union().refuse(offline, written, closed)
+        return self.union().validate(offline, written, closed)

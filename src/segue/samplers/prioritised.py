@@ -14,7 +14,7 @@ from segue.core.nets import MLP
 from segue.core.optim import Trained, descend, trained
 from segue.core.options import require, tunable
 from segue.core.replay import Rows
-from segue.core.types import Array, Door, Key, Metrics, State, flat
+from segue.core.types import Array, Handover, Key, Metrics, State, flat
 from segue.samplers import sum_tree
 from segue.samplers.subset import Own, Shown
 from segue.samplers.sum_tree import Tree
@@ -29,7 +29,7 @@ class Priorities(NamedTuple):
     highest: Array  # highest priority so far
     written: Array  # own rows whose place in the ring the tree knows of
     entered: Array  # own rows (or starts of chunks) that have a priority
-    mean: Array  # (O,), what the phase's units take from observations
+    mean: Array  # (O,), what the phase's scaling take from observations
     std: Array  # (O,), and divide them by
 
 
@@ -38,7 +38,7 @@ class Balanced:
     """`batch` rows of dataset and own experience together, by a learned density ratio (Off2On, arXiv 2107.00591).
 
     A network w(s, a) = relu(MLP) >= 0 learns p_online / p_offline from `density_batch` uniform rows of each,
-    with observations in the phase's units (standardised if the learner's are).
+    with observations in the phase's scaling (standardised if the learner's are).
     The priority of a row is  clip(w^(1/T) / mean w^(1/T) over the logged rows of the step, low, high):  the mean is
     of w before the step's update, the row's own w after it.  Only rows that are drawn get a new priority; the
     dataset starts at 1, new rows enter at the highest so far; draws are stratified, and losses have no
@@ -74,28 +74,28 @@ class Balanced:
             start_share=self.start_share is None or 0 < self.start_share < 1,
         )
 
-    def init(self, key: Key, door: Door) -> State:
+    def init(self, key: Key, handover: Handover) -> State:
         """Make a fresh density and give the dataset its first priorities; own rows enter at the first update."""
-        size, units = flat(door.spec, "Balanced"), door.units
-        network = MLP.create(key, (size + door.spec.action, *self.hidden, 1), initialiser="torch", output_gain=1.0)
+        size, scaling = flat(handover.spec, "Balanced"), handover.scaling
+        network = MLP.create(key, (size + handover.spec.action, *self.hidden, 1), initialiser="torch", output_gain=1.0)
         if self.last_bias is not None:
             network = eqx.tree_at(lambda n: n.layers[-1].bias, network, jnp.full(1, self.last_bias))
-        _, logged = door.offline.span(False)
-        _, own = door.online.span(self.visible == "closed")
+        _, logged = handover.offline.span(False)
+        _, own = handover.online.span(self.visible == "closed")
         highest = jnp.asarray(1.0, float)
         if self.start_share is not None:
             share = self.start_share / (1.0 - self.start_share)
             highest = jnp.where(own > 0, share * logged / jnp.maximum(own, 1), highest)
-        tree = sum_tree.make(jnp.concatenate([drawable(door.offline), jnp.zeros(door.online.room)]))
-        mean = jnp.asarray(units.observation_mean or (0.0,) * size, float)
-        std = jnp.asarray(units.observation_std or (1.0,) * size, float)
+        tree = sum_tree.make(jnp.concatenate([drawable(handover.offline), jnp.zeros(handover.online.room)]))
+        mean = jnp.asarray(scaling.observation_mean or (0.0,) * size, float)
+        std = jnp.asarray(scaling.observation_std or (1.0,) * size, float)
         return Priorities(trained(network, self.learning_rate), tree, highest, jnp.int32(0), jnp.int32(0), mean, std)
 
     def sample(self, state: State, key: Key, offline: Shown, online: Own) -> tuple[State, Indices, Metrics]:
         """Indices of (batch,) rows in the order of the tree; while no own row is visible, uniform over the dataset."""
         k_offline, k_online, k_rows = jax.random.split(key, 3)
         closed = self.visible == "closed"
-        state = self.enter(state, offline.room, online)
+        state = self.hand_over(state, offline.room, online)
         see = lambda rows: rows._replace(observation=(rows.observation - state.mean) / state.std)  # noqa: E731
         logged = see(gather(uniform(k_offline, offline, self.density_batch, False)))
         own = see(gather(uniform(k_online, online, self.density_batch, closed)))
@@ -121,10 +121,10 @@ class Balanced:
         }
         return state, indices, metrics
 
-    def enter(self, state: Priorities, first: int, online: Own) -> Priorities:
+    def hand_over(self, state: Priorities, first: int, online: Own) -> Priorities:
         """Give the own rows written since the last call their first priority; a row that was overwritten loses its."""
         oldest, size = online.span(self.visible == "closed")
-        stop, written, capacity = oldest + size, online.replay.written[online.world], online.replay.capacity
+        stop, written, capacity = oldest + size, online.replay.written[online.lane], online.replay.capacity
         tree = state.tree
         if self.visible == "closed" or online.replay.starts is not None:
             none = lambda count: jnp.zeros(count.shape)  # noqa: E731
@@ -143,7 +143,7 @@ class Balanced:
         return jnp.clip(ratio ** (1.0 / self.temperature) / (scale + 1e-10), self.low, self.high)
 
     def ratio(self, network: MLP, rows: Rows) -> Array:
-        """w(s, a), (B,), of rows whose observations are in the phase's units."""
+        """w(s, a), (B,), of rows whose observations are in the phase's scaling."""
         return jax.nn.relu(network(jnp.concatenate([rows.observation, rows.action], axis=-1))[..., 0])
 
     def loss(self, network: MLP, logged: Rows, own: Rows) -> tuple[Array, Array]:
@@ -153,7 +153,7 @@ class Balanced:
         loss -= jnp.mean(jnp.log(2.0 * online / (online + 1.0) + 1e-10))
         return loss, jnp.mean(jax.lax.stop_gradient(offline) ** (1.0 / self.temperature))
 
-    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+    def validate(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""
         if not offline:
             return f"its priorities compare own rows with a dataset, but the task has none; use Mix(0, {self.batch})"

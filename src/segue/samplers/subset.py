@@ -13,10 +13,10 @@ from segue.core.indices import Indices
 from segue.core.options import option, require
 from segue.core.replay import Replay, Rows, View
 from segue.core.starts import Starts
-from segue.core.types import Array, Door, Key, Metrics, Sampler, SegueError, State
+from segue.core.types import Array, Handover, Key, Metrics, Sampler, SegueError, State
 
 
-class Retained(NamedTuple):
+class SubsetView(NamedTuple):
     """What is left of a dataset: some rows of a view, as a view."""
 
     view: Shown
@@ -64,8 +64,8 @@ class Retained(NamedTuple):
         return self.view.take(self.kept[count])
 
 
-class Keeping(NamedTuple):
-    """State of `Retain`: the rows that are kept (K,) int32, ascending, the inner sampler's state, and where whole
+class SubsetState(NamedTuple):
+    """State of `Subset`: the rows that are kept (K,) int32, ascending, the inner sampler's state, and where whole
     windows of the kept rows begin."""
 
     rows: Array
@@ -74,7 +74,7 @@ class Keeping(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Retain:
+class Subset:
     """Let another sampler use only a random `share` of the dataset's rows.
 
     round(share * N) rows are drawn once without replacement when the phase begins; each seed has its own.  With n-step
@@ -89,36 +89,36 @@ class Retain:
             raise SegueError("Retain: share=0 keeps nothing of the dataset; use Mix(0, n) instead")
         require(self, share=0.0 < self.share <= 1.0)
 
-    def init(self, key: Key, door: Door) -> State:
+    def init(self, key: Key, handover: Handover) -> State:
         """Choose the rows."""
         k_rows, k_inner = jax.random.split(key)
-        everything = door.offline.room
-        if door.n_steps == door.chunk == 1:
+        everything = handover.offline.room
+        if handover.n_steps == handover.chunk == 1:
             order = jax.random.permutation(k_rows, everything)
         else:
-            ended = door.offline.replay.ended[door.offline.world]
+            ended = handover.offline.replay.ended[handover.offline.lane]
             turn = jax.random.uniform(k_rows, (everything,))[jnp.cumsum(ended) - ended]
             order = jnp.argsort(turn, stable=True)
         chosen = order[: round(self.share * everything)]
         rows = jnp.sort(chosen).astype(jnp.int32)
-        kept = Retained(door.offline, rows)
-        if door.chunk > 1:
-            kept = kept._replace(starts=starts.shown(kept, door.chunk))
-        return Keeping(rows, self.inner.init(k_inner, door._replace(offline=kept)), kept.starts)
+        kept = SubsetView(handover.offline, rows)
+        if handover.chunk > 1:
+            kept = kept._replace(starts=starts.shown(kept, handover.chunk))
+        return SubsetState(rows, self.inner.init(k_inner, handover._replace(offline=kept)), kept.starts)
 
     def sample(self, state: State, key: Key, offline: Shown, online: Own) -> tuple[State, Indices, Metrics]:
         """Rows as the inner sampler takes them."""
-        kept = Retained(offline, state.rows, state.starts)
+        kept = SubsetView(offline, state.rows, state.starts)
         inner, rows, metrics = self.inner.sample(state.inner, key, kept, online)
         return state._replace(inner=inner), rows, metrics
 
-    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+    def validate(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""
         if not offline:
             return f"it keeps {self.share:g} of a dataset, but the task has none; use the inner sampler without Retain"
         if not round(self.share * offline):
             return f"{self.share:g} of {offline} rows is less than one row; raise share or use Mix(0, n)"
-        return self.inner.refuse(round(self.share * offline), written, closed)
+        return self.inner.validate(round(self.share * offline), written, closed)
 
 
 class Part(NamedTuple):
@@ -135,9 +135,9 @@ class Part(NamedTuple):
         return self.view.replay
 
     @property
-    def world(self) -> Array:
+    def lane(self) -> Array:
         """Its world."""
-        return self.view.world
+        return self.view.lane
 
     @property
     def room(self) -> int:
@@ -151,7 +151,7 @@ class Part(NamedTuple):
 
     def span(self, closed_only: bool) -> tuple[Array, Array]:
         """The first number and how many may be drawn (never negative)."""
-        return starts.span(self, self.replay.starts, self.world, closed_only)
+        return starts.span(self, self.replay.starts, self.lane, closed_only)
 
     def at(self, number: Array) -> Array:
         """Absolute counts of the rows at numbers (...)."""
@@ -187,12 +187,12 @@ class Part(NamedTuple):
 
 Own = View | Part
 """Rows of own experience, all or some of them."""
-Shown = View | Part | Retained
+Shown = View | Part | SubsetView
 """Rows that a sampler draws from."""
 
 
-class FirstState(NamedTuple):
-    """State of `First`: how many rows show, where the last ended episode among them ends; the inner sampler's state."""
+class PrefixState(NamedTuple):
+    """State of `Prefix`: how many rows show, where the last ended episode among them ends; the inner sampler's state."""
 
     rows: Array
     closed: Array
@@ -200,7 +200,7 @@ class FirstState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class First:
+class Prefix:
     """Let another sampler use only the first part of own experience, as if the run had stopped there.
 
     OOO's `view(t)`: the dataset and the rows up to time t, without later rows and without the return of an episode that
@@ -214,15 +214,15 @@ class First:
     def __post_init__(self) -> None:
         require(self, share=0 < self.share <= 1, rows=self.rows is None or self.rows >= 1)
 
-    def init(self, key: Key, door: Door) -> State:
+    def init(self, key: Key, handover: Handover) -> State:
         """Find where the part ends, and the last episode that ended within it."""
-        shown = first_rows(door, self.share, self.rows)
-        replay, world = door.online.replay, door.online.world
-        count = counts(door.online)
-        ends = replay.ended[world] & (count >= 0) & (count < shown)
+        shown = prefix_rows(handover, self.share, self.rows)
+        replay, lane = handover.online.replay, handover.online.lane
+        count = counts(handover.online)
+        ends = replay.ended[lane] & (count >= 0) & (count < shown)
         closed = jnp.max(jnp.where(ends, count + 1, 0), initial=0)
-        inner = self.inner.init(key, door._replace(online=Part(door.online, jnp.int32(0), shown, closed)))
-        return FirstState(shown, closed, inner)
+        inner = self.inner.init(key, handover._replace(online=Part(handover.online, jnp.int32(0), shown, closed)))
+        return PrefixState(shown, closed, inner)
 
     def sample(self, state: State, key: Key, offline: Shown, online: Own) -> tuple[State, Indices, Metrics]:
         """Rows as the inner sampler takes them."""
@@ -230,12 +230,12 @@ class First:
         inner, rows, metrics = self.inner.sample(state.inner, key, offline, early)
         return state._replace(inner=inner), rows, metrics
 
-    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+    def validate(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""
         if self.rows is not None and written < self.rows:
             return f"it uses the first {self.rows:,} rows of own experience, but there are only {written:,}; lower rows"
         most = int(written * self.share) if self.rows is None else self.rows
-        return self.inner.refuse(offline, most, min(closed, most))
+        return self.inner.validate(offline, most, min(closed, most))
 
 
 @dataclass(frozen=True)
@@ -248,9 +248,9 @@ class Last:
     def __post_init__(self) -> None:
         require(self, rows=self.rows >= 1)
 
-    def init(self, key: Key, door: Door) -> State:
+    def init(self, key: Key, handover: Handover) -> State:
         """The inner sampler's state."""
-        return self.inner.init(key, door._replace(online=self.part(door.online)))
+        return self.inner.init(key, handover._replace(online=self.part(handover.online)))
 
     def sample(self, state: State, key: Key, offline: Shown, online: Own) -> tuple[State, Indices, Metrics]:
         """Rows as the inner sampler takes them."""
@@ -258,23 +258,23 @@ class Last:
 
     def part(self, online: Own) -> Part:
         """The rows that show."""
-        written = online.replay.written[online.world]
-        return Part(online, written - self.rows, written, online.replay.closed[online.world])
+        written = online.replay.written[online.lane]
+        return Part(online, written - self.rows, written, online.replay.closed[online.lane])
 
-    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+    def validate(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""
         if written < self.rows:
             return f"it uses the last {self.rows:,} rows of own experience, but there are only {written:,}; lower rows"
-        return self.inner.refuse(offline, self.rows, min(closed, self.rows))
+        return self.inner.validate(offline, self.rows, min(closed, self.rows))
 
 
-def first_rows(door: Door, share: float, rows: int | None) -> Array:
+def prefix_rows(handover: Handover, share: float, rows: int | None) -> Array:
     """How many rows of own experience a part of it is, int32."""
-    written: Array = door.online.replay.written[door.online.world]
+    written: Array = handover.online.replay.written[handover.online.lane]
     return jnp.int32(written * share) if rows is None else jnp.minimum(written, rows)
 
 
 def counts(view: Own) -> Array:
     """Absolute count of the row at each place of a ring (N,) int32; negative where nothing was written yet."""
-    newest = view.replay.written[view.world] - 1
+    newest = view.replay.written[view.lane] - 1
     return newest - (newest - jnp.arange(view.replay.capacity)) % view.replay.capacity

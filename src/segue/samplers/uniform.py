@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from segue.core.indices import Indices, Segment, either
 from segue.core.options import option, require, tunable
-from segue.core.types import Array, Door, Key, Metrics, State
+from segue.core.types import Array, Handover, Key, Metrics, State
 from segue.samplers.subset import Own, Shown
 
 Visible = Literal["all", "closed"]
@@ -25,7 +25,7 @@ def uniform(key: Key, view: Shown, count: int, closed_only: bool) -> Indices:
 def at_leaves(offline: Shown, online: Own, leaves: Array) -> Indices:
     """Rows at leaves (B,) of a tree: the dataset's rows, then the ring of own experience."""
     place = leaves - offline.room
-    newest = online.replay.written[online.world] - 1
+    newest = online.replay.written[online.lane] - 1
     # The newest row at a place of the ring: a view wants absolute counts.
     own = Segment(online, online.number(newest - (newest - place) % online.replay.capacity))
     return either(place >= 0, (own,), (Segment(offline, offline.number(leaves)),))
@@ -51,7 +51,7 @@ class Mix:
     online: int = tunable(0, rows=1)
     visible: Visible = option("all", when=lambda m: m.online > 0, why="online rows in the batch", tunable=True)
 
-    def init(self, key: Key, door: Door) -> State:
+    def init(self, key: Key, handover: Handover) -> State:
         """No state."""
         return ()
 
@@ -70,7 +70,7 @@ class Mix:
             parts += own
         return state, parts, {}
 
-    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+    def validate(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""
         if self.offline + self.online < 1:
             return "its batch is empty; give it offline or online rows"
@@ -94,7 +94,7 @@ class Halves:
     def __post_init__(self) -> None:
         require(self, rows=self.rows >= 1)
 
-    def init(self, key: Key, door: Door) -> State:
+    def init(self, key: Key, handover: Handover) -> State:
         """No state."""
         return ()
 
@@ -102,9 +102,9 @@ class Halves:
         """Indices of (2 * rows,) rows, the dataset's first."""
         return Mix(self.rows, self.rows, self.visible).sample(state, key, offline, online)
 
-    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+    def validate(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""
-        return Mix(self.rows, self.rows, self.visible).refuse(offline, written, closed)
+        return Mix(self.rows, self.rows, self.visible).validate(offline, written, closed)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Union:
     batch: int = tunable(256, rows=1)
     visible: Visible = tunable("all")
 
-    def init(self, key: Key, door: Door) -> State:
+    def init(self, key: Key, handover: Handover) -> State:
         """No state."""
         return ()
 
@@ -127,7 +127,7 @@ class Union:
         logged = (Segment(offline, jnp.minimum(at, jnp.maximum(n_offline - 1, 0))),)
         return state, either(at >= n_offline, own, logged), {"offline_share": jnp.mean(at < n_offline)}
 
-    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+    def validate(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""
         if not offline and not (closed if self.visible == "closed" else written):
             return "there is neither a dataset nor own experience to draw from; give a log, or add a warm-up phase"
@@ -162,7 +162,7 @@ class Blend:
         """First and last share."""
         return self.share, self.share if self.share_end is None else self.share_end
 
-    def init(self, key: Key, door: Door) -> State:
+    def init(self, key: Key, handover: Handover) -> State:
         """Updates so far, int32."""
         return jnp.int32(0)
 
@@ -177,7 +177,7 @@ class Blend:
         logged, own = uniform(k_offline, offline, self.batch, False), uniform(k_online, online, self.batch, closed)
         return state + 1, either(jnp.arange(self.batch) < count, logged, own), {"offline_share": count / self.batch}
 
-    def refuse(self, offline: int, written: int, closed: int) -> str | None:
+    def validate(self, offline: int, written: int, closed: int) -> str | None:
         """Return why the first update could not be served, or None."""
         most = round(self.batch * max(self.ends()))
         if most and not offline:

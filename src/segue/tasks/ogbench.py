@@ -1,6 +1,6 @@
 """OGBench's single-task suite (MIT): its 82 datasets, each with five tasks and a name for the default one.
 
-The datasets have no rewards.  A task's are computed by the library itself, see `relabel`.
+The datasets have no rewards.  A task's are computed by the library itself, see `reward`.
 """
 
 from __future__ import annotations

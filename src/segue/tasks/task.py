@@ -200,7 +200,7 @@ class GymTask:
             raise SegueError(f"{self.name}: no source {self.source!r}; there are {', '.join(SOURCES)}")
         return SOURCES[kind](self, where)
 
-    def world(self) -> GymWorld:
+    def make_env(self) -> GymWorld:
         """Make one new simulator, or connect to the world that exists once."""
         if self.env is None:
             raise SegueError(f"{self.name}: {NOWHERE}")

@@ -21,7 +21,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from segue.core.observations import is_image, pack, width
-from segue.core.types import Part, SegueError, WorldError
+from segue.core.types import EnvError, Part, SegueError
 from segue.data.extras import need, robotics
 
 
@@ -130,7 +130,7 @@ class ExactGoal(gymnasium.Wrapper):
 
 
 class GymWorld:
-    """A `World` over one Gymnasium environment.
+    """A `Env` over one Gymnasium environment.
 
     `keys` name the parts of a dictionary observation to concatenate, in order; () takes a Box as it is.  With images
     (uint8) among the keys, a row is bytes: `parts` says of what, and `segue.core.observations` takes it apart.
@@ -173,7 +173,7 @@ class GymWorld:
         with _global_seed(seed), _named(self.env, "reset()"):
             returned = self.env.reset(seed=seed, options=dict(self._options) or None)
         if not (isinstance(returned, tuple) and len(returned) == 2):
-            raise WorldError(f"{_title(self.env)}: reset() must return (observation, info), as in Gymnasium; fix it")
+            raise EnvError(f"{_title(self.env)}: reset() must return (observation, info), as in Gymnasium; fix it")
         self._step, self._succeeded, self._over = 0, math.nan, False
         return self._flat(returned[0], "reset()")
 
@@ -189,14 +189,14 @@ class GymWorld:
             returned = self.env.step(scaled.astype(self._dtype))
         if not (isinstance(returned, tuple) and len(returned) == 5):
             found = f"{len(returned)} values" if isinstance(returned, tuple) else f"a {type(returned).__name__}"
-            raise WorldError(
+            raise EnvError(
                 f"{_title(self.env)}: step() returned {found}; it must return five (observation, reward, "
                 "terminated, truncated, info); Gym before 0.26 has four: split `done` into terminated and truncated"
             )
         observation, reward, terminated, cut, info = returned
         seen = self._flat(observation, "step()")
         if not math.isfinite(reward):
-            raise WorldError(f"{_title(self.env)}: step() returned the reward {reward}; fix the environment")
+            raise EnvError(f"{_title(self.env)}: step() returned the reward {reward}; fix the environment")
         success = float(bool(info["success"])) if "success" in info else self._success(bool(terminated), info)
         self._step += 1
         if self._defined or "success" in info:
@@ -216,7 +216,7 @@ class GymWorld:
         self.env.close()
 
     def _flat(self, observation: Any, where: str) -> np.ndarray:
-        """Return a copy: some environments hand out the array they go on writing to.  `WorldError` if it is no such."""
+        """Return a copy: some environments hand out the array they go on writing to.  `EnvError` if it is no such."""
         try:
             if self.parts:
                 return pack(self.parts, observation)
@@ -225,17 +225,17 @@ class GymWorld:
             else:
                 seen = np.array(observation, self.observation_dtype)
         except (KeyError, IndexError, TypeError, ValueError, SegueError) as error:
-            raise WorldError(
+            raise EnvError(
                 f"{_title(self.env)}: {where} returned an observation that is not in its space ({error})"
             ) from error
         if seen.shape != self.observation_shape:
-            raise WorldError(
+            raise EnvError(
                 f"{_title(self.env)}: {where} returned an observation of shape {seen.shape}, its space says "
                 f"{self.observation_shape}; fix one of them"
             )
         if seen.dtype.kind == "f" and not np.isfinite(seen).all():
             bad = int(np.flatnonzero(~np.isfinite(seen))[0])
-            raise WorldError(
+            raise EnvError(
                 f"{_title(self.env)}: {where} returned {seen.ravel()[bad]} as number {bad} of the observation; fix it"
             )
         return seen
@@ -303,7 +303,7 @@ def _named(env: gymnasium.Env, where: str) -> Iterator[None]:
         raise
     except Exception as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise WorldError(f"{_title(env)}: {where} raised {said}; fix the environment") from error
+        raise EnvError(f"{_title(env)}: {where} raised {said}; fix the environment") from error
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import Spec, Task
 from segue.data.doctor.finding import Finding
 from segue.data.doctor.log import Log
@@ -34,7 +34,7 @@ class Case:
     log: Log
     facts: Facts
     task: Task | None = None
-    units: Units | None = None
+    scaling: Scaling | None = None
     spec: Spec | None = None
     simulator: Simulator | None = None
     left_out: dict[str, str] = field(default_factory=dict)

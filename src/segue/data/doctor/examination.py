@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from segue.core.scaling import Units
+from segue.core.scaling import Scaling
 from segue.core.types import SegueError, Task
 from segue.data.doctor.case import AGAIN, SIZES, Case
 from segue.data.doctor.checks import CHECKS, layout, lengths
@@ -27,14 +27,14 @@ def examine(
     facts: Facts,
     *,
     task: Task | None = None,
-    units: Units | None = None,
+    scaling: Scaling | None = None,
     simulate: bool = False,
 ) -> Report:
     """Examine a log.
 
     `episodes` opens the log anew at each call, and yields the same episodes in the same order.  `facts` are those of
     its `Source` (may be empty).  `task`: the one that the log is for; without it, no check compares with an
-    environment.  `units`: the learner's, for the range of values.  `simulate` moves the task's world, see `movements`;
+    environment.  `scaling`: the learner's, for the range of values.  `simulate` moves the task's world, see `movements`;
     nothing moves without it.  Deterministic.
 
     A simulator that cannot be made, or cannot be put into logged states, is no error: the report's `left_out` says
@@ -42,7 +42,7 @@ def examine(
     find what the first one did.
     """
     log = Log(episodes())
-    case = Case(log, facts, task, units)
+    case = Case(log, facts, task, scaling)
     if not log.rows:
         nothing = (replace(finding, code="empty") for finding in lengths.empty(case))
         return Report(tuple(nothing), len(log), 0, dict.fromkeys(CHECKS, "the log has no step"))
@@ -75,7 +75,7 @@ def _simulator(case: Case, simulate: bool) -> Simulator | None:
             return None
         if not case.fits:
             case.leave_all([code for code in (*layout.CHECKS, "start-coverage") if code != "observation-shape"], SIZES)
-        return Simulator(case.task.world(), case.spec.action)
+        return Simulator(case.task.make_env(), case.spec.action)
     except SegueError as error:
         case.leave_all(WORLD, f"the task's environment cannot be made: {error}")
         return None

@@ -19,7 +19,7 @@ _INFO = ("qpos", "button_states")  # what rewards are computed from
 
 
 def relabelled(path: Path, env: str) -> Path:
-    """Return the cached copy of a log with a task's rewards; make it if needed.  Raises as `relabel` does."""
+    """Return the cached copy of a log with a task's rewards; make it if needed.  Raises as `reward` does."""
     facts = path.stat()
     mark = hashlib.sha256(f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns} {env}".encode()).hexdigest()[:16]
     out = cache_folder() / "relabelled" / f"{mark}-{path.name}"

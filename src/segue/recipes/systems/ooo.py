@@ -23,7 +23,7 @@ from segue.recipes.common import Settings
 from segue.recipes.plan import DEFAULT, Plan
 from segue.recipes.recipe import Recipe, tried
 from segue.samplers.oversample import Oversample
-from segue.samplers.subset import First
+from segue.samplers.subset import Prefix
 from segue.samplers.uniform import Mix, Union
 
 # Shares of the exploration after which exploiters are trained: the release's times where it has others than quarters.
@@ -59,11 +59,11 @@ def ooo_plan(plan: Plan, names: Sequence[str], who: str = "ooo") -> Plan:
     index = at_switch(plan.phases, who)
     switch = plan.phases[index]
     offline = [p for p in plan.phases[:index] if p.slot == switch.slot and p.updates]
-    if any(p.enter is not None for p in (*offline, switch)):
+    if any(p.init_from is not None for p in (*offline, switch)):
         raise SegueError(
-            f"{who}: its agent starts from another slot (enter=), and exploiters start from scratch; use another recipe"
+            f"{who}: its agent starts from another slot (init_from=), and exploiters start from scratch; use another recipe"
         )
-    if any(not isinstance(p.augment, Nothing) for p in plan.phases):
+    if any(not isinstance(p.bonus, Nothing) for p in plan.phases):
         raise SegueError(f"{who}: the recipe already has a bonus; write ooo(RECIPE)+NAME to add it to the bonus of ooo")
     teacher = offline[-1] if offline else switch
     learner, rows = _pessimist(plan, teacher), _rows(switch, bool(offline))
@@ -75,10 +75,10 @@ def ooo_plan(plan: Plan, names: Sequence[str], who: str = "ooo") -> Plan:
             f"exploit-{n}",
             learner,
             gradient_steps=2_000_000 if isinstance(learner, IQL) else 1_000_000,
-            batch=First(rows, share),
+            batch=Prefix(rows, share),
             slot="exploiter",
-            enter=measured if bounded else fresh,
-            units=switch.units,
+            init_from=measured if bounded else fresh,
+            scaling=switch.scaling,
             evaluate_every=50_000,
         )
         for n, share in enumerate(times, start=1)
@@ -91,7 +91,12 @@ def ooo_plan(plan: Plan, names: Sequence[str], who: str = "ooo") -> Plan:
         made = made.set({rows_of: switch.batch.offline + switch.batch.online}, plan.source(rows_of))
     if named is not None:
         made = made.set({f"{p.name}.batch.share": t for p, t in zip(exploiters, times)}, f"preset {named}")
-    heads = {"exploit": [p.name for p in exploiters], "online": [switch.name], "agent": ["agent"], "units": ["units"]}
+    heads = {
+        "exploit": [p.name for p in exploiters],
+        "online": [switch.name],
+        "agent": ["agent"],
+        "scaling": ["scaling"],
+    }
     heads |= {"exploiter": ["exploiter"]} | {p.name: [p.name] for p in plan.phases if p is not switch}
     for name in dict.fromkeys(names):
         for path, value in {**SIZES.get(name, {}), **published.get(name, {})}.items():
@@ -108,7 +113,7 @@ def _optimist(phase: Phase) -> Phase:
     if isinstance(learner, RLPD) and isinstance(batch, Mix):  # without prior data
         batch = replace(batch, offline=0, online=batch.offline + batch.online)
     bonus = _novelty(learner)
-    return replace(phase, learner=learner, batch=batch, augment=Returns(bonus) if isinstance(learner, CalQL) else bonus)
+    return replace(phase, learner=learner, batch=batch, bonus=Returns(bonus) if isinstance(learner, CalQL) else bonus)
 
 
 def _novelty(learner: Learner) -> RND:
@@ -149,13 +154,13 @@ def _published(learner: Learner) -> tuple[dict[str, Settings], dict[str, tuple[f
     return (IQL_PRESETS, IQL_TIMES) if isinstance(learner, IQL) else ({}, {})
 
 
-_HALF: dict[str, object] = {"offline.augment.weight": 0.5, "online.augment.weight": 0.5}
+_HALF: dict[str, object] = {"offline.bonus.weight": 0.5, "online.bonus.weight": 0.5}
 _NO_MORE: dict[str, object] = {"exploit.batch.inner.rows": 0}  # successes are drawn as often as other rows
 _ONLY_UNION = _NO_MORE | {"exploit.batch.inner.beside.batch": 256}
 
 
 def _within(minimum: float, maximum: float) -> dict[str, object]:
-    """Bounds of an explorer's values: the release's rewards, in the learner's units, for ever at a discount of 0.99."""
+    """Bounds of an explorer's values: the release's rewards, in the learner's scaling, for ever at a discount of 0.99."""
     limits = {"agent.value_minimum": minimum * 100.0, "agent.value_maximum": maximum * 100.0}
     return {path: value for path, value in limits.items() if math.isfinite(value)}
 
@@ -177,7 +182,7 @@ IQL_PRESETS: dict[str, Settings] = {
     },
     "kitchen": {
         "online.environment_steps": 4_000_000,
-        "units.shift": -4.0,
+        "scaling.reward_shift": -4.0,
         "exploit.batch.inner.by": "success",
         "exploit.batch.inner.threshold": 4.0,
     },
@@ -185,7 +190,7 @@ IQL_PRESETS: dict[str, Settings] = {
 _KITCHEN_ROWS = _NO_MORE | {"exploit.batch.inner.beside.offline": 64, "exploit.batch.inner.beside.online": 192}
 CQL_PRESETS: dict[str, Settings] = {
     "antmaze": _NO_MORE
-    | {"offline.augment.weight": 50.0, "online.augment.weight": 50.0, "online.environment_steps": 2_000_000},
+    | {"offline.bonus.weight": 50.0, "online.bonus.weight": 50.0, "online.environment_steps": 2_000_000},
     "maze2d": _within(-5.0, 6.0) | {"online.environment_steps": 1_000_000},
     "adroit": _HALF | _NO_MORE,
     "hammer": _within(-math.inf, 103.0),
@@ -195,9 +200,9 @@ CQL_PRESETS: dict[str, Settings] = {
     "kitchen": _KITCHEN_ROWS
     | _within(-math.inf, 0.5)
     | {
-        "units.shift": -4.0,
-        "offline.units.shift": -5.0,
-        "online.units.shift": -5.0,
+        "scaling.reward_shift": -4.0,
+        "offline.scaling.reward_shift": -5.0,
+        "online.scaling.reward_shift": -5.0,
         "online.environment_steps": 1_000_000,
     },
     "kitchen-complete": _KITCHEN_ROWS | {"online.environment_steps": 4_000_000},
@@ -207,14 +212,14 @@ CQL_PRESETS: dict[str, Settings] = {
 # Default of ours: sizes for a laptop.
 _POINTMAZE = {
     # At 10 the first bonuses, before the predictor has learned, lift values to 80 where a goal is worth 10.
-    "offline.augment.weight": 0.5,
-    "online.augment.weight": 0.5,
-    "offline.augment.hidden": (128,),
-    "offline.augment.features": 128,
-    "online.augment.hidden": (128,),
-    "online.augment.features": 128,
-    "offline.augment.output_gain": 2.0**0.5,
-    "online.augment.output_gain": 2.0**0.5,
+    "offline.bonus.weight": 0.5,
+    "online.bonus.weight": 0.5,
+    "offline.bonus.hidden": (128,),
+    "offline.bonus.features": 128,
+    "online.bonus.hidden": (128,),
+    "online.bonus.features": 128,
+    "offline.bonus.output_gain": 2.0**0.5,
+    "online.bonus.output_gain": 2.0**0.5,
     "exploit.log_every": 100,
 }
 SIZES: dict[str, Settings] = {

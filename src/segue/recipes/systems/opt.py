@@ -21,12 +21,12 @@ from segue.samplers.uniform import Halves, Visible
 
 _GATHER, _META, _ONLINE = 25_000, 50_000, 275_000  # the first 25,000 of 300,000 steps gather
 
-_LOCOMOTION = {"units.standardise": False, "online.utd_ratio": 5, "agent.kappa": 0.3, "agent.kappa_steps": 150_000}
+_LOCOMOTION = {"scaling.standardise": False, "online.utd_ratio": 5, "agent.kappa": 0.3, "agent.kappa_steps": 150_000}
 _ANTMAZE = {"agent.kappa_steps": 100_000}
 _ADROIT = {"agent.kappa_steps": 250_000}
 # For SPOT alone.
 SPOT_PRESETS: dict[str, Settings] = {
-    "antmaze": {"gather.units.discount": 0.995, "meta.units.discount": 0.995, "online.units.discount": 0.995},
+    "antmaze": {"gather.scaling.discount": 0.995, "meta.scaling.discount": 0.995, "online.scaling.discount": 0.995},
     "adroit": {"agent.actor_layer_norm": True, "agent.critic_layer_norm": True, "agent.norm_after": True},
 }
 
@@ -93,11 +93,11 @@ def opt_plan(plan: Plan, names: Sequence[str], who: str = "opt") -> Plan:
         raise SegueError(
             f"{who}: the actor of {type(base).__name__} cannot maximise critics other than its own; use another recipe"
         )
-    if not trained or switch.enter is not None:
-        why = "has its own enter=" if trained else "has no offline phase before it"
+    if not trained or switch.init_from is not None:
+        why = "has its own init_from=" if trained else "has no offline phase before it"
         raise SegueError(f"{who}: its fine-tuning {why}; opt continues an agent that was trained offline")
     spot = isinstance(base, SPOT)
-    between = partial(Phase, slot=switch.slot, units=switch.units)
+    between = partial(Phase, slot=switch.slot, scaling=switch.scaling)
     visible: Visible = getattr(switch.batch, "visible", "all")
     often = f"{switch.name}.evaluate_every"
     phases = (
@@ -109,15 +109,15 @@ def opt_plan(plan: Plan, names: Sequence[str], who: str = "opt") -> Plan:
             gradient_steps=_META,
             batch=Halves(256, visible),
             # Both pairs of critics are to speak of the same rewards.
-            augment=trained[-1].augment,
-            enter=grow,
+            bonus=trained[-1].bonus,
+            init_from=grow,
         ),
         replace(
             switch,
             learner=OPT(base),
             environment_steps=_ONLINE,
             batch=Balanced(visible=visible),
-            enter=renew_base if spot else None,
+            init_from=renew_base if spot else None,
             evaluate_every=5_000 if plan.source(often) == DEFAULT else switch.evaluate_every,
         ),
         *plan.phases[index + 1 :],

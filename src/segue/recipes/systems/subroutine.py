@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from segue.agents.one_of import OneOf, better
 from segue.core.types import Agent, Learner, SegueError
-from segue.engine.phase import Phase, Validation, at_switch, fresh, take
+from segue.engine.phase import Phase, Validation, at_switch, fresh, from_slot
 from segue.engine.sharing import Either
 from segue.recipes.plan import DEFAULT, Plan
 from segue.recipes.recipe import Recipe, tried
@@ -66,7 +66,7 @@ Form = Callable[[Phases, Learner, Learner], Phases]
 def validated(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     """Only the online agent, which also chooses among its checkpoints."""
     acting = online[-1]
-    return (*_kept(online), Phase("recommended", acting.learner, slot=acting.slot, enter=take(BEST)))
+    return (*_kept(online), Phase("recommended", acting.learner, slot=acting.slot, init_from=from_slot(BEST)))
 
 
 def recommend(online: Phases, learner: Learner, tuned: Learner) -> Phases:
@@ -99,20 +99,20 @@ def fine_tune_fresh(online: Phases, learner: Learner, tuned: Learner) -> Phases:
 def recommend_better(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     """As `recommend`, and each seed then chooses between its best online and its best offline checkpoint.
 
-    Both agents must learn in the same units, for whose values a report shows.
+    Both agents must learn in the same scaling, for whose values a report shows.
     """
     acting = online[-1].learner
     assert isinstance(acting, Agent)
     assert isinstance(learner, Agent)
     both = OneOf(acting, learner, (online[-1].slot, STUDENT))
-    final = Phase("recommended", both, slot="recommended", enter=better(BEST, BEST_STUDENT))
+    final = Phase("recommended", both, slot="recommended", init_from=better(BEST, BEST_STUDENT))
     return (*_kept(online), _retrain(1, learner), final)
 
 
 def alternate(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     """As `fine-tune`, but in each episode either the fine-tuned or the offline policy acts."""
     shared = replace(_tune(1, tuned), actor=Either(BEST_STUDENT), validation=Validation(1, keep=BEST_TUNED))
-    final = Phase("recommended", tuned, slot=STUDENT, enter=take(BEST_TUNED))
+    final = Phase("recommended", tuned, slot=STUDENT, init_from=from_slot(BEST_TUNED))
     return (*online, _retrain(1, learner), shared, final)
 
 
@@ -157,8 +157,8 @@ def subroutine_plan(
     made_from = {p.name: [(online, acting[-1].name)] for p in phases if p.name not in {a.name for a in acting}}
     if offline is not None:
         # What units read off a dataset is left out: there is none but the run's own.
-        units = replace(offline.units, standardise=False, reward_span=None)
-        phases = tuple(replace(p, units=units) if p.name in students else p for p in phases)
+        scaling = replace(offline.scaling, standardise=False, reward_span=None)
+        phases = tuple(replace(p, scaling=scaling) if p.name in students else p for p in phases)
         for phase in phases:
             if phase.name in students:
                 of = taught[phase.name.startswith("fine-tune")]
@@ -186,7 +186,7 @@ def _online(who: str, plan: Plan) -> Phases:
     index = at_switch(plan.phases, who)
     batch = plan.phases[index].batch
     logged = not isinstance(batch, Mix) or batch.offline > 0
-    if logged or any((p.updates and not p.collects) or p.enter for p in plan.phases):
+    if logged or any((p.updates and not p.collects) or p.init_from for p in plan.phases):
         name = who.partition("(")[2].partition(",")[0].removesuffix(")")
         raise SegueError(f"{who}: {name} does not start from scratch; the first recipe must be like sac or td3")
     return plan.phases[: index + 1]
@@ -197,8 +197,8 @@ def _pair(who: str, plan: Plan) -> list[Phase]:
     index = at_switch(plan.phases, who)
     there = [p for p in plan.phases[: index + 1] if p.slot == plan.phases[index].slot]
     before = [p for p in there[:-1] if p.updates]
-    if not before or any(p.enter for p in there):
-        why = "starts from another slot (enter=)" if before else "has no offline phase"
+    if not before or any(p.init_from for p in there):
+        why = "starts from another slot (init_from=)" if before else "has no offline phase"
         name = who.removesuffix(")").rpartition(",")[2]
         raise SegueError(f"{who}: {name} {why}; the second recipe must be like iql, cql, cal-ql or td3-bc")
     return [before[-1], there[-1]]
@@ -213,7 +213,7 @@ def _fresh(online: Phases) -> Phases:
     """The online phases, and fresh rows of their best policy."""
     last = online[-1]
     gather = Phase(
-        "gather", last.learner, environment_steps=0, utd_ratio=0, slot=last.slot, enter=take(BEST), greedy=True
+        "gather", last.learner, environment_steps=0, utd_ratio=0, slot=last.slot, init_from=from_slot(BEST), greedy=True
     )
     return (*_kept(online), gather)
 
@@ -221,16 +221,16 @@ def _fresh(online: Phases) -> Phases:
 def _retrain(n: int, learner: Learner, new: bool = False) -> Phase:
     rows = Last(Mix(0, 256), 1) if new else Mix(0, 256)
     kept = Validation(1, keep=BEST_STUDENT)
-    return Phase(f"retrain-{n}", learner, gradient_steps=1, batch=rows, slot=STUDENT, enter=fresh, validation=kept)
+    return Phase(f"retrain-{n}", learner, gradient_steps=1, batch=rows, slot=STUDENT, init_from=fresh, validation=kept)
 
 
 def _tune(n: int, tuned: Learner) -> Phase:
-    door = take(BEST_STUDENT)
-    return Phase(f"fine-tune-{n}", tuned, environment_steps=1, batch=Mix(0, 256), slot=STUDENT, enter=door)
+    handover = from_slot(BEST_STUDENT)
+    return Phase(f"fine-tune-{n}", tuned, environment_steps=1, batch=Mix(0, 256), slot=STUDENT, init_from=handover)
 
 
 def _best(learner: Learner) -> Phase:
-    return Phase("recommended", learner, slot=STUDENT, enter=take(BEST_STUDENT))
+    return Phase("recommended", learner, slot=STUDENT, init_from=from_slot(BEST_STUDENT))
 
 
 def _settings(phases: tuple[Phase, ...], budget: Budget, own: Mapping[str, int]) -> dict[str, int | float]:

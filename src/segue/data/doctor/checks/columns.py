@@ -122,8 +122,12 @@ def _alike(rows: np.ndarray) -> list[tuple[int, int]]:
 
 def observation_scale(case: Case) -> Iterator[Finding]:
     """Columns of very different sizes, unless the learner standardises them."""
-    log, units = case.log, case.units
-    if not log.flat or log.seen.count < 2 or (units is not None and (units.standardise or units.observation_mean)):
+    log, scaling = case.log, case.scaling
+    if (
+        not log.flat
+        or log.seen.count < 2
+        or (scaling is not None and (scaling.standardise or scaling.observation_mean))
+    ):
         return
     # A column of rare events has a small deviation, and dividing by it would make the events huge.
     moving = np.flatnonzero((log.seen.most > log.seen.least) & ~events(case.sampled["observation"]))
@@ -137,7 +141,7 @@ def observation_scale(case: Case) -> Iterator[Finding]:
             "warning" if ratio > APART else "note",
             f"columns of the observation differ {ratio:.0f}-fold in size (column {small} against column {large})",
             "A network hardly uses small columns next to large ones.",
-            "Standardise observations (units.standardise), or scale these columns.",
+            "Standardise observations (scaling.standardise), or scale these columns.",
             2,
             "columns",
             numbers={"ratio": ratio, "smallest": small, "largest": large, "std": [std.min(), std.max()]},
@@ -163,7 +167,7 @@ def standardised(case: Case) -> Iterator[Finding]:
         "error" if world else "warning",
         "every column has mean 0 and standard deviation 1: the observations were standardised",
         "The environment's observations are not, so the policy would see other numbers online than in the log.",
-        "Use the log's raw observations; units.standardise standardises both.",
+        "Use the log's raw observations; scaling.standardise standardises both.",
         int(moving.sum()),
         "columns",
         numbers=numbers,

@@ -159,7 +159,7 @@ def reward_range(case: Case) -> Iterator[Finding]:
             f"a step that fails has the reward {failure:g}; the log has {', '.join(f'{v:g}' for v in known)}"
             + (" and more" if values is None or len(values) > 5 else ""),
             "Logged and own rewards would have two scales in one buffer, so one of them seems worse than it is.",
-            "Use the environment's raw rewards in the log; units.scale and units.shift act on both.",
+            "Use the environment's raw rewards in the log; scaling.reward_scale and scaling.reward_shift act on both.",
             case.log.rows,
             "rows",
             numbers={"failure": failure, "values": known},
@@ -205,7 +205,7 @@ def _strange(case: Case, title: str, own: np.ndarray, numbers: Mapping[str, obje
         "warning",
         title,
         "Logged and own rewards would have two scales in one buffer.",
-        "Use the environment's raw rewards in the log; units.scale and units.shift act on both.",
+        "Use the environment's raw rewards in the log; scaling.reward_scale and scaling.reward_shift act on both.",
         case.log.rows,
         "rows",
         numbers=numbers or ends,

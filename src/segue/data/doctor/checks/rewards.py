@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from segue.core.scaling import Units, returns_to_go
+from segue.core.scaling import Scaling, returns_to_go
 from segue.data.doctor.case import Case, Make, summary
 from segue.data.doctor.finding import Finding, Rows, counted
 from segue.data.recorded import Recorded
@@ -51,8 +51,8 @@ def same_return(case: Case) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"all episodes have the return {total[0]:.6g}",
-            "No episode is better than another, and units.reward_span divides by the difference, which is 0.",
-            "Check that rewards were not replaced by a constant; do not use units.reward_span.",
+            "No episode is better than another, and scaling.reward_span divides by the difference, which is 0.",
+            "Check that rewards were not replaced by a constant; do not use scaling.reward_span.",
             len(total),
             "episodes",
         )
@@ -143,19 +143,19 @@ class _RewardOutliers:
 
 
 class _ValueRange:
-    """Returns that a critic cannot hold: far from 1 in the learner's units."""
+    """Returns that a critic cannot hold: far from 1 in the learner's scaling."""
 
     def __init__(self, case: Case) -> None:
-        self.case, self.units = case, case.units or Units()
+        self.case, self.scaling = case, case.scaling or Scaling()
         self.largest, self.rows = 0.0, Rows()
-        self.open = self.units.reward_span is not None  # the data set the scale
+        self.open = self.scaling.reward_span is not None  # the data set the scale
 
     def see(self, number: int, episode: Recorded) -> None:
         if self.open or not np.isfinite(episode.reward).all():
             return
         ends = np.zeros(len(episode), bool)
         ends[-1] = episode.terminated
-        size = np.abs(returns_to_go(episode.reward, ends, self.units))
+        size = np.abs(returns_to_go(episode.reward, ends, self.scaling))
         self.largest = max(self.largest, float(size.max()))
         self.rows.add(number, size > HIGHEST)
 
@@ -167,18 +167,25 @@ class _ValueRange:
         if not self.rows.count and not small:
             return
         reward = np.concatenate([self.case.log.rewarded.least, self.case.log.rewarded.most])
-        bound = np.abs(self.units.scale * reward + self.units.shift).max() / (1.0 - self.units.discount)
+        bound = np.abs(self.scaling.reward_scale * reward + self.scaling.reward_shift).max() / (
+            1.0 - self.scaling.discount
+        )
         yield Finding(
             "warning",
-            f"returns-to-go reach {self.largest:.3g} in the learner's units (discount {self.units.discount:g})",
+            f"returns-to-go reach {self.largest:.3g} in the learner's units (discount {self.scaling.discount:g})",
             "Values so small are dominated by entropy bonuses and penalties."
             if small
             else "Critics start near 0, and with squared errors of this size they diverge or take very long.",
-            "Choose units.scale so that returns are between 1 and 1,000.",
+            "Choose scaling.reward_scale so that returns are between 1 and 1,000.",
             self.rows.count or self.case.log.rows,
             "rows",
             tuple(self.rows.first),
-            numbers={"largest": self.largest, "bound": bound, "scale": self.units.scale, "shift": self.units.shift},
+            numbers={
+                "largest": self.largest,
+                "bound": bound,
+                "scale": self.scaling.reward_scale,
+                "shift": self.scaling.reward_shift,
+            },
         )
 
 

@@ -25,7 +25,7 @@ def no_success(case: Case) -> Iterator[Finding]:
             "warning",
             f"no episode has a reward above {failure:g}, the reward of a failing step",
             "Offline, all actions have the same value; online, success must be found by chance.",
-            "Add demonstrations or a broader log, or explore with a bonus (augment=rnd).",
+            "Add demonstrations or a broader log, or explore with a bonus (bonus=rnd).",
             int(sound.sum()),
             "episodes",
         )

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import gymnasium
 import numpy as np
 
-from segue.core.types import SegueError, World
+from segue.core.types import Env, SegueError
 from segue.data.doctor.simulator.recover import RECOVERERS, Recoverer
 
 # Defaults of ours.
@@ -49,7 +49,7 @@ class Again(NamedTuple):
 class Simulator:
     """One world of the task.  Deterministic: seeds are 0, 1, ..., and actions are drawn from a seed of their own."""
 
-    def __init__(self, world: World, size: int) -> None:
+    def __init__(self, world: Env, size: int) -> None:
         self._world, self._size = world, size
         self.refusal = ""
 
