@@ -23,7 +23,7 @@ from segue.core.replay import View
 from segue.core.scaling import Scaling
 from segue.core.types import Agent, Bonus, Handover, Learned, SegueError, Slot, Spec
 from segue.engine import loop, steps
-from segue.engine.phase import Phase, new_optimisers
+from segue.engine.phase import Phase, from_slot, new_optimisers
 from segue.recipes import TaskFacts, find_recipe, resolve
 from segue.runs import checkpoint
 from segue.samplers.prioritised import Balanced
@@ -143,7 +143,7 @@ def test_what_rnd_knows_goes_on_beside_another_bonus_over_collecting_and_through
         replace(offline, bonus=first),
         gather,
         shown,
-        replace(online, bonus=louder, environment_steps=2, init_from=new_optimisers()),
+        replace(online, bonus=louder, environment_steps=2, init_from=new_optimisers(from_slot("agent"))),
     )
     state = finish(plan)[0].slots["agent"].learned.bonus[0]
     assert (np.asarray(state.updates) == 5 + 2).all()

@@ -123,7 +123,7 @@ def test_worlds_of_a_resume_that_fails_are_closed(how: str, tmp_path: Path) -> N
     task = Flaky("step" if how == "raises" else "nothing", 1)
     world: Any = task.make_env
     if how == "differs":
-        world = lambda: (
+        world = lambda: (  # noqa: E731
             made := task.make_env(),
             setattr(made, "step", lambda a: (np.ones(2), 0.0, False, False, 0.0)),
         )[0]

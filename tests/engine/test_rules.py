@@ -18,7 +18,7 @@ from segue.core.scaling import Scaling
 from segue.core.schedules import Linear
 from segue.core.types import Handover, Learned, SegueError, Slot, policy_of
 from segue.engine import loop
-from segue.engine.phase import RANDOM, Phase, new_optimisers
+from segue.engine.phase import RANDOM, Phase, from_slot, new_optimisers
 from segue.engine.steps import held
 from segue.recipes import TaskFacts, find_recipe, resolve, rules
 from segue.samplers import Mix, Subset, Union
@@ -95,7 +95,7 @@ def test_what_does_not_fall_is_refused_in_one_line(agent: Any, option: str, floo
 def test_refresh_keeps_networks_and_renews_moments() -> None:
     agent = small("IQL")
     old, new = updates(agent, 2)[-1], agent.init(jax.random.key(9), SPEC)
-    got = new_optimisers()(
+    got = new_optimisers(from_slot("agent"))(
         Handover(SPEC, {"agent": Slot(agent, Learned(old), Scaling())}, None, None, Scaling(), "agent"), new
     )
     assert equal((got.actor.params, got.critic.params, got.target), (old.actor.params, old.critic.params, old.target))

@@ -3,8 +3,8 @@
     part       pixels (32, 32, 3) uint8      velocity (2,) float32
     row        |<------ 3,072 bytes ------>|<-- 8 bytes -->|
 
-Datasets, replay and worlds hold rows, and learners see them through `look` (`segue.core.scaling.Scaling.see`).  So a row
-is found by one index, whatever it holds, and comes back bit for bit.
+Datasets, replay and environments hold rows, and learners see them through `look` (`Scaling.see`).  So a row is found
+by one index, whatever it holds, and comes back bit for bit.
 """
 
 from __future__ import annotations

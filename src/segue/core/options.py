@@ -1,11 +1,11 @@
 """Options by name: how a recipe's numbers are listed, overridden and explained.
 
-A path is `PHASE.FIELD...`, `scaling.FIELD`, `evaluation.FIELD`, `experience.FIELD`, or `SLOT.FIELD...`, which reaches the
-learner of every phase that trains the slot.  A field inside a field may be named without its way there when the name is
-unique (`agent.target_rate` for `agent.base.target_rate`).  A field that holds a part of its own (a sampler, a learner)
-may be set as a whole: to a word, `module:name` or a class of Segue's, or in Python to the part itself; `SLOT` alone is
-the learner of all the slot's phases.  A word of `BARE` may stand alone: it is set wherever it is an option (`gamma`,
-`batch_size`, `actor_lr`).
+A path is `PHASE.FIELD...`, `scaling.FIELD`, `evaluation.FIELD`, `experience.FIELD`, or `SLOT.FIELD...`, which reaches
+the learner of every phase that trains the slot. A field inside a field may be named without its way there when the
+name is unique (`agent.target_rate` for `agent.base.target_rate`). A field that holds a part of its own (a sampler, a
+learner) may be set as a whole: to a word, `module:name` or a class of Segue's, or in Python to the part itself;
+`SLOT` alone is the learner of all the slot's phases. A word of `BARE` may stand alone: it is set wherever it is an
+option (`gamma`, `batch_size`, `actor_lr`).
 """
 
 from __future__ import annotations

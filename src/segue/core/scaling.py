@@ -1,4 +1,4 @@
-"""The learner's scaling: of reward, of time and of observation."""
+"""What turns raw experience into the learner's: scale and shift of rewards, discount, normalised observations."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ LEAST_STD = 1e-3  # added to the observations' standard deviations, as in TD3+BC
 class Scaling:
     """Written once, applied to dataset and own experience alike; replay and evaluation stay raw.
 
-    The learner sees rewards `scale * raw + shift`, bootstraps with `discount`, and sees observations
-    `(raw - observation_mean) / observation_std`, number by number (empty: as they are).  `failure` is the raw reward
-    of a step that has not succeeded in a sparse task: an episode that holds nothing else is valued as if it went on
-    forever, `(scale * failure + shift) / (1 - discount)` (Cal-QL's rule); "task" takes the task's own, None values no
-    episode so.  `continuing` values a truncated episode as if its last reward went on forever (the kitchen rule).
-    Both act on Monte-Carlo returns only.
+    The learner sees rewards `reward_scale * raw + reward_shift`, bootstraps with `discount`, and sees observations
+    `(raw - observation_mean) / observation_std`, number by number (empty: as they are). `failure` is the raw reward of
+    a step that has not succeeded in a sparse task: an episode that holds nothing else is valued as if it went on
+    forever, `(reward_scale * failure + reward_shift) / (1 - discount)` (Cal-QL's rule); "task" takes the task's own,
+    None values no episode so. `continuing` values a truncated episode as if its last reward went on forever (the
+    kitchen rule). Both act on Monte-Carlo returns only.
 
     Two things can be left to the dataset, see `settled`: with `reward_span`, rewards are multiplied by it and divided
     by the difference between the best and the worst return of the dataset's episodes (IQL's rule for locomotion, with
     1000); with `standardise`, mean and standard deviation are those of the dataset's observations (TD3+BC's rule).
     """
 
-    scale: float = 1.0
-    shift: float = 0.0
+    reward_scale: float = 1.0
+    reward_shift: float = 0.0
     discount: float = 0.99
     failure: float | Literal["task"] | None = "task"
     continuing: bool = False
@@ -59,7 +59,7 @@ class Scaling:
 
     def reward(self, raw: Array) -> Array:
         """Rewards (...) in the learner's scaling."""
-        return raw * self.scale + self.shift
+        return raw * self.reward_scale + self.reward_shift
 
     def see(self, raw: Array) -> Any:
         """Observations (..., O) in the learner's scaling; where they have `parts`, arrays (B, ...) by name."""

@@ -81,8 +81,8 @@ def handover(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Diagnostics at the end of a phase: (values (S,), further entries of the row), in the units of the slot.
 
-    On logged rows: Q of the logged action, its Monte-Carlo return in the learner's scaling, Q of the policy's action, the
-    share of rows where the latter is below the return (`bound_rate`; a calibrated critic keeps it low), and the
+    On logged rows: Q of the logged action, its Monte-Carlo return in the learner's scaling, Q of the policy's action,
+    the share of rows where the latter is below the return (`bound_rate`; a calibrated critic keeps it low), and the
     distance between the two actions.  Returns are of the policies that made the log, so they do not measure the critic.
 
     On fresh episodes, see this module: `q_fresh`, `return_fresh`, and `fresh_share`, the mean weight, which is the

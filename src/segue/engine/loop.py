@@ -57,7 +57,7 @@ def run(
     state: RunState | None = None,
     keep_rows: bool = False,
     checked: bool = False,
-    world: Callable[[], Env] | None = None,
+    make_env: Callable[[], Env] | None = None,
 ) -> Generator[Record, None, None]:
     """Run phases on a task with all seeds side by side and yield Records.
 
@@ -67,12 +67,12 @@ def run(
     `capacity` is the number of own rows kept per seed (the oldest go first); by default all rows that the phases
     collect, or a million rows if `plan` is a function.  `state` continues a run.  With `keep_rows`, environment steps
     are kept in `state.unsaved` until the caller takes them.  `checked` says that `validate` has checked the phases.
-    `world` makes the simulators; the task's own by default.
+    `make_env` makes the environments; the task's own by default.
 
     Raises `SegueError` before anything compiles if the parts do not fit, `Diverged` if a number is not finite, and
     `EnvError` if an environment fails: `state` then holds every completed step, and may be saved.
     """
-    following, spec, world = as_plan(plan), task.spec, world or task.make_env
+    following, spec, make_env = as_plan(plan), task.spec, make_env or task.make_env
     if state is None:
         if not callable(plan) and not checked:
             validate(plan, task, seeds, scaling, capacity)
@@ -86,7 +86,7 @@ def run(
             after = () if callable(plan) else tuple(_goes_on(plan[len(state.history) + 1 :]))
             here, *later = (settled(p.scaling or scaling, *told) for p in (phase, *after))
             running = _Running(phase, state, task, here, source, handovers, keep_rows)
-            running.begin(world)
+            running.begin(make_env)
             yield from running.records(tuple(zip(after, later)))
             state.entered = False
     finally:
@@ -172,7 +172,7 @@ class _Running:
         self.shared = len(phase.actors) > 1
         self.resumed = state.entered
 
-    def begin(self, world: Callable[[], Env]) -> None:
+    def begin(self, make_env: Callable[[], Env]) -> None:
         """Check the phase, write returns in its units, make the simulators and hand over."""
         phase, state, task, scaling, source = self.phase, self.state, self.task, self.scaling, self.source
         self.offline = source.within(scaling, phase.chunk)
@@ -188,7 +188,7 @@ class _Running:
         check_phase(phase, state.slots, task.spec, task.horizon, *rows)
         check_windows(phase, source.data)
         if phase.moves and state.envs is None:
-            state.envs = Envs(world, state.seeds, state.begun)
+            state.envs = Envs(make_env, state.seeds, state.begun)
         if not self.resumed:
             hand_over(state, phase, self.index, task.spec, scaling, self.offline, self.handovers.pop(self.index, None))
         if self.shared and phase.moves and not self.resumed:

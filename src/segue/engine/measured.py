@@ -13,9 +13,9 @@ def measured(handover: Handover, state: State) -> State:
     """Start over as `fresh` does, with bootstrap values bounded by the rewards of the dataset and of the own rows that
     the phase's sampler shows: all of them, or those of `Prefix`.
 
-    In the phase's scaling the bounds are min r / (1 - discount) and max r / (1 - discount) where rewards have both signs
-    (Mark et al. 2023).  Where all have one sign an episode that ends is worth less than that: the bound on the other
-    side is one reward (default of ours).  Raises `SegueError` for an agent that keeps no bounds.
+    In the phase's scaling the bounds are min r / (1 - discount) and max r / (1 - discount) where rewards have both
+    signs (Mark et al. 2023). Where all have one sign an episode that ends is worth less than that: the bound on the
+    other side is one reward (default of ours). Raises `SegueError` for an agent that keeps no bounds.
     """
     low, high, batch = jnp.asarray(jnp.inf), jnp.asarray(-jnp.inf), handover.batch
     shown: Array | None = prefix_rows(handover, batch.share, batch.rows) if isinstance(batch, Prefix) else None

@@ -77,7 +77,7 @@ class Phase:
     """Number of actions that the policy plans at once and then takes one after the other (Q-chunking, arXiv
     2507.07969); the learner is built for so many times the task's actions.  Default of ours: 1."""
     init_from: InitFrom | None = None
-    """(hand-over, fresh state) -> initial state.  None keeps the slot's state, or takes the fresh one if the slot is new."""
+    """(handover, fresh state) -> initial state.  None keeps the slot's state, or takes the fresh one if it is new."""
     scaling: Scaling | None = None
     """Scaling of this phase; by default the recipe's."""
     overlap: bool = option(False, when=lambda p: p.collects and p.updates, why="a phase that collects and updates")
@@ -148,50 +148,34 @@ class from_slot:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Slots that must be there, for `check_doors`."""
+        """Slots that must be there, for `check_handovers`."""
         return (self.slot,)
 
     def __call__(self, handover: Handover, state: State) -> Any:
         """Return the named slot's state; the learner must accept its structure."""
         if self.slot not in handover.slots:
             known = ", ".join(handover.slots) or "none"
-            raise SegueError(f"take: no earlier phase fills slot '{self.slot}'; name one of: {known}")
+            raise SegueError(f"from_slot: no earlier phase fills slot '{self.slot}'; name one of: {known}")
         return handover.slots[self.slot].state
 
 
 @dataclass(frozen=True)
 class new_optimisers:
-    """Keep the networks of another slot (or, by its own name, of this slot) and reset the optimisers.
+    """Apply another `init_from`, then reset the optimisers: `new_optimisers(from_slot("agent"))`.
 
     CORL's fine-tuning code resets its optimisers at the switch; the official programs keep them.
     """
 
-    slot: str = "agent"
+    init_from: InitFrom
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Slots that must be there, for `check_doors`."""
-        return (self.slot,)
+        """Slots that must be there, for `check_handovers`."""
+        return tuple(getattr(self.init_from, "reads", ()))
 
     def __call__(self, handover: Handover, state: State) -> Any:
-        """Return the slot's state with the moments of the fresh one; the structures must be the same."""
-        return renewed(handover.slots[self.slot].state, state)
-
-
-@dataclass(frozen=True)
-class new_optimisers:
-    """Apply another `init_from`, then reset the optimisers."""
-
-    handover: InitFrom
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Slots that must be there, for `check_doors`."""
-        return tuple(getattr(self.handover, "reads", ()))
-
-    def __call__(self, handover: Handover, state: State) -> Any:
-        """Return the state of the inner `init_from` with the moments of the fresh state."""
-        return renewed(self.handover(handover, state), state)
+        """Return the state of the inner `init_from` with the moments of the fresh one; structures must be the same."""
+        return renewed(self.init_from(handover, state), state)
 
 
 def at_switch(phases: Sequence[Phase], who: str) -> int:

@@ -19,7 +19,7 @@ from segue.core.options import assign, movable, option_of, parse, require, unkno
 from segue.core.scaling import Scaling
 from segue.core.schedules import Linear
 from segue.core.types import Sampler, SegueError
-from segue.engine.phase import RANDOM, Phase, at_switch, charged, new_optimisers
+from segue.engine.phase import RANDOM, Phase, at_switch, charged, from_slot, new_optimisers
 from segue.samplers import Mix, Subset, Union
 from segue.samplers.subset import Last
 
@@ -52,7 +52,7 @@ class warm_up:
             return changed(phases, index - 1, environment_steps=self.steps, actor=actor)
         switch = phases[index]
         before = next((p for p in reversed(phases[:index]) if p.slot == switch.slot), None)
-        # The learner before the switch, so that the slot is carried on and the switch's own hand-over stays where it is.
+        # The learner before the switch: the slot is carried on, and the switch's own hand-over stays where it is.
         learner = switch.learner if before is None else before.learner
         extra = Phase(
             "warm-up",
@@ -72,7 +72,7 @@ class reset_optimisers:
     """Reset the optimisers at the switch, as CORL's fine-tuning code does; without this rule they are kept."""
 
     def __call__(self, phases: Phases, scaling: Scaling) -> Phases:
-        """Give the fine-tuning phase `init_from=refresh`, or wrap its own `init_from` in `new_optimisers`."""
+        """Wrap the `init_from` of the fine-tuning phase, or its own slot, in `new_optimisers`."""
         index = at_switch(phases, "reset_optimisers")
         switch = phases[index]
         there = [p for p in phases[:index] if p.slot == switch.slot]
@@ -82,8 +82,8 @@ class reset_optimisers:
             raise SegueError(
                 "reset_optimisers: nothing is trained before the switch, so optimisers are new; leave it out"
             )
-        handover = new_optimisers(switch.slot) if switch.init_from is None else new_optimisers(switch.init_from)
-        return changed(phases, index, init_from=handover)
+        source = switch.init_from or from_slot(switch.slot)
+        return changed(phases, index, init_from=new_optimisers(source))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import jax
 from segue.agents import describe
 from segue.core.named import is_named
 from segue.core.types import SegueError, Task
-from segue.engine.phase import RANDOM, Phase, fresh, from_slot
+from segue.engine.phase import RANDOM, Phase, fresh, from_slot, new_optimisers
 from segue.engine.validate import validate
 from segue.recipes import Plan
 from segue.runs.drive import ready
@@ -92,10 +92,11 @@ def check_real(plan: Plan, request: Request) -> None:
 
 def _stand_trained(phase: Phase, learned: set[str]) -> set[str]:
     """Slots with a trained policy after a hand-over, which may reset a slot or copy another one."""
-    if isinstance(phase.init_from, from_slot):
-        trained = phase.init_from.slot in learned
+    source = phase.init_from.init_from if isinstance(phase.init_from, new_optimisers) else phase.init_from
+    if isinstance(source, from_slot):
+        trained = source.slot in learned
     else:
-        trained = phase.slot in learned and phase.init_from is not fresh
+        trained = phase.slot in learned and source is not fresh
     return learned | {phase.slot} if trained else learned - {phase.slot}
 
 

@@ -112,7 +112,7 @@ def _run(
         state=state,
         keep_rows=True,
         checked=True,
-        world=None if moves is None else moves.world(task.make_env),
+        make_env=None if moves is None else moves.counting(task.make_env),
     )
     stack.callback(records.close)  # and with them the simulators, whatever stops the run
 

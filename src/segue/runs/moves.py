@@ -15,7 +15,7 @@ from segue.runs.checkpoint import Extra
 
 
 class Moves:
-    """The count of a run's folder; `world` makes worlds that count."""
+    """The count of a run's folder; `counting` makes environments that count."""
 
     def __init__(self, folder: Path) -> None:
         self.steps = sent(folder) or 0
@@ -28,8 +28,8 @@ class Moves:
         self._file.seek(0)
         self._file.write(f"{self.steps:20d}\n".encode())
 
-    def make_env(self, make: Callable[[], Env]) -> Callable[[], Env]:
-        """A maker of worlds whose steps are counted."""
+    def counting(self, make: Callable[[], Env]) -> Callable[[], Env]:
+        """A maker of environments whose steps are counted."""
         return lambda: _Counted(make(), self)
 
     def close(self) -> None:

@@ -5,4 +5,4 @@ from segue.samplers.prioritised import Balanced
 from segue.samplers.subset import Last, Prefix, Subset
 from segue.samplers.uniform import Blend, Halves, Mix, Union
 
-__all__ = ["Balanced", "Blend", "First", "Halves", "Last", "Mix", "Oversample", "Retain", "Union"]
+__all__ = ["Balanced", "Blend", "Halves", "Last", "Mix", "Oversample", "Prefix", "Subset", "Union"]

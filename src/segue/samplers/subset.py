@@ -192,7 +192,7 @@ Shown = View | Part | SubsetView
 
 
 class PrefixState(NamedTuple):
-    """State of `Prefix`: how many rows show, where the last ended episode among them ends; the inner sampler's state."""
+    """State of `Prefix`: how many rows show, where their last ended episode ends, and the inner sampler's state."""
 
     rows: Array
     closed: Array

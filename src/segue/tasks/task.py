@@ -150,7 +150,7 @@ class GymTask:
             kind = "uint8" if data.observation.dtype == np.uint8 else "float32"
             size = data.action.shape[1]
             return Spec(data.observation.shape[1:], size, kind, data.made_of), (-np.ones(size), np.ones(size))
-        world = self.world()
+        world = self.make_env()
         world.close()
         spec = Spec(world.observation_shape, world.action_size, world.observation_dtype, world.parts)
         return spec, world.action_bounds

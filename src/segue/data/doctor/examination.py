@@ -34,8 +34,8 @@ def examine(
 
     `episodes` opens the log anew at each call, and yields the same episodes in the same order.  `facts` are those of
     its `Source` (may be empty).  `task`: the one that the log is for; without it, no check compares with an
-    environment.  `scaling`: the learner's, for the range of values.  `simulate` moves the task's world, see `movements`;
-    nothing moves without it.  Deterministic.
+    environment.  `scaling`: the learner's, for the range of values.  `simulate` moves the task's environment, see
+    `movements`; nothing moves without it.  Deterministic.
 
     A simulator that cannot be made, or cannot be put into logged states, is no error: the report's `left_out` says
     which checks were not made, and why.  Raises `SegueError` if `episodes` does, or if the second pass does not

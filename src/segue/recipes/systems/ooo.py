@@ -61,7 +61,8 @@ def ooo_plan(plan: Plan, names: Sequence[str], who: str = "ooo") -> Plan:
     offline = [p for p in plan.phases[:index] if p.slot == switch.slot and p.updates]
     if any(p.init_from is not None for p in (*offline, switch)):
         raise SegueError(
-            f"{who}: its agent starts from another slot (init_from=), and exploiters start from scratch; use another recipe"
+            f"{who}: its agent starts from another slot (init_from=), and exploiters start from scratch; "
+            "use another recipe"
         )
     if any(not isinstance(p.bonus, Nothing) for p in plan.phases):
         raise SegueError(f"{who}: the recipe already has a bonus; write ooo(RECIPE)+NAME to add it to the bonus of ooo")
@@ -160,7 +161,7 @@ _ONLY_UNION = _NO_MORE | {"exploit.batch.inner.beside.batch": 256}
 
 
 def _within(minimum: float, maximum: float) -> dict[str, object]:
-    """Bounds of an explorer's values: the release's rewards, in the learner's scaling, for ever at a discount of 0.99."""
+    """Bounds of an explorer's values: the release's rewards in the learner's scaling, for ever at discount 0.99."""
     limits = {"agent.value_minimum": minimum * 100.0, "agent.value_maximum": maximum * 100.0}
     return {path: value for path, value in limits.items() if math.isfinite(value)}
 

@@ -101,7 +101,7 @@ def reward_mismatch(case: Case) -> Iterator[Finding]:
     unit = _unit(own, logged)
     if unit is not None:
         title = f"rewards are {unit[0]:.4g} times the environment's" + (f" plus {unit[1]:.4g}" if unit[1] else "")
-        cure = "Undo this scaling; set scaling.reward_scale and scaling.reward_shift, which act on logged and own experience alike."
+        cure = "Undo this scaling; scaling.reward_scale and .reward_shift act on logged and own experience alike."
         numbers |= {"scale": unit[0], "shift": unit[1]}
     elif side is not None:
         title = f"rewards are those of the row {side}"
