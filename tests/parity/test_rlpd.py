@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from segue.agents.rlpd import RLPD, Noise
-from segue.agents.sac import State
+from segue.agents.rlpd import RLPD, Noise, State
 from segue.core.nets import Critics, TanhGaussian
 from segue.core.optim import trained
 from segue.core.types import Transition
