@@ -14,6 +14,7 @@ from __future__ import annotations
 from segue.agents import AWAC, CQL, IQL, OPT, PEX, RLPD, SAC, SPOT, TD3, TD3BC, CalQL, ReBRAC
 from segue.agents.cql import from_cql
 from segue.bonuses import RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
+from segue.core.encoders import Encoder
 from segue.core.log import Data
 from segue.core.networks import Networks
 from segue.core.scaling import Scaling
@@ -53,6 +54,7 @@ __all__ = [
     "Both",
     "CalQL",
     "Data",
+    "Encoder",
     "Evaluator",
     "GymTask",
     "Halves",

@@ -85,7 +85,11 @@ def test_a_damaged_policy(run_copy: Path) -> None:
     for name in ("policy.json", "weights.safetensors"):
         path = run_copy / "policy" / name
         content = path.read_bytes()
-        flipped = content.replace(b'"scale": 10.0', b'"scale": 18.0') if name == "policy.json" else content[:-1] + b"x"
+        flipped = (
+            content.replace(b'"reward_scale": 10.0', b'"reward_scale": 18.0')
+            if name == "policy.json"
+            else content[:-1] + b"x"
+        )
         assert flipped != content
         path.write_bytes(flipped)
         with pytest.raises(SegueError, match=f"{name}: is damaged"):

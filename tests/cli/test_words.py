@@ -174,7 +174,7 @@ def test_explain_names_every_option_its_source_and_its_meaning(say) -> None:
             {"density.learner.learning_rate": 1e-5},
         ),
         ("rlpd", "n_steps=3", "online.n_steps", {"online.n_steps": 3, "warm-up.n_steps": 1}),
-        ("cal-ql", "agent.tau=0.1", "agent.target_rate", {"online.learner.base.target_rate": 0.1}),
+        ("cal-ql", "agent.tau=0.1", "agent.target_rate", {"online.learner.base.base.target_rate": 0.1}),
         ("recommend-better(sac,iql)", "tau=0.1", "agent.target_rate, student.target_rate", {}),
         ("cal-ql", "agent.target_rate=0.1", "", {}),
     ],
@@ -203,7 +203,7 @@ def test_explain_shows_a_part(say) -> None:
 WHOLE = (
     "type",
     "scaling",
-    "enter",
+    "init_from",
     "actor",
     "parts",
 )  # chosen by the recipe: what is set is a part of it, or its class is fixed
@@ -222,9 +222,9 @@ def test_what_is_listed_means_something_and_can_be_set(name: str, task: str) -> 
     values = decided.options()
     for path, row in rows.items():
         value = values.get(path, row["value"])
-        if row["value"] is None and path.endswith(".units"):
-            assert f"{path}.scale=2" in row["meaning"]
-            assert apply(decided, f"{path}.scale", "2.0")[0] != decided
+        if row["value"] is None and path.endswith(".scaling"):
+            assert f"{path}.reward_scale=2" in row["meaning"]
+            assert apply(decided, f"{path}.reward_scale", "2.0")[0] != decided
         if path.rpartition(".")[2] not in WHOLE:
             assert apply(decided, path, value)[0] == decided, path
 

@@ -22,7 +22,7 @@ from segue.core.networks import ACTIVATIONS, Networks
 from segue.core.optim import Trained, descend, renewed, scaled_moments, trained
 from segue.core.scaling import Scaling
 from segue.core.types import Learned, SegueError, Slot
-from segue.engine.phase import Phase, new_optimisers
+from segue.engine.phase import Phase, from_slot, new_optimisers
 from segue.engine.validate import validate
 from segue.runs.policy import load, save_policy
 from tests.contract.test_agents import EACH, SPEC, batch, begin, equal, learn, small
@@ -177,7 +177,7 @@ def test_networks_of_another_phase_must_be_what_the_options_say() -> None:
         ]
 
     validate(phases(), task, (0,), Scaling())
-    validate(phases(new_optimisers(), optimiser="sgd"), task, (0,), Scaling())
+    validate(phases(new_optimisers(from_slot("agent")), optimiser="sgd"), task, (0,), Scaling())
     for changes in ({"optimiser": "sgd"}, {"activation": "tanh"}):
         with pytest.raises(
             SegueError, match=r"phase 'online': SAC goes on with 'actor', whose sizes, activation or opt"

@@ -37,7 +37,7 @@ class Eyes(Encoder):
 
 @dataclass(frozen=True)
 class Outer(segue.SAC):
-    eyes: Encoder = field(default_factory=lambda: Eyes(width=3))
+    convolutions: Encoder = field(default_factory=lambda: Eyes(width=3))
     limit: float = float("inf")
     pair: tuple[Eyes, ...] = (Eyes(), Eyes(width=2))
 
@@ -189,10 +189,14 @@ def test_a_whole_part_is_set_before_its_options(odd: Path, value: Any) -> None:
 
 
 def test_an_outer_part_is_set_before_an_inner_one(odd: Path) -> None:
-    own = {"online__learner__eyes__width": 7, "online__learner__eyes": "my_odd:Eyes", "online__learner": "my_odd:Outer"}
+    own = {
+        "online__learner__convolutions__width": 7,
+        "online__learner__convolutions": "my_odd:Eyes",
+        "online__learner": "my_odd:Outer",
+    }
     found = table(**own)
-    assert (found["online.learner.type"], found["online.learner.eyes.type"]) == ("my_odd:Outer", "my_odd:Eyes")
-    assert found["online.learner.eyes.width"] == 7
+    assert (found["online.learner.type"], found["online.learner.convolutions.type"]) == ("my_odd:Outer", "my_odd:Eyes")
+    assert found["online.learner.convolutions.width"] == 7
 
 
 MAZE = segue.GymTask.custom("Pendulum-v1", domain="pointmaze")
@@ -209,7 +213,7 @@ def test_presets_of_the_part_before_are_not_said_of_another(lab: Path) -> None:
         assert decided["online.batch.online"] == {"value": 128, "source": "preset pointmaze"}
 
 
-@pytest.mark.parametrize(("recipe", "inside"), [("sac", ""), ("cal-ql", "base.")])
+@pytest.mark.parametrize(("recipe", "inside"), [("sac", ""), ("cal-ql", "base.base.")])
 def test_a_class_that_extends_takes_over_what_the_recipe_says(recipe: str, inside: str, lab: Path) -> None:
     """Of the agent whose place it takes, or of the one inside it; settings stand."""
     (lab / "my_bold.py").write_text(
@@ -303,7 +307,7 @@ def test_what_is_no_task_is_said(word: str, part: str, lab: Path) -> None:
 def test_bonuses_by_name(odd: Path) -> None:
     assert bonus_of("sera") is BONUSES["sera"]
     assert describe(bonus_of("my_bonus:Movement").bonus) == {"type": "my_bonus:Movement", "weight": 0.1}
-    for word, part in (("seera", "did you mean 'sera'?"), ("my_sampler:Recent", "is not a bonus: it has no relabel")):
+    for word, part in (("seera", "did you mean 'sera'?"), ("my_sampler:Recent", "is not a bonus: it has no reward")):
         with pytest.raises(segue.SegueError, match=part):
             bonus_of(word)
 

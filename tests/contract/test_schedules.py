@@ -127,9 +127,13 @@ def test_in_the_middle_of_a_run() -> None:
         find_task("pointmaze-umaze"),
         Request("spot", "pointmaze-umaze", (0,), {}),
     )
-    described = {"config": manifest.plain(resolved(spot, task, {}).table()), "provenance": {}}
+    described: Any = {
+        "phases": [{"slot": "agent"}],
+        "config": manifest.plain(resolved(spot, task, {}).table()),
+        "provenance": {},
+    }
     path = "online.learner.weight"
-    asked, plan, written = with_settings(described, request, lambda _: spot, task, {path: "0.1"}, {})
+    asked, plan, written = with_settings(described, request, lambda _: spot, task, {path: "0.1"}, None)
     assert asked.settings == {f"{path}.start": 0.1, f"{path}.end": 0.02}
     assert plan.phases[-1].learner.weight == Linear(0.1, 0.02, 4_800)
     assert written["config"][f"{path}.end"] == {"value": 0.02, "source": "settings"}

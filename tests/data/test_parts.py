@@ -230,7 +230,7 @@ def test_who_imports_mujoco_first_is_told_so() -> None:
         "from segue import SegueError, find_task",
         "for _ in range(3):",
         "    try:",
-        "        find_task('pointmaze-umaze-pixels').world()",
+        "        find_task('pointmaze-umaze-pixels').make_env()",
         "    except SegueError as error:",
         "        print('import segue first' in str(error))",
     )
@@ -250,12 +250,12 @@ def test_worlds_move_where_no_picture_can_be_drawn() -> None:
         "    load(self, name, *args, **options)",
         "ctypes.CDLL.__init__ = without",
         "from segue import SegueError, find_task",
-        "world = find_task('pointmaze-umaze').world()",
+        "world = find_task('pointmaze-umaze').make_env()",
         "world.reset(seed=0)",
         "world.step([1.0] * world.action_size)",
         "print('moved')",
         "try:",
-        "    find_task('pointmaze-umaze-pixels').world()",
+        "    find_task('pointmaze-umaze-pixels').make_env()",
         "except SegueError as error:",
         "    print('install EGL' in str(error))",
     )

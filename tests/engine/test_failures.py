@@ -79,7 +79,7 @@ def finish(phases: tuple[Phase, ...], task: CorridorTask, state: RunState | None
 
 @pytest.mark.parametrize(
     ("what", "at", "changes"),
-    [("step", 17, {}), ("reset", 2, {}), ("step", 14, {"collect": 5}), ("reset", 3, {"collect": 3})],
+    [("step", 17, {}), ("reset", 2, {}), ("step", 14, {"train_every": 5}), ("reset", 3, {"train_every": 3})],
 )
 def test_resumed_it_is_the_run_that_nothing_disturbed(
     what: str, at: int, changes: dict[str, Any], tmp_path: Path

@@ -422,9 +422,9 @@ def test_two_policies_share_the_episodes_and_a_stop_changes_nothing(tmp_path: Pa
     slot, agree = state.slots["best"], 0
     for e in (e for e in told if not e.own):
         rows = slice(max(e.environment_step - e.length, 20), e.environment_step)
-        state = jax.tree.map(lambda x, s=e.seed: x[s], slot.state)
+        inner = jax.tree.map(lambda x, s=e.seed: x[s], slot.state)
         action = greedy.act(
-            state, UNITS.see(state.experience.replay.observation[e.seed, rows]), jax.random.key(0), False
+            inner, UNITS.see(state.experience.replay.observation[e.seed, rows]), jax.random.key(0), False
         )
         np.testing.assert_allclose(state.experience.replay.action[e.seed, rows], action, atol=1e-6)
         agree += 1

@@ -214,7 +214,7 @@ def test_it_serves_a_run(tmp_path: Path) -> None:
     assert list(state.inner.written) == [20, 20]
     np.testing.assert_array_equal(state.inner.entered, record.state.experience.replay.closed)
 
-    state, _ = checkpoint.load(tmp_path, phases, TOY, len(data), Corridor)
-    *_, last = segue.run(phases, CorridorTask(data), (0, 1), UNITS, state=state)
+    resumed, _ = checkpoint.load(tmp_path, phases, TOY, len(data), Corridor)
+    *_, last = segue.run(phases, CorridorTask(data), (0, 1), UNITS, state=resumed)
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(last.slot.learned.sampler), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -92,7 +92,7 @@ def test_an_unfinished_offline_part_keeps_its_planned_axis(make_run) -> None:
 
 def test_a_warm_up_without_updates_says_nothing_of_the_drop(dipping: Path) -> None:
     about = json.loads((dipping / "run.json").read_text())
-    about["phases"][1]["updates"] = 0
+    about["phases"][1]["utd_ratio"] = 0
     (dipping / "run.json").write_text(json.dumps(about))
     assert summarise(read_run(dipping), "success").dip is None
 

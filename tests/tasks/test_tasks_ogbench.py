@@ -8,10 +8,10 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
-from segue.data.readers.reward import reward
 
 from segue.core.types import SegueError
 from segue.data.readers import open_source
+from segue.data.readers.relabel import relabel
 from segue.tasks import find_task
 from segue.tasks.catalogue import records
 
@@ -91,7 +91,7 @@ def test_relabelled_logs_are_the_librarys(name: str, size: int, tmp_path: Path) 
             more["button_states"][::4] = inner._target_button_states  # type: ignore[attr-defined]
     world.close()
     path = release(tmp_path / "log.npz", size, qpos, **more)
-    reward(path, env, tmp_path / "out.npz")
+    relabel(path, env, tmp_path / "out.npz")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*precision lowered", UserWarning)
         _, wanted, _ = ogbench.make_env_and_datasets(name, dataset_path=str(path))
@@ -101,10 +101,10 @@ def test_relabelled_logs_are_the_librarys(name: str, size: int, tmp_path: Path) 
     ended = sum(episode.terminated for episode in open_source(f"ogbench:{tmp_path / 'out.npz'}").episodes)
     assert ended == (wanted["masks"] == 0).sum()
     with pytest.raises(SegueError, match="has rewards already"):
-        reward(tmp_path / "out.npz", env, tmp_path / "twice.npz")
+        relabel(tmp_path / "out.npz", env, tmp_path / "twice.npz")
     np.savez(tmp_path / "bare.npz", observations=np.zeros((2, 2)))
     with pytest.raises(SegueError, match="no qpos"):
-        reward(tmp_path / "bare.npz", env, tmp_path / "never.npz")
+        relabel(tmp_path / "bare.npz", env, tmp_path / "never.npz")
     assert not (tmp_path / "never.npz").exists()
 
 

@@ -26,7 +26,7 @@ from segue.recipes.systems.subroutine import SMALL
 from segue.runs.request import resolved
 from segue.tasks import Record, find_task, reference_score, sources_of, task_names
 from segue.tasks.catalogue import GROUPS, listing, records, task_of
-from segue.tasks.worlds import PACKAGES, GymWorld
+from segue.tasks.envs import PACKAGES, GymEnv
 
 FAMILIES = {
     "Segue's own": 4,
@@ -137,7 +137,7 @@ def test_facts_that_papers_rely_on() -> None:
     assert sources_of("pen-binary-v9") is None
 
 
-def simulation(world: GymWorld) -> np.ndarray:
+def simulation(world: GymEnv) -> np.ndarray:
     """What MuJoCo goes on from, and the contact forces it last worked out: some observations have them."""
     inner: Any = world.env.unwrapped
     for name in ("point_env", "ant_env", "robot_env"):  # Gymnasium-robotics' mazes and its kitchen hold another one

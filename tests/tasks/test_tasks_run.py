@@ -51,7 +51,9 @@ def test_real_data(
     assert all(np.isfinite(r["values"][k]).all() for r in trained for k in ("critic_loss", "actor_loss"))
     task = segue.find_task(name)
     config = json.loads((folder / "run.json").read_text())["config"]
-    scaling = segue.Scaling(**{k: config[f"scaling.{k}"]["value"] for k in ("scale", "shift", "discount", "failure")})
+    scaling = segue.Scaling(
+        **{k: config[f"scaling.{k}"]["value"] for k in ("reward_scale", "reward_shift", "discount", "failure")}
+    )
     data = task.dataset()
     assert data is not None
     returns = data.mc_returns(scaling)

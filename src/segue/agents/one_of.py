@@ -64,7 +64,7 @@ class better:
     second: str
 
     @property
-    def judges(self) -> tuple[str, str]:
+    def compares(self) -> tuple[str, str]:
         """Slots that validation must have filled, for `segue.engine.phase.check_doors`."""
         return self.first, self.second
 

@@ -85,7 +85,7 @@ def refuse_scale(who: str, scale: Scale, spec: Spec, offline: int) -> str | None
     if (reason := refused(spec, who)) is not None:
         return reason
     if scale == "data" and not offline:
-        return f"{who} scales states by a dataset, but the task has none; set augment.scale=dimension"
+        return f"{who} scales states by a dataset, but the task has none; set bonus.scale=dimension"
     return None
 
 
@@ -122,7 +122,7 @@ def copied(handover: Handover, name: str | None, who: str) -> Critic:
         handover.scaling.observation_std,
     ):
         raise SegueError(
-            f"{who}: slot '{name}' was trained on observations in other units; give both phases the same units"
+            f"{who}: slot '{name}' was trained on observations in another scaling; give both phases the same"
         )
     if slot.chunk != handover.chunk:
         raise SegueError(
@@ -160,12 +160,12 @@ def refuse_values(
     if not isinstance(there, Agent):
         return (
             f"{who} needs a pre-trained critic, but no earlier phase trains an agent in slot '{of}'; "
-            "set augment.q_source=current"
+            "set bonus.q_source=current"
         )
     if source == "average" and _parts(learner, spec) != _parts(there, spec):
         return (
             f"{who}: {type(there).__name__}'s critic cannot move towards {type(learner).__name__}'s, which has other "
-            "parts; set augment.q_source=frozen"
+            "parts; set bonus.q_source=frozen"
         )
     return None
 

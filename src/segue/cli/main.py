@@ -244,7 +244,7 @@ def show_phases(plan: Plan) -> None:
     tried = sum(p.validation.steps for p in plan.phases)
     choosing = f", {tried:,} of them to choose among checkpoints" if tried else ""
     print(f"budget: {charged(plan.phases):,} environment steps per seed{choosing}")
-    print(f"learner's units: {plan.scaling}")
+    print(f"learner's scaling: {plan.scaling}")
 
 
 def length(phase: Phase) -> str:

@@ -27,7 +27,7 @@ from segue.data.facts import Environment, Facts, cells_of
 from segue.data.recorded import CLIP_ACTION, Recorded
 from segue.engine.envs import COLLECTION, episode_seed
 from segue.runs.policy import Policy, load
-from segue.tasks import GymTask, GymWorld
+from segue.tasks import GymEnv, GymTask
 
 RANDOM, SCRIPTED = "random", "scripted"
 Begin = Callable[[np.random.Generator], Act]  # an episode's beginning: after the reset, with all chance it will need
@@ -102,7 +102,7 @@ def collect(task: GymTask, recipe: Recipe, steps: int, seed: int = 0) -> Iterato
 
 
 def _episodes(
-    world: GymWorld, recipe: Recipe, actors: Sequence[Begin], shares: np.ndarray, steps: int, seed: int
+    world: GymEnv, recipe: Recipe, actors: Sequence[Begin], shares: np.ndarray, steps: int, seed: int
 ) -> Iterator[Recorded]:
     taken, number = 0, 0
     try:

@@ -14,7 +14,7 @@ import numpy as np
 from segue.core.types import SegueError
 from segue.data.extras import robotics
 from segue.data.making.pointmaze import Cell, next_cells
-from segue.tasks import GymTask, GymWorld
+from segue.tasks import GymEnv, GymTask
 
 if TYPE_CHECKING:
     from gymnasium_robotics.envs.maze.maze_v4 import MazeEnv
@@ -105,7 +105,7 @@ class StartAnywhere(gymnasium.Wrapper):
         return self.env.reset(seed=seed, options={**(options or {}), **placed} or None)
 
 
-def ground_of(task: GymTask, world: GymWorld) -> Ground:
+def ground_of(task: GymTask, world: GymEnv) -> Ground:
     """The maze of a task that stands in `world`.
 
     Known are the PointMaze and AntMaze of Gymnasium-Robotics and D4RL's AntMaze (`segue.tasks.antmaze`).  Raises
@@ -130,7 +130,7 @@ def ground_of(task: GymTask, world: GymWorld) -> Ground:
     raise SegueError(f"{task.name}: {type(inner).__name__} is not a maze that Segue can navigate; leave it out")
 
 
-def _robotics(task: GymTask, world: GymWorld, inner: MazeEnv) -> Ground:
+def _robotics(task: GymTask, world: GymEnv, inner: MazeEnv) -> Ground:
     body, layout, space = DOMAINS[task.domain], inner.maze, world.env.observation_space
     parts = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {}
     sizes = {key: int(np.prod(parts[key].shape or ())) for key in task.keys}

@@ -42,7 +42,7 @@ class Filter(eqx.Module):
         return jax.nn.relu(moved + self.bias)
 
     def _patches(self, x: Array) -> Array:
-        """The convolution as one matrix product: with its gradient 1.2 to 1.4 times as fast (benchmarks/sight.py)."""
+        """The convolution as one matrix product: with its gradient 1.2 to 1.4 times as fast (benchmarks/encoder.py)."""
         kernel, rows = self.weight.shape[0], x.shape[0]
         high, wide = ((n - kernel) // self.stride + 1 for n in x.shape[1:3])
         step = (1, self.stride, self.stride, 1)
@@ -54,14 +54,14 @@ class Filter(eqx.Module):
         return (patches @ self.weight.reshape(patches.shape[1], -1)).reshape(rows, high, wide, -1)
 
 
-class Sight(eqx.Module):
+class EncoderNetwork(eqx.Module):
     """Maps the parts of observations (B, *shape), by name, to one vector (B, size)."""
 
-    eyes: dict[str, tuple[Filter, ...]]
+    convolutions: dict[str, tuple[Filter, ...]]
     trunks: dict[str, Layer]
     names: tuple[str, ...] = eqx.field(static=True)
     borrows: bool = eqx.field(static=True)
-    """The eyes are a copy of another network's; no gradient reaches them."""
+    """The convolutions are a copy of another network's; no gradient reaches them."""
 
     def __call__(self, observation: dict[str, Array]) -> Array:
         """Look at all parts in order."""
@@ -69,10 +69,10 @@ class Sight(eqx.Module):
 
     def _part(self, name: str, x: Array) -> Array:
         octets = x.dtype == jnp.uint8
-        if name not in self.eyes:
+        if name not in self.convolutions:
             return (x.astype(jnp.float32) if octets else x).reshape(x.shape[0], -1)
         x = x.astype(jnp.float32) / 255.0 - 0.5 if octets else x
-        for look in self.eyes[name]:
+        for look in self.convolutions[name]:
             x = look(x)
         seen = x.reshape(x.shape[0], -1)
         seen, trunk = jax.lax.stop_gradient(seen) if self.borrows else seen, self.trunks[name]
@@ -81,7 +81,7 @@ class Sight(eqx.Module):
 
 @dataclass(frozen=True)
 class Encoder:
-    """Hyper-parameters of a network's sight; the sizes are those of RLPD's pixel experiments (`pixel_config.py`)."""
+    """Hyper-parameters of a network's encoder; the sizes are those of RLPD's pixel experiments (`pixel_config.py`)."""
 
     channels: tuple[int, ...] = (32, 64, 128, 256)
     kernel: int = 3
@@ -100,10 +100,10 @@ class Encoder:
             latent=self.latent > 0,
         )
 
-    def create(self, key: Key, spec: Spec, critic: bool) -> tuple[Sight, int]:
-        """Make the sight of a network for a task's observations, and say how wide a vector it gives."""
+    def create(self, key: Key, spec: Spec, critic: bool) -> tuple[EncoderNetwork, int]:
+        """Make the encoder of a network for a task's observations, and say how wide a vector it gives."""
         parts = parts_seen(spec)
-        eyes: dict[str, tuple[Filter, ...]] = {}
+        convolutions: dict[str, tuple[Filter, ...]] = {}
         trunks: dict[str, Layer] = {}
         width = 0
         for part, k_part in zip(parts, jax.random.split(key, len(parts))):
@@ -111,11 +111,11 @@ class Encoder:
                 width += math.prod(part.shape)
                 continue
             k_eyes, k_trunk = jax.random.split(k_part)
-            eyes[part.name], seen = self._eyes(k_eyes, part)
+            convolutions[part.name], seen = self._eyes(k_eyes, part)
             weight = jax.nn.initializers.orthogonal(2.0**0.5)(k_trunk, (seen, self.latent))
             trunks[part.name] = Layer(weight, *(f(self.latent) for f in (jnp.zeros, jnp.ones, jnp.zeros)))
             width += self.latent
-        return Sight(eyes, trunks, tuple(p.name for p in parts), self.shared and not critic), width
+        return EncoderNetwork(convolutions, trunks, tuple(p.name for p in parts), self.shared and not critic), width
 
     def _eyes(self, key: Key, part: Part) -> tuple[tuple[Filter, ...], int]:
         """Convolutions of an image, orthogonal (default of ours), and how many numbers they give."""
@@ -146,15 +146,15 @@ def lent(state: State, who: str = "") -> State:
 
     `who` names a learner that is about to learn: `SegueError` unless exactly one of its networks lends.
     """
-    own = [s for network in _found(Trained, state) for s in _found(Sight, network.params) if not s.borrows]
-    borrow = any(s.borrows and s.eyes for s in _found(Sight, state))
+    own = [s for network in _found(Trained, state) for s in _found(EncoderNetwork, network.params) if not s.borrows]
+    borrow = any(s.borrows and s.convolutions for s in _found(EncoderNetwork, state))
     if borrow and who and len(own) != 1:
         why = f"its networks borrow from one that learns to, and {len(own)} do"
         raise SegueError(f"{who} cannot see images: {why}{CURE}")
     if not borrow or len(own) != 1:
         return state
-    lend = lambda sight: replace(sight, eyes=own[0].eyes) if sight.borrows else sight  # noqa: E731
-    return _each(Trained, lambda network: network._replace(params=_each(Sight, lend, network.params)), state)
+    lend = lambda encoder: replace(encoder, convolutions=own[0].convolutions) if encoder.borrows else encoder  # noqa: E731
+    return _each(Trained, lambda network: network._replace(params=_each(EncoderNetwork, lend, network.params)), state)
 
 
 def _found(kind: type, tree: Any) -> list[Any]:

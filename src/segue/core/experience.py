@@ -24,7 +24,7 @@ _COUNTS = ("written", "closed")
 
 
 class Step(NamedTuple):
-    """One environment step of all worlds; arrays have a leading axis of worlds (W), or of steps and worlds."""
+    """One environment step of all lanes; arrays have a leading axis of lanes (W), or of steps and lanes."""
 
     observation: np.ndarray
     action: np.ndarray
@@ -37,7 +37,7 @@ class Step(NamedTuple):
 class Ledger:
     """Reward, `terminated` and `ended` of every row ever written: what returns are computed from in other scaling.
 
-    Grows by doubling; 6 bytes a row and world.
+    Grows by doubling; 6 bytes a row and lane.
     """
 
     def __init__(self, lanes: int) -> None:
@@ -47,7 +47,7 @@ class Ledger:
         self._ended = np.zeros((1024, lanes), np.bool_)
 
     def add(self, reward: np.ndarray, terminated: np.ndarray, ended: np.ndarray) -> None:
-        """Append rows (worlds,), or several at once (rows, worlds)."""
+        """Append rows (lanes,), or several at once (rows, lanes)."""
         reward, terminated, ended = (np.atleast_2d(x) for x in (reward, terminated, ended))
         end = self.count + len(reward)
         while end > len(self._reward):
@@ -59,7 +59,7 @@ class Ledger:
         self.count = end
 
     def first_returns(self, episodes: int) -> np.ndarray:
-        """Mean raw return (worlds,) of each world's first finished episodes; 0 where none is finished."""
+        """Mean raw return (lanes,) of each lane's first finished episodes; 0 where none is finished."""
         out = np.zeros(self._reward.shape[1])
         for w in range(len(out)):
             ends = np.flatnonzero(self._ended[: self.count, w])[:episodes]
@@ -68,12 +68,12 @@ class Ledger:
         return out
 
     def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Reward, terminated and ended, each (rows, worlds)."""
+        """Reward, terminated and ended, each (rows, lanes)."""
         return self._reward[: self.count], self._terminated[: self.count], self._ended[: self.count]
 
 
 class Experience:
-    """Rows of all worlds in the order of time, the newest `capacity` of each.
+    """Rows of all lanes in the order of time, the newest `capacity` of each.
 
     `replay` is what programs read.
     """
@@ -84,7 +84,7 @@ class Experience:
         self._closed = self.closed, jnp.asarray(self.closed)
         self._ends = np.zeros(lanes, np.int64)  # episodes that have ended: each has its place in `final`
         self.chunk, self.starts = 1, np.zeros(lanes, np.int32)
-        """Rows of a whole window, and how many windows have become whole (worlds,)."""
+        """Rows of a whole window, and how many windows have become whole (lanes,)."""
         self._begun = [0] * lanes  # rows before each open episode, where windows are listed
         shapes = columns(lanes, capacity, spec.observation, spec.action, spec.dtype)[: -len(_COUNTS)]
         self._host: dict[str, np.ndarray] = {}
@@ -110,7 +110,7 @@ class Experience:
         return Replay(**held, written=written, closed=closed, starts=whole)
 
     def append(self, step: Step, readers: Any) -> None:
-        """Write one row for each world; its return is NaN until `close`.
+        """Write one row for each lane; its return is NaN until `close`.
 
         `readers` are the latest arrays that were computed from `replay`: a row that they may read is not touched before
         they are there.
@@ -180,7 +180,7 @@ class Experience:
             self._host["starts"] = column
 
     def close(self, lane: int, returns: np.ndarray, readers: Any) -> None:
-        """Close a world's open episode, whose returns (T,) are known now."""
+        """Close a lane's open episode, whose returns (T,) are known now."""
         stop = int(self.written[lane])
         count = np.arange(max(stop - len(returns), stop - self.capacity, 0), stop)
         jax.block_until_ready(readers)
@@ -211,7 +211,7 @@ class Experience:
         _, _, ended = self.ledger.columns()
         if not len(ended):
             return
-        last = len(ended) - np.argmax(ended[::-1], axis=0)  # the row after each world's last end, if it has one
+        last = len(ended) - np.argmax(ended[::-1], axis=0)  # the row after each lane's last end, if it has one
         self.closed = np.where(ended.any(axis=0), last, 0).astype(np.int32)
 
     def rewrite(self, scaling: Scaling) -> None:
@@ -226,7 +226,7 @@ class Experience:
             self._set("mc_return", w, kept % self.capacity, returns[kept])
 
     def _set(self, column: str, lanes: Any, places: np.ndarray, values: np.ndarray) -> None:
-        """Write values (W, T, ...), or (T, ...) of one world, at places (T,) of a column."""
+        """Write values (W, T, ...), or (T, ...) of one lane, at places (T,) of a column."""
         if column in self._host:
             self._host[column][lanes, places] = values
             return

@@ -32,8 +32,8 @@ class MLP(Network):
 
     layers: tuple[Layer, ...]
     norm_after: bool = eqx.field(static=True, default=False)
-    sight: Any = None
-    """What makes a vector of an observation that is none (`segue.core.encoders.Sight`); None takes it as it is."""
+    encoder: Any = None
+    """Makes a vector of an observation that is none (`segue.core.encoders.EncoderNetwork`); None takes it as it is."""
     activation: str = eqx.field(static=True, default="relu")
     """Name of the function between the layers (`segue.core.networks.ACTIVATIONS`)."""
 
@@ -48,7 +48,7 @@ class MLP(Network):
         layer_norm: bool = False,
         norm_after: bool = False,
         activation: str = "relu",
-        sight: Any = None,
+        encoder: Any = None,
     ) -> MLP:
         """Make a network with layer widths `sizes` (input first, output last), zero biases."""
         layers = []
@@ -58,11 +58,11 @@ class MLP(Network):
             start = affine(k, shape, initialiser, output_gain if last else hidden_gain, last)
             norm = (jnp.ones(shape[1]), jnp.zeros(shape[1])) if layer_norm and not last else (None, None)
             layers.append(Layer(*start, *norm))
-        return MLP(tuple(layers), norm_after, sight, activation)
+        return MLP(tuple(layers), norm_after, encoder, activation)
 
     def __call__(self, x: Any, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
         """Map (..., in) to (..., out); with a key, `dropout` is the share of hidden units that are left out."""
-        x = x if self.sight is None else self.sight(x)
+        x = x if self.encoder is None else self.encoder(x)
         return self.after_first(x @ self.layers[0].weight + self.layers[0].bias, dropout, key)
 
     def after_first(self, x: Array, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
@@ -97,8 +97,8 @@ def before(key: Key, spec: Spec, networks: Networks, *, critic: bool) -> tuple[A
     if not parts_seen(spec):
         return None, spec.observation[0], key
     k_sight, k_layers = jax.random.split(key)
-    sight, width = networks.encoder.create(k_sight, spec, critic)
-    return sight, width, k_layers
+    encoder, width = networks.encoder.create(k_sight, spec, critic)
+    return encoder, width, k_layers
 
 
 def network(
@@ -108,10 +108,10 @@ def network(
 
     Where `networks` names one of the user's own for the role, only the output's size counts.
     """
-    sight, width, k_layers = before(key, spec, networks, critic=False)
+    encoder, width, k_layers = before(key, spec, networks, critic=False)
     if (own := networks.own(role)) is not None:
-        return Own.create(own, k_layers, width, sizes[-1], sight)
-    return MLP.create(k_layers, (width, *sizes), activation=networks.activation, sight=sight, **nets)
+        return Own.create(own, k_layers, width, sizes[-1], encoder)
+    return MLP.create(k_layers, (width, *sizes), activation=networks.activation, encoder=encoder, **nets)
 
 
 def rows_of(observation: Any) -> int:
@@ -121,10 +121,10 @@ def rows_of(observation: Any) -> int:
 
 
 class Critics(eqx.Module):
-    """An ensemble of E state-action values, stored stacked (every leaf has a leading axis E) behind one sight."""
+    """An ensemble of E state-action values, stored stacked (every leaf has a leading axis E) behind one encoder."""
 
     members: Network
-    sight: Any = None
+    encoder: Any = None
 
     @staticmethod
     def create(
@@ -137,7 +137,7 @@ class Critics(eqx.Module):
         **nets: Any,
     ) -> Critics:
         """Make `count` independent critics with hidden widths `hidden`; `nets` as in `MLP.create`."""
-        sight, width, k_layers = before(key, spec, networks, critic=True)
+        encoder, width, k_layers = before(key, spec, networks, critic=True)
         size, own = width + spec.action, networks.own("critic")
         make: Callable[[Key], Network]
         if own is None:
@@ -146,20 +146,20 @@ class Critics(eqx.Module):
             make = partial(Own.create, own, inputs=size, outputs=1)
         # One after the other and not by vmap: jaxlib's batched QR, which orthogonal matrices are made with, waits on
         # a CPU for tasks of the thread pool that it runs in.  Two at once on two cores wait for ever.
-        return Critics(jax.tree.map(lambda *x: jnp.stack(x), *map(make, jax.random.split(k_layers, count))), sight)
+        return Critics(jax.tree.map(lambda *x: jnp.stack(x), *map(make, jax.random.split(k_layers, count))), encoder)
 
     def only(self, members: Array) -> Critics:
         """Some of the critics, by their indices (M,)."""
-        return Critics(jax.tree.map(lambda x: x[members], self.members), self.sight)
+        return Critics(jax.tree.map(lambda x: x[members], self.members), self.encoder)
 
     def first(self, observation: Any, action: Array) -> Array:
         """Values of the first critic alone, (B,)."""
-        observation = observation if self.sight is None else self.sight(observation)
+        observation = observation if self.encoder is None else self.encoder(observation)
         return jax.tree.map(lambda x: x[0], self.members).value(observation, action)
 
     def __call__(self, observation: Any, action: Array) -> Array:
         """Values (E, B) of actions (B, A), or (E, B, N) of N actions per observation (B, N, A); observations (B, O)."""
-        observation = observation if self.sight is None else self.sight(observation)
+        observation = observation if self.encoder is None else self.encoder(observation)
         if jax.default_backend() == "cpu":
             leaves, structure = jax.tree.flatten(self.members)
             count = leaves[0].shape[0]

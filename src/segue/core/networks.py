@@ -107,11 +107,11 @@ class Own(Network):
 
     arrays: Any
     rest: tuple[Any, ...] = eqx.field(static=True)
-    sight: Any = None
+    encoder: Any = None
     """What makes a vector of an observation that is none; None takes it as it is."""
 
     @staticmethod
-    def create(word: str, key: Key, inputs: int, outputs: int, sight: Any = None) -> Own:
+    def create(word: str, key: Key, inputs: int, outputs: int, encoder: Any = None) -> Own:
         """Call the function that `word` names.  Raises `SegueError` for what cannot learn, or has other outputs."""
         make = named(word, "a function (key, inputs, outputs) that makes a network")
         try:
@@ -130,13 +130,13 @@ class Own(Network):
                 f"{word}: makes another network at each call; define the functions that it hands over (a lambda?) "
                 "outside it"
             )
-        return Own(arrays, rest, sight)
+        return Own(arrays, rest, encoder)
 
     def __call__(self, x: Any, dropout: Array | float = 0.0, key: Key | None = None) -> Array:
         """Map (..., in) to (..., out), vector by vector."""
         if key is not None and (isinstance(dropout, jax.Array) or dropout > 0):
             raise SegueError("dropout: is of Segue's own networks only; set dropout=0 beside networks.actor")
-        x = x if self.sight is None else self.sight(x)
+        x = x if self.encoder is None else self.encoder(x)
         out = jax.vmap(_whole(self.arrays, self.rest))(x.reshape(-1, x.shape[-1]))
         return out.reshape(*x.shape[:-1], -1)
 

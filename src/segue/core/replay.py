@@ -1,7 +1,7 @@
 """Experience on the device, as it was: rewards are scaled, shifted and augmented on copies, on the way out.
 
-A dataset and a run's own experience are the same type, a ring of rows with a leading axis of worlds: one for the
-dataset, one per seed for own experience.  Each world writes its rows in the order of time, so the rows of closed
+A dataset and a run's own experience are the same type, a ring of rows with a leading axis of lanes: one for the
+dataset, one per seed for own experience.  Each lane writes its rows in the order of time, so the rows of closed
 episodes are a prefix:
 
       oldest                 closed              written
@@ -49,7 +49,7 @@ class Rows(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """Device-side experience; arrays have leading axes (worlds, capacity), counts are (worlds,) int32.
+    """Device-side experience; arrays have leading axes (lanes, capacity), counts are (lanes,) int32.
 
     Each observation is there once.  What follows a row is the observation at the next place; where that is another
     one, as at an episode's end, `final_at` is above 0 and `final[final_at - 1]` holds it.  `observation` has a ring of
@@ -76,17 +76,17 @@ class Replay(NamedTuple):
         return jnp.mean(self.observation[0], axis=0), jnp.std(self.observation[0], axis=0)
 
     def begins(self, lane: Array, count: Array) -> Array:
-        """Whether rows (...) of a world may be drawn, once it is known of them."""
+        """Whether rows (...) of a lane may be drawn, once it is known of them."""
         return jnp.ones(count.shape, jnp.bool_) if self.starts is None else self.starts.begins(lane, count)
 
     @property
     def capacity(self) -> int:
-        """Rows per world."""
+        """Rows per lane."""
         return self.reward.shape[1]
 
 
 class View(NamedTuple):
-    """One world's rows of a `Replay`, without copying them: the replay and the index of the world.
+    """One lane's rows of a `Replay`, without copying them: the replay and the index of the lane.
 
     What may be drawn is numbered in the order of time.  A number is the absolute count of a row; where a phase learns
     from chunks of actions it is that of a start (`segue.core.starts`), and `at` says at which row that is.

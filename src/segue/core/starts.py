@@ -21,38 +21,38 @@ from segue.core.types import Array
 
 
 class Starts(NamedTuple):
-    """The first rows of whole windows of each world, in the order of time, in a ring."""
+    """The first rows of whole windows of each lane, in the order of time, in a ring."""
 
-    at: Array  # (worlds, capacity) int32: absolute counts of rows, ascending
-    total: Array  # (worlds,) int32: how many there ever were
+    at: Array  # (lanes, capacity) int32: absolute counts of rows, ascending
+    total: Array  # (lanes,) int32: how many there ever were
     length: Array  # int32: rows of a window
 
-    def row(self, world: Array | int, number: Array) -> Array:
+    def row(self, lane: Array | int, number: Array) -> Array:
         """The start's row for each number (...)."""
-        return self.at[world, number % self.at.shape[1]]
+        return self.at[lane, number % self.at.shape[1]]
 
-    def begins(self, world: Array | int, count: Array) -> Array:
+    def begins(self, lane: Array | int, count: Array) -> Array:
         """Whether a row (...) is a start."""
-        number = self.number(world, count)
-        return (number < self.total[world]) & (self.row(world, number) == count)
+        number = self.number(lane, count)
+        return (number < self.total[lane]) & (self.row(lane, number) == count)
 
-    def number(self, world: Array | int, count: Array) -> Array:
+    def number(self, lane: Array | int, count: Array) -> Array:
         """Number of the first start at or after each row (...)."""
-        total = self.total[world]
+        total = self.total[lane]
         low, high = jnp.full(count.shape, jnp.maximum(total - self.at.shape[1], 0)), jnp.full(count.shape, total)
         for _ in range(self.at.shape[1].bit_length()):
             middle = (low + high) // 2
-            before = (low < high) & (self.row(world, middle) < count)
+            before = (low < high) & (self.row(lane, middle) < count)
             low, high = jnp.where(before, middle + 1, low), jnp.where(before, high, middle)
         return low
 
 
-def empty(worlds: int, capacity: int, length: int) -> Starts:
+def empty(lanes: int, capacity: int, length: int) -> Starts:
     """No whole window yet."""
-    return Starts(jnp.zeros((worlds, capacity), jnp.int32), jnp.zeros((worlds,), jnp.int32), jnp.int32(length))
+    return Starts(jnp.zeros((lanes, capacity), jnp.int32), jnp.zeros((lanes,), jnp.int32), jnp.int32(length))
 
 
-def span(view: Any, starts: Starts | None, world: Array, closed_only: bool) -> tuple[Array, Array]:
+def span(view: Any, starts: Starts | None, lane: Array, closed_only: bool) -> tuple[Array, Array]:
     """Number of the first start that a view shows and how many it shows; its rows where single rows are drawn."""
     oldest, size = view.rows(closed_only)
     if starts is None:
@@ -61,8 +61,8 @@ def span(view: Any, starts: Starts | None, world: Array, closed_only: bool) -> t
     if not closed_only:  # of the episode that is open where the view ends, the last windows are cut
         first, closed = view.rows(True)
         stop = jnp.maximum(first + closed, stop - starts.length + 1)
-    low = starts.number(world, oldest)
-    return low, jnp.maximum(starts.number(world, stop) - low, 0)
+    low = starts.number(lane, oldest)
+    return low, jnp.maximum(starts.number(lane, stop) - low, 0)
 
 
 def shown(view: Any, length: int) -> Starts:

@@ -79,7 +79,7 @@ def against(q: np.ndarray, beyond: float, reward: np.ndarray, cut: bool, discoun
 def handover(
     slot: Slot, data: Data | None, evaluation: Evaluation | None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Diagnostics at the end of a phase: (values (S,), further entries of the row), in the units of the slot.
+    """Diagnostics at the end of a phase: (values (S,), further entries of the row), in the scaling of the slot.
 
     On logged rows: Q of the logged action, its Monte-Carlo return in the learner's scaling, Q of the policy's action,
     the share of rows where the latter is below the return (`bound_rate`; a calibrated critic keeps it low), and the

@@ -1,4 +1,4 @@
-"""The simulators that a run collects from: one world per seed, stepped side by side.
+"""The simulators that a run collects from: one environment per seed, stepped side by side.
 
 Every episode begins with `reset(seed)`; the seed is a function of the run's seed and the episode's number.  So an open
 episode is described by its seed and its actions, and a killed run restores any simulator exactly.  Only this module
@@ -55,7 +55,7 @@ class Envs:
 
     def __init__(self, make: Callable[[], Env], seeds: Sequence[int], episodes: Sequence[int] | None = None) -> None:
         self.seeds = tuple(seeds)
-        self.worlds: list[Env] = []
+        self.envs: list[Env] = []
         self.episodes = [0 for _ in seeds] if episodes is None else list(episodes)
         self.open = [Open() for _ in seeds]
         self.over = np.ones(len(self.seeds), np.bool_)
@@ -64,7 +64,7 @@ class Envs:
         self._closed = False
         try:
             for _ in seeds:
-                self.worlds.append(make())
+                self.envs.append(make())
         except BaseException:
             self.close()
             raise
@@ -82,18 +82,18 @@ class Envs:
     def _reset(self, w: int) -> np.ndarray:
         self.open[w] = Open()
         with failing(f"seed {self.seeds[w]}, reset of episode {self.episodes[w]}"):
-            return self.worlds[w].reset(episode_seed(self.seeds[w], TRAINING, self.episodes[w]))
+            return self.envs[w].reset(episode_seed(self.seeds[w], TRAINING, self.episodes[w]))
 
     def step(self, action: np.ndarray) -> tuple[Step, dict[int, Open]]:
-        """Step all worlds with actions (W, A); also return the episodes that ended, by world: `begin` goes on there.
+        """Step all environments with actions (W, A), and return the episodes that ended, by environment; `begin` goes on.
 
-        Raises `EnvError` where an environment fails; then nothing of this step is kept, of no world.
+        Raises `EnvError` where an environment fails; then nothing of this step is kept, of no environment.
         """
         results = []
-        for w, world in enumerate(self.worlds):
+        for w, env in enumerate(self.envs):
             where = f"seed {self.seeds[w]}, step {len(self.open[w].actions)} of episode {self.episodes[w]}"
             with failing(where):
-                results.append(world.step(action[w]))
+                results.append(env.step(action[w]))
         following, reward, terminated, truncated, success = (list(x) for x in zip(*results))
         step = Step(
             self.observation,
@@ -104,7 +104,7 @@ class Envs:
             np.stack(following),
         )
         ended = {}
-        for w in range(len(self.worlds)):
+        for w in range(len(self.envs)):
             self.open[w].actions.append(action[w])
             self.open[w].rewards.append(float(reward[w]))
             self.open[w].success = float(success[w])
@@ -123,15 +123,15 @@ class Envs:
         return {**numbers, "observation": self.observation, **actions}
 
     def restore(self, snapshot: dict[str, np.ndarray]) -> None:
-        """Go back to where `snapshot` was taken, by replaying the open episodes; raise if a world does not repeat."""
+        """Go back to where `snapshot` was taken: replay the open episodes; raise if an environment does not repeat."""
         self.episodes = [int(x) for x in snapshot["episodes"]]
         begun = ~np.asarray(snapshot.get("over", np.zeros(len(self.seeds), np.bool_)))
         current = []
-        for w, world in enumerate(self.worlds):
+        for w, env in enumerate(self.envs):
             observation = self._reset(w)
             for action in snapshot.get(f"actions.{w}", ()):
                 with failing(f"seed {self.seeds[w]}, replaying its open episode"):
-                    observation, reward, _, _, success = world.step(action)
+                    observation, reward, _, _, success = env.step(action)
                 self.open[w].actions.append(action)
                 self.open[w].rewards.append(float(reward))
                 self.open[w].success = float(success)
@@ -146,10 +146,10 @@ class Envs:
 
     def close(self) -> None:
         """Release all simulators, once; what they raise then hides nothing."""
-        worlds, self._closed = [] if self._closed else self.worlds, True
-        for world in worlds:
+        envs, self._closed = [] if self._closed else self.envs, True
+        for env in envs:
             with contextlib.suppress(Exception):
-                world.close()
+                env.close()
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from segue.core.scaling import Scaling
 from segue.core.types import Agent, Array, Drawing, Env, EnvError, SegueError, Slot, State, Task, valued
 from segue.engine.envs import EVALUATION, episode_seed, failing
 
-WORLDS = 10  # simulators that share the episodes of an evaluation
+ENVS = 10  # simulators that share the episodes of an evaluation
 
 
 class Trajectory(NamedTuple):
@@ -85,15 +85,15 @@ class Evaluator:
 
     def __init__(self, task: Task, seeds: tuple[int, ...], episodes: int, stream: int = EVALUATION) -> None:
         self.task, self.seeds, self.episodes, self.stream = task, seeds, episodes, stream
-        self._worlds: list[Env] = []
+        self._envs: list[Env] = []
 
     def __call__(self, slot: Slot, first: int = 0) -> Evaluation:
         """Roll out the policy without exploration noise, `episodes` times for each seed; `first` numbers the first.
 
         Raises `SegueError` where an environment fails.
         """
-        while len(self._worlds) < min(WORLDS, self.episodes):
-            self._worlds.append(self.task.make_env())
+        while len(self._envs) < min(ENVS, self.episodes):
+            self._envs.append(self.task.make_env())
         return self._of(slot, first, False)
 
     def lived(self, slot: Slot, evaluation: Evaluation) -> Evaluation:
@@ -120,19 +120,19 @@ class Evaluator:
     def _one_seed(self, slot: Slot, s: int, first: int, drawn: bool) -> tuple[Trajectory, ...]:
         waiting = list(range(self.episodes))
         done: dict[int, Trajectory] = {}
-        current: list[int | None] = [None] * len(self._worlds)
-        rows: list[list[Any]] = [[] for _ in self._worlds]
-        plans: list[list[np.ndarray]] = [[] for _ in self._worlds]
-        observation = np.zeros((len(self._worlds), *self.task.spec.observation), self.task.spec.dtype)
+        current: list[int | None] = [None] * len(self._envs)
+        rows: list[list[Any]] = [[] for _ in self._envs]
+        plans: list[list[np.ndarray]] = [[] for _ in self._envs]
+        observation = np.zeros((len(self._envs), *self.task.spec.observation), self.task.spec.dtype)
 
         def begin(w: int) -> None:
             current[w] = waiting.pop(0) if waiting else None
             rows[w], plans[w] = [], []
             if (episode := current[w]) is not None:
                 with failing(f"seed {self.seeds[s]}, reset of evaluation episode {episode}"):
-                    observation[w] = self._worlds[w].reset(episode_seed(self.seeds[s], self.stream, first + episode))
+                    observation[w] = self._envs[w].reset(episode_seed(self.seeds[s], self.stream, first + episode))
 
-        for w in range(len(self._worlds)):
+        for w in range(len(self._envs)):
             begin(w)
         number = 0
         while any(c is not None for c in current):
@@ -147,7 +147,7 @@ class Evaluator:
                     plans[w].append(plan[w])
                 action = plans[w][-1].reshape(slot.chunk, -1)[step]
                 with failing(f"seed {self.seeds[s]}, evaluation episode {episode}"):
-                    following, reward, terminated, truncated, success = self._worlds[w].step(action)
+                    following, reward, terminated, truncated, success = self._envs[w].step(action)
                 rows[w].append((observation[w].copy(), action, reward, terminated, success))
                 observation[w] = following
                 if terminated or truncated:
@@ -166,6 +166,6 @@ class Evaluator:
 
     def close(self) -> None:
         """Release the simulators."""
-        for world in self._worlds:
-            world.close()
-        self._worlds.clear()
+        for env in self._envs:
+            env.close()
+        self._envs.clear()

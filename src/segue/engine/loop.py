@@ -63,7 +63,7 @@ def run(
 
     `plan` is a tuple of phases, or a function from the facts of the finished phases to the next phase (None: done).
     All seeds share the task's dataset; each seed gets its own simulator when a phase first collects.  If
-    `scaling.failure` is "task", it is the task's failure reward; units that depend on the dataset are computed from it.
+    `scaling.failure` is "task", it is the task's failure reward; what depends on the dataset is computed from it.
     `capacity` is the number of own rows kept per seed (the oldest go first); by default all rows that the phases
     collect, or a million rows if `plan` is a function.  `state` continues a run.  With `keep_rows`, environment steps
     are kept in `state.unsaved` until the caller takes them.  `checked` says that `validate` has checked the phases.
@@ -108,7 +108,7 @@ def _goes_on(after: Sequence[Phase]) -> Iterator[Phase]:
 
 
 class _Offline:
-    """The dataset on the device, its returns written in the units asked for last."""
+    """The dataset on the device, its returns written in the scaling asked for last."""
 
     def __init__(self, data: Data | None, spec: Spec) -> None:
         self.data, self.spec = data, spec
@@ -173,7 +173,7 @@ class _Running:
         self.resumed = state.entered
 
     def begin(self, make_env: Callable[[], Env]) -> None:
-        """Check the phase, write returns in its units, make the simulators and hand over."""
+        """Check the phase, write returns in its scaling, make the simulators and hand over."""
         phase, state, task, scaling, source = self.phase, self.state, self.task, self.scaling, self.source
         self.offline = source.within(scaling, phase.chunk)
         new, own = scaling != state.scaling, state.experience
@@ -197,7 +197,7 @@ class _Running:
     def records(self, following: Following) -> Iterator[Record]:
         """Run to the end of the phase and yield a record whenever something is due.
 
-        `following` are the phases, with their units, that begin while one of its episodes may be open.
+        `following` are the phases, with their scaling, that begin while one of its episodes may be open.
         """
         phase, state = self.phase, self.state
         if not self.resumed:
@@ -297,7 +297,7 @@ class _Running:
         state.step += phase.train_every
 
     def compile(self) -> None:
-        """Compile all that the phase calls, before its world moves: a robot does not wait for a compiler.
+        """Compile all that the phase calls, before its environment moves: a robot does not wait for a compiler.
 
         Each program is called once and changes nothing: no update is done, and no action is taken.
         """
@@ -343,13 +343,13 @@ class _Running:
             later.compile()
 
     def seen(self) -> np.ndarray:
-        """Observations (S, *observation) where the worlds stand; an episode begins where the last one is over."""
+        """Observations (S, *observation) of the environments; a new episode begins where the last one is over."""
         assert self.state.envs is not None
         self.state.envs.begin()
         return self.state.envs.observation
 
     def whose(self, w: int) -> int:
-        """Which of the phase's actors has a world's next episode."""
+        """Which of the phase's actors has an environment's next episode."""
         state, sharing = self.state, self.phase.actor
         assert state.envs is not None
         assert sharing is not None
@@ -406,7 +406,7 @@ class _Running:
         return jnp.take_along_axis(jnp.stack(actions), turns[None, :, None], axis=0)[0]
 
     def move(self, action: Array | np.ndarray) -> None:
-        """Step all worlds and write what happened; returns are written when an episode closes."""
+        """Step all environments and write what happened; returns are written when an episode closes."""
         state = self.state
         assert state.envs is not None
         step, ended = state.envs.step(np.asarray(action))

@@ -97,7 +97,7 @@ class Phase:
         """Slots whose policies act; where there are several, `actor` says whose turn an episode is."""
         if self.actor is None or isinstance(self.actor, str):
             return (self.actor or self.slot,)
-        return (self.slot, *self.actor.judges)
+        return (self.slot, *self.actor.compares)
 
     @property
     def collects(self) -> bool:
@@ -179,7 +179,7 @@ class new_optimisers:
 
 
 def at_switch(phases: Sequence[Phase], who: str) -> int:
-    """Index of the phase that fine-tunes; `SegueError` where no phase learns while the world moves."""
+    """Index of the phase that fine-tunes; `SegueError` where no phase learns while the environment moves."""
     for index, phase in enumerate(phases):
         if phase.collects and phase.updates:
             return index

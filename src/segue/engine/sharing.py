@@ -31,7 +31,7 @@ class Sharing(Protocol):
     """Lets several policies share the episodes of a phase."""
 
     @property
-    def judges(self) -> tuple[str, ...]:
+    def compares(self) -> tuple[str, ...]:
         """Slots that act beside the phase's own; validation must have filled them."""
         ...
 
@@ -40,7 +40,7 @@ class Sharing(Protocol):
         ...
 
     def turn(self, seed: int, episode: int, standing: Standing) -> int:
-        """Who acts in an episode of a run's seed: 0, the phase's own policy, or 1 + the place in `judges`."""
+        """Who acts in an episode of a run's seed: 0, the phase's own policy, or 1 + the place in `compares`."""
         ...
 
 
@@ -74,7 +74,7 @@ class Either:
         )
 
     @property
-    def judges(self) -> tuple[str, ...]:
+    def compares(self) -> tuple[str, ...]:
         """The other slot."""
         return (self.other,)
 

@@ -39,10 +39,10 @@ class RunState:
     """Sums and counts (S,) of each metric since the last log."""
     envs: Envs | None = None
     queue: dict[int, np.ndarray] = field(default_factory=dict)
-    """Actions (n, A) that a chunk has planned and that are not taken yet, by world; none at an episode's or a phase's
-    end."""
+    """Actions (n, A) that a chunk has planned and that are not taken yet, by environment; none at the end of an episode
+    or a phase."""
     begun: tuple[int, ...] | None = None
-    """Episodes (S,) that have begun in worlds that were left behind: a real world's, after loading."""
+    """Episodes (S,) that have begun in environments that were left behind: a real one's, after loading."""
     moved: int = 0
     """Environment steps since the last updates that an environment's failure has broken off."""
     learned: bool = False

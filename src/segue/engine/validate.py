@@ -59,8 +59,8 @@ class Shapes:
             return self.offline, self.online
 
         def listed(rows: Any) -> Any:
-            worlds, capacity = rows.reward.shape
-            return rows._replace(starts=jax.eval_shape(lambda: starts.empty(worlds, capacity, chunk)))
+            lanes, capacity = rows.reward.shape
+            return rows._replace(starts=jax.eval_shape(lambda: starts.empty(lanes, capacity, chunk)))
 
         return listed(self.offline), listed(self.online)
 
@@ -126,7 +126,8 @@ def _check_update(phase: Phase, scaling: Scaling, shapes: Shapes, slot: Slot) ->
 
 def _check_networks(phase: Phase, shapes: Shapes, slot: Slot) -> None:
     """Refuse networks of another phase that the phase's learner would make otherwise: its options had no effect."""
-    fresh = jax.eval_shape(lambda: phase.learner.init(jax.random.key(0), shapes.spec))
+    wide = shapes.spec.chunks(phase.chunk)
+    fresh = jax.eval_shape(lambda: phase.learner.init(jax.random.key(0), wide))
     known = {path: kind_of(part) for path, part in _networks(fresh)}
     for path, part in _networks(shapes.one(slot.learned)[0].learner):
         if path in known and kind_of(part) != known[path]:
@@ -303,13 +304,13 @@ def check_clocks(phase: Phase, where: str) -> None:
 def check_handovers(phases: Sequence[Phase], scaling: Scaling) -> None:
     """Refuse a phase that needs a slot that nothing before it fills; `scaling` are the recipe's.
 
-    `init_from` may say which slots it `reads`, and which slots it compares by validation (`judges`).
+    `init_from` may say which slots it `reads`, and which slots it compares by validation (`compares`).
     """
     held: dict[str, Scaling] = {}
     kept: set[str] = set()
     for phase in phases:
         where, here, handover = f"phase '{phase.name}'", phase.scaling or scaling, phase.init_from
-        chosen: tuple[str, ...] = getattr(handover, "judges", ())
+        chosen: tuple[str, ...] = getattr(handover, "compares", ())
         judged = (*chosen, *phase.actors[1:])
         for name in (*judged, *getattr(handover, "reads", ())):
             if name not in held:
@@ -322,8 +323,8 @@ def check_handovers(phases: Sequence[Phase], scaling: Scaling) -> None:
                 )
             if name in chosen and held[name] != here:
                 raise SegueError(
-                    f"{where} chooses between policies that learn in different units; give the phases that train "
-                    f"'{chosen[0]}' and '{chosen[1]}', and '{phase.name}' itself, the same units"
+                    f"{where} chooses between policies that learn in different scaling; give the phases that train "
+                    f"'{chosen[0]}' and '{chosen[1]}', and '{phase.name}' itself, the same scaling"
                 )
         held[phase.slot] = here
         if phase.validation.steps:

@@ -81,7 +81,7 @@ def compose(expression: str, recipes: Mapping[str, Recipe]) -> Recipe:
 def _expression(words: list[str], shown: str, recipes: Mapping[str, Recipe]) -> tuple[Recipe, list[str]]:
     recipe, words = _term(words, shown, recipes)
     while words and words[0] == "+":
-        name, words = _word(words[1:], shown, "an augmentation")
+        name, words = _word(words[1:], shown, "a bonus")
         if name not in BONUSES and not is_named(name):
             unknown(f"recipe {shown}", name, BONUSES)
         recipe = augmented(recipe, name)

@@ -89,10 +89,10 @@ MEANINGS = {
     "Validation.episodes": "episodes per validation",
     "keep": "slot in which the best checkpoint is kept",
     "slot": "slot that is read",
-    # units
+    # scaling
     "scale": "divisor of states before distances are computed",
-    "Units.scale": "factor on raw rewards",
-    "shift": "added to scaled rewards",
+    "reward_scale": "factor on raw rewards",
+    "reward_shift": "added to scaled rewards",
     "discount": "discount of future rewards",
     "failure": "raw reward of a failing step in a sparse task; an episode of such steps counts as failing for ever",
     "continuing": "whether the return of a truncated episode continues its last reward for ever",

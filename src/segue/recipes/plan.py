@@ -124,7 +124,7 @@ class Plan:
         """Return the plan with other phases, whose options keep the sources that they had.
 
         A phase is made from the one of its name.  `made_from` names for others the plans and phases that their learner,
-        bonus and units were taken from.
+        bonus and scaling were taken from.
         """
         sources = {path: source for path, source in self.sources.items() if path.partition(".")[0] in WHOLE}
         for phase in phases:
@@ -170,7 +170,7 @@ class Plan:
             head, _, rest = path.partition(".")
             said = meaning(owners[head], rest)
             if rest == "scaling" and entry["value"] is None:
-                said = f"{said} Its parts are set one by one: {path}.scale=2"
+                said = f"{said} Its parts are set one by one: {path}.reward_scale=2"
             rows[path] = {**entry, "meaning": said}
             if rest == "batch.type" and phases[head].updates and (counted := counts(phases[head].batch)):
                 said = "rows of one update of the critics: those that the batch draws / critic_updates"
@@ -229,7 +229,7 @@ def _apply(plan: Plan, path: str, value: object, shown: str) -> tuple[Plan, list
         raise SegueError(f"{path}: name a field of it, for example {head}.{_example(plan, head)}")
     if head in WHOLE:
         part, full = options.assign(getattr(plan, head), words, value, shown)
-        if head == "scaling":  # phases with units of their own follow where they had the plan's value
+        if head == "scaling":  # phases with a scaling of their own follow where they had the plan's value
             before, name = plan.scaling, full.partition(".")[0]
             same = [p.scaling is not None and getattr(p.scaling, name) == getattr(before, name) for p in plan.phases]
             plan = replace(
@@ -329,7 +329,7 @@ def _source_of(
 def _known(plan: Plan, name: str) -> dict[tuple[str, str], list[_Option]]:
     """Options of a plan's phase of that name (none where there is none), by the first and the last word of their path.
 
-    A phase without units of its own has the plan's.
+    A phase without a scaling of its own has the plan's.
     """
     out: dict[tuple[str, str], list[_Option]] = {}
     for phase in plan.phases:

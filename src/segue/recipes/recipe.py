@@ -46,13 +46,13 @@ class TaskFacts(NamedTuple):
         return facts._replace(decides={**facts.decides, **still, **blank})
 
 
-LAST = 10  # training episodes of a real world that stand for an evaluation
+LAST = 10  # training episodes of a real environment that stand for an evaluation
 NOWHERE = TaskFacts()
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method as data: phases, units, evaluation, and presets {name: {path: value}} for a task's names.
+    """A method as data: phases, scaling, evaluation, and presets {name: {path: value}} for a task's names.
 
     Called with a task it returns the plan: first the facts of the task, then presets.
     """

@@ -137,7 +137,7 @@ class discount:
     value: float
 
     def __call__(self, phases: Phases, scaling: Scaling) -> Phases:
-        """Give the fine-tuning phase units of its own."""
+        """Give the fine-tuning phase a scaling of its own."""
         index = at_switch(phases, "discount")
         return changed(phases, index, scaling=replace(phases[index].scaling or scaling, discount=self.value))
 

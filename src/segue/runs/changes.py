@@ -47,7 +47,7 @@ def with_settings(
 
     `stands` is the manifest of the checkpoint that the run goes on from.  Finished phases keep their numbers.  Raises
     `SegueError` for what has been used already: the length of phases and the capacity, which rows of experience are
-    laid out for, and the units that returns are written in.
+    laid out for, and the scaling that returns are written in.
     """
     again = lambda chosen: resolved(recipe_of(request.recipe), task, chosen, request.rules)  # noqa: E731
     was = described["config"]

@@ -52,7 +52,7 @@ class Extra(TypedDict, total=False):
     """SHA-256 of these."""
     wall_s: float
     moves: int
-    """Steps that were sent to a world that exists once."""
+    """Steps that were sent to an environment that exists once."""
 
 
 class Manifest(TypedDict):
@@ -210,14 +210,14 @@ def load(
     plan: Plan | Sequence[Phase],
     spec: Spec,
     n_offline: int,
-    world: Callable[[], Env] | None,
+    make_env: Callable[[], Env] | None,
     fits: Fits = lambda manifest: None,
     real: bool = False,
 ) -> tuple[RunState, Extra]:
     """Return the state of the newest whole checkpoint and its `extra`; `fits` as for `latest`.
 
-    Open episodes are replayed from their seeds and actions.  A `real` world is neither made nor moved here: its open
-    episode counts as cut after its last row, and the run goes on with a new one.
+    Open episodes are replayed from their seeds and actions.  A `real` environment is neither made nor moved here: its
+    open episode counts as cut after its last row, and the run goes on with a new one.
 
     The plan must be the one that the run was started with.  Raises `SegueError` when there is no checkpoint, when a
     file is damaged, when shapes do not fit the plan, or when an environment does not repeat its open episode.
@@ -256,9 +256,9 @@ def load(
     state.sums = {n: (jnp.asarray(arrays[f"sums/{n}/total"]), jnp.asarray(arrays[f"sums/{n}/count"])) for n in names}
     if manifest["envs"] and real:
         state.begun = tuple(int(n) + left for n, left in zip(snapshot["episodes"], waiting))
-    elif manifest["envs"] and world is not None:
+    elif manifest["envs"] and make_env is not None:
         state.queue = {int(k.removeprefix("queue/")): v for k, v in arrays.items() if k.startswith("queue/")}
-        state.envs = Envs(world, seeds)
+        state.envs = Envs(make_env, seeds)
         try:
             state.envs.restore(snapshot)
         except BaseException as error:
@@ -293,7 +293,7 @@ def _shapes(state: RunState, plan: Plan, spec: Spec, n_offline: int) -> dict[str
     for index in range(len(state.history) + state.entered):
         phase = plan(state.history[:index])
         assert phase is not None
-        shapes.hand_over(phase, index, Scaling(parts=parts_seen(spec)))  # the units are read from the checkpoint
+        shapes.hand_over(phase, index, Scaling(parts=parts_seen(spec)))  # the scaling is read from the checkpoint
         if (*state.history, state.facts)[index].get("validations"):
             shapes.validated(phase)
     return shapes.slots
@@ -330,9 +330,9 @@ def _make(folder: Path) -> None:
         files.sync(folder.parent)
 
 
-def _experience(folder: Path, manifest: Manifest, spec: Spec, worlds: int, cuts: Sequence[int]) -> Experience:
+def _experience(folder: Path, manifest: Manifest, spec: Spec, lanes: int, cuts: Sequence[int]) -> Experience:
     """Own experience, from the log; episodes end at `cuts` too.  Returns are written when the phase begins."""
-    experience = Experience(worlds, manifest["capacity"], spec)
+    experience = Experience(lanes, manifest["capacity"], spec)
     for part in manifest["replay"]:
         path = folder / "replay" / part["file"]
         try:

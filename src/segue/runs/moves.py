@@ -38,8 +38,8 @@ class Moves:
 
 
 class _Counted:
-    def __init__(self, world: Env, moves: Moves) -> None:
-        self.reset, self.close, self._step, self._moves = world.reset, world.close, world.step, moves
+    def __init__(self, env: Env, moves: Moves) -> None:
+        self.reset, self.close, self._step, self._moves = env.reset, env.close, env.step, moves
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, float]:
         self._moves.add()

@@ -1,16 +1,16 @@
 """Tasks: a dataset, simulators with actions in [-1, 1], and a score of returns."""
 
 from segue.tasks.catalogue import sources_of
+from segue.tasks.envs import GymEnv, make_env
 from segue.tasks.records import Group, Record
 from segue.tasks.scores import reference_score, reference_scores
 from segue.tasks.table import find_gym_task, find_task, task_from_file, task_names
 from segue.tasks.task import GymTask
-from segue.tasks.worlds import GymWorld, make_env
 
 __all__ = [
     "Group",
+    "GymEnv",
     "GymTask",
-    "GymWorld",
     "Record",
     "find_gym_task",
     "find_task",

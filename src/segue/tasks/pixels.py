@@ -8,7 +8,7 @@ import numpy as np
 from segue.data.extras import robotics
 from segue.data.making.pixels import PIXELS, REPEAT, VELOCITY, VIEWS, Camera
 from segue.data.making.pointmaze import MAZES
-from segue.tasks.worlds import ExactGoal
+from segue.tasks.envs import ExactGoal
 
 
 class PointMazePixels(gymnasium.Wrapper):

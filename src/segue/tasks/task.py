@@ -16,8 +16,8 @@ from segue.data import describe, end_at_success, make_pointmaze, make_pointmaze_
 from segue.data.extras import versions
 from segue.data.facts import RULES
 from segue.data.store import find_stored
+from segue.tasks.envs import GymEnv, is_real, make_env, registered
 from segue.tasks.scores import SUCCESS
-from segue.tasks.worlds import GymWorld, is_real, make_env, registered
 
 Pairs = tuple[tuple[str, object], ...]
 NOWHERE = "there is a log but no environment; name one (data:NAME?env=ID), or learn offline only"
@@ -32,7 +32,7 @@ class GymTask:
     "pointmaze-pixels", "antmaze", "adroit-binary", "locomotion", "kitchen", "maze2d", "ogbench", "custom").  `presets`:
     more such keys, from the general to the particular ("hopper", "hopper-medium"); the task's own name comes last.
     `env_kwargs`,
-    `options` (of every reset): pairs, see `pairs`.  `keys`, `reward`, `success`, `terminal_success`: as in `GymWorld`.
+    `options` (of every reset): pairs, see `pairs`.  `keys`, `reward`, `success`, `terminal_success`: as in `GymEnv`.
     `exact_goal`: as in `make_env`.  `failure`: raw reward of a step that has not succeeded (None: dense rewards).
     `source`: "stored:NAME", "pointmaze:MAZE", "pointmaze-pixels:MAZE", "d4rl:PATH", "minari:ID", "data" (the field
     `data`), "none", or "absent:CURE" for a log that is not here.  `reference`: (random, expert) raw returns; (0, 1)
@@ -200,7 +200,7 @@ class GymTask:
             raise SegueError(f"{self.name}: no source {self.source!r}; there are {', '.join(SOURCES)}")
         return SOURCES[kind](self, where)
 
-    def make_env(self) -> GymWorld:
+    def make_env(self) -> GymEnv:
         """Make one new simulator, or connect to the world that exists once."""
         if self.env is None:
             raise SegueError(f"{self.name}: {NOWHERE}")
@@ -208,7 +208,7 @@ class GymTask:
         if made.unwrapped.metadata.get("real") and not self.real:
             made.close()
             raise SegueError(f"{self.name}: its environment says that it is real; give the task real=True")
-        return GymWorld(
+        return GymEnv(
             made,
             self.horizon,
             self.keys,

@@ -156,7 +156,7 @@ def subroutine_plan(
     students = [p.name for p in phases if p.slot in (STUDENT, "recommended")]
     made_from = {p.name: [(online, acting[-1].name)] for p in phases if p.name not in {a.name for a in acting}}
     if offline is not None:
-        # What units read off a dataset is left out: there is none but the run's own.
+        # What scaling reads off a dataset is left out: there is none but the run's own.
         scaling = replace(offline.scaling, standardise=False, reward_span=None)
         phases = tuple(replace(p, scaling=scaling) if p.name in students else p for p in phases)
         for phase in phases:

@@ -172,7 +172,7 @@ class _ValueRange:
         )
         yield Finding(
             "warning",
-            f"returns-to-go reach {self.largest:.3g} in the learner's units (discount {self.scaling.discount:g})",
+            f"returns-to-go reach {self.largest:.3g} in the learner's scaling (discount {self.scaling.discount:g})",
             "Values so small are dominated by entropy bonuses and penalties."
             if small
             else "Critics start near 0, and with squared errors of this size they diverge or take very long.",

@@ -1,6 +1,6 @@
-"""What eyes cost: the two forms of a convolution on a CPU, and updates per second of an agent that sees.
+"""What convolutions cost: the two forms of a convolution on a CPU, and updates per second of an agent that sees.
 
-    python benchmarks/sight.py
+    python benchmarks/encoder.py
 
 Milliseconds are medians on whatever this machine is doing; the forms take turns in one process, so that their ratio
 counts.  The random shift and all networks are included in an update (batch 128, IQL on
@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from segue.core.encoders import Encoder, Sight
+from segue.core.encoders import Encoder, EncoderNetwork
 from segue.core.observations import width
 from segue.core.replay import Rows
 from segue.core.scaling import Scaling
@@ -47,20 +47,20 @@ def median(functions: dict[str, Callable[[], Any]], times: int = 7) -> dict[str,
 
 
 def convolutions(size: int, channels: tuple[int, ...], strides: tuple[int, ...], batch: int) -> dict[str, float]:
-    """Milliseconds of one gradient of a sight's weights, with and without the matrix form."""
+    """Milliseconds of one gradient of a encoder's weights, with and without the matrix form."""
     spec = Spec((size, size, 3), 2, "uint8")
-    sight, _ = Encoder(channels=channels, strides=strides).create(jax.random.key(0), spec, True)
+    encoder, _ = Encoder(channels=channels, strides=strides).create(jax.random.key(0), spec, True)
     seen = {"observation": jax.random.randint(jax.random.key(1), (batch, *spec.observation), 0, 256).astype(jnp.uint8)}
 
-    def loss(sight: Sight) -> jax.Array:
-        return jnp.sum(jnp.square(sight(seen)))
+    def loss(encoder: EncoderNetwork) -> jax.Array:
+        return jnp.sum(jnp.square(encoder(seen)))
 
     here, real = {}, jax.default_backend
     for name, backend in (("as Segue computes it", real()), ("jax.lax's convolution", "another")):
         jax.default_backend = lambda backend=backend: backend  # what the form is chosen by, while it is traced
-        here[name] = jax.jit(jax.grad(loss)).lower(sight).compile()
+        here[name] = jax.jit(jax.grad(loss)).lower(encoder).compile()
     jax.default_backend = real
-    return median({name: partial(program, sight) for name, program in here.items()})
+    return median({name: partial(program, encoder) for name, program in here.items()})
 
 
 def updates(size: int) -> float:

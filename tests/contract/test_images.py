@@ -16,8 +16,8 @@ from hypothesis.extra.numpy import arrays
 
 from segue.agents import Encoder, build, describe
 from segue.bonuses import Nothing
-from segue.core import replay
-from segue.core.encoders import Sight, lent
+from segue.core import indices
+from segue.core.encoders import EncoderNetwork, lent
 from segue.core.observations import look, pack, parts_of, parts_seen, plain, shifted, unpack, unpacked, width
 from segue.core.optim import Trained
 from segue.core.options import assign
@@ -57,8 +57,12 @@ def batch(now: Any, following: Any) -> Transition:
     return Transition(now, action, f(ROWS), jnp.full(ROWS, 0.9), following, f(ROWS) - 1, jnp.zeros(ROWS), action)
 
 
-def sights(tree: Any) -> list[Sight]:
-    return [x for x in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, Sight)) if isinstance(x, Sight)]
+def encoders(tree: Any) -> list[EncoderNetwork]:
+    return [
+        x
+        for x in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, EncoderNetwork))
+        if isinstance(x, EncoderNetwork)
+    ]
 
 
 @settings(deadline=None, max_examples=25)
@@ -113,11 +117,11 @@ def test_a_shift_moves_images_by_whole_pixels() -> None:
 
 def test_convolutions_are_those_of_jax(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU they are computed as a matrix product where the stride is above 1."""
-    sight, _ = EYES.create(jax.random.key(0), SPEC, True)
+    encoder, _ = EYES.create(jax.random.key(0), SPEC, True)
     x = jax.random.normal(jax.random.key(1), (3, 9, 9, 6))
-    here = sight.eyes["pixels"][0](x)
+    here = encoder.convolutions["pixels"][0](x)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    np.testing.assert_allclose(here, sight.eyes["pixels"][0](x), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(here, encoder.convolutions["pixels"][0](x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SEE)
@@ -130,14 +134,16 @@ def test_it_learns_to_see(name: str) -> None:
     for step in range(3):
         state, metrics = update(state, batch(now, following), jax.random.key(step), step)
     assert np.isfinite(metrics["critic_loss"])
-    before, eyes = (s.critic.params.sight.eyes for s in (start, state))
-    assert not any(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(eyes), strict=True))
+    before, convolutions = (s.critic.params.encoder.convolutions for s in (start, state))
+    assert not any(
+        np.array_equal(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(convolutions), strict=True)
+    )
     networks = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, Trained | eqx.Module))
-    for part in networks:  # what else is trained sees with the critics' eyes, and its own last layers
-        for sight in sights(part):
-            assert sight.borrows == (part is not state.critic and not _critics(part, state))
+    for part in networks:  # what else is trained sees with the critics' convolutions, and its own last layers
+        for encoder in encoders(part):
+            assert encoder.borrows == (part is not state.critic and not _critics(part, state))
         if isinstance(part, Trained) and part is not state.critic:
-            assert all(equal(sight.eyes, eyes) for sight in sights(part.params))
+            assert all(equal(encoder.convolutions, convolutions) for encoder in encoders(part.params))
     action = agent.act(state, now, jax.random.key(4), True)
     assert action.shape == (ROWS, 3)
     assert np.abs(action).max() <= 1
@@ -176,7 +182,7 @@ def test_at_a_door_too_networks_see_with_what_the_critics_have_learned() -> None
     empty = replay.empty(1, 4, SPEC.observation, SPEC.action, SPEC.dtype)
     handover = jax.jit(handing_over(phase, 0, SPEC, UNITS, slots))
     state = handover(jax.random.split(jax.random.key(0), 1), {"agent": Learned(old)}, {}, empty, empty).learner
-    assert equal(state.actor.params.sight.eyes, old.critic.params.sight.eyes)
+    assert equal(state.actor.params.encoder.convolutions, old.critic.params.encoder.convolutions)
     assert not equal(state.actor.params.layers, old.actor.params.layers)
     two = (begin(agent, jax.random.key(n), SPEC) for n in (1, 2))
     assert equal(lent(both := tuple(two)), both)
@@ -188,9 +194,9 @@ def test_an_actor_sends_no_gradient_into_borrowed_eyes() -> None:
         state = begin(looks("TD3BC", replace(EYES, shared=shared)), jax.random.key(0), SPEC)
         assert equal(lent(state, "TD3BC"), state) != shared
         slope = jax.grad(lambda actor: jnp.sum(jnp.square(actor(seen))))(state.actor.params)
-        moved = any(np.abs(x).max() > 0 for x in jax.tree.leaves(slope.sight.eyes))
+        moved = any(np.abs(x).max() > 0 for x in jax.tree.leaves(slope.encoder.convolutions))
         assert moved != shared
-        assert all(np.abs(x.weight).max() > 0 for x in slope.sight.trunks.values())
+        assert all(np.abs(x.weight).max() > 0 for x in slope.encoder.trunks.values())
 
 
 def test_one_image_needs_no_names_and_windows_hold_images() -> None:
@@ -204,7 +210,7 @@ def test_one_image_needs_no_names_and_windows_hold_images() -> None:
     assert agent.act(begin(agent, jax.random.key(0), spec), seen, jax.random.key(0), False).shape == (ROWS, 3)
     later = jax.tree.map(jnp.flip, seen)
     there = jnp.stack([jnp.ones(ROWS, bool), jnp.arange(ROWS) < 5])
-    folded = replay.fold([batch(seen, seen), batch(later, later)], there)
+    folded = indices.fold([batch(seen, seen), batch(later, later)], there)
     assert equal(folded.observation, seen)
     want = np.where(np.arange(ROWS)[:, None, None, None] < 5, later["observation"], seen["observation"])
     np.testing.assert_array_equal(folded.next_observation["observation"], want)

@@ -129,7 +129,7 @@ class ExactGoal(gymnasium.Wrapper):
         return {**observation, "desired_goal": maze.goal.copy()}, info
 
 
-class GymWorld:
+class GymEnv:
     """A `Env` over one Gymnasium environment.
 
     `keys` name the parts of a dictionary observation to concatenate, in order; () takes a Box as it is.  With images
@@ -242,7 +242,7 @@ class GymWorld:
 
 
 def _observation(env: gymnasium.Env, keys: tuple[str, ...]) -> tuple[tuple[int, ...], str, tuple[Part, ...]]:
-    """Shape, type name and parts of what `GymWorld` returns; `SegueError` where the layout does not fit.
+    """Shape, type name and parts of what `GymEnv` returns; `SegueError` where the layout does not fit.
 
     Keys of vectors are put side by side.  One image is itself, and with an image among several keys, rows are bytes.
     """

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segue.core.types import Env, SegueError
-from segue.tasks import GymTask, GymWorld, make_env
+from segue.tasks import GymEnv, GymTask, make_env
 
 pytest.importorskip("gymnasium_robotics")
 
@@ -93,7 +93,7 @@ def test_exact_replay(name: str) -> None:
 
 
 def test_ends_and_success() -> None:
-    world = GymWorld(Fake(), horizon=100)
+    world = GymEnv(Fake(), horizon=100)
     world.reset(0)
     steps = [world.step(np.zeros(2)) for _ in range(5)]
     assert [step[2] for step in steps] == [False, False, False, False, True]
@@ -107,7 +107,7 @@ def test_ends_and_success() -> None:
 
 @pytest.mark.parametrize(("limit", "horizon", "length"), [(10**9, 4, 4), (2, 4, 2), (10**9, 5, 5)])
 def test_truncation(limit: int, horizon: int, length: int) -> None:
-    world = GymWorld(Fake(limit), horizon)
+    world = GymEnv(Fake(limit), horizon)
     world.reset(0)
     ends = [world.step(np.zeros(2))[2:4] for _ in range(length)]
     assert not any(map(any, ends[:-1]))
@@ -123,28 +123,28 @@ def test_horizon_of_an_id_beats_its_time_limit() -> None:
 
 
 def test_rewards_and_terminal_success() -> None:
-    world = GymWorld(Fake(), 100, reward="success-1", terminal_success=True)
+    world = GymEnv(Fake(), 100, reward="success-1", terminal_success=True)
     world.reset(0)
     steps = [world.step(np.zeros(2)) for _ in range(3)]
     assert [step[1] for step in steps] == [-1.0, -1.0, 0.0]
     assert [step[2] for step in steps] == [False, False, True]
-    plain = GymWorld(Fake(success=False), 100, success="terminated")
+    plain = GymEnv(Fake(success=False), 100, success="terminated")
     plain.reset(0)
     assert [plain.step(np.zeros(2))[4] for _ in range(5)] == [False] * 4 + [True]
     with pytest.raises(SegueError, match="no rule 'sparse'"):
-        GymWorld(Fake(), 100, reward="sparse")
+        GymEnv(Fake(), 100, reward="sparse")
 
 
 def test_actions_are_scaled_to_the_bounds() -> None:
     env = Fake()
-    world = GymWorld(env, 100)
+    world = GymEnv(env, 100)
     world.reset(0)
     for action in ([-1, 1], [0, 0], [1.5, -9]):
         world.step(np.array(action))
     assert [taken.tolist() for taken in env.taken] == [[-2, 6], [2, 2], [6, -2]]
     assert env.taken[0].dtype == np.float32
     same = Fake(low=-1.0, high=1.0)
-    unit = GymWorld(same, 100)
+    unit = GymEnv(same, 100)
     unit.reset(0)
     sent = np.random.default_rng(0).uniform(-1, 1, 2).astype(np.float32)
     unit.step(sent)
@@ -153,21 +153,21 @@ def test_actions_are_scaled_to_the_bounds() -> None:
 
 @pytest.mark.parametrize("action", [[np.nan, 0.0], [0.0], [0.0, 0.0, 0.0]])
 def test_bad_actions(action: list[float]) -> None:
-    world = GymWorld(Fake(), 100)
+    world = GymEnv(Fake(), 100)
     world.reset(0)
     with pytest.raises(SegueError, match="not 2 finite numbers"):
         world.step(np.array(action))
 
 
 def test_observations_are_copies() -> None:
-    world = GymWorld(Fake(), 100)
+    world = GymEnv(Fake(), 100)
     first = world.reset(0)
     world.step(np.zeros(2))
     assert first[0] == 0.0
 
 
 def test_global_generator_is_seeded_for_the_reset_and_put_back() -> None:
-    world = GymWorld(Fake(), 100)
+    world = GymEnv(Fake(), 100)
     before = np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
     first = world.reset(5)
     np.testing.assert_array_equal(before, np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
@@ -191,7 +191,7 @@ class Renewing(Fake):
 
 
 def test_random_steps_of_a_reset_are_seeded(recwarn: pytest.WarningsRecorder) -> None:
-    world, other = GymWorld(Renewing(), 100), GymWorld(gymnasium.wrappers.OrderEnforcing(Renewing()), 100)
+    world, other = GymEnv(Renewing(), 100), GymEnv(gymnasium.wrappers.OrderEnforcing(Renewing()), 100)
     first = world.reset(5)
     assert world.reset(6)[1] != first[1]
     assert world.reset(5)[1] == other.reset(5)[1] == first[1]
@@ -205,7 +205,7 @@ def test_layouts_that_do_not_fit() -> None:
     with pytest.raises(SegueError, match="no effect"):
         GymTask.custom("Hopper-v5", keys=("observation",)).make_env()
     with pytest.raises(SegueError, match="finite bounds"):
-        GymWorld(Fake(high=np.inf), 100)
+        GymEnv(Fake(high=np.inf), 100)
     with pytest.raises(SegueError, match="finite bounds"):
         GymTask.custom("CartPole-v1").make_env()
     with pytest.raises(SegueError, match="cannot be made"):
@@ -229,7 +229,7 @@ def test_goal_is_the_centre_of_its_cell(maze: str) -> None:
 
 
 def test_pointmaze_ends_at_the_goal() -> None:
-    world = TASKS["pointmaze"].world()
+    world = TASKS["pointmaze"].make_env()
     world.reset(0)
     point: Any = world.env.unwrapped
     point.point_env.set_state(point.goal + np.array([0.5, 0.0]), np.zeros(2))
