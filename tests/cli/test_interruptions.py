@@ -23,7 +23,7 @@ def until(process: subprocess.Popen[str], condition, seconds: float = 120.0) -> 
         time.sleep(0.01)
 
 
-def stands(folder: Path, phase: int, tick: int) -> bool:
+def stands(folder: Path, phase: int, step: int) -> bool:
     """Whether a checkpoint from the middle of a phase is there, and a later row."""
     for path in (folder / "checkpoints").glob("[0-9]*/manifest.json"):
         try:
@@ -32,7 +32,7 @@ def stands(folder: Path, phase: int, tick: int) -> bool:
             continue  # a newer one has just replaced it
         if len(manifest["history"]) == phase and manifest["step"] > 0:
             return any(
-                r["phase_index"] == phase and r["phase_step"] >= max(tick, manifest["step"]) for r in rows(folder)
+                r["phase_index"] == phase and r["phase_step"] >= max(step, manifest["step"]) for r in rows(folder)
             )
     return False
 
@@ -54,11 +54,11 @@ def status(folder: Path) -> str:
     return json.loads((folder / "run.json").read_text())["status"]
 
 
-@pytest.mark.parametrize(("phase", "phase_step"), [(0, 300), (1, 200)], ids=["offline", "online"])
-def test_kill(phase: int, tick: int, launch, segue, reference: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("phase", "step"), [(0, 300), (1, 200)], ids=["offline", "online"])
+def test_kill(phase: int, step: int, launch, segue, reference: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = launch(*RUN, "--out", folder)
-    until(process, lambda: stands(folder, phase, tick))
+    until(process, lambda: stands(folder, phase, step))
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL

@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 
 from segue.agents import Encoder, build, describe
 from segue.bonuses import Nothing
-from segue.core import indices
+from segue.core import indices, replay
 from segue.core.encoders import EncoderNetwork, lent
 from segue.core.observations import look, pack, parts_of, parts_seen, plain, shifted, unpack, unpacked, width
 from segue.core.optim import Trained

@@ -52,7 +52,7 @@ class Holds(segue.Mix):
 @dataclass
 class Soft:
     rows: int = 1
-    init = refuse = sample = None
+    init = validate = sample = None
 
 class Bare(segue.Mix):
     more: int = 1

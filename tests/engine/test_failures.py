@@ -77,9 +77,14 @@ def finish(phases: tuple[Phase, ...], task: CorridorTask, state: RunState | None
     return state, episodes
 
 
+def every(steps: int, length: int) -> dict[str, Any]:
+    """A phase that does one update after so many steps."""
+    return {"environment_steps": length, "train_every": steps, "utd_ratio": 1 / steps}
+
+
 @pytest.mark.parametrize(
     ("what", "at", "changes"),
-    [("step", 17, {}), ("reset", 2, {}), ("step", 14, {"train_every": 5}), ("reset", 3, {"train_every": 3})],
+    [("step", 17, {}), ("reset", 2, {}), ("step", 14, every(5, 120)), ("reset", 3, every(3, 72))],
 )
 def test_resumed_it_is_the_run_that_nothing_disturbed(
     what: str, at: int, changes: dict[str, Any], tmp_path: Path

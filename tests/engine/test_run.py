@@ -264,7 +264,7 @@ def test_divergence_is_named() -> None:
                 Phase("offline", CalQL(), gradient_steps=2),
                 Phase("online", SAC(), environment_steps=2, init_from=from_cql("other")),
             ),
-            "phase 'online' reads slot 'other', which no phase before it fills",
+            "phase 'online' reads slot 'other', but no earlier phase fills it",
         ),
         (
             (Phase("offline", CalQL(), gradient_steps=2), Phase("online", SAC(), environment_steps=2)),

@@ -321,7 +321,7 @@ def test_doors() -> None:
         (replace(last, init_from=better("best", "agent")), "compares slot 'agent' by validation"),
         (
             replace(last, init_from=better("best", "best"), scaling=Scaling(reward_scale=2.0)),
-            "learn in different units",
+            "learn in different scaling",
         ),
     ):
         with pytest.raises(SegueError, match=says):

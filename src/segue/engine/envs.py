@@ -85,7 +85,7 @@ class Envs:
             return self.envs[w].reset(episode_seed(self.seeds[w], TRAINING, self.episodes[w]))
 
     def step(self, action: np.ndarray) -> tuple[Step, dict[int, Open]]:
-        """Step all environments with actions (W, A), and return the episodes that ended, by environment; `begin` goes on.
+        """Step all environments with actions (W, A); also return the episodes that ended, by environment (see `begin`).
 
         Raises `EnvError` where an environment fails; then nothing of this step is kept, of no environment.
         """

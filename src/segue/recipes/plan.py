@@ -263,7 +263,7 @@ def _apply(plan: Plan, path: str, value: object, shown: str) -> tuple[Plan, list
         phases.append(phase)
     if refused and not changed:
         raise refused[0]
-    if words[-1] != "start":  # a bare number has moved the end of a line with its start
+    if words[-1:] != ["start"]:  # a bare number has moved the end of a line with its start
         changed += [f"{full.removesuffix('start')}end" for full in changed if full.endswith(".start")]
     return replace(plan, phases=tuple(phases)), changed
 
