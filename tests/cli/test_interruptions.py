@@ -121,7 +121,7 @@ def test_run_json_is_strict(reference: Path) -> None:
     described = json.loads((reference / "run.json").read_text(), parse_constant=validate)
     assert described["seeds"] == [0, 1]
     assert described["config"]["online.environment_steps"] == {"value": 400, "source": "settings"}
-    assert described["config"]["offline.learner.clip_maximum"]["value"] == "inf"
+    assert described["config"]["offline.learner.base.clip_maximum"]["value"] == "inf"
     assert described["provenance"]["versions"]["jax"]
     assert len(described["provenance"]["dataset"]["sha256"]) == 64
     for line in (reference / "metrics.jsonl").read_text().splitlines():
