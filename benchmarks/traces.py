@@ -121,10 +121,13 @@ def run(checkout: Path, folder: Path, name: str, options: dict[str, str]) -> str
 def rows(folder: Path, names: dict[str, str]) -> list[dict[str, Any]]:
     """Rows of metrics but for the clock on the wall, with the names of this checkout."""
 
+    def anew(part: Any) -> Any:
+        return {renamed(names, k): anew(v) for k, v in part.items()} if isinstance(part, dict) else part
+
     def row(line: str) -> dict[str, Any]:
         read = json.loads(line)
         values = {new: v for k, v in read.pop("values").items() if (new := renamed(names, k))}
-        return {renamed(names, k): v for k, v in read.items() if k != "wall_s"} | {"values": values}
+        return anew({k: v for k, v in read.items() if k != "wall_s"}) | {"values": values}
 
     return [row(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
