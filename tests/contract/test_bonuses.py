@@ -281,7 +281,7 @@ def test_the_numbers_of_a_bonus() -> None:
 @pytest.mark.parametrize(
     ("recipe", "says"),
     [
-        ("cal-ql+", "expected an augmentation, found the end"),
+        ("cal-ql+", "expected a bonus, found the end"),
         ("cal-ql+ser", "did you mean 'sera'"),
         ("cal-qll+sera", "did you mean 'cal-ql'"),
         ("cal-ql sera", "there is one 'sera' too many"),
@@ -326,7 +326,7 @@ def test_compositions() -> None:
             SERA(),
             small("CQL"),
             TASK,
-            "no earlier phase trains an agent in slot 'agent'; set augment.q_source=current",
+            "no earlier phase trains an agent in slot 'agent'; set bonus.q_source=current",
         ),
         (SERA(), small("SAC"), CorridorTask(), "scales states by a dataset, but the task has none"),
         (SERA(q_source="current"), "VAE", TASK, "needs the values of an agent, and VAE has none"),
