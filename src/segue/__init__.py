@@ -33,7 +33,7 @@ from segue.runs.train import resume, train
 from segue.samplers import Balanced, Blend, Halves, Last, Mix, Oversample, Prefix, Subset, Union
 from segue.tasks import GymTask, find_task
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "AWAC",

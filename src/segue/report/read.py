@@ -28,7 +28,7 @@ class Row(TypedDict):
     update: int
     seeds: list[int]
     phase_step: NotRequired[int]
-    tick: NotRequired[int]  # its name before version 0.2
+    tick: NotRequired[int]  # its name before version 0.3
     values: NotRequired[Mapping[str, Numbers]]
     wall_s: NotRequired[float]
     points: NotRequired[Mapping[str, Numbers]]
@@ -92,7 +92,7 @@ def read_run(folder: Path) -> Run:
 
 
 def _clocks(phase: Mapping[str, Any]) -> tuple[int, int | None, float]:
-    """Gradient steps, environment steps and updates per environment step; runs before 0.2 have them by ticks."""
+    """Gradient steps, environment steps and updates per environment step; runs before 0.3 have them by ticks."""
     if "ticks" not in phase:
         steps = phase.get("environment_steps")
         return int(phase.get("gradient_steps") or 0), steps, float(phase.get("utd_ratio") or 0)

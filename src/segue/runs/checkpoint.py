@@ -37,7 +37,7 @@ from segue.engine.phase import Phase
 from segue.engine.state import RunState
 from segue.engine.validate import Shapes
 
-FORMAT = 4
+FORMAT = 5
 KEEP = 2
 KINDS = ("slots", "samplers", "augmentations")
 """What arrays of a slot are called: those of its learner, its sampler and its bonus."""

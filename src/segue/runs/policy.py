@@ -24,7 +24,7 @@ from segue.core.scaling import Scaling, plain_units, scaling_of
 from segue.core.types import Agent, Array, SegueError, Slot, Spec, State
 from segue.runs.checkpoint import named_leaves
 
-FORMAT = 2
+FORMAT = 3
 Observation = ArrayLike | Mapping[str, ArrayLike]
 """An array, or one for each key of the task's observation."""
 
@@ -151,7 +151,7 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
             raise SegueError(f"{folder / name}: is damaged (its checksum does not fit); restore it from a backup")
     if bundle.get("format") != FORMAT:
         raise SegueError(
-            f"{run}: its policy has format {bundle.get('format')}, this version reads {FORMAT}; export it again"
+            f"{run}: its policy has format {bundle.get('format')}, this version reads {FORMAT}; load it with the version that wrote it"
         )
     seeds = bundle["seeds"]
     if seed is not None and seed not in seeds:
