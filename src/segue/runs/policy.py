@@ -151,8 +151,8 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
             raise SegueError(f"{folder / name}: is damaged (its checksum does not fit); restore it from a backup")
     if bundle.get("format") != FORMAT:
         raise SegueError(
-            f"{run}: its policy has format {bundle.get('format')}, this version reads {FORMAT}; load it with the version "
-            "that wrote it"
+            f"{run}: its policy has format {bundle.get('format')}, and this version reads {FORMAT}; load it with the "
+            "version that wrote it"
         )
     seeds = bundle["seeds"]
     if seed is not None and seed not in seeds:
