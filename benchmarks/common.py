@@ -17,7 +17,7 @@ from segue.core.log import Data
 from segue.core.replay import Replay
 from segue.core.scaling import Scaling
 from segue.core.types import Spec
-from segue.engine import loop, steps
+from segue.engine import running, steps
 from segue.engine.phase import Phase
 from segue.engine.state import new_state
 from synthetic import logged
@@ -49,7 +49,7 @@ def dataset(observation: int, action: int, scaling: Scaling, rows: int, episode:
 def updates(phase: Phase, scaling: Scaling, spec: Spec, offline: Replay, seeds: int) -> tuple[Run, float]:
     """A function that dispatches so many updates of all seeds, and GFLOP of one update's matrix products."""
     update, carry = steps.update_of(phase, scaling), new_state(range(seeds), spec, 1)
-    loop.hand_over(carry, phase, 0, spec, scaling, offline)
+    running.hand_over(carry, phase, 0, spec, scaling, offline)
     keys, done = steps.keys_of(range(seeds), steps.UPDATE), 0
     learning = carry.slots[phase.slot].learned
     sums = steps.no_sums(update, learning, offline, carry.experience.replay, keys)
@@ -75,11 +75,11 @@ def measure(run: Run, seeds: int, at_least: float, count: int | None = None) -> 
     """
     once = seconds(lambda: run(1))
     if count is None:
-        pulse = min(loop.PULSE, at_least)
+        pulse = min(running.PULSE, at_least)
         # The first time holds the cost of a dispatch, which is many updates of a small network.
         several = max(1, round(0.1 * pulse / once))
         once = seconds(lambda: run(several)) / several
-        count = max(-(-loop.LEAST // seeds), round(pulse / once))
+        count = max(-(-running.LEAST // seeds), round(pulse / once))
     dispatches = max(1, round(at_least / (count * once)))
 
     def clock() -> float:

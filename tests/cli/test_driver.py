@@ -20,6 +20,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from segue.core.types import SegueError
+from segue.engine import running
 from segue.engine.phase import Phase
 from segue.recipes import RECIPES, Evaluation, Recipe, published
 from segue.runs import checkpoint, drive, lock, policy, train
@@ -98,8 +99,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_rows_do_not_depend_on_when_the_engine_speaks(whole: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("segue.engine.loop.PULSE", 0.0)
-    monkeypatch.setattr("segue.engine.loop.LEAST", 1)
+    monkeypatch.setattr("segue.engine.running.PULSE", 0.0)
+    monkeypatch.setattr("segue.engine.running.LEAST", 1)
     assert rows(begin(tmp_path / "run")) == rows(whole)
 
 
@@ -233,7 +234,7 @@ def test_a_later_phase_is_refused_before_the_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "during"), [(signal.SIGINT, "evaluation"), (signal.SIGTERM, "door")])
 def test_signals_wait_for_a_safe_point(number, during: str, whole: Path, tmp_path: Path, monkeypatch, capfd) -> None:
     folder, sent = tmp_path / "run", 0
-    owner, name = (drive.Evaluator, "__call__") if during == "evaluation" else (drive.loop, "check_finite")
+    owner, name = (drive.Evaluator, "__call__") if during == "evaluation" else (running, "check_finite")
     true = getattr(owner, name)
 
     def interrupted(*arguments: Any) -> Any:

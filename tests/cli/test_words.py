@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from segue.cli.main import LISTS, parse_seeds
-from segue.core.options import gather
+from segue.cli.words import gather
 from segue.core.types import SegueError
 from segue.recipes import RECIPES, find_recipe
 from segue.recipes.plan import apply

@@ -23,9 +23,9 @@ from segue.core.optim import Trained
 from segue.core.options import assign
 from segue.core.scaling import Scaling
 from segue.core.types import Learned, Part, SegueError, Slot, Spec, Transition
+from segue.engine.checks import check_phase
 from segue.engine.phase import Phase
 from segue.engine.steps import Update, handing_over
-from segue.engine.validate import check_phase
 from segue.recipes import TaskFacts, find_recipe, resolve
 from segue.samplers import Mix
 from tests.contract.test_agents import begin, equal, small

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segue.core.types import SegueError
-from segue.engine import loop
+from segue.engine import running
 from segue.engine.loop import run
 from segue.runs import checkpoint
 from tests.engine.test_run import DATA, TASK, finish, plan, same
@@ -22,8 +22,8 @@ SEEDS = (0, 1)
 
 @pytest.mark.parametrize("stop", [1, 3, 6, 17, 29])
 def test_resume_is_exact(stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "PULSE", 0.0)  # a record after every turn
-    monkeypatch.setattr(loop, "LEAST", 1)
+    monkeypatch.setattr(running, "PULSE", 0.0)  # a record after every turn
+    monkeypatch.setattr(running, "LEAST", 1)
     phases = plan()
     whole, records = finish(phases, SEEDS)
     for seen, record in enumerate(run(phases, TASK, SEEDS, UNITS, keep_rows=True)):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from segue.core import files
 from segue.core.types import SegueError
-from segue.engine import loop
+from segue.engine import running
 from segue.engine.loop import run
 from segue.engine.state import RunState
 from segue.runs import checkpoint, manifest
@@ -67,8 +67,8 @@ def resume(folder: Path) -> RunState:
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunState, bytes]:
     """A run that was stopped in its middle; and the end and the rows of one that was not."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "PULSE", 0.0)  # a record after every turn
-        patch.setattr(loop, "LEAST", 1)
+        patch.setattr(running, "PULSE", 0.0)  # a record after every turn
+        patch.setattr(running, "LEAST", 1)
         undisturbed = tmp_path_factory.mktemp("whole")
         whole = drive(undisturbed, None, 0)
         rows = (undisturbed / "metrics.jsonl").read_bytes()
@@ -107,8 +107,8 @@ def test_any_damage_to_any_file(
     name = data.draw(st.sampled_from(files_of(folder)))
     damage(folder / name, how, where)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "PULSE", 0.0)
-        patch.setattr(loop, "LEAST", 1)
+        patch.setattr(running, "PULSE", 0.0)
+        patch.setattr(running, "LEAST", 1)
         said = problem(folder)
         if said:
             assert "\n" not in said

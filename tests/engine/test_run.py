@@ -17,7 +17,7 @@ from segue.core import experience
 from segue.core.replay import View
 from segue.core.scaling import Scaling
 from segue.core.types import SegueError
-from segue.engine import loop, steps
+from segue.engine import running, steps
 from segue.engine.loop import run
 from segue.engine.phase import Phase, fresh
 from segue.engine.state import Diverged, RunState
@@ -108,8 +108,8 @@ def test_replay_holds_the_truth() -> None:
 
 def test_dispatches_do_not_change_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     usual, _ = finish(plan(), (0,))
-    monkeypatch.setattr(loop, "PULSE", 0.0)
-    monkeypatch.setattr(loop, "LEAST", 1)
+    monkeypatch.setattr(running, "PULSE", 0.0)
+    monkeypatch.setattr(running, "LEAST", 1)
     single, _ = finish(plan(), (0,))
     same(usual, single)
 

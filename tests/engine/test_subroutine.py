@@ -17,13 +17,13 @@ from segue.agents.one_of import OneOf, better
 from segue.core.scaling import Scaling
 from segue.core.types import SegueError
 from segue.engine import loop
+from segue.engine.checks import check_handovers
 from segue.engine.envs import VALIDATION
 from segue.engine.evaluate import Evaluator
 from segue.engine.phase import Phase, Validation, charged, from_slot
 from segue.engine.sharing import Either, own_turn
 from segue.engine.state import RunState, validated
 from segue.engine.steps import Explore
-from segue.engine.validate import check_handovers
 from segue.recipes import RECIPES, TaskFacts, find_recipe, resolve, rules
 from segue.recipes.systems.subroutine import SMALL
 from segue.runs import checkpoint

@@ -16,9 +16,10 @@ from segue.core.options import reachable
 from segue.core.scaling import Scaling
 from segue.core.types import Agent, Handover, SegueError
 from segue.engine import loop, steps
+from segue.engine.checks import check_phase
 from segue.engine.measured import measured
 from segue.engine.phase import Phase
-from segue.engine.validate import Shapes, check_phase
+from segue.engine.validate import Shapes
 from segue.recipes import Plan, Recipe, TaskFacts, find_recipe, resolve
 from segue.samplers.subset import Prefix
 from segue.samplers.uniform import Mix

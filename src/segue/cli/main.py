@@ -23,9 +23,10 @@ from segue.agents import AGENTS, title
 from segue.bonuses import BONUSES, Nothing, parts
 from segue.cli import data
 from segue.cli.data_shown import console, show_table
+from segue.cli.words import gather, split_settings
 from segue.core import options
 from segue.core.named import is_own
-from segue.core.options import gather, split_settings, unknown
+from segue.core.options import unknown
 from segue.core.types import SegueError
 from segue.data import cache_folder
 from segue.engine.phase import Phase, charged

@@ -1,0 +1,373 @@
+"""One phase while it runs: environment steps, updates, and a record whenever something is due."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from segue.core import replay
+from segue.core.log import Data
+from segue.core.replay import Replay
+from segue.core.scaling import Scaling, returns_to_go
+from segue.core.types import Array, Env, EnvError, Learned, Slot, Spec, Task
+from segue.engine import steps
+from segue.engine.checks import check_phase, check_windows
+from segue.engine.envs import VALIDATION, Envs, Episode
+from segue.engine.evaluate import Evaluator
+from segue.engine.phase import RANDOM, Phase
+from segue.engine.sharing import Standing
+from segue.engine.state import (
+    Record,
+    RunState,
+    check_finite,
+    not_finite,
+    take_metrics,
+    validated,
+)
+from segue.engine.steps import ACT, HANDOVER, UPDATE, Explore, keys_of, trained, update_of
+
+PULSE = 0.4  # seconds between records when nothing else is due
+LEAST = 8  # updates of all seeds together in a dispatch: its scratch memory is mapped anew each time
+Following = tuple[tuple[Phase, Scaling], ...]
+
+
+class Offline:
+    """The dataset on the device, its returns written in the scaling asked for last."""
+
+    def __init__(self, data: Data | None, spec: Spec) -> None:
+        self.data, self.spec = data, spec
+        self.scaling: Scaling | None = None
+        self.chunk = 1
+        self.replay = replay.empty(1, 0, spec.observation, spec.action, spec.dtype)
+
+    def within(self, scaling: Scaling, chunk: int) -> Replay:
+        """The dataset with its returns, and its whole windows of `chunk` rows, for a phase."""
+        if self.data is not None and self.scaling is None:
+            self.replay = replay.from_data(self.data, scaling)
+        elif self.data is not None and scaling != self.scaling:
+            self.replay = self.replay._replace(mc_return=jnp.asarray(self.data.mc_returns(scaling))[None])
+        if chunk != self.chunk:
+            self.replay = self.replay._replace(starts=replay.starts_of(self.data, chunk))
+        self.scaling, self.chunk = scaling, chunk
+        return self.replay
+
+
+def hand_over(
+    state: RunState, phase: Phase, index: int, spec: Spec, scaling: Scaling, offline: Replay, program: Any = None
+) -> None:
+    """Hand over to a phase, for all seeds; `program` is the compiled hand-over, if there is one."""
+    there = {name: slot.learned for name, slot in state.slots.items()}
+    program = program or jax.jit(steps.handing_over(phase, index, spec, scaling, state.slots))
+    keys, tried = keys_of(state.seeds, HANDOVER), validated(state.history)
+    learned = program(keys, there, tried, offline, state.experience.replay)
+    state.slots = state.slots | {phase.slot: trained(phase, scaling, learned, state.slots.get(phase.slot))}
+    state.entered, state.step, state.sums = True, 0, {}
+    state.facts = {"phase": phase.name, "steps": phase.steps}
+    if phase.validation.steps:
+        before = [len(f.get("validations", ())) * f.get("validation_episodes", 0) for f in state.history]
+        state.facts |= {
+            "validation_steps": phase.validation.steps,
+            "validation_episodes": phase.validation.episodes,
+            "validation_keep": phase.validation.keep,
+            "validated_before": sum(before),
+        }
+
+
+class Running:
+    """One phase while it runs; everything that must outlive a kill is in `state`."""
+
+    def __init__(
+        self,
+        phase: Phase,
+        state: RunState,
+        task: Task,
+        scaling: Scaling,
+        source: Offline,
+        handovers: dict[int, Any],
+        keep_rows: bool,
+    ) -> None:
+        self.phase, self.state, self.task, self.scaling, self.keep_rows = phase, state, task, scaling, keep_rows
+        self.source, self.handovers, self.index = source, handovers, len(state.history)
+        self.update = update_of(phase, scaling)
+        self.offline = source.replay
+        self.update_keys, self.act_keys = keys_of(state.seeds, UPDATE), keys_of(state.seeds, ACT)
+        self.finished: list[Episode] = []
+        tries = phase.validation.after(task.horizon, phase.steps // phase.round)
+        self.validates = tuple(turn * phase.round for turn in tries)
+        self.shared = len(phase.actors) > 1
+        self.resumed = state.entered
+
+    def begin(self, make_env: Callable[[], Env]) -> None:
+        """Check the phase, write returns in its scaling, make the simulators and hand over."""
+        phase, state, task, scaling, source = self.phase, self.state, self.task, self.scaling, self.source
+        self.offline = source.within(scaling, phase.chunk)
+        new, own = scaling != state.scaling, state.experience
+        if own.ledger.count and (new or phase.chunk != own.chunk):
+            jax.block_until_ready([slot.learned for slot in state.slots.values()])
+        if own.ledger.count and new:
+            own.rewrite(scaling)
+        own.windows(phase.chunk)
+        state.scaling = scaling
+        logged = 0 if source.data is None else len(source.data)
+        rows = logged, int(own.written.min()), int(own.closed.min()), own.capacity
+        check_phase(phase, state.slots, task.spec, task.horizon, *rows)
+        check_windows(phase, source.data)
+        if phase.moves and state.envs is None:
+            state.envs = Envs(make_env, state.seeds, state.begun)
+        if not self.resumed:
+            hand_over(state, phase, self.index, task.spec, scaling, self.offline, self.handovers.pop(self.index, None))
+        if self.shared and phase.moves and not self.resumed:
+            state.facts["turns"] = [self.whose(w) for w in range(len(state.seeds))]
+
+    def records(self, following: Following) -> Iterator[Record]:
+        """Run to the end of the phase and yield a record whenever something is due.
+
+        `following` are the phases, with their scaling, that begin while one of its episodes may be open.
+        """
+        phase, state = self.phase, self.state
+        if not self.resumed:
+            nothing = phase.steps == 0
+            yield self.record(begins=True, ends=nothing, evaluates=self.index == 0 or nothing)
+        if phase.moves and state.step < phase.steps:
+            self.compile()
+            self.rehearse(following)
+        pace, spoke = 1, time.monotonic()
+        while state.step < phase.steps:
+            before = state.step
+            if phase.collects:
+                try:
+                    self.turn()
+                except EnvError:
+                    yield self.record()  # of the episodes that were finished before
+                    raise
+            else:
+                stop = min(next_stop(phase, before), *(t for t in self.validates if t > before), phase.steps)
+                pace = self.updates(min(pace, stop - before), pace)
+            if state.step in self.validates:
+                self.validate()
+            ends = state.step == phase.steps
+            logs = ends or passes(phase.log_every, before, state.step)
+            # A phase that only collects leaves its policy as it was evaluated before.
+            due = ends or passes(phase.evaluate_every, before, state.step)
+            evaluates = due and phase.updates > 0
+            if logs or evaluates or time.monotonic() - spoke > PULSE:
+                metrics = take_metrics(state) if logs else {}
+                yield self.record(metrics=metrics, logs=logs, evaluates=evaluates, ends=ends)
+                spoke = time.monotonic()
+        state.history, state.queue = (*state.history, state.facts), {}
+
+    def validate(self) -> None:
+        """Try the policy on the task; each seed keeps it where it is the best of the phase so far."""
+        state, wanted = self.state, self.phase.validation
+        slot, known = state.slots[self.phase.slot], state.facts.setdefault("validations", [])
+        evaluator = Evaluator(self.task, state.seeds, wanted.episodes, VALIDATION)
+        first = state.facts["validated_before"] + len(known) * wanted.episodes
+        found = evaluator(slot, first)
+        evaluator.close()
+        value = found.raw_return.mean(axis=1)
+        best = np.max([v["return"] for v in known], axis=0) if known else np.full(len(value), -np.inf)
+        known.append(
+            {"phase_step": state.step, "return": value.tolist(), "steps": found.length.sum(axis=1).astype(int).tolist()}
+        )
+        better = jnp.asarray(value > best)
+        kept = state.slots[wanted.keep].state if len(known) > 1 else slot.state
+        pick = lambda new, old: jnp.where(better.reshape(-1, *(1,) * (new.ndim - 1)), new, old)  # noqa: E731
+        # A copy: the phase's own state is given away at its next update.
+        learned = Learned(jax.tree.map(pick, slot.state, kept))
+        state.slots[wanted.keep] = slot._replace(learned=learned, batch=None, bonus=None)
+
+    def record(self, **events: Any) -> Record:
+        """Return a record, after a check that all numbers are finite."""
+        state = self.state
+        check_finite(state, self.phase)
+        episodes, self.finished = tuple(self.finished), []
+        return Record(
+            self.phase,
+            self.index,
+            state.step,
+            state.environment_steps,
+            state.updates,
+            state,
+            episodes=episodes,
+            **events,
+        )
+
+    def updates(self, count: int, pace: int) -> int:
+        """Do `count` updates in one dispatch; return how many fit into the time between two records."""
+        began = time.monotonic()
+        self.learn(count)
+        jax.block_until_ready(self.state.sums)
+        self.state.step += count
+        seconds = time.monotonic() - began
+        least = -(-LEAST // len(self.state.seeds))
+        return max(least, min(4 * pace, int(count * PULSE / max(seconds, 1e-4))))
+
+    def turn(self) -> None:
+        """Take the environment steps up to the next updates, and do these."""
+        phase, state = self.phase, self.state
+        slot = state.acting(phase)
+        if phase.overlap and phase.updates and not state.learned:
+            # The first action is computed before the update is launched; the simulator steps while it runs.
+            frozen = jax.tree.map(jnp.copy, slot.state) if phase.train_every > 1 else slot.state
+            slot = slot.moved(frozen)
+            action = self.act(slot, self.seen())
+            self.learn(phase.updates)
+            state.learned = True
+            self.move(action)
+        while state.moved < phase.train_every:
+            self.move(self.act(slot, self.seen()))
+        if phase.updates and not state.learned:
+            self.learn(phase.updates)
+        state.moved, state.learned = 0, False
+        state.step += phase.train_every
+
+    def compile(self) -> None:
+        """Compile all that the phase calls, before its environment moves: a robot does not wait for a compiler.
+
+        Each program is called once and changes nothing: no update is done, and no action is taken.
+        """
+        phase, state, spec = self.phase, self.state, self.task.spec
+        if phase.updates:
+            self.learn(0)
+            jax.tree.map(jnp.zeros_like, state.sums)
+        if self.shared:
+            self.whose(0)
+        slot = state.acting(phase)
+        if phase.overlap and phase.train_every > 1:
+            slot = slot.moved(jax.tree.map(jnp.copy, slot.state))
+        self.decide(slot, np.zeros((len(state.seeds), *spec.observation), spec.dtype))
+        state.experience.compile(self.task.horizon)
+        not_finite(state, phase)
+
+    def rehearse(self, following: Following) -> None:
+        """Compile the programs of the following phases too: an episode may be open at their hand-overs.
+
+        Each hand-over is done from the current slots and its result is dropped.  Not if a phase validates (later
+        hand-overs then read slots that do not exist yet), or if an episode is open already: such a simulator can wait.
+        """
+        envs, spec = self.state.envs, self.task.spec
+        validates = self.phase.validation.steps or any(phase.validation.steps for phase, _ in following)
+        if validates or (envs is not None and not envs.over.all()):
+            return
+        there, facts = replace(self.state), self.state.facts
+        for phase, scaling in following:
+            if phase.chunk != self.phase.chunk:  # its windows are listed at its hand-over, and it is compiled there
+                return
+            there.history = (*there.history, facts)
+            later = Running(phase, there, self.task, scaling, self.source, self.handovers, False)
+            if later.index in self.handovers:
+                return
+            known = {name: slot._replace(learned=Learned(())) for name, slot in there.slots.items()}
+            handover = self.handovers[later.index] = jax.jit(
+                steps.handing_over(phase, later.index, spec, scaling, known)
+            )
+            hand_over(there, phase, later.index, spec, scaling, self.offline, handover)
+            slot, facts = there.slots[phase.slot], there.facts
+            # A copy: what a hand-over carries on may be the arrays that go on here, and updates give theirs away.
+            there.slots = there.slots | {phase.slot: slot._replace(learned=jax.tree.map(jnp.copy, slot.learned))}
+            later.compile()
+
+    def seen(self) -> np.ndarray:
+        """Observations (S, *observation) of the environments; a new episode begins where the last one is over."""
+        assert self.state.envs is not None
+        self.state.envs.begin()
+        return self.state.envs.observation
+
+    def whose(self, w: int) -> int:
+        """Which of the phase's actors has an environment's next episode."""
+        state, sharing = self.state, self.phase.actor
+        assert state.envs is not None
+        assert sharing is not None
+        assert not isinstance(sharing, str)
+        standing = Standing(
+            [v["return"][w] for v in state.facts.get("validations", ())],
+            {name: float(value[w]) for name, value in validated(state.history).items()},
+            lambda count: float(state.experience.ledger.first_returns(count)[w]),
+        )
+        return sharing.turn(state.seeds[w], state.envs.episodes[w], standing)
+
+    def learn(self, count: int) -> None:
+        """Launch `count` updates of the phase's slot."""
+        phase, state = self.phase, self.state
+        slot = state.slots[phase.slot]
+        online = state.experience.replay
+        if not state.sums:
+            state.sums = steps.no_sums(self.update, slot.learned, self.offline, online, self.update_keys)
+        learned, state.sums = steps.advance(
+            self.update,
+            slot.learned,
+            state.sums,
+            self.offline,
+            online,
+            self.update_keys,
+            np.int32(state.updates),
+            np.int32((state.step // phase.round + state.learned) * phase.updates),
+            np.int32(count),
+        )
+        state.slots[phase.slot] = trained(phase, self.scaling, learned, slot)
+        state.updates += count
+
+    def act(self, slot: Slot, observation: np.ndarray) -> Array | np.ndarray:
+        """Actions (S, A) for observations (S, *observation): what a chunk has planned, or what is decided now."""
+        if slot.chunk == 1 or self.phase.actors == (RANDOM,):
+            return self.decide(slot, observation)
+        queue = self.state.queue
+        if waiting := [w for w in range(len(observation)) if w not in queue]:
+            plan = np.asarray(self.decide(slot, observation)).reshape(len(observation), slot.chunk, -1)
+            queue.update((w, plan[w]) for w in waiting)
+        return np.stack([queue[w][0] for w in range(len(observation))])
+
+    def decide(self, slot: Slot, observation: np.ndarray) -> Array:
+        """Actions (S, A), or chunks (S, chunk * A), of a slot's policy for observations (S, *observation)."""
+        observed, step = observation, np.int32(self.state.environment_steps)
+        if self.phase.actors == (RANDOM,):
+            return steps.act_at_random(self.task.spec.action, self.act_keys, step)
+        explore = Explore(self.phase.greedy, self.phase.epsilon)
+        slots = [slot, *(self.state.slots[name] for name in self.phase.actors[1:])]
+        actions = [steps.act(s.learner, s.scaling, explore, s.state, observed, self.act_keys, step) for s in slots]
+        if not self.shared:
+            return actions[0]
+        turns = jnp.asarray(self.state.facts["turns"])
+        return jnp.take_along_axis(jnp.stack(actions), turns[None, :, None], axis=0)[0]
+
+    def move(self, action: Array | np.ndarray) -> None:
+        """Step all environments and write what happened; returns are written when an episode closes."""
+        state = self.state
+        assert state.envs is not None
+        step, ended = state.envs.step(np.asarray(action))
+        # Taken is what has been stepped: an environment that fails leaves the plan as it stands.
+        state.queue = {w: plan[1:] for w, plan in state.queue.items() if len(plan) > 1 and w not in ended}
+        state.environment_steps += 1
+        state.moved += 1
+        readers = state.slots[self.phase.slot].learned
+        state.experience.append(step, readers)
+        if self.keep_rows:
+            state.unsaved.append(step)
+        for w, episode in ended.items():
+            length = len(episode.rewards)
+            terminated = np.zeros(length, np.bool_)
+            terminated[-1] = step.terminated[w]
+            value = returns_to_go(np.asarray(episode.rewards, np.float32), terminated, self.scaling)
+            state.experience.close(w, value, readers)
+            own = None
+            if self.shared:
+                own, state.facts["turns"][w] = state.facts["turns"][w] == 0, self.whose(w)
+            done = float(episode.success), state.environment_steps, own
+            self.finished.append(Episode(state.seeds[w], sum(episode.rewards), length, *done))
+
+
+def passes(interval: int, before: int, now: int) -> bool:
+    """Whether a multiple of an interval lies after one step and not after another; 0 has none."""
+    return interval > 0 and now // interval > before // interval
+
+
+def next_stop(phase: Phase, step: int) -> int:
+    """Return the next step at which the phase must speak."""
+    intervals = [i for i in (phase.log_every, phase.evaluate_every) if i]
+    return min([phase.steps, *((step // i + 1) * i for i in intervals)])
