@@ -209,7 +209,8 @@ def _name(hint: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_name(a) for a in arguments)
     if origin is tuple:
-        return f"a tuple of {arguments[0].__name__}, like (256, 256)"
+        inside = {int: "whole numbers", float: "numbers"}.get(arguments[0], "words")
+        return f"a tuple of {inside}, like (256, 256)"
     return {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}.get(
         getattr(hint, "__name__", ""), "something that can be set by name"
     )

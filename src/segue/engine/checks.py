@@ -117,7 +117,7 @@ def check_clocks(phase: Phase, where: str) -> None:
 
 
 def check_handovers(phases: Sequence[Phase], scaling: Scaling) -> None:
-    """Refuse a phase that needs a slot that nothing before it fills; `scaling` are the recipe's.
+    """Refuse a phase that needs a slot that nothing before it fills; `scaling` is the recipe's.
 
     `init_from` may say which slots it `reads`, and which slots it compares by validation (`compares`).
     """

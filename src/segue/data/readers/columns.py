@@ -85,7 +85,7 @@ def choose(names: Sequence[str], options: Options, where: str) -> Roles:
     final = options.choice("final", FINAL)
     for role in ("observation", "action", "reward"):
         if not found[role]:
-            raise SegueError(f"{where}: no column for the {role}; write {role}=NAME of {listed(names)}")
+            raise SegueError(f"{where}: no column for the {role}; write {role}=NAME, one of: {listed(names)}")
     if not any(found[role] for role in ("terminated", "truncated", "episode", "next_observation")):
         ways = "terminated=, truncated= or episode=NAME"
         raise SegueError(f"{where}: no column marks where episodes end; write {ways} of {listed(names)}")
