@@ -136,7 +136,7 @@ def test_bounds_of_the_action(tmp_path: Path) -> None:
         ({}, "?action=act_*", r"no column 'act_\*' for action="),
         ({"state": 0}, "", "both 'observation' and 'state' may be the observation; write observation=observation"),
         ({"done": 0}, "", "both 'terminated' and 'done' may be the terminated"),
-        ({"action": None}, "", "no column for the action; write action=NAME of observation, reward, terminated"),
+        ({"action": None}, "", "no column for the action; write action=NAME, one of: observation, reward, terminated"),
         ({"terminated": None}, "", "no column marks where episodes end; write terminated=, truncated= or episode=NAME"),
         ({}, "?reward=reward,reward", "reward=reward,reward names 2 columns; name one"),
         ({}, "?final=last", "there is no final=last; there are dropped, kept, row"),
