@@ -167,6 +167,6 @@ def test_a_checkpoint_of_an_older_version_is_refused(stopped: tuple[Path, RunSta
     shutil.copytree(stopped[0], folder)
     for path in (folder / "checkpoints").glob("*/manifest.json"):
         old = {k: v for k, v in json.loads(path.read_text()).items() if k != "seal"}
-        path.write_text(json.dumps(files.sealed(old | {"format": 3})))
-    with pytest.raises(SegueError, match=r"manifest.json has format 3, and this version reads 4"):
+        path.write_text(json.dumps(files.sealed(old | {"format": 4})))
+    with pytest.raises(SegueError, match=r"manifest.json has format 4, and this version reads 5"):
         checkpoint.latest(folder, lambda m: None)
