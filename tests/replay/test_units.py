@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue.core.scaling import Scaling, plain_units, returns_to_go, scaling_of, settled
+from segue.core.scaling import Scaling, plain_scaling, returns_to_go, scaling_of, settled
 from segue.core.types import SegueError
 from segue.engine import loop
 from segue.engine.phase import Phase
@@ -61,7 +61,7 @@ def test_a_run_learns_and_acts_in_them_and_remembers_them() -> None:
     for record in other:
         plain = record.state
     assert not np.array_equal(plain.experience.replay.action, state.experience.replay.action)
-    assert scaling_of(plain_units(state.slots["agent"].scaling)) == state.slots["agent"].scaling
+    assert scaling_of(plain_scaling(state.slots["agent"].scaling)) == state.slots["agent"].scaling
 
 
 @pytest.mark.parametrize(

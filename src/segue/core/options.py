@@ -141,7 +141,7 @@ def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def brief(value: Any) -> str:
-    """A dataclass with the fields alone that are not at their defaults: First(Mix(128, 128), share=0.25)."""
+    """A dataclass with the fields alone that are not at their defaults: Prefix(Mix(128, 128), share=0.25)."""
     if not is_part(value):
         return repr(value)
     words, named = [], False

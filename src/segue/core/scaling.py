@@ -50,7 +50,7 @@ class Scaling:
             raise SegueError(f"scaling.discount is {self.discount}; it must be at least 0 and below 1")
         if len(self.observation_mean) != len(self.observation_std):
             raise SegueError(
-                "units: observation_mean and observation_std differ in length; give both with the same length, or none"
+                "scaling: observation_mean and observation_std differ in length; give both of one length, or none"
             )
         if any(not s > 0 for s in self.observation_std):
             raise SegueError("scaling.observation_std: every number must be above 0")
@@ -111,8 +111,8 @@ def returns_to_go(reward: np.ndarray, terminated: np.ndarray, scaling: Scaling) 
 
 
 def settled(scaling: Scaling, failure: float | None, data: Any, parts: tuple[Part, ...] = ()) -> Scaling:
-    """Return units with nothing left open: the task's failure reward, the parts of its observations, and what is to be
-    read off `log.Data`.
+    """Return scaling with nothing left open: the task's failure reward, the parts of its observations, and what is to
+    be read off `log.Data`.
 
     Raises `SegueError` where the dataset does not say it.
     """
@@ -149,12 +149,12 @@ def _return_span(data: Any) -> float:
     return span
 
 
-def plain_units(scaling: Scaling) -> dict[str, Any]:
+def plain_scaling(scaling: Scaling) -> dict[str, Any]:
     """Scaling as JSON, without the parts of observations, which the task's Spec says."""
     return {name: value for name, value in asdict(scaling).items() if name != "parts"}
 
 
 def scaling_of(plain: Mapping[str, Any], parts: tuple[Part, ...] = ()) -> Scaling:
-    """Return the units that `plain_units` described (tuples as lists), for observations of these parts."""
+    """Return the scaling that `plain_scaling` described (tuples as lists), for observations of these parts."""
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
     return replace(Scaling(**values), parts=parts)

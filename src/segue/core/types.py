@@ -135,7 +135,7 @@ class Handover(NamedTuple):
     slots: Mapping[str, Slot]
     offline: Any  # replay.View of the dataset
     online: Any  # replay.View of the seed's own experience
-    scaling: Any  # units.Scaling of the phase
+    scaling: Any  # scaling.Scaling of the phase
     slot: str  # the one that the phase trains
     validated: Mapping[str, Array] = MappingProxyType({})  # raw return of what validation has kept, by slot
     batch: Any = None  # the phase's sampler

@@ -16,11 +16,7 @@ from segue.core.scaling import Scaling, settled
 from segue.core.types import Env, Task
 from segue.engine.phase import Phase, room
 from segue.engine.running import Offline, Running
-from segue.engine.state import (
-    Record,
-    RunState,
-    new_state,
-)
+from segue.engine.state import Record, RunState, new_state
 from segue.engine.validate import validate
 
 LAST = 1_000_000  # rows of own experience that are kept where nothing else is said

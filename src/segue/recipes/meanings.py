@@ -75,7 +75,7 @@ MEANINGS = {
     "Mix.online": "rows of own experience in a batch",
     "batch": "rows in a batch",
     "rows": "rows in a batch",
-    "First.rows": "rows of own experience that are used; 0 uses share instead",
+    "Prefix.rows": "rows of own experience that are used; 0 uses share instead",
     "Oversample.by": "which rows are drawn more often: by reward, success or return",
     "threshold": "raw reward that counts as success; none: any above the dataset's lowest",
     "width": "range of returns that their differences are divided by; none: that of the data",

@@ -29,7 +29,7 @@ from safetensors.numpy import load_file, save_file
 from segue.core import files
 from segue.core.experience import Experience, Step
 from segue.core.observations import parts_seen
-from segue.core.scaling import Scaling, plain_units, scaling_of
+from segue.core.scaling import Scaling, plain_scaling, scaling_of
 from segue.core.types import Array, Env, EnvError, Learned, SegueError, Slot, Spec, State
 from segue.engine.envs import Envs
 from segue.engine.loop import Plan, as_plan
@@ -114,7 +114,7 @@ def save(folder: Path, state: RunState, extra: Extra | None = None) -> Path:
                 "moved": state.moved,
                 "learned": state.learned,
                 "cuts": list(state.cuts),
-                "scaling": {name: plain_units(slot.scaling) for name, slot in state.slots.items()},
+                "scaling": {name: plain_scaling(slot.scaling) for name, slot in state.slots.items()},
                 "replay": list(parts),
                 "state": files.sha256(weights),
                 "extra": extra or {},

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from segue.core import files
-from segue.core.scaling import plain_units
+from segue.core.scaling import plain_scaling
 from segue.core.types import Agent, EnvError, SegueError, Task
 from segue.data.extras import need
 from segue.engine import loop
@@ -180,7 +180,7 @@ class _Book:
     def write(self, record: Record) -> None:
         """Write what the record holds, and evaluate where it asks for it."""
         if record.begins:
-            self.row(record, "phase", {}, event="begin", scaling=manifest.plain(plain_units(record.scaling)))
+            self.row(record, "phase", {}, event="begin", scaling=manifest.plain(plain_scaling(record.scaling)))
         for e in record.episodes:
             values: dict[str, Values] = {"return": [e.raw_return], "length": [e.length], "success": [e.success]}
             values |= {} if e.own is None else {"own": [float(e.own)]}

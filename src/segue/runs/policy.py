@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from segue.agents import build, describe
 from segue.core import files
 from segue.core.observations import pack, parts_of, parts_seen, plain
-from segue.core.scaling import Scaling, plain_units, scaling_of
+from segue.core.scaling import Scaling, plain_scaling, scaling_of
 from segue.core.types import Agent, Array, SegueError, Slot, Spec, State
 from segue.runs.checkpoint import named_leaves
 
@@ -116,7 +116,7 @@ def save_policy(folder: Path, slot: Slot, spec: Spec, seeds: tuple[int, ...], fa
             "parts": plain(spec.parts),
         },
         "chunk": slot.chunk,
-        "scaling": plain_units(slot.scaling),
+        "scaling": plain_scaling(slot.scaling),
         "seeds": list(seeds),
         "weights": files.sha256(weights),
         **facts,
