@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import gymnasium
 import numpy as np
 
@@ -16,6 +18,8 @@ class PointMazePixels(gymnasium.Wrapper):
 
     Reset with options "reset_cell" and "goal_cell".
     """
+
+    metadata: ClassVar[dict[str, object]] = {"render_modes": []}  # Gymnasium 1.2 reads it from the class
 
     def __init__(self, maze: str, **keywords: object) -> None:
         robotics()
