@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -19,7 +19,7 @@ class PointMazePixels(gymnasium.Wrapper):
     Reset with options "reset_cell" and "goal_cell".
     """
 
-    metadata: ClassVar[dict[str, object]] = {"render_modes": []}  # Gymnasium 1.2 reads it from the class
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium 1.2 reads it from the class
 
     def __init__(self, maze: str, **keywords: object) -> None:
         robotics()
