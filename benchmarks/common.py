@@ -20,6 +20,7 @@ from segue.core.types import Spec
 from segue.engine import running, steps
 from segue.engine.phase import Phase
 from segue.engine.state import new_state
+from segue.engine.training import Training
 from synthetic import logged
 
 Run = Callable[[int], Any]
@@ -50,20 +51,17 @@ def updates(phase: Phase, scaling: Scaling, spec: Spec, offline: Replay, seeds: 
     """A function that dispatches so many updates of all seeds, and GFLOP of one update's matrix products."""
     update, carry = steps.update_of(phase, scaling), new_state(range(seeds), spec, 1)
     running.hand_over(carry, phase, 0, spec, scaling, offline)
-    keys, done = steps.keys_of(range(seeds), steps.UPDATE), 0
-    learning = carry.slots[phase.slot].learned
-    sums = steps.no_sums(update, learning, offline, carry.experience.replay, keys)
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learning)
-    gflop = products(update, one, offline, carry.experience.replay, jnp.int32(0), keys[0], jnp.int32(0), jnp.int32(0))
+    keys, online, done = steps.keys_of(range(seeds), steps.UPDATE), carry.experience.replay, 0
+    slot = carry.slots[phase.slot]
+    training = Training(phase, slot, carry.seeds, spec, offline, online, {})
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), slot.learned)
+    gflop = products(update, one, offline, online, jnp.int32(0), keys[0], jnp.int32(0), jnp.int32(0))
 
     def run(count: int) -> Any:
-        nonlocal learning, sums, done
-        now = jnp.int32(done)
-        learning, sums = steps.advance(
-            update, learning, sums, offline, carry.experience.replay, keys, now, now, jnp.int32(count),
-        )  # fmt: skip
+        nonlocal done
+        training.advance(online, done, done, count, 0)
         done += count
-        return learning
+        return training.leaves
 
     return run, gflop
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Literal
 
-import jax
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -22,13 +21,13 @@ from rich.table import Table
 from segue.agents import AGENTS, title
 from segue.bonuses import BONUSES, Nothing, parts
 from segue.cli import data
+from segue.cli.compiled import use_compilation_cache
 from segue.cli.data_shown import console, show_table
 from segue.cli.words import gather, split_settings
 from segue.core import options
 from segue.core.named import is_own
 from segue.core.options import unknown
 from segue.core.types import SegueError
-from segue.data import cache_folder
 from segue.engine.phase import Phase, charged
 from segue.recipes import RECIPES, SYSTEMS, Plan, find_recipe
 from segue.recipes.rules import RULES, usage, words_of
@@ -330,9 +329,3 @@ def own_frames(error: BaseException) -> list[TracebackType]:
 def _fail(line: str, code: int) -> int:
     print("segue:", " ".join(line.split()), file=sys.stderr)
     return code
-
-
-def use_compilation_cache() -> None:
-    """Keep compiled programs between runs, unless the user has said otherwise (JAX_COMPILATION_CACHE_DIR)."""
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))

@@ -27,10 +27,10 @@ from segue.engine.state import (
     RunState,
     check_finite,
     not_finite,
-    take_metrics,
     validated,
 )
-from segue.engine.steps import ACT, HANDOVER, UPDATE, Explore, keys_of, trained, update_of
+from segue.engine.steps import ACT, HANDOVER, Explore, keys_of, trained
+from segue.engine.training import Training, acts_alone
 
 PULSE = 0.4  # seconds between records when nothing else is due
 LEAST = 8  # updates of all seeds together in a dispatch: its scratch memory is mapped anew each time
@@ -66,8 +66,8 @@ def hand_over(
     program = program or jax.jit(steps.handing_over(phase, index, spec, scaling, state.slots))
     keys, tried = keys_of(state.seeds, HANDOVER), validated(state.history)
     learned = program(keys, there, tried, offline, state.experience.replay)
-    state.slots = state.slots | {phase.slot: trained(phase, scaling, learned, state.slots.get(phase.slot))}
-    state.entered, state.step, state.sums = True, 0, {}
+    state.held = state.held | {phase.slot: trained(phase, scaling, learned, state.held.get(phase.slot))}
+    state.entered, state.step, state.counted = True, 0, {}
     state.facts = {"phase": phase.name, "steps": phase.steps}
     if phase.validation.steps:
         before = [len(f.get("validations", ())) * f.get("validation_episodes", 0) for f in state.history]
@@ -94,9 +94,10 @@ class Running:
     ) -> None:
         self.phase, self.state, self.task, self.scaling, self.keep_rows = phase, state, task, scaling, keep_rows
         self.source, self.handovers, self.index = source, handovers, len(state.history)
-        self.update = update_of(phase, scaling)
         self.offline = source.replay
-        self.update_keys, self.act_keys = keys_of(state.seeds, UPDATE), keys_of(state.seeds, ACT)
+        self.act_keys = keys_of(state.seeds, ACT)
+        self.chosen: tuple[int, Array] | None = None
+        """What the last dispatch has chosen, and after which environment step that is to be taken."""
         self.finished: list[Episode] = []
         tries = phase.validation.after(task.horizon, phase.steps // phase.round)
         self.validates = tuple(turn * phase.round for turn in tries)
@@ -122,8 +123,16 @@ class Running:
             state.envs = Envs(make_env, state.seeds, state.begun)
         if not self.resumed:
             hand_over(state, phase, self.index, task.spec, scaling, self.offline, self.handovers.pop(self.index, None))
+        self.train()
         if self.shared and phase.moves and not self.resumed:
             state.facts["turns"] = [self.whose(w) for w in range(len(state.seeds))]
+
+    def train(self) -> None:
+        """Give the slot to its training, if the phase learns."""
+        phase, state = self.phase, self.state
+        if phase.learns:
+            known = state.held[phase.slot], state.seeds, self.task.spec, self.offline, state.experience.replay
+            state.training, state.counted = Training(phase, *known, state.counted), {}
 
     def records(self, following: Following) -> Iterator[Record]:
         """Run to the end of the phase and yield a record whenever something is due.
@@ -157,10 +166,11 @@ class Running:
             due = ends or passes(phase.evaluate_every, before, state.step)
             evaluates = due and phase.updates > 0
             if logs or evaluates or time.monotonic() - spoke > PULSE:
-                metrics = take_metrics(state) if logs else {}
+                metrics = state.training.take_metrics() if logs and state.training is not None else {}
                 yield self.record(metrics=metrics, logs=logs, evaluates=evaluates, ends=ends)
                 spoke = time.monotonic()
         state.history, state.queue = (*state.history, state.facts), {}
+        state.held, state.training, state.counted = state.slots, None, state.sums
 
     def validate(self) -> None:
         """Try the policy on the task; each seed keeps it where it is the best of the phase so far."""
@@ -180,7 +190,7 @@ class Running:
         pick = lambda new, old: jnp.where(better.reshape(-1, *(1,) * (new.ndim - 1)), new, old)  # noqa: E731
         # A copy: the phase's own state is given away at its next update.
         learned = Learned(jax.tree.map(pick, slot.state, kept))
-        state.slots[wanted.keep] = slot._replace(learned=learned, batch=None, bonus=None)
+        state.held[wanted.keep] = slot._replace(learned=learned, batch=None, bonus=None)
 
     def record(self, **events: Any) -> Record:
         """Return a record, after a check that all numbers are finite."""
@@ -201,8 +211,7 @@ class Running:
     def updates(self, count: int, pace: int) -> int:
         """Do `count` updates in one dispatch; return how many fit into the time between two records."""
         began = time.monotonic()
-        self.learn(count)
-        jax.block_until_ready(self.state.sums)
+        jax.block_until_ready(self.learn(count))
         self.state.step += count
         seconds = time.monotonic() - began
         least = -(-LEAST // len(self.state.seeds))
@@ -211,19 +220,24 @@ class Running:
     def turn(self) -> None:
         """Take the environment steps up to the next updates, and do these."""
         phase, state = self.phase, self.state
-        slot = state.acting(phase)
         if phase.overlap and phase.updates and not state.learned:
             # The first action is computed before the update is launched; the simulator steps while it runs.
-            frozen = jax.tree.map(jnp.copy, slot.state) if phase.train_every > 1 else slot.state
-            slot = slot.moved(frozen)
-            action = self.act(slot, self.seen())
+            slot = state.acting(phase)
+            if phase.train_every > 1:
+                slot = slot.moved(jax.tree.map(jnp.copy, slot.state))
+            action = self.act(self.seen(), slot)
             self.learn(phase.updates)
             state.learned = True
             self.move(action)
+            while state.moved < phase.train_every:
+                self.move(self.act(self.seen(), slot))
         while state.moved < phase.train_every:
-            self.move(self.act(slot, self.seen()))
+            self.move(self.act(self.seen()))
         if phase.updates and not state.learned:
-            self.learn(phase.updates)
+            goes_on = acts_alone(phase) and state.step + phase.train_every < phase.steps
+            # An episode begins before the updates here, so that their dispatch chooses its first action too.
+            action = self.learn(phase.updates, self.seen() if goes_on else None)
+            self.chosen = (state.environment_steps, action) if goes_on else None
         state.moved, state.learned = 0, False
         state.step += phase.train_every
 
@@ -233,15 +247,15 @@ class Running:
         Each program is called once and changes nothing: no update is done, and no action is taken.
         """
         phase, state, spec = self.phase, self.state, self.task.spec
-        if phase.updates:
+        if phase.learns:
             self.learn(0)
-            jax.tree.map(jnp.zeros_like, state.sums)
         if self.shared:
             self.whose(0)
-        slot = state.acting(phase)
-        if phase.overlap and phase.train_every > 1:
-            slot = slot.moved(jax.tree.map(jnp.copy, slot.state))
-        self.decide(slot, np.zeros((len(state.seeds), *spec.observation), spec.dtype))
+        if not acts_alone(phase):
+            slot = state.acting(phase)
+            if phase.overlap and phase.train_every > 1:
+                slot = slot.moved(jax.tree.map(jnp.copy, slot.state))
+            self.decide(np.zeros((len(state.seeds), *spec.observation), spec.dtype), slot)
         state.experience.compile(self.task.horizon)
         not_finite(state, phase)
 
@@ -255,7 +269,7 @@ class Running:
         validates = self.phase.validation.steps or any(phase.validation.steps for phase, _ in following)
         if validates or (envs is not None and not envs.over.all()):
             return
-        there, facts = replace(self.state), self.state.facts
+        there, facts = replace(self.state, held=dict(self.state.slots), training=None), self.state.facts
         for phase, scaling in following:
             if phase.chunk != self.phase.chunk:  # its windows are listed at its hand-over, and it is compiled there
                 return
@@ -268,10 +282,12 @@ class Running:
                 steps.handing_over(phase, later.index, spec, scaling, known)
             )
             hand_over(there, phase, later.index, spec, scaling, self.offline, handover)
-            slot, facts = there.slots[phase.slot], there.facts
+            slot, facts = there.held[phase.slot], there.facts
             # A copy: what a hand-over carries on may be the arrays that go on here, and updates give theirs away.
-            there.slots = there.slots | {phase.slot: slot._replace(learned=jax.tree.map(jnp.copy, slot.learned))}
+            there.held[phase.slot] = slot._replace(learned=jax.tree.map(jnp.copy, slot.learned))
+            later.train()
             later.compile()
+            there.held, there.training = there.slots, None
 
     def seen(self) -> np.ndarray:
         """Observations (S, *observation) of the environments; a new episode begins where the last one is over."""
@@ -292,48 +308,43 @@ class Running:
         )
         return sharing.turn(state.seeds[w], state.envs.episodes[w], standing)
 
-    def learn(self, count: int) -> None:
-        """Launch `count` updates of the phase's slot."""
+    def learn(self, count: int, observation: np.ndarray | None = None) -> Array:
+        """Launch `count` updates of the phase's slot; return its policy's actions for an observation after them."""
         phase, state = self.phase, self.state
-        slot = state.slots[phase.slot]
-        online = state.experience.replay
-        if not state.sums:
-            state.sums = steps.no_sums(self.update, slot.learned, self.offline, online, self.update_keys)
-        learned, state.sums = steps.advance(
-            self.update,
-            slot.learned,
-            state.sums,
-            self.offline,
-            online,
-            self.update_keys,
-            np.int32(state.updates),
-            np.int32((state.step // phase.round + state.learned) * phase.updates),
-            np.int32(count),
+        assert state.training is not None
+        step = (state.step // phase.round + state.learned) * phase.updates
+        action = state.training.advance(
+            state.experience.replay, state.updates, step, count, state.environment_steps, observation
         )
-        state.slots[phase.slot] = trained(phase, self.scaling, learned, slot)
         state.updates += count
+        return action
 
-    def act(self, slot: Slot, observation: np.ndarray) -> Array | np.ndarray:
+    def act(self, observation: np.ndarray, slot: Slot | None = None) -> Array | np.ndarray:
         """Actions (S, A) for observations (S, *observation): what a chunk has planned, or what is decided now."""
-        if slot.chunk == 1 or self.phase.actors == (RANDOM,):
-            return self.decide(slot, observation)
+        chunk = self.state.held[self.phase.actors[0]].chunk if self.phase.actors != (RANDOM,) else 1
+        if chunk == 1:
+            return self.decide(observation, slot)
         queue = self.state.queue
         if waiting := [w for w in range(len(observation)) if w not in queue]:
-            plan = np.asarray(self.decide(slot, observation)).reshape(len(observation), slot.chunk, -1)
+            plan = np.asarray(self.decide(observation, slot)).reshape(len(observation), chunk, -1)
             queue.update((w, plan[w]) for w in waiting)
         return np.stack([queue[w][0] for w in range(len(observation))])
 
-    def decide(self, slot: Slot, observation: np.ndarray) -> Array:
-        """Actions (S, A), or chunks (S, chunk * A), of a slot's policy for observations (S, *observation)."""
-        observed, step = observation, np.int32(self.state.environment_steps)
-        if self.phase.actors == (RANDOM,):
+    def decide(self, observation: np.ndarray, slot: Slot | None = None) -> Array:
+        """Actions (S, A), or chunks (S, chunk * A), for observations (S, *observation): `slot`'s, or the phase's."""
+        state, phase, step = self.state, self.phase, np.int32(self.state.environment_steps)
+        if phase.actors == (RANDOM,):
             return steps.act_at_random(self.task.spec.action, self.act_keys, step)
-        explore = Explore(self.phase.greedy, self.phase.epsilon)
-        slots = [slot, *(self.state.slots[name] for name in self.phase.actors[1:])]
-        actions = [steps.act(s.learner, s.scaling, explore, s.state, observed, self.act_keys, step) for s in slots]
+        if acts_alone(phase):
+            if self.chosen is None or self.chosen[0] != state.environment_steps:
+                self.chosen = state.environment_steps, self.learn(0, observation)
+            return self.chosen[1]
+        explore = Explore(phase.greedy, phase.epsilon)
+        slots = [slot or state.acting(phase), *(state.slots[name] for name in phase.actors[1:])]
+        actions = [steps.act(s.learner, s.scaling, explore, s.state, observation, self.act_keys, step) for s in slots]
         if not self.shared:
             return actions[0]
-        turns = jnp.asarray(self.state.facts["turns"])
+        turns = jnp.asarray(state.facts["turns"])
         return jnp.take_along_axis(jnp.stack(actions), turns[None, :, None], axis=0)[0]
 
     def move(self, action: Array | np.ndarray) -> None:
@@ -345,7 +356,7 @@ class Running:
         state.queue = {w: plan[1:] for w, plan in state.queue.items() if len(plan) > 1 and w not in ended}
         state.environment_steps += 1
         state.moved += 1
-        readers = state.slots[self.phase.slot].learned
+        readers = state.held[self.phase.slot].learned if state.training is None else state.training.leaves
         state.experience.append(step, readers)
         if self.keep_rows:
             state.unsaved.append(step)

@@ -16,6 +16,7 @@ from segue.core.scaling import Scaling
 from segue.core.types import Array, SegueError, Slot, Spec
 from segue.engine.envs import Envs, Episode
 from segue.engine.phase import RANDOM, Phase
+from segue.engine.training import Training
 
 
 @dataclass
@@ -24,7 +25,8 @@ class RunState:
 
     seeds: tuple[int, ...]
     experience: Experience
-    slots: dict[str, Slot] = field(default_factory=dict)
+    held: dict[str, Slot] = field(default_factory=dict)
+    """Slots that no phase trains; of the one that is trained, what it was before."""
     history: tuple[dict[str, Any], ...] = ()
     """Facts of the finished phases, in order (JSON); a plan decides from them, so a resumed run decides alike."""
     entered: bool = False
@@ -35,8 +37,10 @@ class RunState:
     """Of the current phase: environment steps where it collects, gradient steps where it does not."""
     environment_steps: int = 0
     updates: int = 0
-    sums: dict[str, tuple[Array, Array]] = field(default_factory=dict)
-    """Sums and counts (S,) of each metric since the last log."""
+    training: Training | None = None
+    """The slot that the current phase trains, once its updates have begun here."""
+    counted: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    """Sums of metrics that a checkpoint has brought."""
     envs: Envs | None = None
     queue: dict[int, np.ndarray] = field(default_factory=dict)
     """Actions (n, A) that a chunk has planned and that are not taken yet, by environment; none at the end of an episode
@@ -54,6 +58,18 @@ class RunState:
     unsaved: list[Step] = field(default_factory=list)
     saved: tuple[dict[str, Any], ...] = ()
     """Parts of the log of experience that are on the disk, in order, with their checksums."""
+
+    @property
+    def slots(self) -> dict[str, Slot]:
+        """All slots as they stand; arrays have a leading axis of seeds."""
+        if self.training is not None:
+            self.held[self.training.name] = self.training.slot
+        return self.held
+
+    @property
+    def sums(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Sums and counts (S,) of each metric since the last log."""
+        return self.counted if self.training is None else self.training.sums
 
     def acting(self, phase: Phase) -> Slot:
         """The slot whose policy a phase acts with; the one that it trains where others act too, or at random."""
@@ -106,13 +122,6 @@ def new_state(seeds: Sequence[int], spec: Spec, capacity: int) -> RunState:
     if len(set(seeds)) != len(seeds) or not seeds:
         raise SegueError(f"seeds {list(seeds)}: give at least one seed, none twice")
     return RunState(tuple(seeds), Experience(len(seeds), capacity, spec))
-
-
-def take_metrics(state: RunState) -> dict[str, np.ndarray]:
-    """Means since the last call, (S,), NaN where a metric was never computed."""
-    sums = jax.device_get(state.sums)
-    state.sums = jax.tree.map(jnp.zeros_like, state.sums)
-    return {k: np.where(count > 0, total / np.maximum(count, 1), np.nan) for k, (total, count) in sums.items()}
 
 
 def validated(history: Sequence[dict[str, Any]]) -> dict[str, Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -133,51 +133,11 @@ def _hold(path: list[str], before: Any, after: Any, frozen: Array) -> Any:
     return after._replace(**{name: _hold(rest, getattr(before, name), getattr(after, name), frozen)})
 
 
-ADVANCE: Any = {"static_argnames": "update", "donate_argnames": ("learned", "sums")}
+class Sums(NamedTuple):
+    """Sums of metrics (S, M) and how many numbers each is of."""
 
-
-@partial(jax.jit, **ADVANCE)
-def advance(
-    update: Update,
-    learned: Learned,
-    sums: dict[str, tuple[Array, Array]],
-    offline: Replay,
-    online: Replay,
-    keys: Array,
-    total: Array,
-    step: Array,
-    count: Array,
-) -> tuple[Learned, dict[str, tuple[Array, Array]]]:
-    """Do `count` updates of every seed; `total` and `step` count updates before them in the run and in the phase."""
-
-    def seed(lane: Array, key: Array, learned: Learned, sums: dict[str, tuple[Array, Array]]) -> Any:
-        def one(u: Array, moving: tuple[Learned, dict[str, tuple[Array, Array]]]) -> Any:
-            learned, sums = moving
-            learned, metrics = update(learned, offline, online, lane, key, total + u, step + u)
-            return learned, {k: _add(*sums[k], value) for k, value in metrics.items()}
-
-        return jax.lax.fori_loop(0, count, one, (learned, sums))
-
-    return for_seeds(seed, jnp.arange(keys.shape[0]), keys, learned, sums)
-
-
-def _add(total: Array, count: Array, value: Array) -> tuple[Array, Array]:
-    seen = ~jnp.isnan(value)
-    return total + jnp.where(seen, value, 0.0), count + seen
-
-
-def returns(
-    bonus: Bonus, rows: list[Transition], there: Array, key: Key, slot: Slot
-) -> tuple[State, Transition, Metrics]:
-    """Add the bonus to every row of a window, and fold the rows into one.
-
-    A bonus learns from the first rows, as it does where there are no others.  Each of the others is paid what it would
-    be as a first row: with those that stand at the same place in their windows, from the state before this update.
-    """
-    before = slot.learned.bonus
-    state, first, metrics = bonus.reward(before, rows[0], key, slot)
-    others = [bonus.reward(before, row, jax.random.fold_in(key, n), slot)[1] for n, row in enumerate(rows[1:], 1)]
-    return state, fold([first, *others], there), metrics
+    total: Array
+    terms: Array
 
 
 @dataclass(frozen=True)
@@ -195,6 +155,86 @@ class Explore:
         k_whether, k_action = jax.random.split(key)
         uniform = jax.random.uniform(k_action, action.shape, minval=-1.0, maxval=1.0)
         return jnp.where(jax.random.bernoulli(k_whether, self.epsilon, action.shape[:1])[:, None], uniform, action)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one dispatch does: updates of a slot, and then the next action of its policy."""
+
+    update: Update
+    explore: Explore = Explore()
+
+    @classmethod
+    def of(cls, phase: Phase, scaling: Scaling) -> Turn:
+        """A phase's turn.  One that does not act, or whose actions are another's, has that of one that does: the
+        program is the same, and is compiled once."""
+        own = phase.collects and phase.actors == (phase.slot,)
+        return cls(update_of(phase, scaling), Explore(phase.greedy, phase.epsilon) if own else Explore())
+
+    def act(self, learned: Learned, observation: Array, key: Key) -> Array:
+        """An action (A,) for a raw observation; () where the learner does not act."""
+        agent, scaling = self.update.learner, self.update.scaling
+        if not isinstance(agent, Agent):
+            return jnp.zeros(0)
+        return self.explore(agent, learned.learner, scaling.see(observation[None]), key)[0]
+
+
+ADVANCE: Any = {"static_argnames": ("turn", "tree"), "donate_argnames": ("leaves", "sums")}
+
+
+@partial(jax.jit, **ADVANCE)
+def advance(
+    turn: Turn,
+    tree: Any,
+    leaves: list[Array],
+    sums: Sums,
+    offline: Replay,
+    online: Replay,
+    keys: Array,
+    act_keys: Array,
+    clocks: Array,
+    observation: Array,
+) -> tuple[list[Array], Sums, Array]:
+    """Do updates of every seed, and choose its next action for an observation (S, *observation).
+
+    `leaves` are those of the slot's `Learned`, whose structure is `tree`.  `clocks` are the updates before these in the
+    run and in the phase, how many there are, and the environment steps before the action.
+    """
+    total, step, count, moved = clocks
+
+    def seed(lane: Array, key: Array, act_key: Array, leaves: list[Array], sums: Sums, seen: Array) -> Any:
+        def one(u: Array, moving: tuple[Learned, Sums]) -> Any:
+            learned, sums = moving
+            learned, metrics = turn.update(learned, offline, online, lane, key, total + u, step + u)
+            return learned, added(sums, metrics)
+
+        learned, sums = jax.lax.fori_loop(0, count, one, (jax.tree.unflatten(tree, leaves), sums))
+        return jax.tree.leaves(learned), sums, turn.act(learned, seen, jax.random.fold_in(act_key, moved))
+
+    return for_seeds(seed, jnp.arange(keys.shape[0]), keys, act_keys, leaves, sums, observation)
+
+
+def added(sums: Sums, metrics: Metrics) -> Sums:
+    """Sums (M,) with an update's metrics, in the order of their names, where they are numbers."""
+    if not metrics:
+        return sums
+    value = jnp.stack([jnp.asarray(metrics[name], sums.total.dtype) for name in sorted(metrics)])
+    there = ~jnp.isnan(value)
+    return Sums(sums.total + jnp.where(there, value, 0.0), sums.terms + there)
+
+
+def returns(
+    bonus: Bonus, rows: list[Transition], there: Array, key: Key, slot: Slot
+) -> tuple[State, Transition, Metrics]:
+    """Add the bonus to every row of a window, and fold the rows into one.
+
+    A bonus learns from the first rows, as it does where there are no others.  Each of the others is paid what it would
+    be as a first row: with those that stand at the same place in their windows, from the state before this update.
+    """
+    before = slot.learned.bonus
+    state, first, metrics = bonus.reward(before, rows[0], key, slot)
+    others = [bonus.reward(before, row, jax.random.fold_in(key, n), slot)[1] for n, row in enumerate(rows[1:], 1)]
+    return state, fold([first, *others], there), metrics
 
 
 @partial(jax.jit, static_argnames=("agent", "scaling", "explore"))
@@ -260,12 +300,9 @@ def once(update: Update, *arguments: Any) -> tuple[Learned, Metrics]:
     return update(*arguments)
 
 
-def no_sums(
-    update: Update, learned: Learned, offline: Replay, online: Replay, keys: Array
-) -> dict[str, tuple[Array, Array]]:
-    """Zero sums of the metrics that updates report."""
+def metrics_of(update: Update, learned: Learned, offline: Replay, online: Replay, keys: Array) -> tuple[str, ...]:
+    """Names of the metrics that an update reports, sorted."""
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), learned)
     number, key = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), keys.dtype)
     _, metrics = once.eval_shape(update, one, offline, online, number, key, number, number)
-    # Two buffers for each metric: donated arguments must not share one.
-    return {k: (jnp.zeros(len(keys)), jnp.zeros(len(keys), jnp.int32)) for k in metrics}
+    return tuple(sorted(metrics))

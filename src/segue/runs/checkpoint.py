@@ -253,7 +253,7 @@ def load(
             learned=Learned(*(_restore(arrays, f"{kind}.{name}", tree) for kind, tree in zip(KINDS, slot.learned))),
         )
     names = sorted({k.split("/")[1] for k in arrays if k.startswith("sums/")})
-    state.sums = {n: (jnp.asarray(arrays[f"sums/{n}/total"]), jnp.asarray(arrays[f"sums/{n}/count"])) for n in names}
+    state.counted = {n: (arrays[f"sums/{n}/total"], arrays[f"sums/{n}/count"]) for n in names}
     if manifest["envs"] and real:
         state.begun = tuple(int(n) + left for n, left in zip(snapshot["episodes"], waiting))
     elif manifest["envs"] and make_env is not None:
