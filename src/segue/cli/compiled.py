@@ -14,10 +14,6 @@ from segue.data import cache_folder
 
 # Defaults of ours.
 ROOM = 2_000_000_000  # bytes of programs that are kept for a machine; a recipe has 5 to 50 MB of them
-_VARIABLES = {
-    "jax_persistent_cache_min_compile_time_secs": "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
-    "jax_persistent_cache_min_entry_size_bytes": "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES",
-}
 
 
 def use_compilation_cache() -> None:
@@ -30,9 +26,8 @@ def use_compilation_cache() -> None:
         folder = cache_folder() / "xla" / machine()
         trim(folder)
         jax.config.update("jax_compilation_cache_dir", str(folder))
-    for name, variable in _VARIABLES.items():
-        if variable not in os.environ:
-            jax.config.update(name, 0)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def machine() -> str:
