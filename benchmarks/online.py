@@ -112,7 +112,7 @@ def main() -> None:
         subprocess.run([asked.setup_peer / "bin" / "python", "-m", "pip", "install", "-q", *PEER], check=True)
         return
     for agent in asked.agents:
-        sides: dict[str, tuple[str, str, str]] = {"segue": (sys.executable, "segue", "")}
+        sides: dict[str, tuple[str, str, str]] = {"segue": (sys.executable, "segue", str(HERE.parent / "src"))}
         if asked.source:
             sides["other segue"] = (sys.executable, "segue", str(Path(asked.source).resolve()))
         if agent == "TD3":

@@ -81,7 +81,6 @@ class Experience:
     def __init__(self, lanes: int, capacity: int, spec: Spec) -> None:
         self.lanes, self.capacity, self.ledger = lanes, max(capacity, 1), Ledger(lanes)
         self.written, self.closed = np.zeros(lanes, np.int32), np.zeros(lanes, np.int32)
-        self._closed = self.closed, jnp.asarray(self.closed)
         self._ends = np.zeros(lanes, np.int64)  # episodes that have ended: each has its place in `final`
         self.chunk, self.starts = 1, np.zeros(lanes, np.int32)
         """Rows of a whole window, and how many windows have become whole (lanes,)."""
@@ -99,15 +98,18 @@ class Experience:
     @property
     def replay(self) -> Replay:
         """What programs read."""
+        return jax.tree.map(jnp.asarray, self.given)
+
+    @property
+    def given(self) -> Replay:
+        """As `replay`, for a program that is called at every step: counts are NumPy's, which saves making arrays."""
         # Counts are made anew and never written in place: a program may still be waiting to read them.
-        if self._closed[0] is not self.closed:
-            self._closed = self.closed, jnp.asarray(self.closed)
-        written, closed = jnp.asarray(self.written), self._closed[1]
+        counts: dict[str, Any] = {"written": self.written, "closed": self.closed}
         if self.chunk == 1:
-            return Replay(**self._device, written=written, closed=closed)
+            return Replay(**self._device, **counts)
         held = dict(self._device)
-        whole = Starts(held.pop("starts"), jnp.asarray(self.starts), jnp.int32(self.chunk))
-        return Replay(**held, written=written, closed=closed, starts=whole)
+        whole: Any = held.pop("starts"), self.starts, np.int32(self.chunk)
+        return Replay(**held, **counts, starts=Starts(*whole))
 
     def append(self, step: Step, readers: Any) -> None:
         """Write one row for each lane; its return is NaN until `close`.

@@ -314,7 +314,7 @@ class Running:
         assert state.training is not None
         step = (state.step // phase.round + state.learned) * phase.updates
         action = state.training.advance(
-            state.experience.replay, state.updates, step, count, state.environment_steps, observation
+            state.experience.given, state.updates, step, count, state.environment_steps, observation
         )
         state.updates += count
         return action
