@@ -13,7 +13,7 @@ import jax
 from segue.data import cache_folder
 
 # Defaults of ours.
-ROOM = 2_000_000_000  # bytes of programs that are kept for a machine; a recipe has 5 to 50 MB of them
+ROOM = 2_000_000_000  # bytes of programs that are kept for a kind of processor; a run makes a few million
 
 
 def use_compilation_cache() -> None:
