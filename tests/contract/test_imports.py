@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,3 +83,10 @@ def test_import_is_light() -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_what_a_module_says_it_has_is_there() -> None:
+    for module in pkgutil.walk_packages(segue.__path__, "segue."):
+        if module.name != "segue.__main__":
+            found = importlib.import_module(module.name)
+            assert [name for name in getattr(found, "__all__", ()) if not hasattr(found, name)] == [], module.name

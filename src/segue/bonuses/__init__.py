@@ -18,7 +18,7 @@ from segue.core.parts import part_of
 from segue.core.types import Bonus
 
 __all__ = [
-    "AUGMENTATIONS",
+    "BONUSES",
     "RND",
     "SERA",
     "VCSE",
@@ -84,7 +84,7 @@ BONUSES: dict[str, Entry] = {
 
 
 def parts(bonus: Bonus) -> list[Bonus]:
-    """Augmentations that are joined in one."""
+    """Bonuses that are joined in one."""
     if isinstance(bonus, Both):
         return [*parts(bonus.first), *parts(bonus.second)]
     return [bonus, *parts(bonus.inner)] if isinstance(bonus, Returns) else [bonus]

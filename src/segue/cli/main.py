@@ -46,7 +46,7 @@ TaskName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
 Part = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="PART")]]
 Folder = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FOLDER")]]
 Folders = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER ...")]]
-ListName = tyro.conf.Positional[Literal["all", "recipes", "tasks", "agents", "augmentations", "rules"]]
+ListName = tyro.conf.Positional[Literal["all", "recipes", "tasks", "agents", "bonuses", "rules"]]
 Rules = Annotated[tuple[str, ...], tyro.conf.arg(metavar="RULE ...")]
 Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")]
 COMMANDS = ("run", "resume", "report", "list", "explain", "data")
@@ -169,9 +169,9 @@ def list_command(what: ListName = "all", /) -> None:
     if what in ("all", "agents"):
         agents = ((name, entry.kind, entry.paper, entry.parity) for name, entry in AGENTS.items())
         show_table("Agents", ("agent", "kind", "paper", "tested against"), agents)
-    if what in ("all", "augmentations"):
+    if what in ("all", "bonuses"):
         bonuses = ((f"RECIPE+{name}", bonus.when, bonus.paper, bonus.parity) for name, bonus in BONUSES.items())
-        show_table("Augmentations", ("bonus", "where", "paper", "tested against"), bonuses)
+        show_table("Bonuses", ("bonus", "where", "paper", "tested against"), bonuses)
     if what in ("all", "rules"):
         known = ((usage(rule), str(rule.__doc__).splitlines()[0]) for rule in RULES.values())
         show_table("Hand-over rules", ("rule", "what it does"), known)
