@@ -41,7 +41,7 @@ def own(flags: list[str], reward: np.ndarray, capacity: int, chunk: int) -> View
     ring.windows(chunk)
     rows = Step(*(x[:, None] for x in columns(flags, reward)))
     for t in range(len(flags)):
-        ring.append(Step(*(x[t] for x in rows)), ())
+        ring.append(Step(*(x[t] for x in rows)), lambda: None)
     again.extend(rows)
     again.windows(chunk)
     for one in (ring, again):

@@ -57,13 +57,13 @@ def test_ring_is_a_list_of_the_newest_rows(capacity: int, ends: list[tuple[bool,
         following = np.asarray([[t + 0.5], [-t - 0.5]], np.float32)
         reward = np.asarray([t, -t], np.float32)
         log.append(Step(now, np.full((2, 1), t, np.float32), reward, no, ended, following))
-        ring.append(log[-1], ())
+        ring.append(log[-1], lambda: None)
         for w in range(2):
             rows[w].append([float(now[w, 0]), np.nan, float(following[w, 0])])
             if ended[w]:
                 raw = ring.ledger.columns()[0][start[w] :, w]
                 returns = returns_to_go(raw, np.zeros(len(raw), bool), Scaling())
-                ring.close(w, returns, ())
+                ring.close(w, returns, lambda: None)
                 for i, value in enumerate(returns):
                     rows[w][start[w] + i][1] = float(value)
                 start[w] = t + 1
@@ -129,7 +129,7 @@ def test_union_is_uniform() -> None:
 def test_images_stay_bytes() -> None:
     ring = Experience(1, 3, Spec((4, 4, 3), 1, "uint8"))
     image, no = np.full((1, 4, 4, 3), 200, np.uint8), np.zeros(1, bool)
-    ring.append(Step(image, np.zeros((1, 1), np.float32), np.zeros(1, np.float32), no, no, image), ())
+    ring.append(Step(image, np.zeros((1, 1), np.float32), np.zeros(1, np.float32), no, no, image), lambda: None)
     assert ring.replay.observation.dtype == jnp.uint8
     assert int(View(ring.replay, jnp.int32(0), 1.0).take(jnp.zeros(1, jnp.int32)).observation[0, 0, 0, 0]) == 200
 

@@ -7,6 +7,7 @@ memory is taken from the system when a row first needs it.  Elsewhere rows go to
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from segue.core import starts
+from segue.core.groups import Group, Groups
 from segue.core.replay import Replay, columns
 from segue.core.scaling import Scaling, returns_to_go
 from segue.core.starts import Starts
@@ -75,51 +77,62 @@ class Ledger:
 class Experience:
     """Rows of all lanes in the order of time, the newest `capacity` of each.
 
-    `replay` is what programs read.
+    `given` is what the programs of a group of lanes read; all lanes are one group unless `groups` says otherwise.
     """
 
-    def __init__(self, lanes: int, capacity: int, spec: Spec) -> None:
+    def __init__(self, lanes: int, capacity: int, spec: Spec, groups: Groups | None = None) -> None:
         self.lanes, self.capacity, self.ledger = lanes, max(capacity, 1), Ledger(lanes)
+        self.groups = groups or Groups((Group(0, lanes),))
         self.written, self.closed = np.zeros(lanes, np.int32), np.zeros(lanes, np.int32)
         self._ends = np.zeros(lanes, np.int64)  # episodes that have ended: each has its place in `final`
         self.chunk, self.starts = 1, np.zeros(lanes, np.int32)
         """Rows of a whole window, and how many windows have become whole (lanes,)."""
         self._begun = [0] * lanes  # rows before each open episode, where windows are listed
         shapes = columns(lanes, capacity, spec.observation, spec.action, spec.dtype)[: -len(_COUNTS)]
+        self._device: list[dict[str, jax.Array]] = [{} for _ in self.groups.members]
         self._host: dict[str, np.ndarray] = {}
-        if jax.default_backend() == "cpu":
-            self._host = {name: _lazy(*shape) for name, shape in zip(Replay._fields, shapes)}
-            self._device = {name: jax.device_put(x) for name, x in self._host.items()}
-            if not all(_same_memory(x, self._device[name]) for name, x in self._host.items()):
-                self._host = {}
-        if not self._host:
-            self._device = {name: jnp.zeros(*shape) for name, shape in zip(Replay._fields, shapes)}
+        """Columns that programs read in the host's own memory; elsewhere rows are sent to the groups' arrays."""
+        for name, (shape, kind) in zip(Replay._fields, shapes):
+            if (column := self._take(name, shape, kind)) is not None:
+                self._host[name] = column
+
+    def _take(self, name: str, shape: tuple[int, ...], kind: str) -> np.ndarray | None:
+        """Make a column of zeros for the groups' programs; return it where they read the host's own memory."""
+        column = _lazy(shape, kind, len(self._device)) if jax.default_backend() == "cpu" else None
+        for group, held in zip(self.groups.members, self._device):
+            part = jnp.zeros((group.size, *shape[1:]), kind) if column is None else jax.device_put(column[group.lanes])
+            held[name] = group.place(part)
+            if column is not None and not _same_memory(column[group.lanes], held[name]):
+                column = None  # this device has a copy, and gets its rows sent
+        return column
 
     @property
     def replay(self) -> Replay:
-        """What programs read."""
-        return jax.tree.map(jnp.asarray, self.given)
+        """All lanes."""
+        parts = [jax.tree.map(jnp.asarray, self.given(n)) for n in range(len(self._device))]
+        rows = self.groups.join([part._replace(starts=None) for part in parts])
+        if parts[0].starts is None:
+            return rows
+        whole = self.groups.join([part.starts._replace(length=()) for part in parts])
+        return rows._replace(starts=whole._replace(length=parts[0].starts.length))
 
-    @property
-    def given(self) -> Replay:
-        """As `replay`, for a program that is called at every step: counts are NumPy's, which saves making arrays."""
+    def given(self, number: int) -> Replay:
+        """What the programs of a group read; counts are NumPy's, which saves making arrays at every step."""
         # Counts are made anew and never written in place: a program may still be waiting to read them.
-        counts: dict[str, Any] = {"written": self.written, "closed": self.closed}
-        if self.chunk == 1:
-            return Replay(**self._device, **counts)
-        held = dict(self._device)
-        whole: Any = held.pop("starts"), self.starts, np.int32(self.chunk)
-        return Replay(**held, **counts, starts=Starts(*whole))
+        lanes, held = self.groups.members[number].lanes, self._device[number]
+        rows: dict[str, Any] = {**held, "written": self.written[lanes], "closed": self.closed[lanes]}
+        if self.chunk > 1:
+            rows["starts"] = Starts(rows["starts"], self.starts[lanes], np.int32(self.chunk))  # type: ignore[arg-type]
+        return Replay(**rows)
 
-    def append(self, step: Step, readers: Any) -> None:
+    def append(self, step: Step, wait: Callable[[], object]) -> None:
         """Write one row for each lane; its return is NaN until `close`.
 
-        `readers` are the latest arrays that were computed from `replay`: a row that they may read is not touched before
-        they are there.
+        `wait` returns when no program reads rows any more: a row that one may read is not touched before.
         """
-        self.extend(Step(*(x[None] for x in step)), readers)
+        self.extend(Step(*(x[None] for x in step)), wait)
 
-    def extend(self, steps: Step, readers: Any = ()) -> None:
+    def extend(self, steps: Step, wait: Callable[[], object] = lambda: None) -> None:
         """As `append`, for several steps (T, W, ...), of which the newest `capacity` are kept."""
         ended = steps.terminated | steps.truncated
         if not len(ended):
@@ -128,8 +141,9 @@ class Experience:
         begin = int(self.written[0])
         self.written = self.written + np.int32(len(ended))
         stop = int(self.written[0])
-        if stop > self.capacity:
-            jax.block_until_ready(readers)
+        sent = len(self._host) < len(self._device[0])  # an array is given away for one with the row
+        if stop > self.capacity or (sent and self.groups.threads > 1):  # a thread may not have begun its call
+            wait()
         count = np.arange(max(begin, stop - self.capacity), stop)
         kept = Step(*(np.swapaxes(x[count - begin], 0, 1) for x in steps))
         ends, place, ring = np.swapaxes(ended[count - begin], 0, 1), count % self.capacity, self.capacity + 1
@@ -167,46 +181,47 @@ class Experience:
         if chunk == self.chunk:
             return
         self.chunk, self.starts = chunk, np.zeros(self.lanes, np.int32)
-        self._host.pop("starts", None), self._device.pop("starts", None)
+        self._host.pop("starts", None)
         if chunk == 1:
+            for held in self._device:
+                del held["starts"]
             return
         _, terminated, ended = self.ledger.columns()
-        column = _lazy((self.lanes, self.capacity), "int32")
+        if (column := self._take("starts", (self.lanes, self.capacity), "int32")) is not None:
+            self._host["starts"] = column
         for w in range(self.lanes):
             at = starts.whole(terminated[:, w], ended[:, w], chunk)
             kept = np.arange(max(len(at) - self.capacity, 0), len(at))
-            column[w, kept % self.capacity] = at[kept]
+            if len(kept):
+                self._set("starts", w, kept % self.capacity, at[kept].astype(np.int32))
             self.starts[w], self._begun[w] = len(at), int(np.max(np.flatnonzero(ended[:, w]) + 1, initial=0))
-        self._device["starts"] = jax.device_put(column)
-        if self._host and _same_memory(column, self._device["starts"]):
-            self._host["starts"] = column
 
-    def close(self, lane: int, returns: np.ndarray, readers: Any) -> None:
+    def close(self, lane: int, returns: np.ndarray, wait: Callable[[], object]) -> None:
         """Close a lane's open episode, whose returns (T,) are known now."""
         stop = int(self.written[lane])
         count = np.arange(max(stop - len(returns), stop - self.capacity, 0), stop)
-        jax.block_until_ready(readers)
+        wait()
         self._set("mc_return", lane, count % self.capacity, returns[len(returns) - len(count) :])
         self.closed = self.closed.copy()
         self.closed[lane] = stop
 
     def compile(self, longest: int) -> None:
         """Compile what `append` and `close` call, for episodes of up to so many rows; nothing is written."""
-        if self._host:
-            return
 
         def outside(column: str, lanes: Any, count: int) -> None:
-            target = self._device[column]
-            shape = (*np.shape(lanes)[:1], count, *target.shape[2:])
-            self._set(column, lanes, np.full(count, target.shape[1]), np.zeros(shape, target.dtype))
+            if column not in self._host:
+                target = self._device[0][column]
+                shape = (*np.shape(lanes)[:1], count, *target.shape[2:])
+                self._set(column, lanes, np.full(count, target.shape[1]), np.zeros(shape, target.dtype))
 
-        for column in self._device:
+        for column in self._device[0]:
             outside(column, np.arange(self.lanes)[:, None], 1)
-        outside("final", np.int64(0), 1)
-        for size in range(max(min(longest, self.capacity) - 1, 0).bit_length() + 1):
-            outside("mc_return", 0, 1 << size)
-        for size in range((self.chunk - 1).bit_length() + 1 if self.chunk > 1 else 0):
-            outside("starts", 0, 1 << size)
+        for group in self.groups.members:
+            outside("final", group.first, 1)
+            for size in range(max(min(longest, self.capacity) - 1, 0).bit_length() + 1):
+                outside("mc_return", group.first, 1 << size)
+            for size in range((self.chunk - 1).bit_length() + 1 if self.chunk > 1 else 0):
+                outside("starts", group.first, 1 << size)
 
     def reopen(self) -> None:
         """Count as closed what ended among the rows that `extend` took from a log."""
@@ -228,16 +243,25 @@ class Experience:
             self._set("mc_return", w, kept % self.capacity, returns[kept])
 
     def _set(self, column: str, lanes: Any, places: np.ndarray, values: np.ndarray) -> None:
-        """Write values (W, T, ...), or (T, ...) of one lane, at places (T,) of a column."""
+        """Write values (W, T, ...) of all lanes (W, 1), or (T, ...) of one lane, at places (T,) of a column."""
         if column in self._host:
             self._host[column][lanes, places] = values
             return
-        # Few sizes, so that few programs are compiled: what is too much lies outside and is dropped.
-        target, more = self._device[column], (1 << (len(places) - 1).bit_length()) - len(places)
-        axis = np.ndim(lanes) // 2
-        places = np.pad(places, (0, more), constant_values=target.shape[1])
-        wide = [(0, more if n == axis else 0) for n in range(np.ndim(values))]
-        self._device[column] = _put(target, lanes, places, np.pad(np.asarray(values, target.dtype), wide))
+        for group, held in zip(self.groups.members, self._device):
+            if np.ndim(lanes):
+                held[column] = _written(held[column], np.arange(group.size)[:, None], places, values[group.lanes])
+            elif group.first <= lanes < group.first + group.size:
+                held[column] = _written(held[column], np.int64(lanes - group.first), places, values)
+
+
+def _written(target: jax.Array, lanes: Any, places: np.ndarray, values: np.ndarray) -> jax.Array:
+    """An array with values at lanes and places."""
+    # Few sizes, so that few programs are compiled: what is too much lies outside and is dropped.
+    more = (1 << (len(places) - 1).bit_length()) - len(places)
+    axis = np.ndim(lanes) // 2
+    places = np.pad(places, (0, more), constant_values=target.shape[1])
+    wide = [(0, more if n == axis else 0) for n in range(np.ndim(values))]
+    return _put(target, lanes, places, np.pad(np.asarray(values, target.dtype), wide))
 
 
 @partial(jax.jit, donate_argnums=0)
@@ -245,10 +269,12 @@ def _put(column: jax.Array, lanes: Any, places: jax.Array, values: jax.Array) ->
     return column.at[lanes, places].set(values, mode="drop")
 
 
-def _lazy(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Zeros that take up memory, page by page, when they are first written."""
-    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    return np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape)
+def _lazy(shape: tuple[int, ...], dtype: str, groups: int) -> np.ndarray:
+    """Zeros that take up memory, page by page, when they are first written; each group's begin on a page."""
+    lanes, size = shape[0], int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize
+    apart = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE if groups > 1 else size
+    flat = np.frombuffer(mmap.mmap(-1, max(lanes * apart, 1)), np.uint8)[: lanes * apart]
+    return flat.reshape(lanes, apart)[:, :size].view(dtype).reshape(shape)
 
 
 def _same_memory(host: np.ndarray, device: jax.Array) -> bool:

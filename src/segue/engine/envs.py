@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -84,17 +84,20 @@ class Envs:
         with failing(f"seed {self.seeds[w]}, reset of episode {self.episodes[w]}"):
             return self.envs[w].reset(episode_seed(self.seeds[w], TRAINING, self.episodes[w]))
 
-    def step(self, action: np.ndarray) -> tuple[Step, dict[int, Open]]:
-        """Step all environments with actions (W, A); also return the episodes that ended, by environment (see `begin`).
+    def step(self, actions: Iterable[np.ndarray]) -> tuple[Step, dict[int, Open]]:
+        """Step all environments, each with an action (A,) that is asked for when the ones before have stepped.
 
-        Raises `EnvError` where an environment fails; then nothing of this step is kept, of no environment.
+        Also return the episodes that ended, by environment (see `begin`).  Raises `EnvError` where an
+        environment fails; then nothing of this step is kept, of no environment.
         """
-        results = []
-        for w, env in enumerate(self.envs):
+        results, taken = [], []
+        for w, (env, one) in enumerate(zip(self.envs, actions, strict=True)):
             where = f"seed {self.seeds[w]}, step {len(self.open[w].actions)} of episode {self.episodes[w]}"
             with failing(where):
-                results.append(env.step(action[w]))
+                results.append(env.step(one))
+            taken.append(one)
         following, reward, terminated, truncated, success = (list(x) for x in zip(*results))
+        action = np.stack(taken)
         step = Step(
             self.observation,
             action,

@@ -54,7 +54,7 @@ def run(
             validate(plan, task, seeds, scaling, capacity)
         most = room(plan, capacity) if not callable(plan) else LAST if capacity is None else capacity
         state = new_state(seeds, spec, most)
-    source = Offline(task.dataset(), spec)
+    source = Offline(task.dataset(), spec, state.experience.groups)
     told = task.failure, source.data, parts_seen(spec)
     handovers: dict[int, Any] = {}
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from segue.core import replay
+from segue.core.groups import Groups
 from segue.core.log import Data
 from segue.core.replay import Replay
 from segue.core.scaling import Scaling, returns_to_go
-from segue.core.types import Array, Env, EnvError, Learned, Slot, Spec, Task
+from segue.core.types import Env, EnvError, Learned, Spec, State, Task
 from segue.engine import steps
 from segue.engine.checks import check_phase, check_windows
 from segue.engine.envs import VALIDATION, Envs, Episode
@@ -30,7 +31,7 @@ from segue.engine.state import (
     validated,
 )
 from segue.engine.steps import ACT, HANDOVER, Explore, keys_of, trained
-from segue.engine.training import Training, acts_alone
+from segue.engine.training import Actions, Training, acts_alone, each
 
 PULSE = 0.4  # seconds between records when nothing else is due
 LEAST = 8  # updates of all seeds together in a dispatch: its scratch memory is mapped anew each time
@@ -38,16 +39,18 @@ Following = tuple[tuple[Phase, Scaling], ...]
 
 
 class Offline:
-    """The dataset on the device, its returns written in the scaling asked for last."""
+    """The dataset on the devices, its returns written in the scaling asked for last."""
 
-    def __init__(self, data: Data | None, spec: Spec) -> None:
-        self.data, self.spec = data, spec
+    def __init__(self, data: Data | None, spec: Spec, groups: Groups) -> None:
+        self.data, self.spec, self.groups = data, spec, groups
         self.scaling: Scaling | None = None
         self.chunk = 1
         self.replay = replay.empty(1, 0, spec.observation, spec.action, spec.dtype)
+        self.given = [self.replay for _ in groups.members]
+        """What the programs of each group read."""
 
-    def within(self, scaling: Scaling, chunk: int) -> Replay:
-        """The dataset with its returns, and its whole windows of `chunk` rows, for a phase."""
+    def within(self, scaling: Scaling, chunk: int) -> None:
+        """Prepare the dataset with its returns, and its whole windows of `chunk` rows, for a phase."""
         if self.data is not None and self.scaling is None:
             self.replay = replay.from_data(self.data, scaling)
         elif self.data is not None and scaling != self.scaling:
@@ -55,17 +58,27 @@ class Offline:
         if chunk != self.chunk:
             self.replay = self.replay._replace(starts=replay.starts_of(self.data, chunk))
         self.scaling, self.chunk = scaling, chunk
-        return self.replay
+        self.given = [group.place(self.replay) for group in self.groups.members]
 
 
 def hand_over(
-    state: RunState, phase: Phase, index: int, spec: Spec, scaling: Scaling, offline: Replay, program: Any = None
+    state: RunState,
+    phase: Phase,
+    index: int,
+    spec: Spec,
+    scaling: Scaling,
+    offline: Sequence[Replay],
+    program: Any = None,
 ) -> None:
     """Hand over to a phase, for all seeds; `program` is the compiled hand-over, if there is one."""
-    there = {name: slot.learned for name, slot in state.slots.items()}
     program = program or jax.jit(steps.handing_over(phase, index, spec, scaling, state.slots))
-    keys, tried = keys_of(state.seeds, HANDOVER), validated(state.history)
-    learned = program(keys, there, tried, offline, state.experience.replay)
+    groups, tried = state.experience.groups, validated(state.history)
+    there = groups.split(({name: slot.learned for name, slot in state.slots.items()}, tried))
+    made = [
+        program(g.place(keys_of(state.seeds[g.lanes], HANDOVER)), *there[n], offline[n], state.experience.given(n))
+        for n, g in enumerate(groups.members)
+    ]
+    learned = groups.join(made)
     state.held = state.held | {phase.slot: trained(phase, scaling, learned, state.held.get(phase.slot))}
     state.entered, state.step, state.counted = True, 0, {}
     state.facts = {"phase": phase.name, "steps": phase.steps}
@@ -94,9 +107,9 @@ class Running:
     ) -> None:
         self.phase, self.state, self.task, self.scaling, self.keep_rows = phase, state, task, scaling, keep_rows
         self.source, self.handovers, self.index = source, handovers, len(state.history)
-        self.offline = source.replay
+        self.offline = source.given
         self.act_keys = keys_of(state.seeds, ACT)
-        self.chosen: tuple[int, Array] | None = None
+        self.chosen: tuple[int, Actions] | None = None
         """What the last dispatch has chosen, and after which environment step that is to be taken."""
         self.finished: list[Episode] = []
         tries = phase.validation.after(task.horizon, phase.steps // phase.round)
@@ -107,7 +120,8 @@ class Running:
     def begin(self, make_env: Callable[[], Env]) -> None:
         """Check the phase, write returns in its scaling, make the simulators and hand over."""
         phase, state, task, scaling, source = self.phase, self.state, self.task, self.scaling, self.source
-        self.offline = source.within(scaling, phase.chunk)
+        source.within(scaling, phase.chunk)
+        self.offline = source.given
         new, own = scaling != state.scaling, state.experience
         if own.ledger.count and (new or phase.chunk != own.chunk):
             jax.block_until_ready([slot.learned for slot in state.slots.values()])
@@ -131,7 +145,7 @@ class Running:
         """Give the slot to its training, if the phase learns."""
         phase, state = self.phase, self.state
         if phase.learns:
-            known = state.held[phase.slot], state.seeds, self.task.spec, self.offline, state.experience.replay
+            known = state.held[phase.slot], state.seeds, self.task.spec, self.offline, state.experience
             state.training, state.counted = Training(phase, *known, state.counted), {}
 
     def records(self, following: Following) -> Iterator[Record]:
@@ -211,7 +225,8 @@ class Running:
     def updates(self, count: int, pace: int) -> int:
         """Do `count` updates in one dispatch; return how many fit into the time between two records."""
         began = time.monotonic()
-        jax.block_until_ready(self.learn(count))
+        self.learn(count)
+        self.wait()
         self.state.step += count
         seconds = time.monotonic() - began
         least = -(-LEAST // len(self.state.seeds))
@@ -222,22 +237,20 @@ class Running:
         phase, state = self.phase, self.state
         if phase.overlap and phase.updates and not state.learned:
             # The first action is computed before the update is launched; the simulator steps while it runs.
-            slot = state.acting(phase)
-            if phase.train_every > 1:
-                slot = slot.moved(jax.tree.map(jnp.copy, slot.state))
-            action = self.act(self.seen(), slot)
+            policy = self.before()
+            action = list(self.act(self.seen(), policy))
             self.learn(phase.updates)
             state.learned = True
             self.move(action)
             while state.moved < phase.train_every:
-                self.move(self.act(self.seen(), slot))
+                self.move(self.act(self.seen(), policy))
         while state.moved < phase.train_every:
             self.move(self.act(self.seen()))
         if phase.updates and not state.learned:
             goes_on = acts_alone(phase) and state.step + phase.train_every < phase.steps
             # An episode begins before the updates here, so that their dispatch chooses its first action too.
-            action = self.learn(phase.updates, self.seen() if goes_on else None)
-            self.chosen = (state.environment_steps, action) if goes_on else None
+            chosen = self.learn(phase.updates, self.seen() if goes_on else None)
+            self.chosen = (state.environment_steps, chosen) if goes_on else None
         state.moved, state.learned = 0, False
         state.step += phase.train_every
 
@@ -252,10 +265,8 @@ class Running:
         if self.shared:
             self.whose(0)
         if not acts_alone(phase):
-            slot = state.acting(phase)
-            if phase.overlap and phase.train_every > 1:
-                slot = slot.moved(jax.tree.map(jnp.copy, slot.state))
-            self.decide(np.zeros((len(state.seeds), *spec.observation), spec.dtype), slot)
+            policy = self.before() if phase.overlap else None
+            list(self.decide(np.zeros((len(state.seeds), *spec.observation), spec.dtype), policy))
         state.experience.compile(self.task.horizon)
         not_finite(state, phase)
 
@@ -308,56 +319,82 @@ class Running:
         )
         return sharing.turn(state.seeds[w], state.envs.episodes[w], standing)
 
-    def learn(self, count: int, observation: np.ndarray | None = None) -> Array:
+    def learn(self, count: int, observation: np.ndarray | None = None) -> Actions:
         """Launch `count` updates of the phase's slot; return its policy's actions for an observation after them."""
         phase, state = self.phase, self.state
         assert state.training is not None
         step = (state.step // phase.round + state.learned) * phase.updates
         action = state.training.advance(
-            state.experience.given, state.updates, step, count, state.environment_steps, observation
+            state.experience, state.updates, step, count, state.environment_steps, observation
         )
         state.updates += count
         return action
 
-    def act(self, observation: np.ndarray, slot: Slot | None = None) -> Array | np.ndarray:
-        """Actions (S, A) for observations (S, *observation): what a chunk has planned, or what is decided now."""
+    def wait(self) -> None:
+        """Wait until no update reads experience."""
+        if self.state.training is not None:
+            self.state.training.wait()
+
+    def before(self) -> list[State]:
+        """The policy, for each group, as it is before the updates that are launched next; they give its arrays away."""
+        states = [part.learner for part in self.state.parts(self.state.actor(self.phase))]
+        return jax.tree.map(jnp.copy, states) if self.phase.train_every > 1 else states
+
+    def act(self, observation: np.ndarray, policy: list[State] | None = None) -> Iterable[np.ndarray]:
+        """An action (A,) of each seed for observations (S, *observation): what a chunk has planned, or what is decided
+        now."""
         chunk = self.state.held[self.phase.actors[0]].chunk if self.phase.actors != (RANDOM,) else 1
         if chunk == 1:
-            return self.decide(observation, slot)
+            return self.decide(observation, policy)
         queue = self.state.queue
         if waiting := [w for w in range(len(observation)) if w not in queue]:
-            plan = np.asarray(self.decide(observation, slot)).reshape(len(observation), chunk, -1)
+            plan = [action.reshape(chunk, -1) for action in self.decide(observation, policy)]
             queue.update((w, plan[w]) for w in waiting)
-        return np.stack([queue[w][0] for w in range(len(observation))])
+        return [queue[w][0] for w in range(len(observation))]
 
-    def decide(self, observation: np.ndarray, slot: Slot | None = None) -> Array:
-        """Actions (S, A), or chunks (S, chunk * A), for observations (S, *observation): `slot`'s, or the phase's."""
+    def decide(self, observation: np.ndarray, policy: list[State] | None = None) -> Iterable[np.ndarray]:
+        """An action (A,), or a chunk (chunk * A,), of each seed for observations (S, *observation).
+
+        `policy` are states of the groups' first actor, where they are not those that stand now.
+        """
         state, phase, step = self.state, self.phase, np.int32(self.state.environment_steps)
         if phase.actors == (RANDOM,):
-            return steps.act_at_random(self.task.spec.action, self.act_keys, step)
+            return np.asarray(steps.act_at_random(self.task.spec.action, self.act_keys, step))
         if acts_alone(phase):
             if self.chosen is None or self.chosen[0] != state.environment_steps:
                 self.chosen = state.environment_steps, self.learn(0, observation)
-            return self.chosen[1]
-        explore = Explore(phase.greedy, phase.epsilon)
-        slots = [slot or state.acting(phase), *(state.slots[name] for name in phase.actors[1:])]
-        actions = [steps.act(s.learner, s.scaling, explore, s.state, observation, self.act_keys, step) for s in slots]
-        if not self.shared:
-            return actions[0]
-        turns = jnp.asarray(state.facts["turns"])
-        return jnp.take_along_axis(jnp.stack(actions), turns[None, :, None], axis=0)[0]
+            return each(self.chosen[1])
+        explore, actions = Explore(phase.greedy, phase.epsilon), []
+        for name in (state.actor(phase), *phase.actors[1:]):
+            slot, parts = state.held[name], policy or [part.learner for part in state.parts(name)]
+            policy = None  # the others' stand
+            known = zip(state.experience.groups.members, parts)
+            lanes = [
+                steps.act(
+                    slot.learner,
+                    slot.scaling,
+                    explore,
+                    part,
+                    observation[g.lanes],
+                    g.place(self.act_keys[g.lanes]),
+                    step,
+                )
+                for g, part in known
+            ]
+            actions.append(np.concatenate(jax.device_get(lanes)))
+        turns = state.facts["turns"] if self.shared else [0] * len(observation)
+        return [actions[turn][w] for w, turn in enumerate(turns)]
 
-    def move(self, action: Array | np.ndarray) -> None:
+    def move(self, actions: Iterable[np.ndarray]) -> None:
         """Step all environments and write what happened; returns are written when an episode closes."""
         state = self.state
         assert state.envs is not None
-        step, ended = state.envs.step(np.asarray(action))
+        step, ended = state.envs.step(actions)
         # Taken is what has been stepped: an environment that fails leaves the plan as it stands.
         state.queue = {w: plan[1:] for w, plan in state.queue.items() if len(plan) > 1 and w not in ended}
         state.environment_steps += 1
         state.moved += 1
-        readers = state.held[self.phase.slot].learned if state.training is None else state.training.leaves
-        state.experience.append(step, readers)
+        state.experience.append(step, self.wait)
         if self.keep_rows:
             state.unsaved.append(step)
         for w, episode in ended.items():
@@ -365,7 +402,7 @@ class Running:
             terminated = np.zeros(length, np.bool_)
             terminated[-1] = step.terminated[w]
             value = returns_to_go(np.asarray(episode.rewards, np.float32), terminated, self.scaling)
-            state.experience.close(w, value, readers)
+            state.experience.close(w, value, self.wait)
             own = None
             if self.shared:
                 own, state.facts["turns"][w] = state.facts["turns"][w] == 0, self.whose(w)

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from segue.core.experience import Experience, Step
+from segue.core.groups import Groups
 from segue.core.optim import first_not_finite
 from segue.core.scaling import Scaling
-from segue.core.types import Array, SegueError, Slot, Spec
+from segue.core.types import Array, Learned, SegueError, Slot, Spec
 from segue.engine.envs import Envs, Episode
 from segue.engine.phase import RANDOM, Phase
 from segue.engine.training import Training
@@ -39,6 +40,8 @@ class RunState:
     updates: int = 0
     training: Training | None = None
     """The slot that the current phase trains, once its updates have begun here."""
+    apart: dict[str, tuple[Learned, list[Learned]]] = field(default_factory=dict)
+    """Slots that no phase trains, and what each group of seeds has learned in them."""
     counted: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     """Sums of metrics that a checkpoint has brought."""
     envs: Envs | None = None
@@ -73,8 +76,22 @@ class RunState:
 
     def acting(self, phase: Phase) -> Slot:
         """The slot whose policy a phase acts with; the one that it trains where others act too, or at random."""
+        return self.slots[self.actor(phase)]
+
+    @staticmethod
+    def actor(phase: Phase) -> str:
+        """The name of that slot."""
         first = phase.actors[0]
-        return self.slots[phase.slot if first == RANDOM else first]
+        return phase.slot if first == RANDOM else first
+
+    def parts(self, name: str) -> list[Learned]:
+        """What each group of seeds has learned in a slot; what is not trained is taken apart once."""
+        if self.training is not None and name == self.training.name:
+            return self.training.parts
+        held = self.held[name].learned
+        if name not in self.apart or self.apart[name][0] is not held:
+            self.apart[name] = held, self.experience.groups.split(held)
+        return self.apart[name][1]
 
 
 @dataclass(frozen=True)
@@ -121,7 +138,7 @@ def new_state(seeds: Sequence[int], spec: Spec, capacity: int) -> RunState:
     """Return the state of a run before its first phase."""
     if len(set(seeds)) != len(seeds) or not seeds:
         raise SegueError(f"seeds {list(seeds)}: give at least one seed, none twice")
-    return RunState(tuple(seeds), Experience(len(seeds), capacity, spec))
+    return RunState(tuple(seeds), Experience(len(seeds), capacity, spec, Groups.of(len(seeds))))
 
 
 def validated(history: Sequence[dict[str, Any]]) -> dict[str, Array]:
@@ -141,23 +158,27 @@ class Diverged(SegueError):
 _probe = jax.jit(first_not_finite)
 
 
-def not_finite(state: RunState, phase: Phase) -> tuple[dict[str, Any], int]:
-    """What the phase's slot has learned, and which of its arrays is the first that is not finite; -1 for none."""
-    learned = state.slots[phase.slot].learned
-    parts = {"learner": learned.learner, "sampler": learned.sampler, "bonus": learned.bonus}
-    return parts, int(_probe(parts))
+def not_finite(state: RunState, phase: Phase) -> str | None:
+    """The first array of a phase's slot that is not finite, and the seeds that it is of."""
+    seeds: list[int] = []
+    name = ""
+    for group, learned in zip(state.experience.groups.members, state.parts(phase.slot)):
+        parts = {"learner": learned.learner, "sampler": learned.sampler, "bonus": learned.bonus}
+        if (bad := int(_probe(parts))) < 0:
+            continue
+        (part, *path), leaf = jax.tree_util.tree_leaves_with_path(parts)[bad]
+        whose = phase.slot if part.key == "learner" else f"{part.key} of {phase.slot}, "
+        name = name or f"{whose}{jax.tree_util.keystr(tuple(path))}"
+        rows = np.flatnonzero(~np.isfinite(np.asarray(leaf)).reshape(group.size, -1).all(axis=1))
+        seeds += [state.seeds[group.first + int(row)] for row in rows]
+    return f"{name} is not finite (seeds {', '.join(map(str, seeds))})" if seeds else None
 
 
 def check_finite(state: RunState, phase: Phase) -> None:
     """Raise `Diverged` with the name of the first array of the phase's slot that is not finite."""
-    parts, bad = not_finite(state, phase)
-    if bad >= 0:
-        (part, *path), leaf = jax.tree_util.tree_leaves_with_path(parts)[bad]
-        whose = phase.slot if part.key == "learner" else f"{part.key} of {phase.slot}, "
-        rows = np.flatnonzero(~np.isfinite(np.asarray(leaf)).reshape(len(state.seeds), -1).all(axis=1))
-        who = ", ".join(str(state.seeds[r]) for r in rows)
+    if (found := not_finite(state, phase)) is not None:
         raise Diverged(
-            f"phase '{phase.name}', update {state.updates}: {whose}{jax.tree_util.keystr(tuple(path))} is not finite "
-            f"(seeds {who}); check the rewards' scale, or lower a learning rate",
+            f"phase '{phase.name}', update {state.updates}: {found}; check the rewards' scale, or lower a learning "
+            "rate",
             phase.name,
         )

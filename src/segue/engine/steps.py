@@ -54,14 +54,14 @@ def update_of(phase: Phase, scaling: Scaling) -> Update:
 
 
 def for_seeds(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Apply a function of one seed along the leading axis of `arguments`.
+    """Apply a function of one seed along the leading axis of `arguments`, for all at once.
 
-    One after the other on a CPU, where batched matrix products are slow and seeds would fight for the cache; all at
-    once by `vmap` elsewhere.  Measured in benchmarks/updates.py.
+    One seed alone stays without an axis: on a CPU, where batched matrix products are slow, a program has one seed
+    (`segue.core.groups`).
     """
-    if jax.default_backend() == "cpu":
-        return jax.lax.map(lambda xs: function(*xs), arguments)
-    return jax.vmap(function)(*arguments)
+    if jax.tree.leaves(arguments)[0].shape[0] > 1:
+        return jax.vmap(function)(*arguments)
+    return jax.tree.map(lambda x: x[None], function(*jax.tree.map(lambda x: x[0], arguments)))
 
 
 def keys_of(seeds: Sequence[int], stream: int) -> Array:

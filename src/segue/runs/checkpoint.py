@@ -28,6 +28,7 @@ from safetensors.numpy import load_file, save_file
 
 from segue.core import files
 from segue.core.experience import Experience, Step
+from segue.core.groups import Groups
 from segue.core.observations import parts_seen
 from segue.core.scaling import Scaling, plain_scaling, scaling_of
 from segue.core.types import Array, Env, EnvError, Learned, SegueError, Slot, Spec, State
@@ -332,7 +333,7 @@ def _make(folder: Path) -> None:
 
 def _experience(folder: Path, manifest: Manifest, spec: Spec, lanes: int, cuts: Sequence[int]) -> Experience:
     """Own experience, from the log; episodes end at `cuts` too.  Returns are written when the phase begins."""
-    experience = Experience(lanes, manifest["capacity"], spec)
+    experience = Experience(lanes, manifest["capacity"], spec, Groups.of(lanes))
     for part in manifest["replay"]:
         path = folder / "replay" / part["file"]
         try:
