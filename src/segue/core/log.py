@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -43,6 +44,15 @@ class Data:
         """Row after the last row of each episode (ascending, the last one equals N)."""
         ends = np.flatnonzero(self.terminated | self.truncated) + 1
         return ends if len(ends) and ends[-1] == len(self) else np.append(ends, len(self))
+
+    @cached_property
+    def jumps(self) -> np.ndarray:
+        """Rows (ascending) that are not followed, in the log, by a row with their next observation; all if they are on
+        the disk."""
+        if not (isinstance(self.observation, np.ndarray) and isinstance(self.next_observation, np.ndarray)):
+            return np.arange(len(self))
+        same = _same(self.next_observation[:-1], self.observation[1:])
+        return np.flatnonzero(np.append(~same, True))
 
     def whole(self, length: int) -> np.ndarray:
         """First rows of the whole windows of so many rows, ascending (`segue.core.starts`)."""
@@ -155,3 +165,15 @@ class Outside:
     def __getitem__(self, at: tuple[Array, Array]) -> Array:
         found = jax.ShapeDtypeStruct((*at[1].shape, *self.rows.shape[1:]), self.dtype)
         return jax.pure_callback(lambda wanted: self.rows[np.asarray(wanted)], found, at[1], vmap_method="expand_dims")
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Which rows (N,) are equal byte for byte."""
+    same = np.zeros(len(one), np.bool_)
+    if one.dtype != other.dtype:
+        return same
+    for start in range(0, len(one), BLOCK):
+        here = slice(start, start + BLOCK)
+        a, b = (np.ascontiguousarray(x[here]).reshape(len(x[here]), -1).view(np.uint8) for x in (one, other))
+        same[here] = (a == b).all(axis=1)
+    return same

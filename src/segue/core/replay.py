@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from segue.core import starts
 from segue.core.log import Data, Outside
-from segue.core.scaling import BLOCK, Scaling, moments
+from segue.core.scaling import Scaling, moments
 from segue.core.starts import Starts
-from segue.core.types import Array, Transition
+from segue.core.types import Array, Spec, Transition
 
 
 class Rows(NamedTuple):
@@ -163,13 +164,11 @@ def from_data(data: Data, scaling: Scaling) -> Replay:
     ended[data.ends() - 1] = True
     lead: Any = lambda x: jnp.asarray(x)[None]  # noqa: E731
     if isinstance(data.observation, np.ndarray) and isinstance(data.next_observation, np.ndarray):
-        apart = np.flatnonzero(np.append(~_same(data.next_observation[:-1], data.observation[1:]), True))
-        observation, final = lead(data.observation), lead(data.next_observation[apart])
+        observation, final = lead(data.observation), lead(data.next_observation[data.jumps])
     else:
-        apart = np.arange(n)
         observation, final = Outside(data.observation), Outside(data.next_observation)
     final_at = np.zeros(n, np.int32)
-    final_at[apart] = np.arange(1, len(apart) + 1)
+    final_at[data.jumps] = np.arange(1, len(data.jumps) + 1)
     count = jnp.full((1,), n, jnp.int32)
     return Replay(
         observation,
@@ -185,6 +184,17 @@ def from_data(data: Data, scaling: Scaling) -> Replay:
     )
 
 
+def shape_of(data: Data, spec: Spec) -> Replay:
+    """Shapes of what `from_data` makes, without making it."""
+    rows = len(data)
+    like: Any = jax.eval_shape(lambda: empty(1, rows, spec.observation, spec.action, spec.dtype))
+    if isinstance(data.observation, np.ndarray):  # on the disk they stay there, in a form of their own
+        kind = jax.dtypes.canonicalize_dtype(data.observation.dtype)
+        observation, final = (jax.ShapeDtypeStruct((1, n, *spec.observation), kind) for n in (rows, len(data.jumps)))
+        like = like._replace(observation=observation, final=final)
+    return like
+
+
 def starts_of(data: Data | None, chunk: int) -> Starts | None:
     """Where whole windows of so many rows of a dataset begin; None for single rows."""
     if chunk == 1:
@@ -194,18 +204,6 @@ def starts_of(data: Data | None, chunk: int) -> Starts | None:
         return none
     at = data.whole(chunk)
     return none._replace(at=none.at.at[0, : len(at)].set(at), total=none.total + len(at))
-
-
-def _same(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Which rows (N,) are equal byte for byte."""
-    same = np.zeros(len(one), np.bool_)
-    if one.dtype != other.dtype:
-        return same
-    for start in range(0, len(one), BLOCK):
-        here = slice(start, start + BLOCK)
-        a, b = (np.ascontiguousarray(x[here]).reshape(len(x[here]), -1).view(np.uint8) for x in (one, other))
-        same[here] = (a == b).all(axis=1)
-    return same
 
 
 def empty(lanes: int, capacity: int, observation: tuple[int, ...], action: int, dtype: str) -> Replay:

@@ -179,6 +179,13 @@ class Turn:
         return self.explore(agent, learned.learner, scaling.see(observation[None]), key)[0]
 
 
+@partial(jax.jit, static_argnames="update", inline=True)
+def once(update: Update, *arguments: Any) -> tuple[Learned, Metrics]:
+    """One update of one seed.  It is traced once, which takes as long as all else of a start: for the checks of a plan,
+    for the names of its metrics and in `advance`."""
+    return update(*arguments)
+
+
 ADVANCE: Any = {"static_argnames": ("turn", "tree"), "donate_argnames": ("leaves", "sums")}
 
 
@@ -205,7 +212,7 @@ def advance(
     def seed(lane: Array, key: Array, act_key: Array, leaves: list[Array], sums: Sums, seen: Array) -> Any:
         def one(u: Array, moving: tuple[Learned, Sums]) -> Any:
             learned, sums = moving
-            learned, metrics = turn.update(learned, offline, online, lane, key, total + u, step + u)
+            learned, metrics = once(turn.update, learned, offline, online, lane, key, total + u, step + u)
             return learned, added(sums, metrics)
 
         learned, sums = jax.lax.fori_loop(0, count, one, (jax.tree.unflatten(tree, leaves), sums))
@@ -292,12 +299,6 @@ def handing_over(
         return for_seeds(seed, jnp.arange(keys.shape[0]), keys, states, validated)
 
     return handovers
-
-
-@partial(jax.jit, static_argnames="update")
-def once(update: Update, *arguments: Any) -> tuple[Learned, Metrics]:
-    """One update of one seed; traced for its shapes, and never run."""
-    return update(*arguments)
 
 
 def metrics_of(update: Update, learned: Learned, offline: Replay, online: Replay, keys: Array) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from segue.core import replay, starts
+from segue.core.groups import Groups
+from segue.core.log import Data
 from segue.core.observations import parts_seen
 from segue.core.optim import Trained, kind_of
 from segue.core.scaling import Scaling, settled
@@ -28,11 +30,11 @@ from segue.engine.steps import HANDOVER, keys_of, trained, update_of
 class Shapes:
     """What every slot of a run holds, as shapes: hand-overs and updates are traced, and nothing is computed."""
 
-    def __init__(self, spec: Spec, seeds: int, logged: int, capacity: int) -> None:
+    def __init__(self, spec: Spec, seeds: int, logged: int, capacity: int, data: Data | None = None) -> None:
         self.spec, self.seeds, self.slots = spec, seeds, dict[str, Slot]()
         self.tried: dict[str, Any] = {}
         empty = partial(replay.empty, observation=spec.observation, action=spec.action, dtype=spec.dtype)
-        self.offline = jax.eval_shape(lambda: empty(1, logged))
+        self.offline: Any = jax.eval_shape(lambda: empty(1, logged)) if data is None else replay.shape_of(data, spec)
         self.online = jax.eval_shape(lambda: empty(seeds, capacity))
         self.keys = jax.eval_shape(lambda: keys_of(range(seeds), HANDOVER))
 
@@ -81,7 +83,8 @@ def validate(
     logged, most = 0 if data is None else len(data), room(phases, capacity)
     if most < min(room(phases, None), task.horizon):
         raise SegueError(f"capacity={most} keeps less than one episode ({task.horizon:,} steps); give at least that")
-    shapes = Shapes(task.spec, len(seeds), logged, max(most, 1))
+    one = Groups.of(len(seeds)).members[0].size  # what is traced here is not traced again for the first program
+    shapes = Shapes(task.spec, one, logged, max(most, 1), data)
     for index, phase in enumerate(phases):
         here = settled(phase.scaling or scaling, task.failure, data, parts_seen(task.spec))
         check_phase(phase, shapes.slots, task.spec, task.horizon, logged, written, written, most)
