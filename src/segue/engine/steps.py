@@ -296,9 +296,14 @@ def handing_over(
                 begun(phase.bonus, k_bonus, handover),
             )
 
-        return for_seeds(seed, jnp.arange(keys.shape[0]), keys, states, validated)
+        return jax.tree.map(lasting, for_seeds(seed, jnp.arange(keys.shape[0]), keys, states, validated))
 
     return handovers
+
+
+def lasting(x: Array) -> Array:
+    """An array whose type does not give way (JAX's weak types): an update would return another, and compile again."""
+    return jax.lax.convert_element_type(x, x.dtype) if jnp.issubdtype(x.dtype, jnp.number) else x
 
 
 def metrics_of(update: Update, learned: Learned, offline: Replay, online: Replay, keys: Array) -> tuple[str, ...]:
