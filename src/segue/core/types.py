@@ -33,6 +33,13 @@ class EnvError(SegueError):
     """An environment raised an exception, or returned an invalid value.  Nothing of the failed step is kept."""
 
 
+class Interrupted(Exception):
+    """A signal, `number`, asked the run to stop; everything is saved."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
 class Transition(NamedTuple):
     """A row of experience or a batch of rows, as a learner sees it (rewards and discount in the learner's scaling).
 
