@@ -11,29 +11,38 @@ Both are built on one generator, `segue.run`: it runs any list of `Phase`s and y
 
 from __future__ import annotations
 
-from segue.agents import AWAC, CQL, IQL, OPT, PEX, RLPD, SAC, SPOT, TD3, TD3BC, CalQL, ReBRAC
-from segue.agents.cql import from_cql
-from segue.bonuses import RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
-from segue.core.encoders import Encoder
-from segue.core.log import Data
-from segue.core.networks import Networks
-from segue.core.scaling import Scaling
-from segue.core.schedules import Linear
-from segue.core.types import SegueError, Slot, Spec, Transition
-from segue.engine.diagnostics import handover
-from segue.engine.evaluate import Evaluator
-from segue.engine.loop import run
-from segue.engine.phase import Phase, fresh, from_slot
-from segue.engine.state import Record, RunState
-from segue.recipes import Recipe
-from segue.report import write_report
-from segue.runs.policy import Policy, load, save_policy
-from segue.runs.request import Request
-from segue.runs.train import resume, train
-from segue.samplers import Balanced, Blend, Halves, Last, Mix, Oversample, Prefix, Subset, Union
-from segue.tasks import GymTask, find_task
+from typing import TYPE_CHECKING
+
+from segue.core.display import prepare
+from segue.core.lazy import face
+
+if TYPE_CHECKING:
+    from segue.agents import AWAC, CQL, IQL, OPT, PEX, RLPD, SAC, SPOT, TD3, TD3BC, CalQL, ReBRAC
+    from segue.agents.cql import from_cql
+    from segue.bonuses import RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
+    from segue.core.encoders import Encoder
+    from segue.core.log import Data
+    from segue.core.networks import Networks
+    from segue.core.scaling import Scaling
+    from segue.core.schedules import Linear
+    from segue.core.types import SegueError, Slot, Spec, Transition
+    from segue.engine.diagnostics import handover
+    from segue.engine.evaluate import Evaluator
+    from segue.engine.loop import run
+    from segue.engine.phase import Phase, fresh, from_slot
+    from segue.engine.state import Record, RunState
+    from segue.recipes import Recipe
+    from segue.report import write_report
+    from segue.runs.policy import Policy, load, save_policy
+    from segue.runs.request import Request
+    from segue.runs.train import resume, train
+    from segue.samplers import Balanced, Blend, Halves, Last, Mix, Oversample, Prefix, Subset, Union
+    from segue.tasks import GymTask, find_task
+else:
+    __getattr__, __dir__ = face(__name__)
 
 __version__ = "0.3.0"
+prepare()
 
 __all__ = [
     "AWAC",

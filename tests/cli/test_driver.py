@@ -19,12 +19,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from segue.core.types import SegueError
+from segue.core.types import Interrupted, SegueError
 from segue.engine import running
 from segue.engine.phase import Phase
 from segue.recipes import RECIPES, Evaluation, Recipe, published
 from segue.runs import checkpoint, drive, lock, policy, train
-from segue.runs.lock import Interrupted
 from segue.runs.request import Request
 from segue.samplers.uniform import Mix
 from tests.cli.conftest import RUN, rows

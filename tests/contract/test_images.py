@@ -18,7 +18,8 @@ from segue.agents import Encoder, build, describe
 from segue.bonuses import Nothing
 from segue.core import indices, replay
 from segue.core.encoders import EncoderNetwork, lent
-from segue.core.observations import look, pack, parts_of, parts_seen, plain, shifted, unpack, unpacked, width
+from segue.core.look import look, shifted, unpack
+from segue.core.observations import pack, parts_of, parts_seen, plain, unpacked, width
 from segue.core.optim import Trained
 from segue.core.options import assign
 from segue.core.scaling import Scaling

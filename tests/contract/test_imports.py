@@ -1,4 +1,4 @@
-"""Imports point one way, and `import segue` brings nothing heavy or optional."""
+"""Imports point one way, and what is not needed is not imported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ ARROWS: dict[str, set[str]] = {
     "collect": {"core", "engine", "data", "tasks", "runs"},
 }
 TOP = {"__init__", "__main__", "cli"}  # may import anything but the command line, which only __main__ does
-HEAVY = ("torch", "tensorflow", "minari", "wandb", "tensorboardX", "gymnasium_robotics", "mujoco")
+OPTIONAL = ("torch", "tensorflow", "minari", "wandb", "tensorboardX", "gymnasium_robotics", "mujoco")
+HEAVY = ("jax", "scipy", "optax", "equinox", "gymnasium", *OPTIONAL)
+WORDS = (
+    *("--version", "--help", "run --help", "list", "data --help", "data list", "nothing", "data nothing"),
+    *("--tyro-print-completion bash", *(f"list {what}" for what in ("recipes", "tasks", "agents", "bonuses", "rules"))),
+)
 
 
 def unit_of(path: Path) -> str:
@@ -78,11 +83,42 @@ def test_arrows_have_no_cycle() -> None:
         above = {unit: below - free for unit, below in above.items() if unit not in free}
 
 
-def test_import_is_light() -> None:
-    code = f"import segue, sys; print([m for m in {HEAVY!r} if m in sys.modules])"
+def test_words_wait_for_nothing_heavy() -> None:
+    """What only shows words or refuses them imports no JAX, no simulator and nothing optional."""
+    code = f"""
+import contextlib, io, sys
+import segue
+from segue.cli.main import command
+for line in {WORDS!r}:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        code = command(line.split())
+    print(line, code, [m for m in {HEAVY!r} if m in sys.modules])
+"""
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.splitlines() == [f"{line} {int('nothing' in line)} []" for line in WORDS], done.stderr
+
+
+def test_simulators_run_without_jax() -> None:
+    """As in a worker process, which finds its task by name."""
+    pytest.importorskip("gymnasium_robotics")
+    code = """
+import sys
+from segue.tasks import find_task
+for name in ("pointmaze-umaze", "gym:Hopper-v5"):
+    env = find_task(name).make_env()
+    env.reset(0)
+    env.step(env.action_bounds[0])
+print([m for m in ("jax", "scipy", "optax", "equinox") if m in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_face_is_complete() -> None:
+    assert {*segue.__all__} <= {*dir(segue)}
+    assert segue.find_task is importlib.import_module("segue.tasks.table").find_task
+    with pytest.raises(AttributeError, match=r"module 'segue' has no attribute 'CallQL'; did you mean CalQL\?"):
+        segue.CallQL  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_what_a_module_says_it_has_is_there() -> None:

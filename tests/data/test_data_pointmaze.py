@@ -16,7 +16,8 @@ from segue.core.types import SegueError
 from segue.data import describe, make_pointmaze, write_d4rl
 from segue.data.files import write_atomically
 from segue.data.making.kept import content_hash, verify
-from segue.data.making.pointmaze import GOAL_RADIUS, MAZES, PointMass, next_cells
+from segue.data.making.mazes import MAZES
+from segue.data.making.pointmaze import GOAL_RADIUS, PointMass, next_cells
 from segue.tasks import find_task
 
 

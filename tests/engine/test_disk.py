@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from segue.bonuses import SERA
-from segue.core.log import Data, Outside
+from segue.core.log import Data
+from segue.core.outside import Outside
 from segue.core.scaling import moments
 from segue.data.recorded import episodes_of
 from segue.data.store import save

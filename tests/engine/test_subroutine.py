@@ -171,7 +171,7 @@ def test_each_agent_learns_in_its_own_units(name: str, domain: str, online: Scal
 def presets_of(recipe: str) -> set[str]:
     """Names of the tasks that a recipe of the table has presets for."""
     method: Any = RECIPES[recipe].plan
-    return set(method.presets)
+    return set(method.load().presets)
 
 
 FORMS = ("recommend-fresh", "recommend-weighted", "fine-tune", "alternate")

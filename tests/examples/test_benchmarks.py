@@ -16,8 +16,7 @@ import pytest
 
 from segue.agents import AGENTS
 from segue.data import read_d4rl
-from segue.recipes import find_recipe
-from segue.recipes.recipe import TaskFacts, resolve
+from segue.recipes import TaskFacts, find_recipe, resolve
 from segue.recipes.rules import rule_of
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 import segue
-from segue.cli import main
+from segue import report
+from segue.cli import main, plans
+from segue.runs import train
 from tests.toys import UNITS, CorridorTask, corridor_data, small_cql
 
 ROOT = Path(__file__).parents[2]
@@ -65,8 +67,7 @@ def test_commands_parse(line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     """Each command resolves its recipe, task, settings and flags; nothing is run or made."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(segue.GymTask, "dataset", lambda self: None)
-    work = [(main.train, "start"), (main.train, "resume"), (main, "check")]
-    for owner, name in (*work, (main, "write_report")):
+    for owner, name in ((train, "start"), (train, "resume"), (plans, "check"), (report, "write_report")):
         monkeypatch.setattr(owner, name, lambda *arguments, **named: tmp_path)
     assert main.command(shlex.split(line)[1:]) == 0
 
@@ -82,7 +83,7 @@ def test_commands_with_own_parts_are_checked(line: str, lab: Path, monkeypatch: 
     """Each finds its parts in the files that the page shows, and an update of each phase can be traced."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(lab / "xla"))
     monkeypatch.setattr(segue.GymTask, "dataset", lambda self: None)
-    monkeypatch.setattr(main, "check", lambda *arguments: None)
+    monkeypatch.setattr(plans, "check", lambda *arguments: None)
     assert main.command([*shlex.split(line)[1:], "--dry-run"]) == 0
 
 

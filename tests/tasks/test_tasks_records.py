@@ -194,8 +194,8 @@ def test_every_preset_is_of_some_task() -> None:
     """A preset under a name that no task has would be read by nobody."""
     known = {name for r in records().values() for name in (r.domain, *r.presets, r.name)} | {"custom"}
     tables: list[Any] = [recipe.plan for recipe in RECIPES.values()]
-    read = {name for method in tables for name in method.presets} | {*ENCODERS, *IMAGE_SHIFTS, *SMALL, *opt.PRESETS}
-    read |= {*opt.SPOT_PRESETS}
+    read = {name for table in tables for name in table.load().presets}
+    read |= {*ENCODERS, *IMAGE_SHIFTS, *SMALL, *opt.PRESETS, *opt.SPOT_PRESETS}
     read |= {
         name for table in (ooo.IQL_PRESETS, ooo.CQL_PRESETS, ooo.SIZES, ooo.IQL_TIMES, ooo.CQL_TIMES) for name in table
     }

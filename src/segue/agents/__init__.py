@@ -2,98 +2,102 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from segue.agents.awac import AWAC
-from segue.agents.cal_ql import CalQL
-from segue.agents.cql import CQL
-from segue.agents.iql import IQL
-from segue.agents.one_of import OneOf
-from segue.agents.opt import OPT, OnlinePretraining
-from segue.agents.pex import PEX
-from segue.agents.rebrac import ReBRAC
-from segue.agents.rlpd import RLPD
-from segue.agents.sac import SAC
-from segue.agents.spot import SPOT, VAE
-from segue.agents.td3 import TD3, TD3BC
 from segue.core import parts
-from segue.core.encoders import Encoder
-from segue.core.networks import Networks
-from segue.core.parts import describe
-from segue.core.schedules import Linear
+from segue.core.lazy import face
 from segue.core.types import Agent, Learner, SegueError
+
+if TYPE_CHECKING:
+    from segue.agents.awac import AWAC
+    from segue.agents.cal_ql import CalQL
+    from segue.agents.cql import CQL
+    from segue.agents.iql import IQL
+    from segue.agents.one_of import OneOf
+    from segue.agents.opt import OPT, OnlinePretraining
+    from segue.agents.pex import PEX
+    from segue.agents.rebrac import ReBRAC
+    from segue.agents.rlpd import RLPD
+    from segue.agents.sac import SAC
+    from segue.agents.spot import SPOT, VAE
+    from segue.agents.td3 import TD3, TD3BC
+    from segue.core.encoders import Encoder
+    from segue.core.networks import Networks
+    from segue.core.parts import describe
+    from segue.core.schedules import Linear
+else:
+    __getattr__, __dir__ = face(__name__)
 
 
 class Entry(NamedTuple):
     """An agent as `segue list` shows it."""
 
-    agent: type[Agent]
+    name: str
     paper: str
     kind: str
     parity: str
     """Source of the numbers that its tests compare with."""
 
+    @property
+    def agent(self) -> type[Agent]:
+        """Its class."""
+        kind: type[Agent] = class_of(self.name)
+        return kind
 
-AGENTS: dict[str, Entry] = {
-    "SAC": Entry(
-        SAC, "Haarnoja et al. 2018, arXiv 1812.05905", "online", "two updates of the official Cal-QL program's SAC"
+
+_ROWS = (
+    Entry(
+        "SAC", "Haarnoja et al. 2018, arXiv 1812.05905", "online", "two updates of the official Cal-QL program's SAC"
     ),
-    "CQL": Entry(
-        CQL,
+    Entry(
+        "CQL",
         "Kumar et al. 2020, arXiv 2006.04779",
         "offline and online",
         "losses, gradients and two updates of the official Cal-QL program, not calibrated",
     ),
-    "CalQL": Entry(
-        CalQL,
+    Entry(
+        "CalQL",
         "Nakamoto et al. 2023, arXiv 2303.05479",
         "offline and online",
         "losses, gradients and two updates of the official program",
     ),
-    "IQL": Entry(
-        IQL,
+    Entry(
+        "IQL",
         "Kostrikov et al. 2021, arXiv 2110.06169",
         "offline and online",
         "updates of the official program, and of CORL's (both actors)",
     ),
-    "PEX": Entry(PEX, "Zhang, Xu and Yu 2023, arXiv 2302.00935", "online", "unit checks by hand"),
-    "AWAC": Entry(AWAC, "Nair et al. 2020, arXiv 2006.09359", "offline and online", "two updates of CORL's program"),
-    "TD3": Entry(TD3, "Fujimoto et al. 2018, arXiv 1802.09477", "online", "four updates of OEMA's TD3"),
-    "TD3BC": Entry(
-        TD3BC, "Fujimoto and Gu 2021, arXiv 2106.06860", "offline", "four updates of CORL's and the authors' program"
+    Entry("PEX", "Zhang, Xu and Yu 2023, arXiv 2302.00935", "online", "unit checks by hand"),
+    Entry("AWAC", "Nair et al. 2020, arXiv 2006.09359", "offline and online", "two updates of CORL's program"),
+    Entry("TD3", "Fujimoto et al. 2018, arXiv 1802.09477", "online", "four updates of OEMA's TD3"),
+    Entry(
+        "TD3BC", "Fujimoto and Gu 2021, arXiv 2106.06860", "offline", "four updates of CORL's and the authors' program"
     ),
-    "ReBRAC": Entry(
-        ReBRAC, "Tarasov et al. 2023, arXiv 2305.09836", "offline and online", "three updates of CORL's program"
-    ),
-    "SPOT": Entry(
-        SPOT,
+    Entry("ReBRAC", "Tarasov et al. 2023, arXiv 2305.09836", "offline and online", "three updates of CORL's program"),
+    Entry(
+        "SPOT",
         "Wu et al. 2022, arXiv 2202.06239",
         "offline and online",
         "two updates of the official program, three forms",
     ),
-    "RLPD": Entry(
-        RLPD,
+    Entry(
+        "RLPD",
         "Ball et al. 2023, arXiv 2302.02948; WSRL's online agent: Zhou et al. 2024, arXiv 2412.07762",
         "online",
         "two updates of the official RLPD program, three forms; WSRL's options by hand",
     ),
-    "OPT": Entry(
-        OPT,
+    Entry(
+        "OPT",
         "Shin et al. 2025, arXiv 2507.08387",
         "online, around TD3, SPOT, IQL, CQL or CalQL",
         "four meta steps and two updates of a re-implementation (the official code could not be read)",
     ),
-}
+)
+AGENTS: dict[str, Entry] = {entry.name: entry for entry in _ROWS}
 # Learners that do not act, agents around agents, and what stands inside an agent.
-PARTS: dict[str, type] = {
-    "VAE": VAE,
-    "Encoder": Encoder,
-    "Linear": Linear,
-    "Networks": Networks,
-    "OneOf": OneOf,
-    "OnlinePretraining": OnlinePretraining,
-}
+PARTS = ("VAE", "Encoder", "Linear", "Networks", "OneOf", "OnlinePretraining")
 
 __all__ = [
     "AGENTS",
@@ -111,6 +115,8 @@ __all__ = [
     "CalQL",
     "Encoder",
     "Entry",
+    "Linear",
+    "Networks",
     "OneOf",
     "OnlinePretraining",
     "ReBRAC",
@@ -122,6 +128,9 @@ __all__ = [
 
 def title(learner: Learner) -> str:
     """Name of a learner: its class, and the agents inside it."""
+    from segue.agents.one_of import OneOf
+    from segue.agents.opt import OPT, OnlinePretraining
+
     if isinstance(learner, (OPT, OnlinePretraining)):
         return f"{type(learner).__name__} of {title(learner.base)}"
     if isinstance(learner, OneOf):
@@ -134,12 +143,12 @@ def build(description: Mapping[str, Any]) -> Agent:
 
     Raises `SegueError` if the class does not exist or its fields have changed.
     """
-    agent: Agent = parts.build(description, _of_tables, "an agent")
+    agent: Agent = parts.build(description, class_of, "an agent")
     return agent
 
 
-def _of_tables(name: str) -> type:
-    classes: dict[str, type] = {n: entry.agent for n, entry in AGENTS.items()} | PARTS
-    if name not in classes:
+def class_of(name: str) -> Any:
+    """Return the class of that name: an agent, or one of `PARTS`.  Raises `SegueError`."""
+    if name not in AGENTS and name not in PARTS:
         raise SegueError(f"no agent '{name}' in this version of Segue; known: {', '.join(AGENTS)}")
-    return classes[name]
+    return getattr(sys.modules[__name__], name)

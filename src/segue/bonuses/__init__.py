@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from segue.bonuses.bonus import Both
-from segue.bonuses.nothing import Nothing
-from segue.bonuses.returns import Returns
-from segue.bonuses.rnd import RND, textbook
-from segue.bonuses.sera import SERA
-from segue.bonuses.vcse import VCSE, StateEntropy
+from segue.core.lazy import Later, face
 from segue.core.named import is_named, named
 from segue.core.options import unknown
 from segue.core.parts import part_of
 from segue.core.types import Bonus
+
+if TYPE_CHECKING:
+    from segue.bonuses.bonus import Both
+    from segue.bonuses.nothing import Nothing
+    from segue.bonuses.returns import Returns
+    from segue.bonuses.rnd import RND, textbook
+    from segue.bonuses.sera import SERA
+    from segue.bonuses.vcse import VCSE, StateEntropy
+else:
+    __getattr__, __dir__ = face(__name__)
 
 __all__ = [
     "BONUSES",
@@ -35,7 +41,8 @@ __all__ = [
 class Entry(NamedTuple):
     """A bonus as `segue list` shows it, and as a recipe's name adds it: `cal-ql+sera`."""
 
-    bonus: Bonus
+    part: Bonus | Callable[[], Bonus]
+    """The bonus, or what makes it."""
     when: Literal["online", "always"]
     """Whether offline phases have it too."""
     paper: str
@@ -45,13 +52,24 @@ class Entry(NamedTuple):
     """Options by a task's domain, its presets or its name."""
     unscaled: Mapping[str, Mapping[str, object]] = MappingProxyType({})
     """The same for recipes that do not rescale rewards, where a failing step costs 1 at most."""
-    from_scratch: Bonus | None = None
-    """Its replacement when nothing is trained before it, so that there is no critic to copy."""
+    from_scratch: Bonus | Callable[[], Bonus] | None = None
+    """Its replacement when nothing is trained before it, so that there is no critic to copy; or what makes it."""
+
+    @property
+    def bonus(self) -> Bonus:
+        """The bonus with its defaults."""
+        return self.after(True)
+
+    def after(self, trained: bool) -> Bonus:
+        """The bonus with its defaults, where something is trained before it or nothing."""
+        part = self.part if trained or self.from_scratch is None else self.from_scratch
+        return part() if callable(part) else part
 
 
+_SERA = Later("segue.bonuses.sera:SERA")
 BONUSES: dict[str, Entry] = {
     "sera": Entry(
-        SERA(),
+        _SERA,
         "online",
         "Zhang et al. 2023, SERA (later QCSE), arXiv 2310.19805",
         "our reading of the paper, by hand; its estimator against VCSE's program",
@@ -64,27 +82,38 @@ BONUSES: dict[str, Entry] = {
         },
         # Ours, not measured: the literal bonus is nearly 1 a step, as much as a step costs there.
         {domain: {"normalise_bonus": True, "weight": 0.1} for domain in ("antmaze", "adroit-binary")},
-        SERA(q_source="current", scale="dimension"),
+        partial(_SERA, q_source="current", scale="dimension"),
     ),
     "vcse": Entry(
-        VCSE(), "online", "Kim et al. 2023, VCSE, arXiv 2305.19476", "estimator and rewards of the official program"
+        Later("segue.bonuses.vcse:VCSE"),
+        "online",
+        "Kim et al. 2023, VCSE, arXiv 2305.19476",
+        "estimator and rewards of the official program",
     ),
     "state-entropy": Entry(
-        StateEntropy(), "online", "state entropy as VCSE's program has it", "bonus of the official program"
+        Later("segue.bonuses.vcse:StateEntropy"),
+        "online",
+        "state entropy as VCSE's program has it",
+        "bonus of the official program",
     ),
     "rnd": Entry(
-        RND(),
+        Later("segue.bonuses.rnd:RND"),
         "always",
         "Burda et al. 2018, RND, arXiv 1810.12894, as in OOO, arXiv 2310.08558",
         "three steps of OOO's programs, two variants",
         {"adroit-binary": {"weight": 0.5}, "adroit": {"weight": 0.5}, "pointmaze": {"weight": 0.5}},
     ),
-    "rnd-textbook": Entry(textbook(), "always", "Burda et al. 2018, RND, arXiv 1810.12894", "unit checks by hand"),
+    "rnd-textbook": Entry(
+        Later("segue.bonuses.rnd:textbook"), "always", "Burda et al. 2018, RND, arXiv 1810.12894", "unit checks by hand"
+    ),
 }
 
 
 def parts(bonus: Bonus) -> list[Bonus]:
     """Bonuses that are joined in one."""
+    from segue.bonuses.bonus import Both
+    from segue.bonuses.returns import Returns
+
     if isinstance(bonus, Both):
         return [*parts(bonus.first), *parts(bonus.second)]
     return [bonus, *parts(bonus.inner)] if isinstance(bonus, Returns) else [bonus]

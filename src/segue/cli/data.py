@@ -8,26 +8,25 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.table import Table
 
-from segue.cli.data_shown import console, plain, progress, received, show_report, show_table, waiting
-from segue.collect import RANDOM, Goals, Recipe, Starts, collect, environment_of, facts_of
+from segue.cli.data_shown import plain, progress, received, show_report, waiting
+from segue.cli.tables import console, show_table
+from segue.collect.recipe import RANDOM, Goals, Recipe, Starts
 from segue.core.options import unknown
 from segue.core.types import Part, SegueError
-from segue.data.card import numbers, pictures, summarise
-from segue.data.doctor import examine, mend, movements
-from segue.data.export import export_minari, export_npz
 from segue.data.extras import versions
 from segue.data.facts import Facts, known_of
 from segue.data.files import write_atomically
-from segue.data.readers import SOURCES, Source, guessed, open_source
 from segue.data.store import Stored, datasets_folder, find_stored, place, save, stored_names
-from segue.report.card import card_page
-from segue.tasks import find_gym_task, find_task, sources_of, task_names
-from segue.tasks.layouts import LAYOUTS
+
+if TYPE_CHECKING:
+    from segue.data.readers import Source
+
+# Readers, simulators, reports and JAX are imported by the commands that need them: help answers at once.
 
 app = tyro.extras.SubcommandApp()
 COMMANDS = ("import", "collect", "list", "show", "check", "card", "export", "sources")
@@ -54,6 +53,9 @@ def import_command(source: SourceText, name: Name = "", /, env: str = "", replac
         env: The environment of the log, if the log does not name it (a Gymnasium id).
         replace: Replace a dataset of that name.
     """
+    from segue.data.readers import SOURCES, guessed
+    from segue.tasks import find_gym_task, sources_of, task_names
+
     source = guessed(source)
     published = sources_of(source)
     if ":" not in source and published is None:
@@ -69,6 +71,8 @@ def import_command(source: SourceText, name: Name = "", /, env: str = "", replac
     opened = first_of(published, source) if published is not None else opened_here(source)
     facts: Facts = {**opened.facts, "versions": versions(), "imported": now()}
     if published is not None:
+        from segue.collect import environment_of
+
         facts["environment"] = environment_of(find_gym_task(f"gym:{source}"))
     elif env:
         known = known_of(facts)
@@ -112,6 +116,11 @@ def collect_command(
         seed: Seed of starts, noise and choices.
         replace: Replace a dataset of that name.
     """
+    from segue.cli.compiled import use_compilation_cache
+    from segue.collect import collect, facts_of
+    from segue.tasks import find_gym_task
+
+    use_compilation_cache()
     folder, found = place(name), find_gym_task(task)
     if folder.exists() and not replace:
         raise SegueError(f"dataset {name} exists; choose another name, or give --replace")
@@ -149,6 +158,8 @@ def show_command(name: Name, /, json_output: Annotated[bool, tyro.conf.arg(name=
         name: One of `segue data list`.
         json_output: Print JSON.
     """
+    from segue.data.card import summarise
+
     stored = find_stored(name)
     described = {**stored.facts, **summarise(stored)}
     if json_output:
@@ -183,6 +194,10 @@ def check_command(
         simulate: Reset the environment and send it random and logged actions; a line first says what will move.
         json_output: Print JSON.
     """
+    from segue.data.doctor import examine, mend, movements
+    from segue.data.readers import guessed, open_source
+    from segue.tasks import find_task
+
     name = guessed(name)
     stored = None if ":" in name else find_stored(name)
     facts = open_source(name).facts if stored is None else stored.facts
@@ -234,6 +249,8 @@ def export_command(name: Name, to: To, /, minari_id: str = "") -> None:
         to: A file that ends in .npz, or the word minari.
         minari_id: With minari: the id to give it, for example robot/pour-v0.
     """
+    from segue.data.export import export_minari, export_npz
+
     stored = find_stored(name)
     if to == "minari":
         export_minari(progress(stored.episodes(), len(stored)), stored.facts, minari_id or f"segue/{name}-v0")
@@ -253,6 +270,10 @@ def card_command(name: Name, /, out: Path | None = None) -> None:
         name: One of `segue data list`.
         out: Folder for card.html and card.json; the dataset's own by default.
     """
+    from segue.data.card import numbers, pictures
+    from segue.report.card import card_page
+    from segue.tasks.layouts import LAYOUTS
+
     stored = find_stored(name)
     known = LAYOUTS.get(known_of(stored.facts).get("env_id", ""))
     card = {**stored.facts, **numbers(stored, known.positions if known else None), **examined(stored)}
@@ -265,6 +286,8 @@ def card_command(name: Name, /, out: Path | None = None) -> None:
 @app.command(name="sources")
 def sources_command() -> None:
     """Show the formats that can be imported."""
+    from segue.data.readers import SOURCES
+
     rows = ((f"{name}:...", entry.what, ", ".join(entry.options)) for name, entry in SOURCES.items())
     show_table(None, ("source", "what it is", "options"), rows)
 
@@ -277,6 +300,8 @@ def examined(stored: Stored) -> dict[str, object]:
 
 def opened_here(source: str) -> Source:
     """An opened source; its download, if it is one, is shown."""
+    from segue.data.readers import open_source
+
     with received() as told:
         return open_source(source, told)
 

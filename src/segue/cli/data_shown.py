@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import DownloadColumn, Progress
-from rich.table import Table
 
-from segue.data.doctor import SEVERITIES, Report
-from segue.data.recorded import Recorded
+from segue.cli.tables import console
+
+if TYPE_CHECKING:
+    from segue.data.doctor import Report
+    from segue.data.recorded import Recorded
 
 
 def show_report(name: str, report: Report) -> None:
     """Print what the doctor found, worst first."""
+    from segue.data.doctor import SEVERITIES
+
     out = console()
     counts = ", ".join(f"{n} {s}{'s' * (n != 1)}" for s in SEVERITIES if (n := len(report.codes(s))))
     out.print(f"{name}: {report.rows:,} transitions in {report.episodes:,} episodes; {counts or 'nothing was found'}")
@@ -80,17 +85,3 @@ def plain(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def show_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under their columns."""
-    table = Table(*columns, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*row)
-    console().print(table)
-
-
-def console() -> Console:
-    """A console as wide as the terminal, and 120 columns wide where there is none."""
-    made = Console()
-    return made if made.is_terminal else Console(width=max(made.width, 120))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -12,34 +11,22 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
-from segue.agents import AGENTS, title
-from segue.bonuses import BONUSES, Nothing, parts
-from segue.cli import data
-from segue.cli.compiled import use_compilation_cache
-from segue.cli.data_shown import console, show_table
+from segue.agents import AGENTS
+from segue.bonuses import BONUSES
+from segue.cli.tables import console, show_table
 from segue.cli.words import gather, split_settings
-from segue.core import options
 from segue.core.named import is_own
 from segue.core.options import unknown
-from segue.core.types import SegueError
-from segue.engine.phase import Phase, charged
-from segue.recipes import RECIPES, SYSTEMS, Plan, find_recipe
+from segue.core.types import Interrupted, SegueError
+from segue.recipes import RECIPES, SYSTEMS
 from segue.recipes.rules import RULES, usage, words_of
-from segue.report import write_report
-from segue.runs import manifest, train
-from segue.runs.checks import check, notes
-from segue.runs.drive import TRACKERS
-from segue.runs.lock import Interrupted
-from segue.runs.request import Request, lasting, resolved, seeds_of
-from segue.tasks import find_task
-from segue.tasks.catalogue import listing
 
+# Nothing above imports JAX: help, lists and completion answer at once.  A command imports what it runs.
 app = tyro.extras.SubcommandApp()
 RecipeName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RECIPE")]]
 TaskName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
@@ -48,12 +35,13 @@ Folder = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FOLDER")]]
 Folders = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER ...")]]
 ListName = tyro.conf.Positional[Literal["all", "recipes", "tasks", "agents", "bonuses", "rules"]]
 Rules = Annotated[tuple[str, ...], tyro.conf.arg(metavar="RULE ...")]
+Tracker = Literal["tensorboard", "wandb"]
 Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")]
 COMMANDS = ("run", "resume", "report", "list", "explain", "data")
 LISTS = {
     "--set": lambda word: re.match(r"[A-Za-z_][\w.-]*=", word) is not None,
     "--rules": lambda word: re.split("[=,]", word)[0] in RULES,
-    "--track": lambda word: word in TRACKERS,
+    "--track": lambda word: word in get_args(Tracker),
 }
 
 
@@ -77,7 +65,7 @@ def run_command(
     rules: Rules = (),
     out: Path | None = None,
     root: Path = Path("runs"),
-    track: tuple[Literal["tensorboard", "wandb"], ...] = (),
+    track: tuple[Tracker, ...] = (),
     dry_run: bool = False,
     untrained: bool = False,
 ) -> None:
@@ -95,6 +83,14 @@ def run_command(
         dry_run: Check everything, show the phases and an estimate of disk, memory and time, and stop.
         untrained: Allow an untrained policy, or random actions, to move a real robot.
     """
+    from segue.cli import plans
+    from segue.cli.compiled import use_compilation_cache
+    from segue.recipes import find_recipe
+    from segue.runs import train
+    from segue.runs.request import Request, lasting
+    from segue.tasks import find_task
+
+    use_compilation_cache()
     chosen = find_recipe(recipe)
     found = find_task(task)
     request = Request(
@@ -107,11 +103,7 @@ def run_command(
         untrained,
     )
     if dry_run:
-        decided = resolved(chosen, found, request.settings, request.rules)
-        check(decided, found, request)
-        show_phases(decided)
-        print("\n".join([train.needs(decided, found, request, timed=True).words(), *notes(decided)]))
-        print(f"seeds {', '.join(map(str, request.seeds))}; nothing was run")
+        plans.try_out(chosen, found, request)
         return
     say_report(train.start(chosen, found, request, out, root))
 
@@ -125,6 +117,11 @@ def resume_command(run: Folder, /, settings: Settings = ()) -> None:
         settings: Options to change from here on, for example a learning rate after a divergence; run.json keeps what
             changed and when.
     """
+    from segue.cli.compiled import use_compilation_cache
+    from segue.runs import train
+    from segue.tasks import find_task
+
+    use_compilation_cache()
     say_report(train.resume(run, find_task, settings=split_settings(settings)))
 
 
@@ -136,6 +133,8 @@ def report_command(runs: Folders, /, out: Path | None = None) -> None:
         runs: Folders of runs; duplicates count once.
         out: File to write; report.html in the first run's folder (comparison.html for several) by default.
     """
+    from segue.report import write_report
+
     if not runs:
         raise SegueError("segue report: name at least one run's folder")
     distinct = list({run.resolve(): run for run in runs}.values())
@@ -155,6 +154,8 @@ def list_command(what: ListName = "all", /) -> None:
         around = ((system.example, system.says, system.paper) for system in SYSTEMS.values())
         show_table("Systems", ("around recipes", "what it does", "paper"), around)
     if what in ("all", "tasks"):
+        from segue.tasks.catalogue import listing
+
         table = Table(title="Tasks", title_justify="left")
         table.add_column("task", overflow="fold")
         table.add_column("log")
@@ -204,56 +205,9 @@ def explain_command(
         changed: Show only options whose value is not the default.
         json_output: Print JSON.
     """
-    decided = resolved(find_recipe(recipe), find_task(task), split_settings(settings), words_of(rules))
-    for line in decided.told():
-        print(f"segue: {line}", file=sys.stderr)
-    rows = {k: row for k, row in decided.explained().items() if part in k}
-    if not rows:
-        known = {word for path in decided.explained() for word in (path, *path.split("."))}
-        unknown(f"segue explain {recipe} {task} {part}: option", part, known)
-    if changed:
-        rows = {k: row for k, row in rows.items() if row["source"] != "default"}
-    if json_output:
-        print(json.dumps(manifest.plain(rows), indent=1))
-        return
-    screen = Console()
-    if not screen.is_terminal:  # a line an option, for grep and less
-        for path, row in rows.items():
-            print(path, row["value"], row["source"], row["meaning"], sep="\t")
-        return
-    show_phases(decided)
-    table = Table(title=f"{recipe} on {task}", title_justify="left")
-    for column in ("option", "value", "source", "meaning"):
-        table.add_column(column, overflow="fold")
-    for path, row in rows.items():
-        words = (path, str(row["value"]), row["source"], row["meaning"])
-        table.add_row(*words, style=None if row["source"] == "default" else "bold")
-    screen.print(table)
+    from segue.cli import plans
 
-
-def show_phases(plan: Plan) -> None:
-    """Print a recipe's phases as a table."""
-    table = Table(title=plan.paper, title_justify="left")
-    for column in ("phase", "learner", "slot", "length", "batch", "rewards"):
-        table.add_column(column, overflow="fold")
-    for p in plan.phases:
-        bonuses = [type(part).__name__ for part in parts(p.bonus) if not isinstance(part, Nothing)]
-        rewards = " + ".join(["as they are", *bonuses]) if bonuses else "as they are"
-        table.add_row(p.name, title(p.learner), p.slot, length(p), options.brief(p.batch), rewards)
-    console().print(table)
-    tried = sum(p.validation.steps for p in plan.phases)
-    choosing = f", {tried:,} of them to choose among checkpoints" if tried else ""
-    print(f"budget: {charged(plan.phases):,} environment steps per seed{choosing}")
-    print(f"learner's scaling: {plan.scaling}")
-
-
-def length(phase: Phase) -> str:
-    """How long a phase is, in words."""
-    if not phase.collects:
-        return f"{phase.gradient_steps:,} updates" if phase.gradient_steps else "nothing"
-    every = f" every {phase.train_every} steps" if phase.train_every > 1 else " a step"
-    updates = f"{phase.updates} update{'s' * (phase.updates != 1)}{every}" if phase.updates else "no updates"
-    return f"{phase.environment_steps:,} environment steps, {updates}"
+    plans.explain(recipe, task, part, split_settings(settings), words_of(rules), changed, json_output)
 
 
 def say_report(folder: Path) -> None:
@@ -264,6 +218,8 @@ def say_report(folder: Path) -> None:
 
 def parse_seeds(text: str) -> tuple[int, ...]:
     """(0, ..., n - 1) from "n", or the seeds named in "3,5,9"."""
+    from segue.runs.request import seeds_of
+
     try:
         numbers = [int(x) for x in text.removesuffix(",").split(",")]
     except ValueError as error:
@@ -277,7 +233,6 @@ def command(arguments: Sequence[str]) -> int:
     0, 1 for a mistake or an error in a part of one's own, 2 for wrong words, 70 for a bug of Segue's, 130 and 143 when
     SIGINT and SIGTERM stopped it.
     """
-    use_compilation_cache()
     words = list(arguments)
     try:
         if words == ["--version"]:
@@ -286,6 +241,8 @@ def command(arguments: Sequence[str]) -> int:
         if words and not words[0].startswith("-") and words[0] not in COMMANDS:
             unknown("command", words[0], COMMANDS)
         if words[:1] == ["data"]:
+            from segue.cli import data
+
             data.main(words[1:])
             return 0
         if words[0:1] in (["run"], ["explain"], ["resume"]):

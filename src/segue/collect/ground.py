@@ -13,7 +13,8 @@ import numpy as np
 
 from segue.core.types import SegueError
 from segue.data.extras import robotics
-from segue.data.making.pointmaze import Cell, next_cells
+from segue.data.making.mazes import Cell
+from segue.data.making.pointmaze import next_cells
 from segue.tasks import GymEnv, GymTask
 
 if TYPE_CHECKING:

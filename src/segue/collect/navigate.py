@@ -9,15 +9,15 @@ the task's goal from its start needs stitching.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 
 from segue.collect.ground import Ground
+from segue.collect.recipe import Goals
 from segue.collect.walker import Steered, Walker
-from segue.data.making.pointmaze import DAMPING, GAIN, REACHED, Cell
+from segue.data.making.mazes import Cell
+from segue.data.making.pointmaze import DAMPING, GAIN, REACHED
 
-Goals = Literal["diverse", "play", "task"]
 Act = Callable[[np.ndarray], np.ndarray]  # observation -> action (A,)
 Drive = Callable[[np.ndarray, np.ndarray], np.ndarray]  # the body's state, metres to go (2,) -> action (A,)
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-import jax
 import numpy as np
 
 from segue.core.scaling import BLOCK, Scaling, returns_to_go
-from segue.core.starts import whole
-from segue.core.types import Array, Part, SegueError
+from segue.core.types import Part, SegueError
 
 TOLERANCE = 1e-5  # how far outside the bounds an action may lie before it is a fault and not rounding
 
@@ -142,29 +139,12 @@ class Hashes:
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 
-@jax.tree_util.register_static
-class Outside:
-    """Rows (1, N, ...) of a dataset that is larger than the device: they stay with the host, which is asked for them.
-
-    `rows` gives rows for arrays of integers (`segue.data.store.DiskRows`).  Each batch costs a call to the host.
-    """
-
-    def __init__(self, rows: Any) -> None:
-        self.rows = rows
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of the numbers."""
-        return np.dtype(self.rows.dtype)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(1, N, ...)."""
-        return (1, *self.rows.shape)
-
-    def __getitem__(self, at: tuple[Array, Array]) -> Array:
-        found = jax.ShapeDtypeStruct((*at[1].shape, *self.rows.shape[1:]), self.dtype)
-        return jax.pure_callback(lambda wanted: self.rows[np.asarray(wanted)], found, at[1], vmap_method="expand_dims")
+def whole(terminated: np.ndarray, ended: np.ndarray, length: int) -> np.ndarray:
+    """First rows of the whole windows among rows (N,) bool in the order of time, ascending; the last may be open."""
+    ends, episode = np.flatnonzero(ended), np.cumsum(ended) - ended
+    last = np.append(ends, len(ended) - 1)[episode]
+    terminal = np.append(terminated[ends], False)[episode]
+    return np.flatnonzero((np.arange(len(ended)) + length - 1 <= last) | terminal)
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> np.ndarray:

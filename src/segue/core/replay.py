@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from segue.core import starts
-from segue.core.log import Data, Outside
+from segue.core.log import Data
+from segue.core.outside import Outside
 from segue.core.scaling import Scaling, moments
 from segue.core.starts import Starts
 from segue.core.types import Array, Spec, Transition

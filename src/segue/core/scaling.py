@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-import jax.numpy as jnp
 import numpy as np
 
-from segue.core.observations import look
 from segue.core.options import internal
 from segue.core.types import Array, Part, SegueError
 
@@ -63,6 +61,10 @@ class Scaling:
 
     def see(self, raw: Array) -> Any:
         """Observations (..., O) in the learner's scaling; where they have `parts`, arrays (B, ...) by name."""
+        import jax.numpy as jnp  # whoever only reads a log does without
+
+        from segue.core.look import look
+
         if self.parts:
             return look(self.parts, raw)
         if not self.observation_mean:

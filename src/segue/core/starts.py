@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 
+from segue.core.log import whole as whole
 from segue.core.types import Array
 
 
@@ -76,11 +76,3 @@ def shown(view: Any, length: int) -> Starts:
     whole = here | done
     at = jnp.nonzero(whole, size=view.room, fill_value=0)[0].astype(jnp.int32)
     return Starts(at[None], jnp.sum(whole, dtype=jnp.int32)[None], jnp.int32(length))
-
-
-def whole(terminated: np.ndarray, ended: np.ndarray, length: int) -> np.ndarray:
-    """First rows of the whole windows among rows (N,) bool in the order of time, ascending; the last may be open."""
-    ends, episode = np.flatnonzero(ended), np.cumsum(ended) - ended
-    last = np.append(ends, len(ended) - 1)[episode]
-    terminal = np.append(terminated[ends], False)[episode]
-    return np.flatnonzero((np.arange(len(ended)) + length - 1 <= last) | terminal)

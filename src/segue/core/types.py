@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+if TYPE_CHECKING:
+    import jax
+    import numpy as np
 
-Array = jax.Array
-Key = jax.Array
+    Array = jax.Array
+else:
+    Array = Any  # who only speaks of tasks and errors does not import JAX
+Key = Array
 State = Any
 S = TypeVar("S")
 Seen = TypeVar("Seen", contravariant=True)
@@ -29,6 +31,13 @@ class SegueError(Exception):
 
 class EnvError(SegueError):
     """An environment raised an exception, or returned an invalid value.  Nothing of the failed step is kept."""
+
+
+class Interrupted(Exception):
+    """A signal, `number`, asked the run to stop; everything is saved."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 class Transition(NamedTuple):
@@ -317,6 +326,9 @@ class Task(Protocol):
 
 def valued(agent: Agent[S], state: S, observation: Array, key: Key) -> tuple[Array, Array]:
     """What a backup takes at next observations, see `Drawing`; the best action and 0 where an agent does not say."""
+    import jax
+    import jax.numpy as jnp
+
     if isinstance(agent, Drawing):
         return agent.valued(state, observation, key)
     return agent.act(state, observation, key, False), jnp.zeros(jax.tree.leaves(observation)[0].shape[:1])

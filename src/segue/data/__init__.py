@@ -12,14 +12,23 @@ extras      optional packages
 All of it ends as a checked `segue.Data`: raw rewards, episode ends known, actions in [-1, 1].
 """
 
-from segue.data.arrays import demonstrations, end_at_success, from_arrays, from_episodes
-from segue.data.card import describe
-from segue.data.files import cache_folder
-from segue.data.making import make_pointmaze, make_pointmaze_pixels, write_d4rl
-from segue.data.readers import read
-from segue.data.readers.d4rl import from_stream, read_d4rl
-from segue.data.readers.minari import read_minari
-from segue.data.store import Stored, find_stored, keep
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from segue.core.lazy import face
+
+if TYPE_CHECKING:
+    from segue.data.arrays import demonstrations, end_at_success, from_arrays, from_episodes
+    from segue.data.card import describe
+    from segue.data.files import cache_folder
+    from segue.data.making import make_pointmaze, make_pointmaze_pixels, write_d4rl
+    from segue.data.readers import read
+    from segue.data.readers.d4rl import from_stream, read_d4rl
+    from segue.data.readers.minari import read_minari
+    from segue.data.store import Stored, find_stored, keep
+else:
+    __getattr__, __dir__ = face(__name__)
 
 __all__ = [
     "Stored",

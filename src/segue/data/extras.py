@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import io
-import os
 import sys
 from importlib import import_module, metadata
 from types import ModuleType, SimpleNamespace
@@ -14,24 +12,6 @@ from types import ModuleType, SimpleNamespace
 from segue.core.types import SegueError
 
 WITHOUT_WHEELS = {"ogbench": "its labmaze has no wheel for Python 3.13 (pyproject.toml)"}
-HEADLESS = sys.platform == "linux" and not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-
-
-def drawn_with() -> str:
-    """Return the library with which MuJoCo can draw without a display ("egl", "osmesa"), or "disable".
-
-    A library that is named but missing would break MuJoCo's import, even for worlds that are never drawn.
-    """
-    for name, library in (("egl", "libEGL.so"), ("osmesa", "libOSMesa.so")):
-        for file in (library, *(f"{library}.{version}" for version in range(10))):  # as PyOpenGL looks for it
-            with contextlib.suppress(OSError):
-                ctypes.CDLL(file)
-                return name
-    return "disable"
-
-
-if HEADLESS and "MUJOCO_GL" not in os.environ:  # MuJoCo reads it when it is imported; its own choice needs a display
-    os.environ["MUJOCO_GL"] = drawn_with()
 
 
 def need(module: str, extra: str, purpose: str) -> ModuleType:

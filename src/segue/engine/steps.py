@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from segue.bonuses.bonus import begun
 from segue.core.encoders import lent
 from segue.core.indices import chunked, fold, plans, window
-from segue.core.observations import shifted
+from segue.core.look import shifted
 from segue.core.options import alike
 from segue.core.replay import Replay, View
 from segue.core.scaling import Scaling

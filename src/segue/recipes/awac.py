@@ -6,14 +6,11 @@ from segue.agents import AWAC
 from segue.core.scaling import Scaling
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.method import Method
 from segue.recipes.plan import Evaluation
-from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix, Union
 
-AWAC_RECIPE = published(
-    "awac",
-    "Nair et al. 2020, AWAC, arXiv 2006.09359",
-    "pen-cloned 88.7 offline, 86.8 after 1M online steps (CORL's runs of AWAC, 4 seeds)",
+AWAC_METHOD = Method(
     (
         Phase("offline", AWAC(), gradient_steps=1_000_000, batch=Mix(256), evaluate_every=50_000),
         Phase("online", AWAC(), environment_steps=1_000_000, batch=Union(256), evaluate_every=5_000),

@@ -13,8 +13,8 @@ from segue.agents import CQL, CalQL
 from segue.core.scaling import Scaling
 from segue.engine.phase import Phase
 from segue.recipes.common import Settings
+from segue.recipes.method import Method
 from segue.recipes.plan import Evaluation
-from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 _ANTMAZE = {
@@ -131,20 +131,14 @@ _PRESETS: dict[str, Settings] = {
     },
 }
 
-CAL_QL = published(
-    "cal-ql",
-    "Nakamoto et al. 2023, Cal-QL, arXiv 2303.05479",
-    "AntMaze mean 97.3 after 1M online steps (CORL's runs of Cal-QL, 4 seeds)",
+CAL_QL_METHOD = Method(
     _PHASES,
     Scaling(),
     Evaluation(20),
     _PRESETS,
 )
 
-CQL_RECIPE = published(
-    "cql",
-    "Kumar et al. 2020, CQL, arXiv 2006.04779 (the baseline of the Cal-QL paper: same program, no calibration)",
-    "AntMaze mean 95.6 after 1M online steps (CORL's runs of CQL, 4 seeds)",
+CQL_METHOD = Method(
     tuple(replace(phase, learner=CQL()) for phase in _PHASES),
     Scaling(),
     Evaluation(20),

@@ -11,53 +11,19 @@ runs resumed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import NamedTuple
 
 from segue.bonuses import BONUSES, Both, Entry, Nothing, bonus_of, parts
 from segue.core.named import is_named, named
 from segue.core.options import unknown
 from segue.core.types import Agent, SegueError
 from segue.engine.phase import Phase, at_switch
+from segue.recipes import SYSTEMS
+from segue.recipes.method import tried
 from segue.recipes.plan import Plan
-from segue.recipes.recipe import Recipe, tried
-from segue.recipes.systems.ooo import ooo
-from segue.recipes.systems.opt import opt
-from segue.recipes.systems.subroutine import FORMS, subroutine, validated
+from segue.recipes.recipe import Recipe
 
-
-class System(NamedTuple):
-    """What goes around recipes, as `segue list` shows it."""
-
-    around: Callable[..., Recipe]
-    says: str
-    """What it does, in a line."""
-    paper: str
-    example: str
-    recipes: int = 1
-
-
-def line_of(what: object) -> str:
-    """The first line of a docstring."""
-    return str(what.__doc__).splitlines()[0]
-
-
-SYSTEMS: dict[str, System] = {
-    "ooo": System(ooo, line_of(ooo), "Mark et al. 2023, OOO, arXiv 2310.08558", "ooo(iql), ooo(cal-ql) or ooo(rlpd)"),
-    "opt": System(opt, line_of(opt), "Shin et al. 2025, OPT, arXiv 2507.08387", "opt(td3-bc) or opt(spot)"),
-    **{
-        word: System(
-            partial(subroutine, word),
-            line_of(form),
-            "Su, Luo and Zhang 2025, offline RL as a subroutine, arXiv 2512.00383",
-            "validated(sac)" if form is validated else f"{word}(sac,iql)",
-            1 if form is validated else 2,
-        )
-        for word, form in FORMS.items()
-    },
-}
 _TOKEN = re.compile(r"\s*([A-Za-z0-9_.:-]+|[()+,])")
 
 
@@ -156,7 +122,7 @@ def augmented_plan(plan: Plan, names: Sequence[str], entry: Entry, who: str) -> 
             if type(entry.bonus) in map(type, parts(phase.bonus)):
                 raise SegueError(f"recipe {who}: phase '{phase.name}' already has that bonus; add it once")
             before = [p for p in phases if p.slot == phase.slot and p.updates and isinstance(p.learner, Agent)]
-            new = entry.bonus if before or entry.from_scratch is None else entry.from_scratch
+            new = entry.after(trained=bool(before))
             alone = isinstance(phase.bonus, Nothing)
             paid.append(f"{phase.name}.bonus.{'' if alone else 'second.'}")
             phase = replace(phase, bonus=new if alone else Both(phase.bonus, new))

@@ -8,16 +8,13 @@ from segue.agents import IQL
 from segue.core.scaling import Scaling
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.method import Method
 from segue.recipes.plan import Evaluation
-from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix, Union
 
 _LOCOMOTION = {"agent.expectile": 0.7, "agent.inverse_temperature": 3.0, "scaling.reward_span": 1000.0}
 
-IQL_RECIPE = published(
-    "iql",
-    "Kostrikov et al. 2021, IQL, arXiv 2110.06169",
-    "AntMaze mean 56.3 offline, 78.5 after 1M online steps (CORL's runs of IQL, 4 seeds)",
+IQL_METHOD = Method(
     (
         Phase("offline", IQL(), gradient_steps=1_000_000, batch=Mix(256), evaluate_every=50_000),
         Phase("online", IQL(), environment_steps=1_000_000, batch=Union(256), evaluate_every=5_000),

@@ -11,16 +11,13 @@ from segue.agents.pex import authors, expand
 from segue.core.scaling import Scaling
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.method import Method
 from segue.recipes.plan import Evaluation
-from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 _IMITATION = {"agent.expectile": 0.8, "agent.inverse_temperature": 3.0, "agent.choice_inverse_temperature": 3.0}
 
-PEX_RECIPE = published(
-    "pex",
-    "Zhang et al. 2023, PEX, arXiv 2302.00935",
-    "a policy beside the offline one; the paper's tables could not be read, so no number is aimed at",
+PEX_METHOD = Method(
     (
         Phase(
             "offline",

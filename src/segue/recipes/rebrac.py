@@ -10,8 +10,8 @@ from segue.core.scaling import Scaling
 from segue.core.schedules import Linear
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.method import Method
 from segue.recipes.plan import Evaluation
-from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 
@@ -68,10 +68,7 @@ _LOCOMOTION = {
 }
 _ADROIT = {"agent.actor_learning_rate": 3e-4, "agent.critic_learning_rate": 3e-4}
 
-REBRAC_RECIPE = published(
-    "rebrac",
-    "Tarasov et al. 2023, ReBRAC, arXiv 2305.09836",
-    "pen-cloned 74.0 offline, 138.2 after 1M online steps (CORL's runs of ReBRAC, 4 seeds)",
+REBRAC_METHOD = Method(
     (
         Phase("offline", ReBRAC(), gradient_steps=1_000_000, batch=Mix(256), evaluate_every=50_000),
         Phase(

@@ -8,17 +8,14 @@ from segue.agents import RLPD
 from segue.core.scaling import Scaling
 from segue.engine.phase import RANDOM, Phase
 from segue.recipes.common import pointmaze
+from segue.recipes.method import Method
 from segue.recipes.plan import Evaluation
-from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 # The published steps, of which the warm-up is a part: 250,000, 300,000 on AntMaze and 1,000,000 on Adroit.
 _SPARSE = {"agent.critic_hidden": (256, 256, 256), "agent.actor_hidden": (256, 256, 256), "agent.backup_entropy": False}
 
-RLPD_RECIPE = published(
-    "rlpd",
-    "Ball et al. 2023, RLPD, arXiv 2302.02948",
-    "AntMaze 98, 94, 98, 97, 93, 94 after 1M online steps (FQL's runs of RLPD; the paper has figures only)",
+RLPD_METHOD = Method(
     (
         Phase("warm-up", RLPD(), environment_steps=5_000, utd_ratio=0, actor=RANDOM),
         Phase("online", RLPD(), environment_steps=245_000, batch=Mix(2560, 2560), evaluate_every=5_000),

@@ -12,19 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields, replace
-from typing import Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
-from segue.agents import title
+from segue import agents, engine, samplers
 from segue.core.options import assign, movable, option_of, parse, require, unknown
-from segue.core.scaling import Scaling
-from segue.core.schedules import Linear
 from segue.core.types import Sampler, SegueError
-from segue.engine.phase import RANDOM, Phase, at_switch, charged, from_slot, new_optimisers
-from segue.samplers import Mix, Subset, Union
-from segue.samplers.subset import Last
 
-Phases = tuple[Phase, ...]
-Rule = Callable[[Phases, Scaling], Phases]
+# Rooms are imported, and not what is in them: to list the rules and to check their words must not wait for JAX.
+if TYPE_CHECKING:
+    from segue.core.scaling import Scaling
+
+    Phases = tuple[engine.Phase, ...]
+    Rule = Callable[[Phases, Scaling], Phases]
 
 
 def changed(phases: Phases, index: int, **fields: Any) -> Phases:
@@ -45,23 +44,23 @@ class warm_up:
     def __call__(self, phases: Phases, scaling: Scaling) -> Phases:
         """Add a phase that only collects before the switch, or replace an existing one."""
         require(self, steps=self.steps > 0)
-        index = at_switch(phases, "warm_up")
+        index = engine.at_switch(phases, "warm_up")
         if index and phases[index - 1].collects and not phases[index - 1].updates:
             there = phases[index - 1].actor
-            actor = RANDOM if self.policy == "random" else None if there == RANDOM else there
+            actor = engine.RANDOM if self.policy == "random" else None if there == engine.RANDOM else there
             return changed(phases, index - 1, environment_steps=self.steps, actor=actor)
         switch = phases[index]
         before = next((p for p in reversed(phases[:index]) if p.slot == switch.slot), None)
         # The learner before the switch: the slot is carried on, and the switch's own hand-over stays where it is.
         learner = switch.learner if before is None else before.learner
-        extra = Phase(
+        extra = engine.Phase(
             "warm-up",
             learner,
             environment_steps=self.steps,
             utd_ratio=0,
             slot=switch.slot,
             scaling=switch.scaling if before is None else before.scaling,
-            actor=RANDOM if self.policy == "random" else None,
+            actor=engine.RANDOM if self.policy == "random" else None,
             chunk=switch.chunk if before is None else before.chunk,
         )
         return (*phases[:index], extra, *phases[index:])
@@ -73,7 +72,7 @@ class reset_optimisers:
 
     def __call__(self, phases: Phases, scaling: Scaling) -> Phases:
         """Wrap the `init_from` of the fine-tuning phase, or its own slot, in `new_optimisers`."""
-        index = at_switch(phases, "reset_optimisers")
+        index = engine.at_switch(phases, "reset_optimisers")
         switch = phases[index]
         there = [p for p in phases[:index] if p.slot == switch.slot]
         last = max((n for n, p in enumerate(there) if p.updates), default=None)
@@ -82,8 +81,8 @@ class reset_optimisers:
             raise SegueError(
                 "reset_optimisers: nothing is trained before the switch, so optimisers are new; leave it out"
             )
-        source = switch.init_from or from_slot(switch.slot)
-        return changed(phases, index, init_from=new_optimisers(source))
+        source = switch.init_from or engine.from_slot(switch.slot)
+        return changed(phases, index, init_from=engine.new_optimisers(source))
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class freeze_actor:
     def __call__(self, phases: Phases, scaling: Scaling) -> Phases:
         """Let the phase that fine-tunes freeze its policy at first."""
         require(self, updates=self.updates >= 0)
-        index = at_switch(phases, "freeze_actor")
+        index = engine.at_switch(phases, "freeze_actor")
         return changed(phases, index, freeze_actor=self.updates)
 
 
@@ -113,18 +112,18 @@ class decay:
         """Put a line in the place of each number of the agent that fine-tunes."""
         updates = round(self.over * (1.0 - self.floor))
         require(self, over=self.over > 0, floor=self.floor >= 0 and updates > 0)
-        index = at_switch(phases, "decay")
+        index = engine.at_switch(phases, "decay")
         agent: Any = phases[index].learner
         for name in self.options:
             number, known = option_of(agent, name), movable(agent)
             if name not in known:
                 these = f"what can fall is {', '.join(known)}" if known else "it has none that can fall"
-                raise SegueError(f"decay={name}: is no weight in a loss of {title(agent)}; {these}")
-            if not number or isinstance(number, Linear):
+                raise SegueError(f"decay={name}: is no weight in a loss of {agents.title(agent)}; {these}")
+            if not number or isinstance(number, agents.Linear):
                 why = "moves already; leave the rule out and set its end" if number else "is 0; leave the rule out"
-                raise SegueError(f"decay={name}: '{name}' of {title(agent)} {why}")
+                raise SegueError(f"decay={name}: '{name}' of {agents.title(agent)} {why}")
             try:
-                agent, _ = assign(agent, [name], Linear(number, number * self.floor, updates), f"decay={name}")
+                agent, _ = assign(agent, [name], agents.Linear(number, number * self.floor, updates), f"decay={name}")
             except SegueError as error:
                 raise SegueError(f"{error} at its end; give a floor above {self.floor:g}") from error
         return changed(phases, index, learner=agent)
@@ -138,7 +137,7 @@ class discount:
 
     def __call__(self, phases: Phases, scaling: Scaling) -> Phases:
         """Give the fine-tuning phase a scaling of its own."""
-        index = at_switch(phases, "discount")
+        index = engine.at_switch(phases, "discount")
         return changed(phases, index, scaling=replace(phases[index].scaling or scaling, discount=self.value))
 
 
@@ -151,11 +150,11 @@ class retain:
     def __call__(self, phases: Phases, scaling: Scaling) -> Phases:
         """Let the fine-tuning phase's sampler see so many rows."""
         require(self, share=0 <= self.share <= 1)
-        index = at_switch(phases, "retain")
+        index = engine.at_switch(phases, "retain")
         batch = phases[index].batch
         if self.share == 1:
             return phases
-        return changed(phases, index, batch=own_rows(batch) if self.share == 0 else Subset(self.share, batch))
+        return changed(phases, index, batch=own_rows(batch) if self.share == 0 else samplers.Subset(self.share, batch))
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ class budget:
     def __call__(self, phases: Phases, scaling: Scaling) -> Phases:
         """Give each phase its share."""
         require(self, steps=self.steps > 0)
-        index, before = at_switch(phases, "budget"), charged(phases)
+        index, before = engine.at_switch(phases, "budget"), engine.charged(phases)
         if not before:
             raise SegueError(f"budget={self.steps}: no phase takes environment steps; set environment_steps")
         of = lambda number: number * self.steps // before  # noqa: E731
@@ -187,10 +186,10 @@ class budget:
                     raise SegueError(f"budget={self.steps}: {why}; give a larger one")
                 often = max(of(phase.evaluate_every), 1) if phase.evaluate_every else 0
                 phase = replace(phase, environment_steps=moves, evaluate_every=often)
-            if isinstance(batch, Last):
+            if isinstance(batch, samplers.Last):
                 phase = replace(phase, batch=replace(batch, rows=of(batch.rows)))
             made.append(phase)
-        switch, left = made[index], self.steps - charged(made)
+        switch, left = made[index], self.steps - engine.charged(made)
         if short := left % switch.train_every:
             why = f"phase '{switch.name}' learns every {switch.train_every} steps, which leaves {short} over"
             raise SegueError(f"budget={self.steps}: {why}; give a few more or fewer")
@@ -199,10 +198,10 @@ class budget:
 
 def own_rows(batch: Sampler) -> Sampler:
     """Return a sampler of as many rows that takes them from own experience alone."""
-    if isinstance(batch, Mix):
-        return Mix(0, batch.offline + batch.online, batch.visible)
-    if isinstance(batch, Union):
-        return Mix(0, batch.batch, batch.visible)
+    if isinstance(batch, samplers.Mix):
+        return samplers.Mix(0, batch.offline + batch.online, batch.visible)
+    if isinstance(batch, samplers.Union):
+        return samplers.Mix(0, batch.batch, batch.visible)
     raise SegueError(f"retain: {type(batch).__name__} needs the dataset; keep a share above 0")
 
 

@@ -6,8 +6,8 @@ from segue.agents import SAC
 from segue.core.scaling import Scaling
 from segue.engine.phase import Phase
 from segue.recipes.common import pointmaze
+from segue.recipes.method import Method
 from segue.recipes.plan import Evaluation
-from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 _SPARSE = {"scaling.reward_scale": 10.0, "scaling.reward_shift": -5.0}
@@ -20,10 +20,7 @@ _POINTMAZE = {
     "online.batch.online": 128,
 }
 
-SAC_RECIPE = published(
-    "sac",
-    "Haarnoja et al. 2018, SAC, arXiv 1812.05905 (JaxCQL's form)",
-    "a control: what the same online budget gives without data",
+SAC_METHOD = Method(
     (Phase("online", SAC(), environment_steps=1_000_000, batch=Mix(0, 256), evaluate_every=10_000),),
     Scaling(),
     Evaluation(20),

@@ -10,8 +10,8 @@ from segue.core.scaling import Scaling
 from segue.core.schedules import Linear
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.method import Method
 from segue.recipes.plan import Evaluation
-from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix, Union
 
 # Weights of the authors' program.  Of the expert logs nobody says anything; theirs are those of medium-expert (ours).
@@ -28,10 +28,7 @@ _LOCOMOTION = {
 _LAST_LAYERS = {"agent.actor_last_limit": 1e-3, "agent.critic_last_limit": 3e-3}  # AntMaze; Adroit as in CORL
 _ADROIT = _LAST_LAYERS | {"agent.weight": 1.0, "online.weight.end": 0.5, "online.weight.updates": 500_000}
 
-SPOT_RECIPE = published(
-    "spot",
-    "Wu et al. 2022, SPOT, arXiv 2202.06239",
-    "AntMaze mean 52.9 offline, 92.4 after 1M online steps (CORL's runs of SPOT, 4 seeds)",
+SPOT_METHOD = Method(
     (
         Phase("density", VAE(), gradient_steps=100_000, batch=Mix(256), slot="density"),
         Phase(

@@ -12,8 +12,8 @@ from segue.agents.rlpd import from_sac
 from segue.core.scaling import Scaling
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.method import Method
 from segue.recipes.plan import Evaluation
-from segue.recipes.recipe import published
 from segue.samplers.uniform import Mix
 
 _BASE = SAC(
@@ -47,10 +47,7 @@ _ONLINE = RLPD(
 _PLAIN = {f"{phase}.learner": _OFFLINE.base for phase in ("offline", "warm-up")}  # CQL
 _NO_MAXIMUM = {"online.target_samples": 1, "agent.lagrange": False}  # pre-training keeps the best of ten
 
-WSRL_RECIPE = published(
-    "wsrl",
-    "Zhou et al. 2024, WSRL, arXiv 2412.07762",
-    "pen-binary 98 %, door-binary 100 % success after 300k online steps (Q2RL's runs of WSRL, 5 seeds)",
+WSRL_METHOD = Method(
     (
         Phase("offline", _OFFLINE, gradient_steps=1_000_000, batch=Mix(256), evaluate_every=50_000),
         Phase("warm-up", _OFFLINE, environment_steps=5_000, utd_ratio=0),

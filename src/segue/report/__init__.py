@@ -1,20 +1,29 @@
 """Reports on runs: statistics over seeds, and one HTML file that opens anywhere."""
 
-from segue.report.pages import write_report
-from segue.report.read import read_run
-from segue.report.run import Run
-from segue.report.statistics import (
-    Dip,
-    Interval,
-    bootstrap_band,
-    dip,
-    evaluation_regret,
-    interquartile_mean,
-    interval,
-    probability_of_improvement,
-    stratified_bootstrap,
-    training_failure_rate,
-)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from segue.core.lazy import face
+
+if TYPE_CHECKING:
+    from segue.report.pages import write_report
+    from segue.report.read import read_run
+    from segue.report.run import Run
+    from segue.report.statistics import (
+        Dip,
+        Interval,
+        bootstrap_band,
+        dip,
+        evaluation_regret,
+        interquartile_mean,
+        interval,
+        probability_of_improvement,
+        stratified_bootstrap,
+        training_failure_rate,
+    )
+else:
+    __getattr__, __dir__ = face(__name__)
 
 __all__ = [
     "Dip",

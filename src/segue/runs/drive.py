@@ -14,7 +14,7 @@ import numpy as np
 
 from segue.core import files
 from segue.core.scaling import plain_scaling
-from segue.core.types import Agent, EnvError, SegueError, Task
+from segue.core.types import Agent, EnvError, Interrupted, SegueError, Task
 from segue.data.extras import need
 from segue.engine import loop
 from segue.engine.diagnostics import handover
@@ -26,7 +26,7 @@ from segue.report import write_report
 from segue.runs import checkpoint, manifest
 from segue.runs.checkpoint import Extra
 from segue.runs.live import view
-from segue.runs.lock import Interrupted, full_disk, signals
+from segue.runs.lock import full_disk, signals
 from segue.runs.manifest import Described
 from segue.runs.moves import Moves
 from segue.runs.policy import save_policy

@@ -19,13 +19,6 @@ from segue.core.types import SegueError
 from segue.runs.sinks import to_stderr
 
 
-class Interrupted(Exception):
-    """A signal asked the run to stop; everything is saved."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Keep two processes from working on the same run; the system frees what a process that dies has held."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segue.core.types import SegueError
-from segue.data.readers.named import environment
 from segue.data.store import datasets_folder, is_stored
 from segue.tasks import d4rl, ogbench, own
 from segue.tasks.records import Group, Record
 from segue.tasks.scores import reference_score
-from segue.tasks.task import GymTask, pairs
+
+if TYPE_CHECKING:
+    from segue.tasks.task import GymTask
 
 FOLDER = "SEGUE_DATA"  # the environment variable that names the folder of files
 GROUPS: tuple[Group, ...] = (*own.GROUPS, *d4rl.GROUPS, *ogbench.GROUPS)
@@ -37,6 +39,8 @@ def task_of(record: Record, log: bool = True) -> GymTask:
 
     Where the log is not here, only its `dataset` raises `SegueError`, with the command that brings it.
     """
+    from segue.tasks.task import GymTask, pairs  # only words are read before
+
     source = (log_of(record) or f"absent:{absence(record)}") if log else "none"
     reference = record.reference
     return GymTask(
@@ -63,6 +67,8 @@ def log_of(record: Record) -> str | None:
 
     Raises `SegueError` where the file names another environment than the record.
     """
+    from segue.data.readers.named import environment
+
     source = _found(record)
     if source is not None and source.startswith("d4rl:"):
         path = source.removeprefix("d4rl:")

@@ -6,19 +6,14 @@ Facts are from Farama-Foundation/D4RL (Apache-2.0) at commit 61b0d25: `infos.py`
 
 from __future__ import annotations
 
-import gymnasium
-
-from segue.tasks.records import Group, Record, group, locomotion
+from segue.tasks.records import Group, Record, World, group, locomotion
 from segue.tasks.scores import SUCCESS
 
 BASE = "d4rl:https://rail.eecs.berkeley.edu/datasets/offline_rl/"
 ANTMAZES = {"umaze": "segue/AntMazeUMaze-v2", "medium": "segue/AntMazeMedium-v2", "large": "segue/AntMazeLarge-v2"}
 HORIZONS = {"umaze": 700, "medium": 1000, "large": 1000}
 
-for _maze, _id in ANTMAZES.items():
-    gymnasium.register(
-        _id, entry_point="segue.tasks.antmaze:AntMaze", max_episode_steps=HORIZONS[_maze], kwargs={"maze": _maze}
-    )
+WORLDS = {id: World("segue.tasks.antmaze:AntMaze", HORIZONS[maze], maze) for maze, id in ANTMAZES.items()}
 
 _INFOS = "D4RL infos.py at 61b0d25"
 _BODIES = {"halfcheetah": "HalfCheetah-v4", "hopper": "Hopper-v4", "walker2d": "Walker2d-v4", "ant": "Ant-v4"}

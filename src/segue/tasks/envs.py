@@ -23,6 +23,10 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from segue.core.observations import is_image, pack, width
 from segue.core.types import EnvError, Part, SegueError
 from segue.data.extras import need, robotics
+from segue.tasks import d4rl, own
+
+for _id, _world in {**own.WORLDS, **d4rl.WORLDS}.items():
+    gymnasium.register(_id, _world.entry_point, max_episode_steps=_world.horizon, kwargs={"maze": _world.maze})
 
 
 def _share(terminated: bool, info: Mapping[str, Any]) -> float:

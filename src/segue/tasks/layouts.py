@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segue.data.making.pointmaze import MAZES
+from segue.data.making.mazes import MAZES
 from segue.tasks.d4rl import ANTMAZES
 from segue.tasks.scores import SUCCESS, reference_score
 

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import gymnasium
-
-from segue.data.making.pixels import PIXELS, VELOCITY, VIEWS, env_id, horizon
-from segue.data.making.pointmaze import MAZES
-from segue.tasks.records import Group, Record, group, locomotion
+from segue.data.making.mazes import MAZES, PIXELS, VELOCITY, VIEWS, env_id, horizon
+from segue.tasks.records import Group, Record, World, group, locomotion
 from segue.tasks.scores import SUCCESS
 
-for _maze in VIEWS:
-    gymnasium.register(
-        env_id(_maze),
-        entry_point="segue.tasks.pixels:PointMazePixels",
-        max_episode_steps=horizon(_maze),
-        kwargs={"maze": _maze},
-    )
+WORLDS = {env_id(maze): World("segue.tasks.pixels:PointMazePixels", horizon(maze), maze) for maze in VIEWS}
 
 _FILES = "files in $SEGUE_DATA"
 _FROM = "the file's attributes; its rows were logged in this environment"

@@ -8,8 +8,8 @@ import gymnasium
 import numpy as np
 
 from segue.data.extras import robotics
-from segue.data.making.pixels import PIXELS, REPEAT, VELOCITY, VIEWS, Camera
-from segue.data.making.pointmaze import MAZES
+from segue.data.making.mazes import MAZES, PIXELS, REPEAT, VELOCITY, VIEWS
+from segue.data.making.pixels import Camera
 from segue.tasks.envs import ExactGoal
 
 

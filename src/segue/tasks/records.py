@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 Words = tuple[str, ...]
 
@@ -47,6 +48,14 @@ class Record:
 def locomotion(body: str, kind: str) -> tuple[str, ...]:
     """Names of recipes' presets for a log of one body, in D4RL's words for what was logged."""
     return body, f"locomotion-{kind}", f"{body}-{kind}"
+
+
+class World(NamedTuple):
+    """An environment of Segue's own, which `segue.tasks.envs` registers with Gymnasium."""
+
+    entry_point: str
+    horizon: int
+    maze: str
 
 
 @dataclass(frozen=True)

@@ -11,53 +11,26 @@ that of `make_pointmaze`.  Sizes, the repeat and the length of the log are defau
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from segue.core.display import HEADLESS
 from segue.core.log import Data
 from segue.core.observations import pack, plain, width
-from segue.core.types import Part, SegueError
-from segue.data.extras import HEADLESS, need, versions
+from segue.core.types import SegueError
+from segue.data.extras import need, versions
 from segue.data.files import cache_folder
 from segue.data.making.kept import made, write_d4rl
-from segue.data.making.pointmaze import MAZES, NOISE, RECIPE, PointMass, collect
+from segue.data.making.mazes import MAZES, PIXELS, REPEAT, VELOCITY, VIEWS, env_id, horizon
+from segue.data.making.pointmaze import NOISE, RECIPE, PointMass, collect
 from segue.data.readers.d4rl import read_d4rl
 
 if TYPE_CHECKING:
     from mujoco import MjData, MjModel
 
-REPEAT = 5  # steps of the simulator (0.01 s) that an action is held for
 DRAWING = 1  # goes up whenever the same state would be drawn in another way
-PIXELS, VELOCITY = "pixels", "velocity"
-
-
-@dataclass(frozen=True)
-class View:
-    """Pictures of one maze: their height and width, and the steps of its log."""
-
-    size: int
-    steps: int
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """What an observation is made of."""
-        return Part(PIXELS, (self.size, self.size, 3), "uint8"), Part(VELOCITY, (2,), "float32")
-
-
-VIEWS = {"umaze": View(32, 10_000)}
-
-
-def env_id(maze: str) -> str:
-    """Gymnasium's name of a maze in pictures; `segue.tasks` registers it."""
-    return f"segue/PointMazePixels-{maze}-v0"
-
-
-def horizon(maze: str) -> int:
-    """Longest episode, in actions."""
-    return MAZES[maze].horizon // REPEAT
 
 
 class Camera:

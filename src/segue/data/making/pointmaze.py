@@ -16,7 +16,6 @@ import json
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,14 +27,13 @@ from segue.data.card import describe
 from segue.data.extras import need, robotics, versions
 from segue.data.files import cache_folder, write_atomically
 from segue.data.making.kept import made, write_d4rl
+from segue.data.making.mazes import MAZES, Cell, Maze
 from segue.data.readers.d4rl import read_d4rl
 from segue.data.recorded import CLIP_ACTION
 
 if TYPE_CHECKING:
     from gymnasium_robotics.envs.maze.point_maze import PointMazeEnv
     from mujoco import MjData, MjModel
-
-Cell = tuple[int, int]  # row and column of the maze's map
 
 RECIPE = 1  # goes up whenever the same arguments would give other rows
 GOAL_RADIUS = 0.45  # metres; PointMaze's own
@@ -45,24 +43,6 @@ DAMPING = 1.0  # D4RL's
 MAX_SPEED = 5.0  # metres per second and axis; PointMaze clips at it before each step
 REACHED = 0.5  # metres to a commanded goal at which another is drawn; D4RL's
 NOISE = 0.5  # standard deviation of the action noise; D4RL's
-
-
-@dataclass(frozen=True)
-class Maze:
-    """One maze's evaluation task and the default size of its log."""
-
-    env: str
-    horizon: int
-    reset_cell: Cell
-    goal_cell: Cell
-    steps: int
-
-
-MAZES = {
-    "umaze": Maze("PointMaze_UMaze-v3", 300, (3, 1), (1, 1), 50_000),
-    "medium": Maze("PointMaze_Medium-v3", 600, (1, 1), (6, 6), 100_000),
-    "large": Maze("PointMaze_Large-v3", 800, (1, 1), (3, 10), 200_000),  # D4RL's (7, 10) is passed in 4 % of episodes
-}
 
 
 def make_pointmaze(maze: str = "umaze", steps: int | None = None, seed: int = 0, noise: float = NOISE) -> Data:

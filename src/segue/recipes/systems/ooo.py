@@ -20,8 +20,9 @@ from segue.core.types import Learner, Sampler, SegueError
 from segue.engine.measured import measured
 from segue.engine.phase import Phase, at_switch, fresh
 from segue.recipes.common import Settings
+from segue.recipes.method import tried
 from segue.recipes.plan import DEFAULT, Plan
-from segue.recipes.recipe import Recipe, tried
+from segue.recipes.recipe import Recipe
 from segue.samplers.oversample import Oversample
 from segue.samplers.subset import Prefix
 from segue.samplers.uniform import Mix, Union
@@ -39,7 +40,7 @@ _SAC = RLPD(critics=2, critic_layer_norm=False, critic_updates=1)
 
 
 def ooo(recipe: Recipe) -> Recipe:
-    """Fine-tune the recipe with a bonus, then train pessimistic policies from scratch on the collected rows.
+    """Return the recipe with OOO's bonus, and OOO's exploiters behind it.
 
     Phases: those of the recipe, with the bonus where its agent learns; then `exploit-1` to `exploit-4` in a slot of
     their own, each on the dataset and the first quarter, half, three quarters and all of the collected rows; or at the

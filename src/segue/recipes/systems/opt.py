@@ -14,8 +14,9 @@ from segue.agents.opt import Climber, grow, renew_base
 from segue.core.types import SegueError
 from segue.engine.phase import Phase, at_switch
 from segue.recipes.common import Settings
+from segue.recipes.method import tried
 from segue.recipes.plan import DEFAULT, Plan
-from segue.recipes.recipe import Recipe, tried
+from segue.recipes.recipe import Recipe
 from segue.samplers.prioritised import Balanced
 from segue.samplers.uniform import Halves, Visible
 
@@ -69,10 +70,9 @@ PRESETS: dict[str, Settings] = {
 
 
 def opt(recipe: Recipe) -> Recipe:
-    """Collect with the frozen policy, pre-train new critics, fine-tune with both pairs.
+    """Return the recipe with OPT's phases in the place of its fine-tuning.
 
-    Returns the recipe with these phases in the place of its fine-tuning.  Raises `SegueError` where its agent does not
-    fit.
+    Raises `SegueError` where its agent does not fit.
     """
     who = f"opt({recipe.name})"
     return tried(

@@ -19,8 +19,9 @@ from segue.agents.one_of import OneOf, better
 from segue.core.types import Agent, Learner, SegueError
 from segue.engine.phase import Phase, Validation, at_switch, fresh, from_slot
 from segue.engine.sharing import Either
+from segue.recipes.method import tried
 from segue.recipes.plan import DEFAULT, Plan
-from segue.recipes.recipe import Recipe, tried
+from segue.recipes.recipe import Recipe
 from segue.samplers.oversample import Oversample
 from segue.samplers.subset import Last
 from segue.samplers.uniform import Mix
@@ -63,44 +64,36 @@ Phases = tuple[Phase, ...]
 Form = Callable[[Phases, Learner, Learner], Phases]
 
 
-def validated(online: Phases, learner: Learner, tuned: Learner) -> Phases:
-    """Only the online agent, which also chooses among its checkpoints."""
+# What each form does: `segue.recipes.SYSTEMS`.
+def _validated(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     acting = online[-1]
     return (*_kept(online), Phase("recommended", acting.learner, slot=acting.slot, init_from=from_slot(BEST)))
 
 
-def recommend(online: Phases, learner: Learner, tuned: Learner) -> Phases:
-    """Learn online, then offline from the run's own history."""
+def _recommend(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     return (*online, _retrain(1, learner), _best(learner))
 
 
-def recommend_fresh(online: Phases, learner: Learner, tuned: Learner) -> Phases:
-    """As `recommend`, but only from fresh rows of the best online policy."""
+def _recommend_fresh(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     return (*_fresh(online), _retrain(1, learner, new=True), _best(learner))
 
 
-def recommend_weighted(online: Phases, learner: Learner, tuned: Learner) -> Phases:
-    """As `recommend`, but rows of episodes with high returns are drawn more often (the author's code)."""
+def _recommend_weighted(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     better_rows = Oversample(256, None, by="return", own_only=True)
     return (*online, replace(_retrain(1, learner), batch=better_rows), _best(learner))
 
 
-def fine_tune(online: Phases, learner: Learner, tuned: Learner) -> Phases:
-    """As `recommend`, then online again from the best offline policy, with its own history as the dataset."""
+def _fine_tune(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     return (*online, _retrain(1, learner), _tune(1, tuned), Phase("recommended", tuned, slot=STUDENT))
 
 
-def fine_tune_fresh(online: Phases, learner: Learner, tuned: Learner) -> Phases:
-    """As `fine-tune`, after fresh rows of the best online policy."""
+def _fine_tune_fresh(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     final = Phase("recommended", tuned, slot=STUDENT)
     return (*_fresh(online), _retrain(1, learner, new=True), _tune(1, tuned), final)
 
 
-def recommend_better(online: Phases, learner: Learner, tuned: Learner) -> Phases:
-    """As `recommend`, and each seed then chooses between its best online and its best offline checkpoint.
-
-    Both agents must learn in the same scaling, for whose values a report shows.
-    """
+def _recommend_better(online: Phases, learner: Learner, tuned: Learner) -> Phases:
+    # Both agents must learn in the same scaling, for whose values a report shows.
     acting = online[-1].learner
     assert isinstance(acting, Agent)
     assert isinstance(learner, Agent)
@@ -109,29 +102,27 @@ def recommend_better(online: Phases, learner: Learner, tuned: Learner) -> Phases
     return (*_kept(online), _retrain(1, learner), final)
 
 
-def alternate(online: Phases, learner: Learner, tuned: Learner) -> Phases:
-    """As `fine-tune`, but in each episode either the fine-tuned or the offline policy acts."""
+def _alternate(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     shared = replace(_tune(1, tuned), actor=Either(BEST_STUDENT), validation=Validation(1, keep=BEST_TUNED))
     final = Phase("recommended", tuned, slot=STUDENT, init_from=from_slot(BEST_TUNED))
     return (*online, _retrain(1, learner), shared, final)
 
 
-def repeat(online: Phases, learner: Learner, tuned: Learner) -> Phases:
-    """Online, then twice offline and fine-tuning, then offline on all rows; the best of the last offline phase."""
+def _repeat(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     lessons = [part for n in (1, 2) for part in (_retrain(n, learner), _tune(n, tuned))]
     return (*online, *lessons, _retrain(3, learner), _best(learner))
 
 
 FORMS: dict[str, Form] = {
-    "validated": validated,
-    "recommend": recommend,
-    "recommend-fresh": recommend_fresh,
-    "recommend-weighted": recommend_weighted,
-    "fine-tune": fine_tune,
-    "fine-tune-fresh": fine_tune_fresh,
-    "recommend-better": recommend_better,
-    "alternate": alternate,
-    "repeat": repeat,
+    "validated": _validated,
+    "recommend": _recommend,
+    "recommend-fresh": _recommend_fresh,
+    "recommend-weighted": _recommend_weighted,
+    "fine-tune": _fine_tune,
+    "fine-tune-fresh": _fine_tune_fresh,
+    "recommend-better": _recommend_better,
+    "alternate": _alternate,
+    "repeat": _repeat,
 }
 
 
