@@ -49,19 +49,20 @@ def dataset(observation: int, action: int, scaling: Scaling, rows: int, episode:
 
 def updates(phase: Phase, scaling: Scaling, spec: Spec, offline: Replay, seeds: int) -> tuple[Run, float]:
     """A function that dispatches so many updates of all seeds, and GFLOP of one update's matrix products."""
-    update, carry = steps.update_of(phase, scaling), new_state(range(seeds), spec, 1)
-    running.hand_over(carry, phase, 0, spec, scaling, offline)
-    keys, online, done = steps.keys_of(range(seeds), steps.UPDATE), carry.experience.replay, 0
+    update, carry, done = steps.update_of(phase, scaling), new_state(range(seeds), spec, 1), 0
+    given = [g.place(offline) for g in carry.experience.groups.members]
+    running.hand_over(carry, phase, 0, spec, scaling, given)
     slot = carry.slots[phase.slot]
-    training = Training(phase, slot, carry.seeds, spec, offline, online, {})
+    training = Training(phase, slot, carry.seeds, spec, given, carry.experience, {})
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), slot.learned)
-    gflop = products(update, one, offline, online, jnp.int32(0), keys[0], jnp.int32(0), jnp.int32(0))
+    key, number = steps.keys_of((0,), steps.UPDATE)[0], jnp.int32(0)
+    gflop = products(update, one, offline, carry.experience.given(0), number, key, number, number)
 
     def run(count: int) -> Any:
         nonlocal done
-        training.advance(online, done, done, count, 0)
+        training.advance(carry.experience, done, done, count, 0)
         done += count
-        return training.leaves
+        return training.parts
 
     return run, gflop
 

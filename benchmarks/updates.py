@@ -2,7 +2,6 @@
 
     python benchmarks/updates.py                          AntMaze setting, 1, 4 and 8 seeds
     python benchmarks/updates.py --setting pointmaze      the laptop preset
-    python benchmarks/updates.py --seeds-by vmap          the other way to run seeds (see segue.engine.steps.for_seeds)
     python benchmarks/updates.py --updates 1              every update a dispatch of its own, as in an online phase
     python benchmarks/updates.py --trace FOLDER           a profile of three updates, for Perfetto or TensorBoard
 
@@ -27,7 +26,6 @@ import jax
 from common import Run, dataset, matrix_rate, measure, seconds, updates
 from segue.agents import CQL
 from segue.core.types import Spec
-from segue.engine import steps
 from segue.recipes import TaskFacts, find_recipe, resolve
 
 SETTINGS = {"antmaze": (29, 8), "pointmaze": (4, 2)}
@@ -70,13 +68,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--setting", choices=SETTINGS, default="antmaze")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 4, 8])
-    parser.add_argument("--seeds-by", choices=("default", "vmap"), default="default")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of each of the 7 measurements, at least")
     parser.add_argument("--updates", type=int, help="updates of a dispatch: 1 is what an online phase does")
     parser.add_argument("--trace", help="folder for a profile")
     options = parser.parse_args()
-    if options.seeds_by == "vmap":
-        steps.for_seeds = lambda function, *arguments: jax.vmap(function)(*arguments)
     ready = [prepare(options.setting, seeds) for seeds in options.seeds]
     measures = [measure(run, n, options.seconds, options.updates) for (run, _), n in zip(ready, options.seeds)]
     # In turns, so that a minute in which the machine is slow falls on all of them.
@@ -90,7 +85,7 @@ def main() -> None:
             seconds(lambda: ready[0][0](3))
     rate, gflop = statistics.median(rates), ready[0][1]
     print(f"{options.setting}: {gflop:.2f} GFLOP an update; matrix products run at {rate:.0f} GFLOP/s")
-    print(f"JAX {jax.__version__} on {jax.default_backend()}, seeds by {options.seeds_by}")
+    print(f"JAX {jax.__version__} on {jax.default_backend()}")
     print("seeds  ms per update and seed  fastest  beside 1st  updates/s of all seeds  share of the matrix rate")
     for seeds, found in zip(options.seeds, times):
         median = statistics.median(found)

@@ -10,10 +10,18 @@ from pathlib import Path
 
 import jax
 
+from segue.core.groups import use_cores
 from segue.data import cache_folder
 
 # Defaults of ours.
 ROOM = 2_000_000_000  # bytes of programs that are kept for a kind of processor; a run makes a few million
+
+
+def prepare(cores: int | None = None) -> None:
+    """What a command does before it computes: limit the cores, find compiled programs."""
+    if cores is not None:
+        use_cores(cores)
+    use_compilation_cache()
 
 
 def use_compilation_cache() -> None:

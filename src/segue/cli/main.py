@@ -66,6 +66,7 @@ def run_command(
     out: Path | None = None,
     root: Path = Path("runs"),
     track: tuple[Tracker, ...] = (),
+    cores: int | None = None,
     dry_run: bool = False,
     untrained: bool = False,
 ) -> None:
@@ -80,17 +81,19 @@ def run_command(
         out: Folder of the run; by default the next free one under `root`.
         root: Folder of runs.
         track: Trackers that get a copy of the metrics; the run goes on if one of them fails.
+        cores: Cores of the CPU to use; all that this process may use by default.  Another number may change the last
+            digits of results.
         dry_run: Check everything, show the phases and an estimate of disk, memory and time, and stop.
         untrained: Allow an untrained policy, or random actions, to move a real robot.
     """
     from segue.cli import plans
-    from segue.cli.compiled import use_compilation_cache
+    from segue.cli.compiled import prepare
     from segue.recipes import find_recipe
     from segue.runs import train
     from segue.runs.request import Request, lasting
     from segue.tasks import find_task
 
-    use_compilation_cache()
+    prepare(cores)
     chosen = find_recipe(recipe)
     found = find_task(task)
     request = Request(
@@ -109,19 +112,20 @@ def run_command(
 
 
 @app.command(name="resume")
-def resume_command(run: Folder, /, settings: Settings = ()) -> None:
+def resume_command(run: Folder, /, settings: Settings = (), cores: int | None = None) -> None:
     """Continue a run that was stopped or killed; the result is the same as without the stop.
 
     Args:
         run: Folder of the run.
         settings: Options to change from here on, for example a learning rate after a divergence; run.json keeps what
             changed and when.
+        cores: Cores of the CPU to use; all that this process may use by default.
     """
-    from segue.cli.compiled import use_compilation_cache
+    from segue.cli.compiled import prepare
     from segue.runs import train
     from segue.tasks import find_task
 
-    use_compilation_cache()
+    prepare(cores)
     say_report(train.resume(run, find_task, settings=split_settings(settings)))
 
 

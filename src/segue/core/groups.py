@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from segue.core.types import State
+from segue.core.types import SegueError, State
 
 T = TypeVar("T")
 
@@ -92,8 +92,19 @@ class Groups:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use; NPROC counts them otherwise, as it does for XLA."""
+    if (told := os.environ.get("NPROC", "")).isdecimal():
+        return int(told)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use_cores(wanted: int) -> None:
+    """Use so many cores, before JAX has looked for its devices: its threads, those of seeds and of simulators."""
+    if not 1 <= wanted <= cores():
+        raise SegueError(f"--cores {wanted}: this process may use {cores()}; give 1 to {cores()}")
+    os.environ["NPROC"] = str(wanted)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:wanted])
 
 
 def _done(value: T) -> Future[T]:

@@ -18,6 +18,7 @@ import numpy as np
 from segue.agents import title
 from segue.core import files
 from segue.core.files import is_whole, sealed
+from segue.core.groups import cores
 from segue.core.named import FORM, file_of
 from segue.core.types import SegueError, Task
 from segue.recipes import Plan
@@ -69,6 +70,8 @@ class Provenance(TypedDict):
     own: dict[str, str]
     platform: str
     backend: str
+    cores: NotRequired[int]
+    """XLA cuts products of matrices by their number, which changes the last digits."""
     dataset: dict[str, object] | None
     changes: NotRequired[list[Change]]
 
@@ -128,6 +131,7 @@ def describe(decided: Plan, task: Task, request: Mapping[str, Any]) -> Described
             "own": own_modules(asked, config),
             "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
             "backend": jax.default_backend(),
+            "cores": cores(),
             "dataset": logged,
         },
     }
@@ -153,8 +157,11 @@ def own_modules(request: object, config: object) -> dict[str, str]:
 def moved(described: Described) -> list[str]:
     """What a resumed run finds changed ("jax 0.7.0 -> 0.7.1"): its numbers may differ in their last digits."""
     before = described["provenance"]
-    was = {"backend": before.get("backend"), **before.get("versions", {}), **before.get("own", {})}
-    now = {"backend": jax.default_backend(), **versions(), **own_modules(described["request"], described["config"])}
+    machine: dict[str, Any] = {"backend": jax.default_backend(), "cores": cores()}
+    now = {**machine, **versions(), **own_modules(described["request"], described["config"])}
+    # An older run did not write down all of them.
+    known = {name: value for name, value in before.items() if name in machine}
+    was: dict[str, Any] = {**known, **before.get("versions", {}), **before.get("own", {})}
     return [f"{name} {was[name]} -> {now.get(name)}" for name in was if was[name] != now.get(name)]
 
 
