@@ -37,6 +37,8 @@ import jax  # noqa: E402
 import segue.data.extras  # noqa: E402, F401 - before any test imports MuJoCo: it chooses what pictures are drawn with
 from segue.engine import steps  # noqa: E402
 
+jax.config.update("jax_num_cpu_devices", 2)  # programs run on the first one, unless a test says otherwise
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

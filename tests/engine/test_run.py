@@ -14,6 +14,7 @@ from segue.agents import IQL, RLPD, SAC, CalQL
 from segue.agents.cql import from_cql
 from segue.bonuses import RND, SERA, VCSE, Both, StateEntropy
 from segue.core import experience
+from segue.core.groups import Group, Groups, cores
 from segue.core.replay import View
 from segue.core.scaling import Scaling
 from segue.core.types import SegueError
@@ -64,21 +65,26 @@ def test_clocks_and_events() -> None:
     assert all(np.isfinite(records[-1].metrics[k]).all() for k in ("critic_loss", "actor_loss", "bound_rate_current"))
 
 
-@pytest.mark.usefixtures("users_updates")
 def test_a_seed_does_not_notice_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bit for bit on a CPU, where seeds run one after the other in one program, as users' compiler makes it.
+    """Bit for bit on a CPU, however many threads there are; on other devices up to rounding.
 
-    Without optimisation JAX 0.12 rounds a lone seed's actions otherwise: a loop of one round is no loop.
+    Two devices, one of them with two seeds in one program, stand for accelerators.
     """
-    ordinary = {"xla_backend_optimization_level": 3}
-    static = ("agent", "scaling", "explore")
-    monkeypatch.setattr(steps, "act", jax.jit(steps.act.__wrapped__, static_argnames=static, compiler_options=ordinary))
-    together, _ = finish(plan(), (3, 5, 8))
     alone, _ = finish(plan(), (5,))
-    pick = jax.tree.map(lambda x: x[1], together.slots["agent"].state)
-    for a, b in zip(jax.tree.leaves(pick), jax.tree.leaves(alone.slots["agent"].state), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b)[0])
-    np.testing.assert_array_equal(together.experience.replay.observation[1], alone.experience.replay.observation[0])
+    together, _ = finish(plan(), (3, 5, 8))
+    assert together.experience.groups.threads == min(3, cores())
+    one, two = jax.devices()[:2]
+    monkeypatch.setattr(Groups, "of", lambda seeds: Groups((Group(0, 2, one), Group(2, 1, two))))
+    spread, _ = finish(plan(), (3, 5, 8))
+    assert {d for x in spread.experience._device for c in x.values() for d in c.devices()} == {one, two}
+    leaves = [jax.tree.leaves(state.slots["agent"].state) for state in (alone, together, spread)]
+    for a, b, c in zip(*leaves, strict=True):
+        np.testing.assert_array_equal(np.asarray(b)[1], np.asarray(a)[0])
+        np.testing.assert_array_equal(np.asarray(b)[2], np.asarray(c)[2])
+        np.testing.assert_allclose(np.asarray(b), np.asarray(c), rtol=1e-3, atol=1e-5)
+    rows = [state.experience.replay.observation for state in (alone, together, spread)]
+    np.testing.assert_array_equal(rows[1][1], rows[0][0])
+    np.testing.assert_allclose(rows[1], rows[2], atol=1e-4)
 
 
 def test_replay_holds_the_truth() -> None:
