@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from segue.core.scaling import BLOCK, Scaling, returns_to_go
 from segue.core.types import Part, SegueError
 
+ALIGNED = 64  # bytes: at a multiple of it XLA takes an array as it stands
 TOLERANCE = 1e-5  # how far outside the bounds an action may lie before it is a fault and not rounding
 
 
@@ -33,6 +35,9 @@ class Data:
     """Content hash, where it is known already."""
     made_of: tuple[Part, ...] = ()
     """Parts of observations that are rows of bytes, where the log says them (`segue.core.observations`)."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "observation", aligned(self.observation))
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -137,6 +142,17 @@ class Hashes:
         """The hash, in hexadecimal digits."""
         parts = [*self._shapes, *(d.hexdigest() for d in self._columns), self._ends.hexdigest()]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+def aligned(array: Any) -> Any:
+    """An array that begins where programs on a CPU can read the host's own memory; it is copied if it does not."""
+    if not isinstance(array, np.ndarray) or (array.flags.c_contiguous and array.ctypes.data % ALIGNED == 0):
+        return array
+    room = np.empty(array.nbytes + ALIGNED, np.uint8)
+    begin = -room.ctypes.data % ALIGNED
+    found = room[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+    found[...] = array
+    return found
 
 
 def whole(terminated: np.ndarray, ended: np.ndarray, length: int) -> np.ndarray:

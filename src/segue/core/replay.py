@@ -158,12 +158,12 @@ class View(NamedTuple):
 def from_data(data: Data, scaling: Scaling) -> Replay:
     """Put a dataset on the device once, for all seeds; every episode is closed.
 
-    Observations that are on the disk stay there.
+    Observations that are on the disk stay there; on a CPU those of the log itself are read.
     """
     n = len(data)
     ended = np.zeros(n, np.bool_)
     ended[data.ends() - 1] = True
-    lead: Any = lambda x: jnp.asarray(x)[None]  # noqa: E731
+    lead: Any = lambda x: jax.device_put(np.asarray(x)[None])  # noqa: E731
     if isinstance(data.observation, np.ndarray) and isinstance(data.next_observation, np.ndarray):
         observation, final = lead(data.observation), lead(data.next_observation[data.jumps])
     else:
