@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -123,6 +124,23 @@ def test_dispatches_do_not_change_numbers(monkeypatch: pytest.MonkeyPatch) -> No
 def same(a: RunState, b: RunState) -> None:
     for x, y in zip(jax.tree.leaves(a.slots["agent"].state), jax.tree.leaves(b.slots["agent"].state), strict=True):
         np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
+
+
+def test_a_later_program_is_compiled_while_the_first_phase_learns() -> None:
+    """Each is compiled once: that of the phase that is there by its thread, the next one by another."""
+    seen: list[str] = []
+
+    def heard(name: str, _: float, **more: Any) -> None:
+        if "backend_compile" in name and "advance" in str(more.get("fun_name")):
+            seen.append(threading.current_thread().name.partition("_")[0])
+
+    steps.advance.clear_cache()
+    jax.monitoring.register_event_duration_secs_listener(heard)
+    try:
+        finish(plan(11, 23), (0, 1))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(heard)
+    assert sorted(seen) == ["MainThread", "segue-compile"]
 
 
 def test_nothing_recompiles(monkeypatch: pytest.MonkeyPatch) -> None:

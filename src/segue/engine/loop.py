@@ -14,6 +14,7 @@ from typing import Any
 from segue.core.observations import parts_seen
 from segue.core.scaling import Scaling, settled
 from segue.core.types import Env, Task
+from segue.engine.ahead import Ahead
 from segue.engine.phase import Phase, room
 from segue.engine.running import Offline, Running
 from segue.engine.state import Record, RunState, new_state
@@ -54,7 +55,7 @@ def run(
             validate(plan, task, seeds, scaling, capacity)
         most = room(plan, capacity) if not callable(plan) else LAST if capacity is None else capacity
         state = new_state(seeds, spec, most)
-    source = Offline(task.dataset(), spec, state.experience.groups)
+    source, ahead = Offline(task.dataset(), spec, state.experience.groups), Ahead()
     told = task.failure, source.data, parts_seen(spec)
     handovers: dict[int, Any] = {}
     try:
@@ -62,10 +63,15 @@ def run(
             after = () if callable(plan) else tuple(_goes_on(plan[len(state.history) + 1 :]))
             here, *later = (settled(p.scaling or scaling, *told) for p in (phase, *after))
             running = Running(phase, state, task, here, source, handovers, keep_rows)
+            ahead.wait(running.index)
             running.begin(make_env)
+            if not phase.moves and not callable(plan):
+                coming = enumerate(plan[running.index + 1 :], running.index + 1)
+                ahead.begin(state, source, ((n, p, settled(p.scaling or scaling, *told)) for n, p in coming))
             yield from running.records(tuple(zip(after, later)))
             state.entered = False
     finally:
+        ahead.close()
         if state.envs is not None:
             state.envs.close()
 
