@@ -7,8 +7,8 @@
     python benchmarks/online.py --agents TD3 SAC      SAC has no flat loop here
     python benchmarks/online.py --source OLD/src      and another checkout of Segue, in the same turns
 
-Networks of 256 x 2, two critics, batches of 256, one update a step.  Each measurement is a process of its own, which
-compiles and warms up before it is timed.  A turn measures every side once; a ratio is the median of the ratios within
+It prints the tables of docs/results/speed.md.  Networks of 256 x 2, two critics, batches of 256, one update a step.
+Each measurement is a process of its own, which compiles and warms up before it is timed.  A turn measures every side once; a ratio is the median of the ratios within
 turns.  Nothing else may run meanwhile: the script waits for an idle machine.  It needs Linux (/proc/stat, taskset).
 """
 
@@ -125,14 +125,16 @@ def main() -> None:
                 wait_until_idle()
                 found[name].append(measured(python, side, agent, asked.seeds, asked.steps, source))
             print(f"turn {turn + 1}:", {k: round(v[-1]) for k, v in found.items() if v}, file=sys.stderr, flush=True)
-        print(f"{agent} on {ENV}, seeds {asked.seeds}: environment steps a second, each with an update")
+        plural = "s" if asked.seeds > 1 else ""
+        print(f"| {agent}, {asked.seeds} seed{plural}: steps a second, each with an update | median (range) | Segue is")
+        print("|---|---|---|")
         for name, rates in found.items():
-            if rates:
-                ratios = sorted(a / b for a, b in zip(found["segue"], rates))
-                print(
-                    f"  {name}: {statistics.median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f}); segue is "
-                    f"{statistics.median(ratios):.2f} times as fast ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-                )
+            ratios = sorted(a / b for a, b in zip(found["segue"], rates))
+            times = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) times as fast"
+            print(
+                f"| {name} | {statistics.median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f}) "
+                f"| {'' if name == 'segue' else times} |"
+            )
 
 
 if __name__ == "__main__":
