@@ -8,8 +8,9 @@
     python benchmarks/online.py --source OLD/src      and another checkout of Segue, in the same turns
 
 It prints the tables of docs/results/speed.md.  Networks of 256 x 2, two critics, batches of 256, one update a step.
-Each measurement is a process of its own, which compiles and warms up before it is timed.  A turn measures every side once; a ratio is the median of the ratios within
-turns.  Nothing else may run meanwhile: the script waits for an idle machine.  It needs Linux (/proc/stat, taskset).
+Each measurement is a process of its own, which compiles and warms up before it is timed.  A turn measures every side
+once; a ratio is the median of the ratios within turns.  Nothing else may run meanwhile: the script waits for an idle
+machine.  It needs Linux (/proc/stat, taskset).
 """
 
 from __future__ import annotations
