@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -145,6 +146,23 @@ def test_memory_is_taken_when_rows_come() -> None:
     ring.extend(Step(now, now[..., :6], now[..., 0], no, no, now))
     assert pages() - before < 20 * 2**20
     assert int(jnp.sum(ring.replay.observation[:, :101] == 1.0)) == 8 * 101 * 17
+
+
+def test_a_dataset_is_in_memory_once() -> None:
+    """A program on a CPU reads the log's own observations, wherever in memory they were given."""
+    log = data(50)
+    shifted = np.zeros(log.observation.size + 1, np.float32)[1:].reshape(log.observation.shape)
+    shifted[...] = log.observation
+    for observation in (log.observation, shifted):
+        again = dataclasses.replace(log, observation=observation)
+        made = replay.from_data(again, Scaling())
+        assert made.observation.unsafe_buffer_pointer() == again.observation.ctypes.data
+        np.testing.assert_array_equal(made.observation[0], log.observation)
+        like, shapes = (
+            replay.shape_of(again, Spec(log.observation.shape[1:], log.action.shape[1])),
+            jax.tree.leaves(made),
+        )
+        assert [x.shape for x in jax.tree.leaves(like)] == [x.shape for x in shapes]
 
 
 def test_units_refuse_a_discount_of_one() -> None:
