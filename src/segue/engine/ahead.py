@@ -15,8 +15,8 @@ import jax.numpy as jnp
 
 from segue.core.scaling import Scaling
 from segue.engine import steps
+from segue.engine.offline import Offline
 from segue.engine.phase import Phase
-from segue.engine.running import Offline
 from segue.engine.state import RunState
 from segue.engine.steps import Sums, Turn
 from segue.engine.validate import Shapes

@@ -15,8 +15,9 @@ from segue.core.observations import parts_seen
 from segue.core.scaling import Scaling, settled
 from segue.core.types import Env, Task
 from segue.engine.ahead import Ahead
+from segue.engine.offline import Offline
 from segue.engine.phase import Phase, room
-from segue.engine.running import Offline, Running
+from segue.engine.running import Running
 from segue.engine.state import Record, RunState, new_state
 from segue.engine.validate import validate
 
