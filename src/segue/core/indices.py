@@ -32,7 +32,7 @@ class Segment(NamedTuple):
         rows, there = [self.view.take(count)], [here]
         for _ in range(length - 1):
             here = here & self.view.followed(count)
-            count = jnp.where(here, count + 1, count)
+            count = jnp.where(here, count + self.view.stride, count)
             rows.append(self.view.take(count))
             there.append(here)
         return rows, jnp.stack(there)
@@ -47,7 +47,7 @@ class Segment(NamedTuple):
             if n >= length:
                 known = known | (here & ((row.terminated > 0) | (n == 2 * length - 1)))
             here = here & self.view.followed(count)
-            count = count + self.view.more(count)
+            count = count + self.view.stride * self.view.more(count)
         return jnp.stack(actions, axis=1), known
 
 

@@ -1,11 +1,14 @@
 """Experience on the device, as it was: rewards are scaled, shifted and augmented on copies, on the way out.
 
 A dataset and a run's own experience are the same type, a ring of rows with a leading axis of lanes: one for the
-dataset, one per seed for own experience.  Each lane writes its rows in the order of time, so the rows of closed
-episodes are a prefix:
+dataset, one per seed for own experience.  Each lane writes its rows in the order of time, so there is a prefix of
+closed episodes:
 
       oldest                 closed              written
         |-- closed episodes ----|-- open episode ---|        (absolute counts; row = count mod capacity)
+
+Several simulators of a seed write in turn, a row each.  The rows of one of them, and so of an episode, lie `stride`
+apart, and the prefix ends where the first open episode begins: rows of other episodes behind it may be closed.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ class Replay(NamedTuple):
 
     Each observation is there once.  What follows a row is the observation at the next place; where that is another
     one, as at an episode's end, `final_at` is above 0 and `final[final_at - 1]` holds it.  `observation` has a ring of
-    its own length, at least one place longer than the others where rows are still written.
+    its own length: where rows are still written it has one place more for each simulator of a seed.
     """
 
     observation: Array
@@ -86,6 +89,11 @@ class Replay(NamedTuple):
         """Rows per lane."""
         return self.reward.shape[1]
 
+    @property
+    def stride(self) -> int:
+        """How many rows after a row the next one of the same simulator is."""
+        return max(self.observation.shape[1] - self.capacity, 1)
+
 
 class View(NamedTuple):
     """One lane's rows of a `Replay`, without copying them: the replay and the index of the lane.
@@ -102,6 +110,11 @@ class View(NamedTuple):
     def room(self) -> int:
         """Most rows that it can ever show (a plain number: shapes are made with it)."""
         return self.replay.capacity
+
+    @property
+    def stride(self) -> int:
+        """How many counts after a row the next one of its episode is (a plain number)."""
+        return self.replay.stride
 
     def span(self, closed_only: bool) -> tuple[Array, Array]:
         """The first number and how many may be drawn (never negative)."""
@@ -122,17 +135,17 @@ class View(NamedTuple):
         return oldest, jnp.maximum(newest - oldest, 0)
 
     def more(self, count: Array) -> Array:
-        """Whether the row after each count (B,) is there, of whatever episode."""
-        return count + 1 < self.replay.written[self.lane]
+        """Whether its simulator's next row after each count (B,) is there, of whatever episode."""
+        return count + self.stride < self.replay.written[self.lane]
 
     def followed(self, count: Array) -> Array:
-        """Whether the row after each count (B,) is there and belongs to the same episode."""
+        """Whether the next row after each count (B,) is there and belongs to the same episode."""
         return ~self.replay.ended[self.lane, count % self.replay.capacity] & self.more(count)
 
     def take(self, count: Array) -> Rows:
         """Rows (B, ...) at absolute counts (B,) int32."""
         r, at = self.replay, (self.lane, count % self.replay.capacity)
-        following = r.action[self.lane, (count + 1) % r.capacity]
+        following = r.action[self.lane, (count + self.stride) % r.capacity]
         return Rows(
             self._observed(count),
             r.action[at],
@@ -152,7 +165,7 @@ class View(NamedTuple):
         apart = final[self.lane, jnp.maximum(at - 1, 0)]
         if isinstance(final, Outside):  # which keeps them all
             return apart
-        return jnp.where((at > 0).reshape(-1, *(1,) * (apart.ndim - 1)), apart, self._observed(count + 1))
+        return jnp.where((at > 0).reshape(-1, *(1,) * (apart.ndim - 1)), apart, self._observed(count + self.stride))
 
 
 def from_data(data: Data, scaling: Scaling) -> Replay:
@@ -207,21 +220,23 @@ def starts_of(data: Data | None, chunk: int) -> Starts | None:
     return none._replace(at=none.at.at[0, : len(at)].set(at), total=none.total + len(at))
 
 
-def empty(lanes: int, capacity: int, observation: tuple[int, ...], action: int, dtype: str) -> Replay:
+def empty(
+    lanes: int, capacity: int, observation: tuple[int, ...], action: int, dtype: str, envs: int = 1
+) -> Replay:
     """Make a replay without rows; float32 except for observations, which keep `dtype` (uint8 images stay uint8)."""
-    shapes = columns(lanes, capacity, observation, action, dtype)
+    shapes = columns(lanes, capacity, observation, action, dtype, envs)
     rows: list[Any] = [jnp.zeros(shape, kind) for shape, kind in shapes]
     return Replay(*rows)
 
 
 def columns(
-    lanes: int, capacity: int, observation: tuple[int, ...], action: int, dtype: str
+    lanes: int, capacity: int, observation: tuple[int, ...], action: int, dtype: str, envs: int = 1
 ) -> list[tuple[tuple[int, ...], str]]:
-    """Shape and type of each array of a `Replay`."""
+    """Shape and type of each array of a `Replay` that so many simulators of a seed write to."""
     n = max(capacity, 1)
     flat = ((lanes, n), "float32")
     return [
-        ((lanes, n + 1, *observation), dtype),
+        ((lanes, n + envs, *observation), dtype),
         ((lanes, n, action), "float32"),
         flat,
         flat,

@@ -7,7 +7,8 @@ known.
 
 The beginnings are listed, and not found by drawing again and again: every sampler draws from the list as it draws from
 rows, a draw costs the same however short episodes are, no start is ever wrong, and whether there is one at all is a
-number.  Windows become whole in the order of time, so that a part of the experience is a range of the list.
+number.  The list is in the order of time, so that a part of the experience is a range of it.  Where several simulators
+write, a window waits for its place until it is known of all rows before it whether one begins there: h - 1 steps.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def span(view: Any, starts: Starts | None, lane: Array, closed_only: bool) -> tu
     stop = oldest + size
     if not closed_only:  # of the episode that is open where the view ends, the last windows are cut
         first, closed = view.rows(True)
-        stop = jnp.maximum(first + closed, stop - starts.length + 1)
+        stop = jnp.maximum(first + closed, stop - (starts.length - 1) * view.stride)
     low = starts.number(lane, oldest)
     return low, jnp.maximum(starts.number(lane, stop) - low, 0)
 
@@ -72,7 +73,7 @@ def shown(view: Any, length: int) -> Starts:
     for _ in range(length - 1):
         done = done | (here & (view.take(count).terminated > 0))
         here = here & view.followed(count)
-        count = count + here
+        count = count + view.stride * here
     whole = here | done
     at = jnp.nonzero(whole, size=view.room, fill_value=0)[0].astype(jnp.int32)
     return Starts(at[None], jnp.sum(whole, dtype=jnp.int32)[None], jnp.int32(length))

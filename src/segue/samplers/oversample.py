@@ -76,7 +76,7 @@ class Oversample:
         replay, lane = handover.offline.replay, handover.offline.lane
         reward, ended = replay.reward[lane], replay.ended[lane]
         logged = jnp.arange(len(reward)) < replay.written[lane]
-        value = reward if self.by == "reward" else self.of_episodes(reward, ended)
+        value = reward if self.by == "reward" else self.of_episodes(reward, jnp.cumsum(ended) - ended)
         least = lambda of: jnp.min(jnp.where(logged, of, jnp.inf))  # noqa: E731
         width = jnp.float32(1.0)
         if self.by == "return":
@@ -96,19 +96,22 @@ class Oversample:
         return Favours(beside, tree, origin, width, jnp.int32(0), jnp.int32(0))
 
     def own_returns(self, online: Own) -> tuple[Array, Array]:
-        """Return of each own row's episode (N,), in the order of time, and where there is one that has ended."""
-        oldest, size = online.rows(True)
+        """Return of each own row's episode (N,), one simulator's after the other's, and whether it has ended."""
+        oldest, size = online.rows(False)
         at = jnp.arange(online.replay.capacity)
-        place = (online.lane, (oldest + at) % online.replay.capacity)
-        there = at < size
+        at = at[jnp.argsort((oldest + at) % online.stride, stable=True)]
+        place, there = (online.lane, (oldest + at) % online.replay.capacity), at < size
         reward, ended = (jnp.where(there, part[place], 0) for part in (online.replay.reward, online.replay.ended))
-        return self.of_episodes(reward, ended), there
+        # A simulator's last episode may be open, and then the next one's first has another number all the same.
+        episode = jnp.cumsum(ended) - ended + (oldest + at) % online.stride
+        closed = jnp.zeros(len(at) + online.stride, jnp.bool_).at[episode].max(ended.astype(jnp.bool_))
+        return self.of_episodes(reward, episode), there & closed[episode]
 
-    def of_episodes(self, reward: Array, ended: Array) -> Array:
-        """Highest reward, or return, of each row's episode (N,)."""
-        episode = jnp.cumsum(ended) - ended
+    def of_episodes(self, reward: Array, episode: Array) -> Array:
+        """Highest reward, or return, of each row's episode (N,); episodes (N,) have ascending numbers."""
         reduce = jax.ops.segment_sum if self.by == "return" else jax.ops.segment_max
-        return reduce(reward, episode, num_segments=len(reward), indices_are_sorted=True)[episode]
+        # Each simulator's episodes begin with a number of their own, which no row may have.
+        return reduce(reward, episode, num_segments=2 * len(reward), indices_are_sorted=True)[episode]
 
     def weight(self, value: Array, origin: Array, width: Array) -> Array:
         """Weight of a row by what its reward or its episode is worth; float32 holds exp(60) a million times."""
@@ -138,8 +141,10 @@ class Oversample:
     def follow(self, state: Favours, first: int, online: Own) -> Favours:
         """Weigh what was written, or has ended, since the last call; a row that was overwritten loses its weight."""
         replay, lane, capacity = online.replay, online.lane, online.replay.capacity
-        oldest, size = online.span(self.closed()) if self.by == "reward" else online.rows(True)
+        oldest, size = online.span(self.closed()) if self.by == "reward" else online.rows(False)
         start, stop, written = jnp.maximum(state.weighed, oldest), oldest + size, replay.written[lane]
+        if self.by != "reward" and replay.starts is not None and online.stride > 1:
+            stop = stop - (replay.starts.length - 1) * online.stride  # later windows may wait for their place
         tree = state.tree
         if self.closed() or replay.starts is not None:
             none = lambda count: jnp.zeros(count.shape)  # noqa: E731
@@ -152,27 +157,43 @@ class Oversample:
         return state._replace(tree=tree, written=written, weighed=jnp.maximum(state.weighed, stop))
 
     def episodes(self, state: Favours, first: int, online: Own, start: Array, stop: Array) -> Tree:
-        """Weigh the own episodes between two absolute counts, one after the other."""
-        replay, lane, capacity = online.replay, online.lane, online.replay.capacity
+        """Weigh the own episodes that ended between two absolute counts, one after the other."""
+        replay, lane, capacity, stride = online.replay, online.lane, online.replay.capacity, online.stride
+        oldest, _ = online.rows(False)
         nothing = 0.0 if self.by == "return" else -jnp.inf
+        several, zero = jnp.arange(CHUNK), jnp.zeros_like(start)
+        ended = lambda count: replay.ended[lane, count % capacity]  # noqa: E731
 
-        def look(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            at, value, _ = carry
-            count = at + jnp.arange(CHUNK)
-            place = (lane, count % capacity)
-            ended = replay.ended[place] & (count < stop)
-            here = (count < stop) & (jnp.cumsum(ended) - ended == 0)
-            reward = jnp.where(here, replay.reward[place], nothing)
-            value = value + jnp.sum(reward) if self.by == "return" else jnp.maximum(value, jnp.max(reward))
-            return at + jnp.sum(here, dtype=at.dtype), value, jnp.any(ended)
+        def last(at: Array) -> Array:
+            """The first last row of an episode from a row on, or `stop`."""
+            ends = lambda at: ended(at + several) & (at + several < stop)  # noqa: E731
+            none = lambda at: (at < stop) & ~jnp.any(ends(at))  # noqa: E731
+            at = jax.lax.while_loop(none, lambda at: at + CHUNK, at)
+            return jnp.minimum(at + jnp.argmax(ends(at)).astype(at.dtype), stop)
+
+        def length(end: Array) -> Array:
+            """How many rows of an episode are there, from its last one back."""
+            before = lambda n: end - stride * (n + 1 + several)  # noqa: E731
+            other = lambda n: (before(n) < oldest) | ended(before(n))  # noqa: E731
+            n = jax.lax.while_loop(lambda n: ~jnp.any(other(n)), lambda n: n + CHUNK, zero)
+            return n + 1 + jnp.argmax(other(n)).astype(n.dtype)
 
         def episode(carry: tuple[Tree, Array]) -> tuple[Tree, Array]:
-            tree, start = carry
-            fresh = (start, jnp.float32(nothing), jnp.bool_(False))
-            end, value, _ = jax.lax.while_loop(lambda c: ~c[2] & (c[0] < stop), look, fresh)
+            tree, at = carry
+            end = last(at)
+            rows = jnp.where(end < stop, length(end), 0)
+            row = lambda n: end - stride * (rows - 1 - n)  # noqa: E731
+
+            def more(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+                n, value = carry
+                reward = jnp.where(n + several < rows, replay.reward[lane, row(n + several) % capacity], nothing)
+                value = value + jnp.sum(reward) if self.by == "return" else jnp.maximum(value, jnp.max(reward))
+                return n + CHUNK, value
+
+            _, value = jax.lax.while_loop(lambda c: c[0] < rows, more, (zero, jnp.float32(nothing)))
             weight = self.weight(value, state.origin, state.width)
             same = lambda count: jnp.where(replay.begins(lane, count), weight, 0.0)  # noqa: E731
-            return sum_tree.write_ring(tree, first, capacity, start, end, same), end
+            return sum_tree.write_ring(tree, first, capacity, zero, rows, same, row), end + 1
 
         return jax.lax.while_loop(lambda c: c[1] < stop, episode, (state.tree, start))[0]
 

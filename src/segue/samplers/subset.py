@@ -46,6 +46,11 @@ class SubsetView(NamedTuple):
         return len(self.kept)
 
     @property
+    def stride(self) -> int:
+        """How many places after a row the next one of its episode is."""
+        return 1
+
+    @property
     def online(self) -> float:
         """Whose rows they are."""
         return self.view.online
@@ -145,6 +150,11 @@ class Part(NamedTuple):
         return self.view.room
 
     @property
+    def stride(self) -> int:
+        """How many counts after a row the next one of its episode is."""
+        return self.view.stride
+
+    @property
     def online(self) -> float:
         """Whose rows they are."""
         return self.view.online
@@ -170,18 +180,18 @@ class Part(NamedTuple):
 
     def more(self, count: Array) -> Array:
         """Whether the row after each count (B,) shows, of whatever episode."""
-        return self.view.more(count) & (count + 1 < self.stop)
+        return self.view.more(count) & (count + self.stride < self.stop)
 
     def followed(self, count: Array) -> Array:
         """Whether the row after each count (B,) shows and belongs to the same episode."""
-        return self.view.followed(count) & (count + 1 < self.stop)
+        return self.view.followed(count) & (count + self.stride < self.stop)
 
     def take(self, count: Array) -> Rows:
         """Rows (B, ...); what came after `stop`, the rest of an episode that was open then, is not known."""
         rows = self.view.take(count)
         return rows._replace(
             mc_return=jnp.where(count < self.closed, rows.mc_return, jnp.nan),
-            next_action=jnp.where((count + 1 < self.stop)[:, None], rows.next_action, jnp.nan),
+            next_action=jnp.where((count + self.stride < self.stop)[:, None], rows.next_action, jnp.nan),
         )
 
 
@@ -218,9 +228,11 @@ class Prefix:
         """Find where the part ends, and the last episode that ended within it."""
         shown = prefix_rows(handover, self.share, self.rows)
         replay, lane = handover.online.replay, handover.online.lane
-        count = counts(handover.online)
+        count, stride = counts(handover.online), replay.stride
         ends = replay.ended[lane] & (count >= 0) & (count < shown)
-        closed = jnp.max(jnp.where(ends, count + 1, 0), initial=0)
+        world = jnp.arange(stride)
+        after = world.at[count % stride].max(jnp.where(ends, count + stride, 0))  # first rows of open episodes
+        closed = jnp.minimum(jnp.min(after), shown)
         inner = self.inner.init(key, handover._replace(online=Part(handover.online, jnp.int32(0), shown, closed)))
         return PrefixState(shown, closed, inner)
 
