@@ -20,18 +20,18 @@ pytestmark = pytest.mark.xdist_group("engine")  # they compile the same programs
 SEEDS = (0, 1)
 
 
-@pytest.mark.parametrize("stop", [1, 3, 6, 17, 29])
-def test_resume_is_exact(stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("stop", "envs"), [(1, 1), (3, 1), (6, 1), (17, 1), (29, 1), (16, 3)])
+def test_resume_is_exact(stop: int, envs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "PULSE", 0.0)  # a record after every turn
     monkeypatch.setattr(running, "LEAST", 1)
-    phases = plan()
-    whole, records = finish(phases, SEEDS)
-    for seen, record in enumerate(run(phases, TASK, SEEDS, UNITS, keep_rows=True)):
+    phases = plan(envs=envs)
+    whole, records = finish(phases, SEEDS, envs=envs)
+    for seen, record in enumerate(run(phases, TASK, SEEDS, UNITS, envs=envs, keep_rows=True)):
         if seen in (stop - 1, stop):
             checkpoint.save(tmp_path, record.state, {"seen": seen})
         if seen == stop:
             break
-    state, extra = checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor)
+    state, extra = checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor, envs=envs)
     assert extra == {"seen": stop}
     rest = list(run(phases, TASK, SEEDS, UNITS, state=state))
     same(whole, state)

@@ -20,6 +20,7 @@ from segue.core.replay import View
 from segue.core.scaling import Scaling
 from segue.core.types import SegueError
 from segue.engine import running, steps
+from segue.engine.envs import TRAINING, episode_seed
 from segue.engine.loop import run
 from segue.engine.phase import Phase, fresh
 from segue.engine.state import Diverged, RunState
@@ -33,11 +34,11 @@ DATA = corridor_data()
 TASK = CorridorTask(DATA)
 
 
-def plan(offline: int = 7, online: int = 30) -> tuple[Phase, ...]:
-    agent = small_cql()
+def plan(offline: int = 7, online: int = 30, envs: int = 1) -> tuple[Phase, ...]:
+    agent, often = small_cql(), {"train_every": envs, "batch": Mix(8, 8, "closed"), "log_every": 10}
     return (
         Phase("offline", agent, gradient_steps=offline, batch=Mix(16), log_every=4),
-        Phase("online", agent, environment_steps=online, batch=Mix(8, 8, "closed"), log_every=10),
+        Phase("online", agent, environment_steps=online, **often),  # type: ignore[arg-type]
     )
 
 
@@ -113,6 +114,31 @@ def test_replay_holds_the_truth() -> None:
     assert online.mc_return[w, row] == pytest.approx(-5 / 0.1)
 
 
+def test_several_simulators_of_a_seed() -> None:
+    """Each has episodes of its own, which follow from their seeds and actions; clocks count the steps of all."""
+    envs, seeds = 3, (0, 1)
+    state, records = finish(plan(3, 60, envs), seeds, envs=envs, keep_rows=True)
+    assert (records[-1].environment_step, records[-1].update, int(state.experience.written[0])) == (60, 63, 60)
+    steps, world, begun = state.unsaved, Corridor(), []
+    assert len(steps) == 20
+    for w in range(len(seeds) * envs):
+        number, over = w % envs, True
+        for step in steps:
+            if over:
+                begun.append((seeds[w // envs], number))
+                seen, number = world.reset(episode_seed(seeds[w // envs], TRAINING, number)), number + envs
+            np.testing.assert_array_equal(step.observation[w], seen)
+            seen, reward, terminated, truncated, _ = world.step(step.action[w])
+            np.testing.assert_array_equal(step.next_observation[w], seen)
+            assert (float(step.reward[w]), bool(step.terminated[w])) == (reward, terminated)
+            over = terminated or truncated
+    assert len(set(begun)) == len(begun)
+    ended = [e for r in records for e in r.episodes]
+    assert {e.seed for e in ended} == set(seeds)
+    assert len(ended) == sum(int((s.terminated | s.truncated).sum()) for s in steps)
+    assert all(e.environment_step % envs == 0 for e in ended)
+
+
 def test_dispatches_do_not_change_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     usual, _ = finish(plan(), (0,))
     monkeypatch.setattr(running, "PULSE", 0.0)
@@ -152,8 +178,8 @@ def test_nothing_recompiles(monkeypatch: pytest.MonkeyPatch) -> None:
     assert steps.advance._cache_size() <= 3  # another capacity of replay is another shape
 
 
-@pytest.mark.parametrize("chunk", [1, 2])
-def test_nothing_is_compiled_once_the_world_has_moved(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("chunk", "envs"), [(1, 1), (2, 2)])
+def test_nothing_is_compiled_once_the_world_has_moved(chunk: int, envs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A robot does not wait for a compiler: not in a phase, and not at a hand-over where its episode is open.
 
     With rows that go to the device, where writing them needs programs too.
@@ -161,12 +187,20 @@ def test_nothing_is_compiled_once_the_world_has_moved(chunk: int, monkeypatch: p
     agent, seen = small_cql(), list[str]()
     phases = (
         Phase("offline", agent, gradient_steps=2, batch=Mix(4), chunk=chunk),
-        Phase("warm_up", agent, environment_steps=HORIZON + 3, utd_ratio=0, actor="random", chunk=chunk),
+        Phase(
+            "warm_up",
+            agent,
+            environment_steps=envs * (HORIZON + 3),
+            train_every=envs,
+            utd_ratio=0,
+            actor="random",
+            chunk=chunk,
+        ),
         Phase(
             "online",
             agent,
-            environment_steps=6,
-            train_every=2,
+            environment_steps=6 * envs,
+            train_every=2 * envs,
             utd_ratio=1 / 2,
             batch=Mix(4, 4),
             overlap=True,
@@ -177,7 +211,8 @@ def test_nothing_is_compiled_once_the_world_has_moved(chunk: int, monkeypatch: p
         Phase(
             "other",
             agent.base,
-            environment_steps=2 * HORIZON,
+            environment_steps=2 * envs * HORIZON,
+            train_every=envs,
             batch=Mix(4, 4),
             slot="other",
             log_every=2,
@@ -202,14 +237,14 @@ def test_nothing_is_compiled_once_the_world_has_moved(chunk: int, monkeypatch: p
     jax.clear_caches()
     jax.monitoring.register_event_duration_secs_listener(heard)
     try:
-        records = list(run(phases, Watching(DATA), (0, 1), UNITS))
+        records = list(run(phases, Watching(DATA), (0, 1), UNITS, envs=envs))
     finally:
         jax.monitoring.unregister_event_duration_listener(heard)
     moving = seen.index("reset")
     assert moving > 10
     assert set(seen[moving:]) == {"reset"}
     assert records[-1].ends
-    assert sum(len(r.episodes) for r in records) >= 4
+    assert sum(len(r.episodes) for r in records) >= 4 * envs
 
 
 def test_fresh_units_and_slots() -> None:

@@ -250,7 +250,7 @@ class Experience:
                 outside("final", group.first, 1 << size)
             for size in range(max(min(longest, self.capacity) - 1, 0).bit_length() + 1):
                 outside("mc_return", group.first, 1 << size)
-            for size in range((self.chunk - 1).bit_length() + 1 if self.chunk > 1 else 0):
+            for size in range((self.chunk * self.envs - 1).bit_length() + 1 if self.chunk > 1 else 0):
                 outside("starts", group.first, 1 << size)
 
     def reopen(self) -> None:

@@ -349,6 +349,8 @@ ALIASES = {
     "expl_noise": "exploration_noise",
     "train_freq": "train_every",
     "buffer_size": "capacity",
+    "n_envs": "envs",
+    "num_envs": "envs",
 }
 """Names that d3rlpy, CORL and Stable-Baselines3 share, and what they are here (docs/glossary.md)."""
 BARE = frozenset({*ALIASES, *ALIASES.values(), "batch_size", "n_steps"})

@@ -220,9 +220,7 @@ def starts_of(data: Data | None, chunk: int) -> Starts | None:
     return none._replace(at=none.at.at[0, : len(at)].set(at), total=none.total + len(at))
 
 
-def empty(
-    lanes: int, capacity: int, observation: tuple[int, ...], action: int, dtype: str, envs: int = 1
-) -> Replay:
+def empty(lanes: int, capacity: int, observation: tuple[int, ...], action: int, dtype: str, envs: int = 1) -> Replay:
     """Make a replay without rows; float32 except for observations, which keep `dtype` (uint8 images stay uint8)."""
     shapes = columns(lanes, capacity, observation, action, dtype, envs)
     rows: list[Any] = [jnp.zeros(shape, kind) for shape, kind in shapes]

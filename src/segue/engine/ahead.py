@@ -36,7 +36,7 @@ class Ahead:
         """Begin with those up to the first one that learns while its world moves."""
         data, group = source.data, state.experience.groups.members[0]
         logged = 0 if data is None else len(data)
-        shapes = Shapes(source.spec, group.size, logged, state.experience.capacity, data)
+        shapes = Shapes(source.spec, group.size, logged, state.experience.capacity, data, state.experience.envs)
         like = lambda x: jax.ShapeDtypeStruct((group.size, *x.shape[1:]), x.dtype)  # noqa: E731
         shapes.slots |= {n: slot._replace(learned=jax.tree.map(like, slot.learned)) for n, slot in state.slots.items()}
         for index, phase, scaling in later:
@@ -68,6 +68,6 @@ def compile_for(shapes: Shapes, index: int, phase: Phase, scaling: Scaling) -> N
         leaves, tree = jax.tree.flatten(slot.learned)
         sums = Sums(*(jax.ShapeDtypeStruct((seeds, len(metrics)), kind) for kind in (jnp.float32, jnp.int32)))  # type: ignore[arg-type]
         clocks = jax.ShapeDtypeStruct((4,), jnp.int32)
-        seen = jax.ShapeDtypeStruct((seeds, *spec.observation), spec.dtype)
+        seen = jax.ShapeDtypeStruct((seeds, shapes.online.stride, *spec.observation), spec.dtype)
         rows = shapes.rows(phase.chunk)
         steps.advance.lower(turn, tree, leaves, sums, *rows, shapes.keys, shapes.keys, clocks, seen).compile()

@@ -23,14 +23,21 @@ def check_phase(
     written: int,
     closed: int,
     most: int = 2**31 - 1,
+    envs: int = 1,
 ) -> None:
     """Refuse a phase whose parts do not fit, naming both sides.
 
     `slots` stand when it begins.  There are `logged` rows of a dataset, and `written` rows of own experience per seed,
-    of which `closed` belong to episodes that have ended and the newest `most` are kept.
+    of which `closed` belong to episodes that have ended and the newest `most` are kept.  Each seed has `envs`
+    simulators.
     """
     where = f"phase '{phase.name}'"
     check_clocks(phase, where)
+    if phase.collects and phase.train_every % envs:
+        raise SegueError(
+            f"{where}: train_every={phase.train_every} is no multiple of envs={envs}, which all step before an update; "
+            "set one of them"
+        )
     if phase.freeze_actor < 0 or not 0 <= phase.epsilon <= 1:
         raise SegueError(f"{where}: freeze_actor must not be negative, and epsilon must lie between 0 and 1")
     if phase.freeze_actor and not policy_of(phase.learner):

@@ -1,4 +1,4 @@
-"""The simulators that a run collects from: one environment per seed, stepped side by side.
+"""The simulators that a run collects from: one or several per seed, stepped side by side.
 
 Every episode begins with `reset(seed)`; the seed is a function of the run's seed and the episode's number.  So an open
 episode is described by its seed and its actions, and a killed run restores any simulator exactly.  Only this module
@@ -50,20 +50,25 @@ class Open:
 class Envs:
     """Worlds in the middle of their episodes; they are made here and move for the first time when `begin` is called.
 
-    `episodes` (W,) numbers the first ones; 0 unless given.
+    Each seed has `each` of them, which stand together; the n-th one has its episodes n, n + each, ...  `episodes` (W,)
+    numbers the first ones, where others have been before.
     """
 
-    def __init__(self, make: Callable[[], Env], seeds: Sequence[int], episodes: Sequence[int] | None = None) -> None:
-        self.seeds = tuple(seeds)
+    def __init__(
+        self, make: Callable[[], Env], seeds: Sequence[int], each: int = 1, episodes: Sequence[int] | None = None
+    ) -> None:
+        self.seeds = tuple(s for s in seeds for _ in range(each))
+        """The seed that each world is of (W,)."""
+        self.each = each
         self.envs: list[Env] = []
-        self.episodes = [0 for _ in seeds] if episodes is None else list(episodes)
-        self.open = [Open() for _ in seeds]
+        self.episodes = list(range(each)) * len(seeds) if episodes is None else list(episodes)
+        self.open = [Open() for _ in self.seeds]
         self.over = np.ones(len(self.seeds), np.bool_)
         """Worlds whose next episode has not begun."""
         self.observation = np.zeros(0)
         self._closed = False
         try:
-            for _ in seeds:
+            for _ in self.seeds:
                 self.envs.append(make())
         except BaseException:
             self.close()
@@ -114,7 +119,7 @@ class Envs:
             if terminated[w] or truncated[w]:
                 ended[w] = self.open[w]
                 self.open[w] = Open()
-                self.episodes[w] += 1
+                self.episodes[w] += self.each
                 self.over[w] = True
         self.observation = step.next_observation
         return step, ended

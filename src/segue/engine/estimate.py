@@ -70,13 +70,17 @@ def estimate(
     rows: int,
     timed: bool = False,
     capacity: int | None = None,
+    envs: int = 1,
 ) -> Estimate:
     """Count what `phases` need with so many seeds and rows of a dataset; `timed` lowers their updates as well.
 
-    `capacity` bounds own experience in memory; the disk has all of it.
+    `capacity` bounds own experience in memory, which `envs` simulators of each seed write; the disk has all of it.
     """
     steps = sum(p.moves for p in phases)
-    shapes, plain = Shapes(spec, seeds, rows, max(room(phases, capacity), 1)), Scaling(parts=parts_seen(spec))
+    shapes, plain = (
+        Shapes(spec, seeds, rows, max(room(phases, capacity), 1), envs=envs),
+        Scaling(parts=parts_seen(spec)),
+    )
     observation = int(np.prod(spec.observation)) * np.dtype(spec.dtype).itemsize
     logged = seeds * steps * (2 * observation + 4 * spec.action + 6)  # a row: s, s', action, reward and two flags
     states, operations, parts = 0, 0.0, 0

@@ -32,6 +32,7 @@ def run(
     scaling: Scaling,
     *,
     capacity: int | None = None,
+    envs: int = 1,
     state: RunState | None = None,
     keep_rows: bool = False,
     checked: bool = False,
@@ -40,7 +41,7 @@ def run(
     """Run phases on a task with all seeds side by side and yield Records.
 
     `plan` is a tuple of phases, or a function from the facts of the finished phases to the next phase (None: done).
-    All seeds share the task's dataset; each seed gets its own simulator when a phase first collects.  If
+    All seeds share the task's dataset; each seed gets `envs` simulators of its own when a phase first collects.  If
     `scaling.failure` is "task", it is the task's failure reward; what depends on the dataset is computed from it.
     `capacity` is the number of own rows kept per seed (the oldest go first); by default all rows that the phases
     collect, or a million rows if `plan` is a function.  `state` continues a run.  With `keep_rows`, environment steps
@@ -53,9 +54,9 @@ def run(
     following, spec, make_env = as_plan(plan), task.spec, make_env or task.make_env
     if state is None:
         if not callable(plan) and not checked:
-            validate(plan, task, seeds, scaling, capacity)
+            validate(plan, task, seeds, scaling, capacity, envs)
         most = room(plan, capacity) if not callable(plan) else LAST if capacity is None else capacity
-        state = new_state(seeds, spec, most)
+        state = new_state(seeds, spec, most, envs)
     source, ahead = Offline(task.dataset(), spec, state.experience.groups), Ahead()
     told = task.failure, source.data, parts_seen(spec)
     handovers: dict[int, Any] = {}

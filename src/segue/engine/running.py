@@ -91,6 +91,7 @@ class Running:
         self.validates = tuple(turn * phase.round for turn in tries)
         self.shared = len(phase.actors) > 1
         self.resumed = state.entered
+        self.worlds = len(state.seeds) * state.experience.envs
 
     def begin(self, make_env: Callable[[], Env]) -> None:
         """Check the phase, write returns in its scaling, make the simulators and hand over."""
@@ -106,15 +107,15 @@ class Running:
         state.scaling = scaling
         logged = 0 if source.data is None else len(source.data)
         rows = logged, int(own.written.min()), int(own.closed.min()), own.capacity
-        check_phase(phase, state.slots, task.spec, task.horizon, *rows)
+        check_phase(phase, state.slots, task.spec, task.horizon, *rows, own.envs)
         check_windows(phase, source.data)
         if phase.moves and state.envs is None:
-            state.envs = Envs(make_env, state.seeds, state.begun)
+            state.envs = Envs(make_env, state.seeds, own.envs, state.begun)
         if not self.resumed:
             hand_over(state, phase, self.index, task.spec, scaling, self.offline, self.handovers.pop(self.index, None))
         self.train()
         if self.shared and phase.moves and not self.resumed:
-            state.facts["turns"] = [self.whose(w) for w in range(len(state.seeds))]
+            state.facts["turns"] = [self.whose(w) for w in range(self.worlds)]
 
     def train(self) -> None:
         """Give the slot to its training, if the phase learns."""
@@ -241,7 +242,7 @@ class Running:
             self.whose(0)
         if not acts_alone(phase):
             policy = self.before() if phase.overlap else None
-            list(self.decide(np.zeros((len(state.seeds), *spec.observation), spec.dtype), policy))
+            list(self.decide(np.zeros((self.worlds, *spec.observation), spec.dtype), policy))
         state.experience.compile(self.task.horizon)
         not_finite(state, phase)
 
@@ -276,7 +277,7 @@ class Running:
             there.held, there.training = there.slots, None
 
     def seen(self) -> np.ndarray:
-        """Observations (S, *observation) of the environments; a new episode begins where the last one is over."""
+        """Observations (W, *observation) of the environments; a new episode begins where the last one is over."""
         assert self.state.envs is not None
         self.state.envs.begin()
         return self.state.envs.observation
@@ -285,25 +286,30 @@ class Running:
         """Which of the phase's actors has an environment's next episode."""
         state, sharing = self.state, self.phase.actor
         assert state.envs is not None
+        seed, each = w // state.envs.each, state.envs.each
         assert sharing is not None
         assert not isinstance(sharing, str)
         standing = Standing(
-            [v["return"][w] for v in state.facts.get("validations", ())],
-            {name: float(value[w]) for name, value in validated(state.history).items()},
-            lambda count: float(state.experience.ledger.first_returns(count)[w]),
+            [v["return"][seed] for v in state.facts.get("validations", ())],
+            {name: float(value[seed]) for name, value in validated(state.history).items()},
+            lambda count: state.experience.ledger.first_returns(count, slice(seed * each, (seed + 1) * each)),
         )
-        return sharing.turn(state.seeds[w], state.envs.episodes[w], standing)
+        return sharing.turn(state.seeds[seed], state.envs.episodes[w], standing)
 
     def learn(self, count: int, observation: np.ndarray | None = None) -> Actions:
-        """Launch `count` updates of the phase's slot; return its policy's actions for an observation after them."""
+        """Launch `count` updates of the phase's slot; return its policy's actions for observations (W, *observation)
+        after them."""
         phase, state = self.phase, self.state
         assert state.training is not None
         step = (state.step // phase.round + state.learned) * phase.updates
-        action = state.training.advance(
-            state.experience, state.updates, step, count, state.environment_steps, observation
-        )
+        seen = None if observation is None else self.apart(observation)
+        action = state.training.advance(state.experience, state.updates, step, count, state.environment_steps, seen)
         state.updates += count
         return action
+
+    def apart(self, observation: np.ndarray) -> np.ndarray:
+        """Observations (W, *observation) by seed, (S, envs, *observation)."""
+        return observation.reshape(len(self.state.seeds), -1, *observation.shape[1:])
 
     def wait(self) -> None:
         """Wait until no update reads experience."""
@@ -313,10 +319,10 @@ class Running:
     def before(self) -> list[State]:
         """The policy, for each group, as it is before the updates that are launched next; they give its arrays away."""
         states = [part.learner for part in self.state.parts(self.state.actor(self.phase))]
-        return jax.tree.map(jnp.copy, states) if self.phase.train_every > 1 else states
+        return jax.tree.map(jnp.copy, states) if self.phase.train_every > self.state.experience.envs else states
 
     def act(self, observation: np.ndarray, policy: list[State] | None = None) -> Iterable[np.ndarray]:
-        """An action (A,) of each seed for observations (S, *observation): what a chunk has planned, or what is decided
+        """An action (A,) of each world for observations (W, *observation): what a chunk has planned, or what is decided
         now."""
         chunk = self.state.held[self.phase.actors[0]].chunk if self.phase.actors != (RANDOM,) else 1
         if chunk == 1:
@@ -328,18 +334,19 @@ class Running:
         return [queue[w][0] for w in range(len(observation))]
 
     def decide(self, observation: np.ndarray, policy: list[State] | None = None) -> Iterable[np.ndarray]:
-        """An action (A,), or a chunk (chunk * A,), of each seed for observations (S, *observation).
+        """An action (A,), or a chunk (chunk * A,), of each world for observations (W, *observation).
 
         `policy` are states of the groups' first actor, where they are not those that stand now.
         """
         state, phase, step = self.state, self.phase, np.int32(self.state.environment_steps)
         if phase.actors == (RANDOM,):
-            return np.asarray(steps.act_at_random(self.task.spec.action, self.act_keys, step))
+            each_seed = state.experience.envs, self.task.spec.action
+            return np.concatenate(np.asarray(steps.act_at_random(each_seed, self.act_keys, step)))
         if acts_alone(phase):
             if self.chosen is None or self.chosen[0] != state.environment_steps:
                 self.chosen = state.environment_steps, self.learn(0, observation)
             return each(self.chosen[1])
-        explore, actions = Explore(phase.greedy, phase.epsilon), []
+        explore, actions, seen = Explore(phase.greedy, phase.epsilon), [], self.apart(observation)
         for name in (state.actor(phase), *phase.actors[1:]):
             slot, parts = state.held[name], policy or [part.learner for part in state.parts(name)]
             policy = None  # the others' stand
@@ -350,13 +357,13 @@ class Running:
                     slot.scaling,
                     explore,
                     part,
-                    observation[g.lanes],
+                    seen[g.lanes],
                     g.place(self.act_keys[g.lanes]),
                     step,
                 )
                 for g, part in known
             ]
-            actions.append(np.concatenate(jax.device_get(lanes)))
+            actions.append(np.concatenate([seed for lane in jax.device_get(lanes) for seed in lane]))
         turns = state.facts["turns"] if self.shared else [0] * len(observation)
         return [actions[turn][w] for w, turn in enumerate(turns)]
 
@@ -367,8 +374,8 @@ class Running:
         step, ended = state.envs.step(actions)
         # Taken is what has been stepped: an environment that fails leaves the plan as it stands.
         state.queue = {w: plan[1:] for w, plan in state.queue.items() if len(plan) > 1 and w not in ended}
-        state.environment_steps += 1
-        state.moved += 1
+        state.environment_steps += state.envs.each
+        state.moved += state.envs.each
         state.experience.append(step, self.wait)
         if self.keep_rows:
             state.unsaved.append(step)
@@ -382,7 +389,7 @@ class Running:
             if self.shared:
                 own, state.facts["turns"][w] = state.facts["turns"][w] == 0, self.whose(w)
             done = float(episode.success), state.environment_steps, own
-            self.finished.append(Episode(state.seeds[w], sum(episode.rewards), length, *done))
+            self.finished.append(Episode(state.envs.seeds[w], sum(episode.rewards), length, *done))
 
 
 def passes(interval: int, before: int, now: int) -> bool:

@@ -46,7 +46,7 @@ class RunState:
     """Sums of metrics that a checkpoint has brought."""
     envs: Envs | None = None
     queue: dict[int, np.ndarray] = field(default_factory=dict)
-    """Actions (n, A) that a chunk has planned and that are not taken yet, by environment; none at the end of an episode
+    """Actions (n, A) that a chunk has planned and that are not taken yet, by world; none at the end of an episode
     or a phase."""
     begun: tuple[int, ...] | None = None
     """Episodes (S,) that have begun in environments that were left behind: a real one's, after loading."""
@@ -134,11 +134,11 @@ class Record:
         return self.state.acting(self.phase)
 
 
-def new_state(seeds: Sequence[int], spec: Spec, capacity: int) -> RunState:
+def new_state(seeds: Sequence[int], spec: Spec, capacity: int, envs: int = 1) -> RunState:
     """Return the state of a run before its first phase."""
     if len(set(seeds)) != len(seeds) or not seeds:
         raise SegueError(f"seeds {list(seeds)}: give at least one seed, none twice")
-    return RunState(tuple(seeds), Experience(len(seeds), capacity, spec, Groups.of(len(seeds))))
+    return RunState(tuple(seeds), Experience(len(seeds), capacity, spec, Groups.of(len(seeds)), envs))
 
 
 def validated(history: Sequence[dict[str, Any]]) -> dict[str, Array]:

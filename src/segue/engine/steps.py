@@ -172,11 +172,11 @@ class Turn:
         return cls(update_of(phase, scaling), Explore(phase.greedy, phase.epsilon) if own else Explore())
 
     def act(self, learned: Learned, observation: Array, key: Key) -> Array:
-        """An action (A,) for a raw observation; () where the learner does not act."""
+        """Actions (envs, A) for raw observations (envs, *observation); (0,) where the learner does not act."""
         agent, scaling = self.update.learner, self.update.scaling
         if not isinstance(agent, Agent):
             return jnp.zeros(0)
-        return self.explore(agent, learned.learner, scaling.see(observation[None]), key)[0]
+        return self.explore(agent, learned.learner, scaling.see(observation), key)
 
 
 @partial(jax.jit, static_argnames="update", inline=True)
@@ -202,7 +202,7 @@ def advance(
     clocks: Array,
     observation: Array,
 ) -> tuple[list[Array], Sums, Array]:
-    """Do updates of every seed, and choose its next action for an observation (S, *observation).
+    """Do updates of every seed, and choose its next actions for observations (S, envs, *observation).
 
     `leaves` are those of the slot's `Learned`, whose structure is `tree`.  `clocks` are the updates before these in the
     run and in the phase, how many there are, and the environment steps before the action.
@@ -248,18 +248,19 @@ def returns(
 def act(
     agent: Agent, scaling: Scaling, explore: Explore, state: State, observation: Array, keys: Array, step: Array
 ) -> Array:
-    """One action (or chunk) per seed for raw observations (S, *observation); `step` is the seeds' environment step."""
+    """Actions (or chunks) (S, envs, A) for raw observations (S, envs, *observation); `step` is the seeds' environment
+    step."""
 
     def seed(state: State, observation: Array, key: Array) -> Array:
-        return explore(agent, state, scaling.see(observation[None]), jax.random.fold_in(key, step))[0]
+        return explore(agent, state, scaling.see(observation), jax.random.fold_in(key, step))
 
     return for_seeds(seed, state, observation, keys)
 
 
-@partial(jax.jit, static_argnames="size")
-def act_at_random(size: int, keys: Array, step: Array) -> Array:
-    """One action per seed (S, size), uniform in [-1, 1]."""
-    draw = lambda key: jax.random.uniform(jax.random.fold_in(key, step), (size,), minval=-1.0, maxval=1.0)  # noqa: E731
+@partial(jax.jit, static_argnames="shape")
+def act_at_random(shape: tuple[int, int], keys: Array, step: Array) -> Array:
+    """Actions (S, envs, A) of a shape (envs, A) for each seed, uniform in [-1, 1]."""
+    draw = lambda key: jax.random.uniform(jax.random.fold_in(key, step), shape, minval=-1.0, maxval=1.0)  # noqa: E731
     return jax.vmap(draw)(keys)
 
 

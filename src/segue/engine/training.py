@@ -22,7 +22,7 @@ from segue.engine.phase import Phase
 from segue.engine.steps import ACT, UPDATE, Sums, Turn, keys_of
 
 Actions = Sequence[Future[Array]]
-"""Actions (size, A) of each group, as soon as they are there."""
+"""Actions (size, envs, A) of each group, as soon as they are there."""
 
 
 class Training:
@@ -43,7 +43,7 @@ class Training:
         self.offline, self.groups = offline, experience.groups
         own = [seeds[g.lanes] for g in self.groups.members]
         self.keys = [g.place((keys_of(mine, UPDATE), keys_of(mine, ACT))) for g, mine in zip(self.groups.members, own)]
-        self.nowhere = np.zeros((len(seeds), *spec.observation), spec.dtype)
+        self.nowhere = np.zeros((len(seeds), experience.envs, *spec.observation), spec.dtype)
         parts = self.groups.split(slot.learned)
         known = offline[0], experience.given(0), self.keys[0][0]
         self.names = steps.metrics_of(self.turn.update, parts[0], *known)
@@ -107,7 +107,7 @@ class Training:
         """Launch `count` updates, and what the slot's policy does then; return its actions.
 
         `total` and `step` count the updates before, in the run and in the phase, and `moved` environment steps.
-        `observation` is (S, *observation).
+        `observation` is (S, envs, *observation).
         """
         self._settle()
         seen = self.nowhere if observation is None else observation
@@ -144,9 +144,10 @@ class Training:
 
 
 def each(actions: Actions) -> Iterator[np.ndarray]:
-    """The action (A,) of every seed, in order; a simulator may step while others' actions are still computed."""
+    """The action (A,) of every world, in order; a simulator may step while others' actions are still computed."""
     for group in actions:
-        yield from np.asarray(group.result())
+        for seed in np.asarray(group.result()):
+            yield from seed
 
 
 def acts_alone(phase: Phase) -> bool:

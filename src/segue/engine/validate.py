@@ -30,12 +30,14 @@ from segue.engine.steps import HANDOVER, keys_of, trained, update_of
 class Shapes:
     """What every slot of a run holds, as shapes: hand-overs and updates are traced, and nothing is computed."""
 
-    def __init__(self, spec: Spec, seeds: int, logged: int, capacity: int, data: Data | None = None) -> None:
+    def __init__(
+        self, spec: Spec, seeds: int, logged: int, capacity: int, data: Data | None = None, envs: int = 1
+    ) -> None:
         self.spec, self.seeds, self.slots = spec, seeds, dict[str, Slot]()
         self.tried: dict[str, Any] = {}
         empty = partial(replay.empty, observation=spec.observation, action=spec.action, dtype=spec.dtype)
         self.offline: Any = jax.eval_shape(lambda: empty(1, logged)) if data is None else replay.shape_of(data, spec)
-        self.online = jax.eval_shape(lambda: empty(seeds, capacity))
+        self.online = jax.eval_shape(lambda: empty(seeds, capacity, envs=envs))
         self.keys = jax.eval_shape(lambda: keys_of(range(seeds), HANDOVER))
 
     def hand_over(self, phase: Phase, index: int, scaling: Scaling) -> Slot:
@@ -71,12 +73,17 @@ class Shapes:
 
 
 def validate(
-    phases: Sequence[Phase], task: Task, seeds: Sequence[int], scaling: Scaling, capacity: int | None = None
+    phases: Sequence[Phase],
+    task: Task,
+    seeds: Sequence[int],
+    scaling: Scaling,
+    capacity: int | None = None,
+    envs: int = 1,
 ) -> None:
     """Raise `SegueError`, one line that names the phase, where a list of phases cannot run on a task.
 
-    `capacity` bounds own experience per seed, in rows.  How much experience a phase will find is not known yet; the
-    most that it can be is assumed.
+    `capacity` bounds own experience per seed, in rows, which `envs` simulators write.  How much experience a phase will
+    find is not known yet; the most that it can be is assumed.
     """
     check_handovers(phases, scaling)
     data, written = task.dataset(), 0
@@ -84,10 +91,10 @@ def validate(
     if most < min(room(phases, None), task.horizon):
         raise SegueError(f"capacity={most} keeps less than one episode ({task.horizon:,} steps); give at least that")
     one = Groups.of(len(seeds)).members[0].size  # what is traced here is not traced again for the first program
-    shapes = Shapes(task.spec, one, logged, max(most, 1), data)
+    shapes = Shapes(task.spec, one, logged, max(most, 1), data, envs)
     for index, phase in enumerate(phases):
         here = settled(phase.scaling or scaling, task.failure, data, parts_seen(task.spec))
-        check_phase(phase, shapes.slots, task.spec, task.horizon, logged, written, written, most)
+        check_phase(phase, shapes.slots, task.spec, task.horizon, logged, written, written, most, envs)
         check_windows(phase, data)
         go = partial(_go_through, index=index, scaling=here, shapes=shapes)
         with _telling(phase, shapes.slots.get(phase.slot), partial(go, replace(phase, init_from=fresh))):

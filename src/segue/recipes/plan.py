@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
@@ -53,13 +54,17 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class OwnExperience:
-    """How much of its own experience a run keeps to learn from."""
+    """How a run collects its own experience, and how much of it is kept to learn from."""
 
     capacity: int | None = None
     """Rows of own experience that each seed keeps, the oldest thrown away first; none keeps all (default of ours)."""
+    envs: int = 1
+    """Simulators of each seed, which step side by side (`n_envs` in Stable-Baselines3).  Each step of theirs counts as
+    so many environment steps, and updates come after whole ones: train_every becomes a multiple, and utd_ratio stays
+    what it is.  Default of ours: 1; more are worth it for slow simulators, with --env-workers."""
 
     def __post_init__(self) -> None:
-        options.require(self, capacity=self.capacity is None or self.capacity >= 1)
+        options.require(self, capacity=self.capacity is None or self.capacity >= 1, envs=self.envs >= 1)
 
 
 @dataclass(frozen=True)
@@ -142,8 +147,11 @@ class Plan:
         for path, other in self.follows.items():
             if path in table and other in table and self.source(path) != USER:
                 plan = plan.set({path: table[other]}, f"from {other}")
-        phases, sources, before = [], dict(plan.sources), 0
+        phases, sources, before, envs = [], dict(plan.sources), 0, plan.experience.envs
         for phase in plan.phases:
+            if phase.collects and phase.train_every % envs:
+                phase = replace(phase, train_every=math.lcm(phase.train_every, envs))
+                sources[f"{phase.name}.train_every"] = "from experience.envs"
             pace = options.Pace(phase.all_updates, phase.utd_ratio if phase.collects else 1.0, before)
             learner, found = options.settled(phase.learner, pace, f"{phase.name}.learner.")
             phases.append(replace(phase, learner=learner))

@@ -214,8 +214,9 @@ def load(
     make_env: Callable[[], Env] | None,
     fits: Fits = lambda manifest: None,
     real: bool = False,
+    envs: int = 1,
 ) -> tuple[RunState, Extra]:
-    """Return the state of the newest whole checkpoint and its `extra`; `fits` as for `latest`.
+    """Return the state of the newest whole checkpoint and its `extra`; `fits` as for `latest`, `envs` as for `run`.
 
     Open episodes are replayed from their seeds and actions.  A `real` environment is neither made nor moved here: its
     open episode counts as cut after its last row, and the run goes on with a new one.
@@ -230,13 +231,13 @@ def load(
     arrays = load_file(path / "state.safetensors")
     seeds = tuple(manifest["seeds"])
     snapshot = {k.removeprefix("envs/"): v for k, v in arrays.items() if k.startswith("envs/")}
-    waiting = [f"actions.{w}" in snapshot for w in range(len(seeds))]
+    waiting = [f"actions.{w}" in snapshot for w in range(len(seeds) * envs)]
     cuts = tuple(manifest["cuts"])
     if real and any(waiting):
         cuts = (*cuts, manifest["environment_steps"])
     state = RunState(
         seeds,
-        _experience(folder, manifest, spec, len(seeds), cuts),
+        _experience(folder, manifest, spec, len(seeds), cuts, envs),
         history=tuple(manifest["history"]),
         entered=manifest["entered"],
         facts=manifest["facts"],
@@ -259,7 +260,7 @@ def load(
         state.begun = tuple(int(n) + left for n, left in zip(snapshot["episodes"], waiting))
     elif manifest["envs"] and make_env is not None:
         state.queue = {int(k.removeprefix("queue/")): v for k, v in arrays.items() if k.startswith("queue/")}
-        state.envs = Envs(make_env, seeds)
+        state.envs = Envs(make_env, seeds, envs)
         try:
             state.envs.restore(snapshot)
         except BaseException as error:
@@ -331,9 +332,9 @@ def _make(folder: Path) -> None:
         files.sync(folder.parent)
 
 
-def _experience(folder: Path, manifest: Manifest, spec: Spec, lanes: int, cuts: Sequence[int]) -> Experience:
+def _experience(folder: Path, manifest: Manifest, spec: Spec, lanes: int, cuts: Sequence[int], envs: int) -> Experience:
     """Own experience, from the log; episodes end at `cuts` too.  Returns are written when the phase begins."""
-    experience = Experience(lanes, manifest["capacity"], spec, Groups.of(lanes))
+    experience = Experience(lanes, manifest["capacity"], spec, Groups.of(lanes), envs)
     for part in manifest["replay"]:
         path = folder / "replay" / part["file"]
         try:

@@ -33,7 +33,8 @@ def check(plan: Plan, task: Task, request: Request) -> None:
         )
     for phase in plan.phases:
         describe(phase.learner)  # or its policy could not be loaded again
-    validate(plan.phases, task, request.seeds, plan.scaling, plan.experience.capacity)
+    kept = plan.experience
+    validate(plan.phases, task, request.seeds, plan.scaling, kept.capacity, kept.envs)
 
 
 def notes(plan: Plan) -> list[str]:
@@ -64,6 +65,8 @@ def check_absent(plan: Plan, request: Request) -> None:
 
 def check_real(plan: Plan, request: Request) -> None:
     """Raise `SegueError` for anything that would move a robot without the user's consent."""
+    if any(p.moves for p in plan.phases) and plan.experience.envs > 1:
+        raise SegueError(f"{request.task} is real and exists once; leave out envs={plan.experience.envs}")
     if any(p.moves for p in plan.phases) and len(request.seeds) > 1:
         raise SegueError(f"{request.task} is real and exists once, so it takes one seed; give --seeds 0,")
     if plan.evaluation.episodes:

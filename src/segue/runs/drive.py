@@ -109,6 +109,7 @@ def _run(
         seeds,
         decided.scaling,
         capacity=decided.experience.capacity,
+        envs=decided.experience.envs,
         state=state,
         keep_rows=True,
         checked=True,

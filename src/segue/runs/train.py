@@ -61,8 +61,10 @@ def needs(decided: Plan, task: Task, request: Request, timed: bool = False) -> E
     """What a run will need; `timed` lowers its updates to count their operations, which takes seconds."""
     data = task.dataset()
     rows = 0 if data is None else len(data)
-    kept = decided.experience.capacity
-    return estimate(decided.phases, task.spec, decided.scaling, len(request.seeds), rows, timed, kept)
+    kept = decided.experience
+    return estimate(
+        decided.phases, task.spec, decided.scaling, len(request.seeds), rows, timed, kept.capacity, kept.envs
+    )
 
 
 def start(
@@ -164,7 +166,9 @@ def resume(
                     f"{what} sent to {request.task} after the last checkpoint and are lost: they are not in replay"
                 )
         n = 0 if data is None else len(data)
-        resumed = found and checkpoint.load(folder, decided.phases, task.spec, n, task.make_env, log_fits, task.real)
+        resumed = found and checkpoint.load(
+            folder, decided.phases, task.spec, n, task.make_env, log_fits, task.real, decided.experience.envs
+        )
         if settings:
             manifest.write(folder, described)
         for change in described["provenance"].get("changes", ()):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -44,7 +46,7 @@ def source(where: str, options: Options) -> Source:
             reference = None if score == "raw return" else [float(x) for x in score]
             environment["rules"] = {k: {**task, "reference": reference}[k] for k in RULES if k in (*task, "reference")}
         parts = parts_of(task["observation"].get("parts", ()), str(described))
-        name = str(task["name"])
+        name, envs = str(task["name"]), _envs(card)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise SegueError(f"{folder}: not a run's folder ({reason!a}); name one that holds run.json") from error
@@ -64,7 +66,9 @@ def source(where: str, options: Options) -> Source:
 
     def episodes() -> Iterator[Recorded]:
         for seed in wanted:
-            found = _episodes(files, seeds.index(int(seed)), f"seed {seed}", parts, cuts)
+            first = seeds.index(int(seed)) * envs
+            worlds = [_episodes(files, first + n, f"seed {seed}", parts, cuts) for n in range(envs)]
+            found = (episode for _, episode in heapq.merge(*worlds, key=lambda pair: pair[0]))
             if last is None:
                 yield from found
             else:
@@ -73,6 +77,11 @@ def source(where: str, options: Options) -> Source:
                 yield from kept[min(int(np.sum(to_the_end > last)), len(kept) - 1) :]
 
     return Source(facts, episodes())
+
+
+def _envs(card: dict[str, Any]) -> int:
+    """Simulators of each seed; a run that does not say has one."""
+    return int(card.get("config", {}).get("experience.envs", {"value": 1})["value"])
 
 
 def _cuts(folder: Path) -> set[int]:
@@ -86,8 +95,8 @@ def _cuts(folder: Path) -> set[int]:
 
 def _episodes(
     files: list[Path], world: int, source: str, parts: tuple[Part, ...], cuts: set[int]
-) -> Iterator[Recorded]:
-    """Episodes of one world; a file's rows may end within one."""
+) -> Iterator[tuple[int, Recorded]]:
+    """Episodes of one world, each with the number of rows up to its end; a file's rows may end within one."""
     waiting: list[dict[str, np.ndarray]] = []
     before = 0
     for path in files:
@@ -104,12 +113,13 @@ def _episodes(
         start = 0
         for stop in ends.tolist():
             waiting.append({k: v[start:stop] for k, v in rows.items()})
-            yield from _joined(waiting, source, parts, path)
+            done = before - len(rows["reward"]) + stop
+            yield from ((done, episode) for episode in _joined(waiting, source, parts, path))
             waiting, start = [], stop
         if start < len(rows["reward"]):
             waiting.append({k: v[start:] for k, v in rows.items()})
     if waiting:
-        yield from _joined(waiting, source, parts, files[-1])
+        yield from ((before, episode) for episode in _joined(waiting, source, parts, files[-1]))
 
 
 def _joined(
