@@ -20,6 +20,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from segue.core.types import Interrupted, SegueError
+from segue.data.readers import open_source
 from segue.engine import running
 from segue.engine.phase import Phase
 from segue.recipes import RECIPES, Evaluation, Recipe, published
@@ -41,7 +42,8 @@ class Toy:
     data = corridor_data()
 
     def card(self) -> dict[str, Any]:
-        return {"observation": {"keys": []}}
+        about = {"name": self.name, "env": "Corridor", "env_kwargs": {}, "horizon": HORIZON, "options": {}}
+        return {**about, "observation": {"keys": []}}
 
     def dataset(self) -> Any:
         return self.data
@@ -325,9 +327,12 @@ def test_a_file_system_without_locks_is_a_warning(number: int, tmp_path: Path, m
     assert not capsys.readouterr().err
 
 
-def test_a_bounded_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, monkeypatch) -> None:
-    """What each seed keeps is an option: its source is told, it cannot change, and a resume learns from as much."""
-    few = {"experience.capacity": 13}
+@pytest.mark.parametrize("few", [{"experience.capacity": 13}, {"experience.capacity": 25, "experience.envs": 2}])
+def test_a_bounded_run_goes_on_as_if_nothing_had_happened(few: dict[str, int], tmp_path: Path, monkeypatch) -> None:
+    """What each seed keeps is an option: its source is told, it cannot change, and a resume learns from as much.
+
+    So is how many simulators write it; a run's log gives the episodes of all of them, in the order of their ends.
+    """
     whole, folder = begin(tmp_path / "whole", settings=few), tmp_path / "run"
     seen = lambda: any(r["phase"] == "online" and r["kind"] == "training" for r in rows(folder))  # noqa: E731
     with monkeypatch.context() as patch:
@@ -335,11 +340,24 @@ def test_a_bounded_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, monkey
         with pytest.raises(Interrupted):
             begin(folder, settings=few)
     described = json.loads((folder / "run.json").read_text())
-    assert described["config"]["experience.capacity"] == {"value": 13, "source": "settings"}
-    with pytest.raises(SegueError, match=r"^experience\.capacity: cannot change in a run that has begun"):
-        train.resume(folder, lambda name: Toy(), io.StringIO(), settings={"experience.capacity": 20})
+    for option, value in few.items():
+        assert described["config"][option] == {"value": value, "source": "settings"}
+        with pytest.raises(SegueError, match=rf"^{option}: cannot change in a run that has begun"):
+            train.resume(folder, lambda name: Toy(), io.StringIO(), settings={option: 30})
+    envs = few.get("experience.envs", 1)
+    often = {"value": envs, "source": "default" if envs == 1 else "from experience.envs"}
+    assert described["config"]["online.train_every"] == often
     assert weights(go_on(folder)) == weights(whole)
     assert rows(folder) == rows(whole)
+    for seed in (0, 1):
+        told = [r["values"] for r in rows(folder) if r["kind"] == "episode" and r["seeds"] == [seed]]
+        read = list(open_source(f"run:{folder}?seeds={seed}").episodes)
+        assert [(len(e), float(e.reward.sum())) for e in read][: len(told)] == [
+            (t["length"][0], t["return"][0]) for t in told
+        ]
+        assert sum(map(len, read)) == 30
+        last = list(open_source(f"run:{folder}?seeds={seed}&last=12").episodes)
+        assert [e.observation.tolist() for e in last] == [e.observation.tolist() for e in read[-len(last) :]]
 
 
 def test_what_is_thrown_away_and_what_names_stand_for_is_told(tmp_path: Path) -> None:

@@ -88,8 +88,9 @@ def validate(
     check_handovers(phases, scaling)
     data, written = task.dataset(), 0
     logged, most = 0 if data is None else len(data), room(phases, capacity)
-    if most < min(room(phases, None), task.horizon):
-        raise SegueError(f"capacity={most} keeps less than one episode ({task.horizon:,} steps); give at least that")
+    longest = task.horizon * envs  # between the rows of an episode lie those of the other simulators
+    if most < min(room(phases, None), longest):
+        raise SegueError(f"capacity={most} keeps less than one episode ({longest:,} steps); give at least that")
     one = Groups.of(len(seeds)).members[0].size  # what is traced here is not traced again for the first program
     shapes = Shapes(task.spec, one, logged, max(most, 1), data, envs)
     for index, phase in enumerate(phases):

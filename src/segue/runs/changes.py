@@ -63,7 +63,8 @@ def with_settings(
         behind += behind < len(phases) and entered and stands["step"] == phases[behind].steps
     finished = [p.name for p in phases[:behind]]
     moved = {}
-    for path in now.keys() | was.keys():
+    # What follows from another option is judged after it: the message names what was set.
+    for path in sorted(now.keys() | was.keys(), key=lambda p: (tried.source(p).startswith("from "), p)):
         phase, _, option = path.partition(".")
         if path in was and path in now and (was[path]["value"] == now[path]["value"] or phase in finished):
             continue
