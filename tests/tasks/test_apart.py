@@ -19,7 +19,7 @@ import pytest
 
 from segue.core.log import Data
 from segue.core.types import EnvError, SegueError
-from segue.tasks import GymTask, find_task
+from segue.tasks import GymTask, apart, find_task
 from segue.tasks.apart import AHEAD, Workers
 
 ROWS = np.zeros((3, 2), np.float32)
@@ -51,6 +51,11 @@ class Telling:
 
 def failing() -> Telling:
     raise SegueError("Telling: cannot be made; buy one")
+
+
+def slow() -> Telling:
+    time.sleep(60)
+    return Telling()
 
 
 class Own(gymnasium.Env):
@@ -164,6 +169,15 @@ def test_a_simulator_that_cannot_be_made() -> None:
                 ask()
             assert str(caught.value) == "Telling: cannot be made; buy one"
         other.close()
+
+
+def test_nobody_waits_for_a_simulator_that_is_being_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "GRACE", 0.1)
+    begun = time.monotonic()
+    with workers(slow, 2) as made:
+        made.make().close()
+        made.make().ask("reset", 0)
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize("end", ["killed", "exit"])
