@@ -47,6 +47,7 @@ from segue.data.files import write_atomically
 from segue.data.readers import open_source
 from segue.data.recorded import Recorded, episodes_of
 from segue.data.store import save
+from segue.engine.envs import here
 from segue.report.card import card_page
 from segue.runs import checkpoint
 from segue.runs.lock import lock
@@ -111,7 +112,7 @@ def train(task: GymTask, folder: Path, settings: Settings, say: Speaker) -> list
         raise segue.SegueError(f"{folder}: was begun with other settings ({before['settings']}); give another --out")
     state = None
     if checkpoint.latest(folder) is not None:
-        state, _ = checkpoint.load(folder, phases, task.spec, 0, task.make_env)
+        state, _ = checkpoint.load(folder, phases, task.spec, 0, here(task.make_env))
         say(f"{folder.name}: going on at step {state.environment_steps:,}", news=True)
     begun = 0 if state is None else state.environment_steps
     # Those after the checkpoint are made again, and come out the same.

@@ -11,6 +11,7 @@ import pytest
 
 from segue.engine import loop, steps
 from segue.engine.diagnostics import handover
+from segue.engine.envs import here
 from segue.engine.evaluate import Evaluator
 from segue.engine.phase import Phase
 from segue.runs import checkpoint
@@ -38,7 +39,7 @@ def test_compiled_once_resumed_exactly_and_exported(name: str, tmp_path: Path) -
             checkpoint.save(tmp_path, record.state)
     assert steps.advance._cache_size() == 1
 
-    state, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.make_env)
+    state, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), here(TASK.make_env))
     assert state.step == 7
     for record in loop.run(phases, TASK, SEEDS, UNITS, state=state):
         resumed = record.state
@@ -67,7 +68,7 @@ def test_chunks_are_learned_taken_saved_and_exported(name: str, tmp_path: Path) 
         if record.phase_step == 5:
             assert whole.queue
             checkpoint.save(tmp_path, whole)
-    state, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.make_env)
+    state, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), here(TASK.make_env))
     for record in loop.run(phases, TASK, SEEDS, UNITS, state=state):
         resumed = record.state
     assert equal(resumed.slots["agent"].state, whole.slots["agent"].state)

@@ -23,6 +23,7 @@ from segue.core.replay import View
 from segue.core.scaling import Scaling
 from segue.core.types import Agent, Bonus, Handover, Learned, SegueError, Slot, Spec
 from segue.engine import loop, steps
+from segue.engine.envs import here
 from segue.engine.phase import Phase, from_slot, new_optimisers
 from segue.recipes import TaskFacts, find_recipe, resolve
 from segue.runs import checkpoint
@@ -117,7 +118,7 @@ def test_it_pays_resumes_exactly_and_leaves_the_truth_in_replay(name: str, plain
     rewards = np.asarray(whole.experience.replay.reward)
     assert set(np.unique(rewards)) <= {0.0, 1.0}  # the corridor's own
 
-    state, _ = checkpoint.load(tmp_path, plan, SPEC, len(TASK.data or ()), TASK.make_env)
+    state, _ = checkpoint.load(tmp_path, plan, SPEC, len(TASK.data or ()), here(TASK.make_env))
     for record in loop.run(plan, TASK, SEEDS, UNITS, state=state):
         resumed = record.state
     slots = [c.slots["agent"] for c in (resumed, whole)]

@@ -13,6 +13,7 @@ import segue
 from segue.core.types import SegueError
 from segue.data import from_episodes
 from segue.engine import loop
+from segue.engine.envs import here
 from segue.recipes import find_recipe
 from segue.runs import checkpoint
 from segue.runs.request import resolved
@@ -103,7 +104,7 @@ def test_stopped_and_resumed_exactly(tmp_path: Path) -> None:
         end = record.state
         if record.index == 1 and record.phase_step >= 10 and saved is None:
             saved = checkpoint.save(tmp_path, record.state)
-    resumed, _ = checkpoint.load(tmp_path, plan.phases, task().spec, 24, task().make_env)
+    resumed, _ = checkpoint.load(tmp_path, plan.phases, task().spec, 24, here(task().make_env))
     for record in loop.run(plan.phases, task(), (0, 3), plan.scaling, state=resumed):
         resumed = record.state
     assert end is not None

@@ -11,6 +11,7 @@ import pytest
 
 from segue.core.types import SegueError
 from segue.engine import running
+from segue.engine.envs import here
 from segue.engine.loop import run
 from segue.runs import checkpoint
 from tests.engine.test_run import DATA, TASK, finish, plan, same
@@ -31,7 +32,7 @@ def test_resume_is_exact(stop: int, envs: int, tmp_path: Path, monkeypatch: pyte
             checkpoint.save(tmp_path, record.state, {"seen": seen})
         if seen == stop:
             break
-    state, extra = checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor, envs=envs)
+    state, extra = checkpoint.load(tmp_path, phases, SPEC, len(DATA), here(Corridor), envs=envs)
     assert extra == {"seen": stop}
     rest = list(run(phases, TASK, SEEDS, UNITS, state=state))
     same(whole, state)
@@ -72,7 +73,7 @@ def test_a_damaged_checkpoint_falls_back(tmp_path: Path) -> None:
     assert older is not None
     assert fault == f"{newest / 'state.safetensors'} is damaged"
     assert older.name < newest.name
-    checkpoint.load(tmp_path, plan(2, 5), SPEC, len(DATA), Corridor)
+    checkpoint.load(tmp_path, plan(2, 5), SPEC, len(DATA), here(Corridor))
 
 
 def test_another_plan_is_refused(tmp_path: Path) -> None:
@@ -84,18 +85,18 @@ def test_another_plan_is_refused(tmp_path: Path) -> None:
     wider = small_cql(base=replace(small_cql().base, actor_hidden=(17,)))
     phases = tuple(replace(p, learner=wider) for p in plan(2, 5))
     with pytest.raises(SegueError, match="does not fit the run's plan"):
-        checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor)
+        checkpoint.load(tmp_path, phases, SPEC, len(DATA), here(Corridor))
 
 
 def test_no_checkpoint_is_said(tmp_path: Path) -> None:
     with pytest.raises(SegueError, match="no complete checkpoint"):
-        checkpoint.load(tmp_path, plan(), SPEC, len(DATA), Corridor)
+        checkpoint.load(tmp_path, plan(), SPEC, len(DATA), here(Corridor))
 
 
 def test_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(tmp_path)
     before = checkpoint.latest(tmp_path)
-    state, _ = checkpoint.load(tmp_path, plan(2, 5), SPEC, len(DATA), Corridor)
+    state, _ = checkpoint.load(tmp_path, plan(2, 5), SPEC, len(DATA), here(Corridor))
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -57,7 +57,7 @@ def test_the_same_weights(both: tuple[Data, Data], tmp_path: Path) -> None:
         here.slots["agent"].state,
         there.slots["agent"].state,
     )
-    resumed, _ = checkpoint.load(tmp_path, PHASES, SPEC, len(both[1]), CorridorTask(both[1]).make_env)
+    resumed, _ = checkpoint.load(tmp_path, PHASES, SPEC, len(both[1]), here(CorridorTask(both[1]).make_env))
     scaling = replace(UNITS, standardise=True)
     for record in loop.run(PHASES, CorridorTask(both[1]), (0, 1), scaling, state=resumed):
         resumed = record.state

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from segue.core.types import EnvError, SegueError
-from segue.engine.envs import Envs
+from segue.engine.envs import Envs, here
 from segue.engine.loop import run
 from segue.engine.phase import Phase, fresh, from_slot
 from segue.engine.state import RunState
@@ -99,7 +99,7 @@ def test_resumed_it_is_the_run_that_nothing_disturbed(
     assert "OSError: the cable came off" in str(error)
     assert sorted(task.closed) == [0, 1]
     checkpoint.save(tmp_path, state)
-    resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor)
+    resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(DATA), here(Corridor))
     end, after = finish(phases, CorridorTask(DATA), resumed)
     assert before + after == seen
     for a, b in zip(
@@ -114,7 +114,7 @@ def test_overlapping_updates_are_not_done_twice(tmp_path: Path) -> None:
     state, before = finish(phases, Flaky("step", 17))
     before.pop()
     checkpoint.save(tmp_path, state)
-    resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(DATA), Corridor)
+    resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(DATA), here(Corridor))
     end, _ = finish(phases, CorridorTask(DATA), resumed)
     assert (end.updates, end.environment_steps) == (27, 24)
 
@@ -133,13 +133,13 @@ def test_worlds_of_a_resume_that_fails_are_closed(how: str, tmp_path: Path) -> N
             setattr(made, "step", lambda a: (np.ones(2), 0.0, False, False, 0.0)),
         )[0]
     with pytest.raises(SegueError, match=r"fix it, then `segue resume" if how == "raises" else "did not repeat"):
-        checkpoint.load(tmp_path, phases, SPEC, len(DATA), world)
+        checkpoint.load(tmp_path, phases, SPEC, len(DATA), here(world))
     assert sorted(task.closed) == [0, 1]
 
 
 def test_closing_twice_closes_once() -> None:
     task = Flaky("nothing", 1)
-    fleet = Envs(task.make_env, SEEDS)
+    fleet = Envs(here(task.make_env), SEEDS)
     fleet.close()
     fleet.close()
     assert sorted(task.closed) == [0, 1]

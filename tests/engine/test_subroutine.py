@@ -18,7 +18,7 @@ from segue.core.scaling import Scaling
 from segue.core.types import SegueError
 from segue.engine import loop
 from segue.engine.checks import check_handovers
-from segue.engine.envs import VALIDATION
+from segue.engine.envs import VALIDATION, here
 from segue.engine.evaluate import Evaluator
 from segue.engine.phase import Phase, Validation, charged, from_slot
 from segue.engine.sharing import Either, own_turn
@@ -297,7 +297,7 @@ def test_validation_has_episodes_of_its_own(whole: Any) -> None:
 
 def test_a_stopped_run_chooses_alike(whole: Any) -> None:
     state, _, folder = whole
-    resumed, _ = checkpoint.load(folder, plan(), SPEC, len(TASK.data or ()), TASK.make_env)
+    resumed, _ = checkpoint.load(folder, plan(), SPEC, len(TASK.data or ()), here(TASK.make_env))
     assert resumed.facts["validations"] == state.history[0]["validations"][:2]
     for record in loop.run(plan(), TASK, (0, 1), UNITS, state=resumed):
         resumed = record.state
@@ -412,7 +412,7 @@ def test_two_policies_share_the_episodes_and_a_stop_changes_nothing(tmp_path: Pa
     assert state is not None
     assert saved
     assert {e.own for e in told} == {False, True}
-    resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), TASK.make_env)
+    resumed, _ = checkpoint.load(tmp_path, phases, SPEC, len(TASK.data or ()), here(TASK.make_env))
     for record in loop.run(phases, TASK, (0, 1), UNITS, state=resumed):
         resumed = record.state
     jax.tree.map(np.testing.assert_array_equal, resumed.experience.replay, state.experience.replay)

@@ -18,6 +18,7 @@ from segue.core.optim import descend
 from segue.core.replay import View
 from segue.core.scaling import Scaling
 from segue.core.types import SegueError, Spec
+from segue.engine.envs import here
 from segue.runs import checkpoint
 from segue.samplers import Subset, sum_tree
 from segue.samplers.prioritised import Balanced
@@ -214,7 +215,7 @@ def test_it_serves_a_run(tmp_path: Path) -> None:
     assert list(state.inner.written) == [20, 20]
     np.testing.assert_array_equal(state.inner.entered, record.state.experience.replay.closed)
 
-    resumed, _ = checkpoint.load(tmp_path, phases, TOY, len(data), Corridor)
+    resumed, _ = checkpoint.load(tmp_path, phases, TOY, len(data), here(Corridor))
     *_, last = segue.run(phases, CorridorTask(data), (0, 1), UNITS, state=resumed)
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(last.slot.learned.sampler), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -67,6 +67,7 @@ def run_command(
     root: Path = Path("runs"),
     track: tuple[Tracker, ...] = (),
     cores: int | None = None,
+    env_workers: int = 0,
     dry_run: bool = False,
     untrained: bool = False,
 ) -> None:
@@ -83,6 +84,8 @@ def run_command(
         track: Trackers that get a copy of the metrics; the run goes on if one of them fails.
         cores: Cores of the CPU to use; all that this process may use by default.  Another number may change the last
             digits of results.
+        env_workers: Processes that the simulators live in, where they step beside each other, for slow ones; 0 steps
+            them one after the other in this process.  Results do not depend on it.
         dry_run: Check everything, show the phases and an estimate of disk, memory and time, and stop.
         untrained: Allow an untrained policy, or random actions, to move a real robot.
     """
@@ -108,11 +111,11 @@ def run_command(
     if dry_run:
         plans.try_out(chosen, found, request)
         return
-    say_report(train.start(chosen, found, request, out, root))
+    say_report(train.start(chosen, found, request, out, root, env_workers=env_workers))
 
 
 @app.command(name="resume")
-def resume_command(run: Folder, /, settings: Settings = (), cores: int | None = None) -> None:
+def resume_command(run: Folder, /, settings: Settings = (), cores: int | None = None, env_workers: int = 0) -> None:
     """Continue a run that was stopped or killed; the result is the same as without the stop.
 
     Args:
@@ -120,13 +123,14 @@ def resume_command(run: Folder, /, settings: Settings = (), cores: int | None = 
         settings: Options to change from here on, for example a learning rate after a divergence; run.json keeps what
             changed and when.
         cores: Cores of the CPU to use; all that this process may use by default.
+        env_workers: Processes that the simulators live in; any number goes on with the same results.
     """
     from segue.cli.compiled import prepare
     from segue.runs import train
     from segue.tasks import find_task
 
     prepare(cores)
-    say_report(train.resume(run, find_task, settings=split_settings(settings)))
+    say_report(train.resume(run, find_task, settings=split_settings(settings), env_workers=env_workers))
 
 
 @app.command(name="report")

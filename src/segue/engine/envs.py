@@ -11,7 +11,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -24,6 +24,60 @@ TRAINING, EVALUATION, VALIDATION, BEHAVIOUR, COLLECTION = range(5)
 def episode_seed(run_seed: int, stream: int, episode: int) -> int:
     """Seed of an episode's reset; `stream` keeps the streams above apart."""
     return int(np.random.SeedSequence([run_seed, stream, episode]).generate_state(1)[0] >> 1)
+
+
+class Simulator(Protocol):
+    """An environment (`segue.core.types.Env`) that is asked now and answers later, so that several can work at once."""
+
+    def ask(self, method: Literal["reset", "step"], argument: Any) -> None:
+        """Ask for a reset, by a seed, or for a step, by an action."""
+        ...
+
+    def answer(self) -> Any:
+        """What the environment returned; the first answer is None, and says that the environment is made."""
+        ...
+
+    def close(self) -> None:
+        """Release the environment."""
+        ...
+
+
+class Here:
+    """A simulator in this process, which does what it is asked at once."""
+
+    def __init__(self, env: Env) -> None:
+        self._does: dict[str, Callable[[Any], Any]] = {"reset": env.reset, "step": env.step}
+        self._answer, self.close = None, env.close
+
+    def ask(self, method: Literal["reset", "step"], argument: Any) -> None:
+        """Do it."""
+        self._answer = self._does[method](argument)
+
+    def answer(self) -> Any:
+        """What it returned."""
+        return self._answer
+
+
+def here(make: Callable[[], Env]) -> Callable[[], Simulator]:
+    """Make simulators in this process."""
+    return lambda: Here(make())
+
+
+def answers(method: Literal["reset", "step"], questions: Iterable[tuple[Simulator, Any, str]]) -> list[Any]:
+    """Ask simulators, each with its argument and the words that name it, and wait for all.
+
+    A question is looked at when the ones before have been asked.  Raises `EnvError`.
+    """
+    asked = []
+    for simulator, argument, where in questions:
+        with failing(where):
+            simulator.ask(method, argument)
+        asked.append((simulator, where))
+    out = []
+    for simulator, where in asked:
+        with failing(where):
+            out.append(simulator.answer())
+    return out
 
 
 class Episode(NamedTuple):
@@ -55,12 +109,12 @@ class Envs:
     """
 
     def __init__(
-        self, make: Callable[[], Env], seeds: Sequence[int], each: int = 1, episodes: Sequence[int] | None = None
+        self, make: Callable[[], Simulator], seeds: Sequence[int], each: int = 1, episodes: Sequence[int] | None = None
     ) -> None:
         self.seeds = tuple(s for s in seeds for _ in range(each))
         """The seed that each world is of (W,)."""
         self.each = each
-        self.envs: list[Env] = []
+        self.envs: list[Simulator] = []
         self.episodes = list(range(each)) * len(seeds) if episodes is None else list(episodes)
         self.open = [Open() for _ in self.seeds]
         self.over = np.ones(len(self.seeds), np.bool_)
@@ -70,24 +124,35 @@ class Envs:
         try:
             for _ in self.seeds:
                 self.envs.append(make())
+            for env in self.envs:
+                env.answer()
+        except EnvError as error:  # nothing has moved yet, and there is nothing to save
+            self.close()
+            raise SegueError(str(error)) from error
         except BaseException:
             self.close()
             raise
 
     def begin(self) -> None:
         """Begin the next episode where one is over; raise `EnvError` where an environment fails."""
-        for w in np.flatnonzero(self.over).tolist():
-            first = self._reset(w)
-            if not self.observation.size:
-                self.observation = np.zeros((len(self.seeds), *first.shape), first.dtype)
-            self.observation = self.observation.copy()
-            self.observation[w] = first
-            self.over[w] = False
+        over = np.flatnonzero(self.over).tolist()
+        if not over:
+            return
+        first = self._reset(over)
+        if not self.observation.size:
+            self.observation = np.zeros((len(self.seeds), *first[0].shape), first[0].dtype)
+        self.observation = self.observation.copy()
+        self.observation[over] = first
+        self.over[over] = False
 
-    def _reset(self, w: int) -> np.ndarray:
-        self.open[w] = Open()
-        with failing(f"seed {self.seeds[w]}, reset of episode {self.episodes[w]}"):
-            return self.envs[w].reset(episode_seed(self.seeds[w], TRAINING, self.episodes[w]))
+    def _reset(self, worlds: Sequence[int]) -> list[np.ndarray]:
+        for w in worlds:
+            self.open[w] = Open()
+        where = "seed {}, reset of episode {}"
+        named = [(self.envs[w], self.seeds[w], self.episodes[w]) for w in worlds]
+        return answers(
+            "reset", ((env, episode_seed(seed, TRAINING, n), where.format(seed, n)) for env, seed, n in named)
+        )
 
     def step(self, actions: Iterable[np.ndarray]) -> tuple[Step, dict[int, Open]]:
         """Step all environments, each with an action (A,) that is asked for when the ones before have stepped.
@@ -95,13 +160,15 @@ class Envs:
         Also return the episodes that ended, by environment (see `begin`).  Raises `EnvError` where an
         environment fails; then nothing of this step is kept, of no environment.
         """
-        results, taken = [], []
-        for w, (env, one) in enumerate(zip(self.envs, actions, strict=True)):
-            where = f"seed {self.seeds[w]}, step {len(self.open[w].actions)} of episode {self.episodes[w]}"
-            with failing(where):
-                results.append(env.step(one))
-            taken.append(one)
-        following, reward, terminated, truncated, success = (list(x) for x in zip(*results))
+        taken: list[np.ndarray] = []
+
+        def questions() -> Iterator[tuple[Simulator, np.ndarray, str]]:
+            for w, (env, one) in enumerate(zip(self.envs, actions, strict=True)):
+                taken.append(one)
+                where = f"seed {self.seeds[w]}, step {len(self.open[w].actions)} of episode {self.episodes[w]}"
+                yield env, one, where
+
+        following, reward, terminated, truncated, success = (list(x) for x in zip(*answers("step", questions())))
         action = np.stack(taken)
         step = Step(
             self.observation,
@@ -134,22 +201,24 @@ class Envs:
         """Go back to where `snapshot` was taken: replay the open episodes; raise if an environment does not repeat."""
         self.episodes = [int(x) for x in snapshot["episodes"]]
         begun = ~np.asarray(snapshot.get("over", np.zeros(len(self.seeds), np.bool_)))
-        current = []
-        for w, env in enumerate(self.envs):
-            observation = self._reset(w)
-            for action in snapshot.get(f"actions.{w}", ()):
-                with failing(f"seed {self.seeds[w]}, replaying its open episode"):
-                    observation, reward, _, _, success = env.step(action)
-                self.open[w].actions.append(action)
+        worlds = range(len(self.seeds))
+        current, taken = self._reset(worlds), [snapshot.get(f"actions.{w}", ()) for w in worlds]
+        for t in range(max(map(len, taken))):
+            moving = [w for w in worlds if t < len(taken[w])]
+            where = "seed {}, replaying its open episode"
+            asked = ((self.envs[w], taken[w][t], where.format(self.seeds[w])) for w in moving)
+            for w, (observation, reward, _, _, success) in zip(moving, answers("step", asked)):
+                current[w] = observation
+                self.open[w].actions.append(taken[w][t])
                 self.open[w].rewards.append(float(reward))
                 self.open[w].success = float(success)
-            if begun[w] and not np.array_equal(observation, snapshot["observation"][w]):
+        for w in np.flatnonzero(begun).tolist():
+            if not np.array_equal(current[w], snapshot["observation"][w]):
                 raise SegueError(
                     f"seed {self.seeds[w]}: the environment did not repeat its open episode after reset(seed) and the "
                     "same actions, so the run cannot be resumed exactly; use an environment that is deterministic "
                     "given its seed, or a task that says real=True, whose episodes are never replayed"
                 )
-            current.append(observation)
         self.observation, self.over = np.stack(current), np.zeros(len(self.seeds), np.bool_)
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,8 +11,8 @@ import jax
 import numpy as np
 
 from segue.core.scaling import Scaling
-from segue.core.types import Agent, Array, Drawing, Env, EnvError, SegueError, Slot, State, Task, valued
-from segue.engine.envs import EVALUATION, episode_seed, failing
+from segue.core.types import Agent, Array, Drawing, EnvError, SegueError, Slot, State, Task, valued
+from segue.engine.envs import EVALUATION, Simulator, answers, episode_seed, here
 
 ENVS = 10  # simulators that share the episodes of an evaluation
 
@@ -83,17 +84,27 @@ def valued_action(slot: Slot, seed: int, observation: np.ndarray, number: int) -
 class Evaluator:
     """Evaluates slots on its own simulators: a seed has the same start states at every evaluation."""
 
-    def __init__(self, task: Task, seeds: tuple[int, ...], episodes: int, stream: int = EVALUATION) -> None:
+    def __init__(
+        self,
+        task: Task,
+        seeds: tuple[int, ...],
+        episodes: int,
+        stream: int = EVALUATION,
+        simulators: Callable[[], Simulator] | None = None,
+    ) -> None:
         self.task, self.seeds, self.episodes, self.stream = task, seeds, episodes, stream
-        self._envs: list[Env] = []
+        self._make = simulators or here(task.make_env)
+        self._envs: list[Simulator] = []
 
     def __call__(self, slot: Slot, first: int = 0) -> Evaluation:
         """Roll out the policy without exploration noise, `episodes` times for each seed; `first` numbers the first.
 
         Raises `SegueError` where an environment fails.
         """
-        while len(self._envs) < min(ENVS, self.episodes):
-            self._envs.append(self.task.make_env())
+        new = [self._make() for _ in range(min(ENVS, self.episodes) - len(self._envs))]
+        self._envs += new
+        for env in new:
+            env.answer()
         return self._of(slot, first, False)
 
     def lived(self, slot: Slot, evaluation: Evaluation) -> Evaluation:
@@ -125,30 +136,36 @@ class Evaluator:
         plans: list[list[np.ndarray]] = [[] for _ in self._envs]
         observation = np.zeros((len(self._envs), *self.task.spec.observation), self.task.spec.dtype)
 
-        def begin(w: int) -> None:
-            current[w] = waiting.pop(0) if waiting else None
-            rows[w], plans[w] = [], []
-            if (episode := current[w]) is not None:
-                with failing(f"seed {self.seeds[s]}, reset of evaluation episode {episode}"):
-                    observation[w] = self._envs[w].reset(episode_seed(self.seeds[s], self.stream, first + episode))
+        def begin(over: Sequence[int]) -> None:
+            for w in over:
+                current[w] = waiting.pop(0) if waiting else None
+                rows[w], plans[w] = [], []
+            begun = [(w, episode) for w in over if (episode := current[w]) is not None]
+            where = f"seed {self.seeds[s]}, reset of evaluation episode "
+            seed = lambda episode: episode_seed(self.seeds[s], self.stream, first + episode)  # noqa: E731
+            asked = ((self._envs[w], seed(episode), f"{where}{episode}") for w, episode in begun)
+            for (w, _), observed in zip(begun, answers("reset", asked)):
+                observation[w] = observed
 
-        for w in range(len(self._envs)):
-            begin(w)
+        begin(range(len(self._envs)))
         number = 0
         while any(c is not None for c in current):
             if any(c is not None and len(r) % slot.chunk == 0 for c, r in zip(current, rows)):
                 plan = valued_action(slot, s, observation, number)[0] if drawn else best_action(slot, s, observation)
             number += 1
-            for w, episode in enumerate(current):
-                if episode is None:
-                    continue
+            moving = [(w, episode) for w, episode in enumerate(current) if episode is not None]
+            actions, over = {}, []
+            for w, _ in moving:
                 step = len(rows[w]) % slot.chunk
                 if step == 0:
                     plans[w].append(plan[w])
-                action = plans[w][-1].reshape(slot.chunk, -1)[step]
-                with failing(f"seed {self.seeds[s]}, evaluation episode {episode}"):
-                    following, reward, terminated, truncated, success = self._envs[w].step(action)
-                rows[w].append((observation[w].copy(), action, reward, terminated, success))
+                actions[w] = plans[w][-1].reshape(slot.chunk, -1)[step]
+            where = f"seed {self.seeds[s]}, evaluation episode "
+            asked = ((self._envs[w], actions[w], f"{where}{episode}") for w, episode in moving)
+            for (w, episode), (following, reward, terminated, truncated, success) in zip(
+                moving, answers("step", asked)
+            ):
+                rows[w].append((observation[w].copy(), actions[w], reward, terminated, success))
                 observation[w] = following
                 if terminated or truncated:
                     seen, acted, rewards, ends, wins = zip(*rows[w])
@@ -161,7 +178,8 @@ class Evaluator:
                         np.array(following),
                         np.stack(plans[w]),
                     )
-                    begin(w)
+                    over.append(w)
+            begin(over)
         return tuple(done[e] for e in range(self.episodes))
 
     def close(self) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 from segue.core.observations import parts_seen
 from segue.core.scaling import Scaling, settled
-from segue.core.types import Env, Task
+from segue.core.types import Task
 from segue.engine.ahead import Ahead
+from segue.engine.envs import Simulator, here
 from segue.engine.offline import Offline
 from segue.engine.phase import Phase, room
 from segue.engine.running import Running
@@ -36,7 +37,7 @@ def run(
     state: RunState | None = None,
     keep_rows: bool = False,
     checked: bool = False,
-    make_env: Callable[[], Env] | None = None,
+    simulators: Callable[[], Simulator] | None = None,
 ) -> Generator[Record, None, None]:
     """Run phases on a task with all seeds side by side and yield Records.
 
@@ -46,12 +47,12 @@ def run(
     `capacity` is the number of own rows kept per seed (the oldest go first); by default all rows that the phases
     collect, or a million rows if `plan` is a function.  `state` continues a run.  With `keep_rows`, environment steps
     are kept in `state.unsaved` until the caller takes them.  `checked` says that `validate` has checked the phases.
-    `make_env` makes the environments; the task's own by default.
+    `simulators` makes a simulator; by default one of the task in this process.
 
     Raises `SegueError` before anything compiles if the parts do not fit, `Diverged` if a number is not finite, and
     `EnvError` if an environment fails: `state` then holds every completed step, and may be saved.
     """
-    following, spec, make_env = as_plan(plan), task.spec, make_env or task.make_env
+    following, spec, simulators = as_plan(plan), task.spec, simulators or here(task.make_env)
     if state is None:
         if not callable(plan) and not checked:
             validate(plan, task, seeds, scaling, capacity, envs)
@@ -63,10 +64,10 @@ def run(
     try:
         while (phase := following(state.history)) is not None:
             after = () if callable(plan) else tuple(_goes_on(plan[len(state.history) + 1 :]))
-            here, *later = (settled(p.scaling or scaling, *told) for p in (phase, *after))
-            running = Running(phase, state, task, here, source, handovers, keep_rows)
+            current, *later = (settled(p.scaling or scaling, *told) for p in (phase, *after))
+            running = Running(phase, state, task, current, source, handovers, keep_rows, simulators)
             ahead.wait(running.index)
-            running.begin(make_env)
+            running.begin()
             if not phase.moves and not callable(plan):
                 coming = enumerate(plan[running.index + 1 :], running.index + 1)
                 ahead.begin(state, source, ((n, p, settled(p.scaling or scaling, *told)) for n, p in coming))

@@ -13,10 +13,10 @@ import numpy as np
 
 from segue.core.replay import Replay
 from segue.core.scaling import Scaling, returns_to_go
-from segue.core.types import Env, EnvError, Learned, Spec, State, Task
+from segue.core.types import EnvError, Learned, Spec, State, Task
 from segue.engine import steps
 from segue.engine.checks import check_phase, check_windows
-from segue.engine.envs import VALIDATION, Envs, Episode
+from segue.engine.envs import VALIDATION, Envs, Episode, Simulator
 from segue.engine.evaluate import Evaluator
 from segue.engine.offline import Offline
 from segue.engine.phase import RANDOM, Phase
@@ -79,9 +79,11 @@ class Running:
         source: Offline,
         handovers: dict[int, Any],
         keep_rows: bool,
+        simulators: Callable[[], Simulator],
     ) -> None:
         self.phase, self.state, self.task, self.scaling, self.keep_rows = phase, state, task, scaling, keep_rows
         self.source, self.handovers, self.index = source, handovers, len(state.history)
+        self.simulators = simulators
         self.offline = source.given
         self.act_keys = keys_of(state.seeds, ACT)
         self.chosen: tuple[int, Actions] | None = None
@@ -93,7 +95,7 @@ class Running:
         self.resumed = state.entered
         self.worlds = len(state.seeds) * state.experience.envs
 
-    def begin(self, make_env: Callable[[], Env]) -> None:
+    def begin(self) -> None:
         """Check the phase, write returns in its scaling, make the simulators and hand over."""
         phase, state, task, scaling, source = self.phase, self.state, self.task, self.scaling, self.source
         source.within(scaling, phase.chunk)
@@ -110,7 +112,7 @@ class Running:
         check_phase(phase, state.slots, task.spec, task.horizon, *rows, own.envs)
         check_windows(phase, source.data)
         if phase.moves and state.envs is None:
-            state.envs = Envs(make_env, state.seeds, own.envs, state.begun)
+            state.envs = Envs(self.simulators, state.seeds, own.envs, state.begun)
         if not self.resumed:
             hand_over(state, phase, self.index, task.spec, scaling, self.offline, self.handovers.pop(self.index, None))
         self.train()
@@ -166,7 +168,7 @@ class Running:
         """Try the policy on the task; each seed keeps it where it is the best of the phase so far."""
         state, wanted = self.state, self.phase.validation
         slot, known = state.slots[self.phase.slot], state.facts.setdefault("validations", [])
-        evaluator = Evaluator(self.task, state.seeds, wanted.episodes, VALIDATION)
+        evaluator = Evaluator(self.task, state.seeds, wanted.episodes, VALIDATION, self.simulators)
         first = state.facts["validated_before"] + len(known) * wanted.episodes
         found = evaluator(slot, first)
         evaluator.close()
@@ -261,7 +263,7 @@ class Running:
             if phase.chunk != self.phase.chunk:  # its windows are listed at its hand-over, and it is compiled there
                 return
             there.history = (*there.history, facts)
-            later = Running(phase, there, self.task, scaling, self.source, self.handovers, False)
+            later = Running(phase, there, self.task, scaling, self.source, self.handovers, False, self.simulators)
             if later.index in self.handovers:
                 return
             known = {name: slot._replace(learned=Learned(())) for name, slot in there.slots.items()}

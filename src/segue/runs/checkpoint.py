@@ -31,8 +31,8 @@ from segue.core.experience import Experience, Step
 from segue.core.groups import Groups
 from segue.core.observations import parts_seen
 from segue.core.scaling import Scaling, plain_scaling, scaling_of
-from segue.core.types import Array, Env, EnvError, Learned, SegueError, Slot, Spec, State
-from segue.engine.envs import Envs
+from segue.core.types import Array, EnvError, Learned, SegueError, Slot, Spec, State
+from segue.engine.envs import Envs, Simulator
 from segue.engine.loop import Plan, as_plan
 from segue.engine.phase import Phase
 from segue.engine.state import RunState
@@ -211,7 +211,7 @@ def load(
     plan: Plan | Sequence[Phase],
     spec: Spec,
     n_offline: int,
-    make_env: Callable[[], Env] | None,
+    simulators: Callable[[], Simulator] | None,
     fits: Fits = lambda manifest: None,
     real: bool = False,
     envs: int = 1,
@@ -258,9 +258,9 @@ def load(
     state.counted = {n: (arrays[f"sums/{n}/total"], arrays[f"sums/{n}/count"]) for n in names}
     if manifest["envs"] and real:
         state.begun = tuple(int(n) + left for n, left in zip(snapshot["episodes"], waiting))
-    elif manifest["envs"] and make_env is not None:
+    elif manifest["envs"] and simulators is not None:
         state.queue = {int(k.removeprefix("queue/")): v for k, v in arrays.items() if k.startswith("queue/")}
-        state.envs = Envs(make_env, seeds, envs)
+        state.envs = Envs(simulators, seeds, envs)
         try:
             state.envs.restore(snapshot)
         except BaseException as error:

@@ -18,7 +18,7 @@ from segue.core.types import Agent, EnvError, Interrupted, SegueError, Task
 from segue.data.extras import need
 from segue.engine import loop
 from segue.engine.diagnostics import handover
-from segue.engine.envs import Episode
+from segue.engine.envs import Episode, Simulator, here
 from segue.engine.evaluate import Evaluator
 from segue.engine.state import Diverged, Record, RunState
 from segue.recipes import Plan
@@ -45,15 +45,18 @@ def drive(
     resumed: tuple[RunState, Extra] | None = None,
     notes: Sequence[str] = (),
     stream: TextIO | None = None,
+    simulators: Callable[[], Simulator] | None = None,
 ) -> Path:
     """Run to its end the run that run.json in `folder` (locked by the caller) describes; return the folder.
+
+    `simulators` makes a simulator; by default one of the task in this process.
 
     Raises `Interrupted` when a signal stopped the run, and `SegueError`; in both cases `resume` goes on.
     """
     interval = save_interval()
     try:
         with full_disk(folder), ExitStack() as stack:
-            _run(folder, decided, task, seeds, trackers, resumed, notes, stream, interval, stack)
+            _run(folder, decided, task, seeds, trackers, resumed, notes, stream, interval, stack, simulators)
             manifest.set_status(folder, "finished")
     except (Interrupted, KeyboardInterrupt):
         _note(folder, "interrupted")
@@ -81,6 +84,7 @@ def _run(
     stream: TextIO | None,
     interval: float,
     stack: ExitStack,
+    simulators: Callable[[], Simulator] | None,
 ) -> None:
     state, extra = resumed or (None, {"position": 0, "wall_s": 0.0})
     if state is not None and state.envs is not None:
@@ -94,7 +98,7 @@ def _run(
     sinks = Fan([log, *(TRACKERS[t](folder, described, state) for t in trackers)], tell=show.message)
     stack.callback(sinks.close)
     episodes = decided.evaluation.episodes
-    evaluator = Evaluator(task, seeds, episodes) if episodes else None
+    evaluator = Evaluator(task, seeds, episodes, simulators=simulators) if episodes else None
     if evaluator is not None:
         stack.callback(evaluator.close)
     book = _Book(folder, task, seeds, sinks, show.row, evaluator, extra["wall_s"])
@@ -113,7 +117,7 @@ def _run(
         state=state,
         keep_rows=True,
         checked=True,
-        make_env=None if moves is None else moves.counting(task.make_env),
+        simulators=simulators if moves is None else here(moves.counting(task.make_env)),
     )
     stack.callback(records.close)  # and with them the simulators, whatever stops the run
 

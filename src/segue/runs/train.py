@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
@@ -12,6 +13,7 @@ import gymnasium
 
 from segue.core import files
 from segue.core.types import SegueError, Task
+from segue.engine.envs import Simulator, here
 from segue.engine.estimate import Estimate, estimate
 from segue.recipes import Plan, Recipe, find_recipe
 from segue.recipes.common import Settings
@@ -37,13 +39,16 @@ def train(
     track: str | Sequence[str] = (),
     rules: Sequence[object] = (),
     untrained: bool = False,
+    env_workers: int = 0,
 ) -> Path:
     """Do in Python what `segue run` does; return the run's folder.
 
     `seeds` is how many, or which ones.  `settings` are options by path ({"online.utd_ratio": 2}), `rules` hand-over
     rules ([segue.recipes.rules.freeze_actor(2_000)]).  If the task has no known name, continue the run with
     `resume(folder, lambda name: task)`.  A recipe of your own is found again if it is named module:name; otherwise give
-    `recipe_of` to `resume`.  `untrained` lets an untrained policy move a robot.  Raises `SegueError`.
+    `recipe_of` to `resume`.  `untrained` lets an untrained policy move a robot.  The simulators live in `env_workers`
+    processes, which step them beside each other (0: one after the other, in this process); what makes them must then
+    stand in a module.  Raises `SegueError`.
     """
     chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
     if isinstance(task, gymnasium.Env):
@@ -54,7 +59,24 @@ def train(
     request = Request(
         chosen.name, name, which, settings_of(settings), listed(track), words_of(listed(rules)), untrained
     )
-    return start(chosen, found, request, None if folder is None else Path(folder))
+    return start(chosen, found, request, None if folder is None else Path(folder), env_workers=env_workers)
+
+
+@contextmanager
+def simulators_of(task: Task, workers: int) -> Iterator[Callable[[], Simulator] | None]:
+    """What makes a task's simulators in so many processes, which end here; None where there are to be none."""
+    if not workers:
+        yield None
+        return
+    if task.real:
+        raise SegueError(f"{task.name} is real and exists once, so no worker can make it; leave out --env-workers")
+    from segue.tasks.apart import Workers
+
+    processes = Workers(task.make_env, workers)
+    try:
+        yield processes.make
+    finally:
+        processes.close()
 
 
 def needs(decided: Plan, task: Task, request: Request, timed: bool = False) -> Estimate:
@@ -74,29 +96,32 @@ def start(
     folder: Path | None = None,
     root: Path = Path("runs"),
     stream: TextIO | None = None,
+    env_workers: int = 0,
 ) -> Path:
     """Run a recipe on a task from its beginning; return the run's folder.
 
-    `folder` must be new or empty; without one, the next free `root`/RECIPE-TASK-NNN is taken.  Raises `SegueError`,
-    and `Interrupted` after SIGINT or SIGTERM.
+    `folder` must be new or empty; without one, the next free `root`/RECIPE-TASK-NNN is taken.  `env_workers` is that of
+    `train`.  Raises `SegueError`, and `Interrupted` after SIGINT or SIGTERM.
     """
     decided = resolved(recipe, task, request.settings, request.rules)
     if folder is not None:
         refuse_used(folder)
     check(decided, task, request)
     described = manifest.describe(decided, task, asdict(request))
-    try:
-        if folder is None:
-            folder = free_folder(root, f"{request.recipe}-{task.name}")
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SegueError(f"{folder or root}: cannot make this folder ({error.strerror}); give another --out") from error
-    with lock(folder):
-        refuse_used(folder)  # another process may have been faster
-        manifest.write(folder, described)
-        # Without a log a run is as long as somebody has said, or a million steps: its time is worth half a second.
-        told = [needs(decided, task, request, timed=task.dataset() is None).words(), *notes(decided)]
-        return drive(folder, decided, task, request.seeds, request.trackers, None, told, stream)
+    with simulators_of(task, env_workers) as simulators:
+        try:
+            if folder is None:
+                folder = free_folder(root, f"{request.recipe}-{task.name}")
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            where = f"{folder or root}: cannot make this folder ({error.strerror})"
+            raise SegueError(f"{where}; give another --out") from error
+        with lock(folder):
+            refuse_used(folder)  # another process may have been faster
+            manifest.write(folder, described)
+            # Without a log a run is as long as somebody has said, or a million steps: its time is worth half a second.
+            told = [needs(decided, task, request, timed=task.dataset() is None).words(), *notes(decided)]
+            return drive(folder, decided, task, request.seeds, request.trackers, None, told, stream, simulators)
 
 
 def refuse_used(folder: Path) -> None:
@@ -113,18 +138,20 @@ def resume(
     stream: TextIO | None = None,
     recipe_of: Callable[[str], Recipe] = find_recipe,
     settings: Settings | None = None,
+    env_workers: int = 0,
 ) -> Path:
     """Continue a run exactly from its newest intact checkpoint, after any kind of stop.  Return the run's folder.
 
     `task_of` and `recipe_of` return tasks and recipes of your own by their names.  `settings` change options from here
-    on (a learning rate, after a divergence); run.json records the change.
+    on (a learning rate, after a divergence); run.json records the change.  `env_workers` is that of `train`, and may be
+    another number than before.
 
     Raises `SegueError` if the folder is not a run, if its recipe, task or dataset have changed, or if a setting cannot
     change any more.
     """
     folder = Path(folder)
     manifest.read(folder)
-    with lock(folder):
+    with lock(folder), ExitStack() as stack:
         described = manifest.read(folder)
         if described["status"] == "finished":
             raise SegueError(
@@ -166,8 +193,9 @@ def resume(
                     f"{what} sent to {request.task} after the last checkpoint and are lost: they are not in replay"
                 )
         n = 0 if data is None else len(data)
+        simulators, envs = stack.enter_context(simulators_of(task, env_workers)), decided.experience.envs
         resumed = found and checkpoint.load(
-            folder, decided.phases, task.spec, n, task.make_env, log_fits, task.real, decided.experience.envs
+            folder, decided.phases, task.spec, n, simulators or here(task.make_env), log_fits, task.real, envs
         )
         if settings:
             manifest.write(folder, described)
@@ -176,7 +204,7 @@ def resume(
                 said = ", ".join(change["settings"])
                 now = found[1]["updates"]
                 told.append(f"{said}: changed at update {change['updates']}, now changes at update {now}")
-        return drive(folder, decided, task, request.seeds, request.trackers, resumed, told, stream)
+        return drive(folder, decided, task, request.seeds, request.trackers, resumed, told, stream, simulators)
 
 
 def free_folder(root: Path, name: str) -> Path:
