@@ -27,6 +27,7 @@ from segue.recipes import RECIPES, Evaluation, Recipe, published
 from segue.runs import checkpoint, drive, lock, policy, train
 from segue.runs.request import Request
 from segue.samplers.uniform import Mix
+from segue.tasks import apart
 from tests.cli.conftest import RUN, rows
 from tests.toys import HORIZON, SPEC, UNITS, Corridor, corridor_data, small_cql
 
@@ -48,8 +49,7 @@ class Toy:
     def dataset(self) -> Any:
         return self.data
 
-    def make_env(self) -> Corridor:
-        return Corridor()
+    make_env = Corridor  # not a method, so that other processes import the simulator alone
 
     def score(self, raw_return: np.ndarray, success: np.ndarray) -> np.ndarray:
         return 100.0 * success
@@ -358,6 +358,30 @@ def test_a_bounded_run_goes_on_as_if_nothing_had_happened(few: dict[str, int], t
         assert sum(map(len, read)) == 30
         last = list(open_source(f"run:{folder}?seeds={seed}&last=12").episodes)
         assert [e.observation.tolist() for e in last] == [e.observation.tolist() for e in read[-len(last) :]]
+
+
+def test_simulators_in_other_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does their number, nor one that is killed: the run is saved, and goes on with what it had."""
+    several, made = {"experience.envs": 2}, list[apart.Workers]()
+
+    class Known(apart.Workers):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            made.append(self)
+
+    def moved() -> None:
+        if made and any(r["phase"] == "online" and r["kind"] == "training" for r in rows(folder)):
+            os.kill(made.pop()._processes[0]._popen.pid, signal.SIGKILL)
+
+    whole, folder = begin(tmp_path / "whole", settings=several), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(apart, "Workers", Known)
+        patch.setattr(drive, "signals", lambda: contextlib.nullcontext(moved))
+        with pytest.raises(SegueError, match=r"killed \(SIGKILL\).*everything up to environment step 1\d is saved"):
+            begin(folder, settings=several, env_workers=2)
+    assert train.resume(folder, lambda name: Toy(), io.StringIO(), env_workers=1) == folder
+    assert weights(folder) == weights(whole)
+    assert rows(folder) == rows(whole)
 
 
 def test_what_is_thrown_away_and_what_names_stand_for_is_told(tmp_path: Path) -> None:

@@ -84,8 +84,8 @@ def test_the_density_sees_what_the_learner_sees() -> None:
     seen = lambda view: view._replace(replay=view.replay._replace(observation=scaling.see(view.replay.observation)))  # noqa: E731
     views = logged(6), own(5, 8)
     after = []
-    for here, rows in ((scaling, views), (Scaling(), tuple(map(seen, views)))):
-        state = SMALL.init(KEY, handover(*rows)._replace(scaling=here))
+    for one, rows in ((scaling, views), (Scaling(), tuple(map(seen, views)))):
+        state = SMALL.init(KEY, handover(*rows)._replace(scaling=one))
         state, _, metrics = sample(SMALL, state, jax.random.key(7), *rows)
         after.append(((state.density, state.tree, state.highest), metrics))
     for a, b in zip(*map(jax.tree.leaves, after), strict=True):

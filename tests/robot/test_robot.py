@@ -127,6 +127,10 @@ def test_what_does_not_ask_to_move_does_not_reach_it(robot: Server, say) -> None
     refused = {
         ("run", "iql", "data:joint", "--seeds", "0,"): "--set evaluation=none",
         ("run", "iql", "data:joint", "--seeds", "2", "--set", "evaluation=none"): "so it takes one seed",
+        ("run", "iql", "data:joint", "--seeds", "0,", "--set", "evaluation=none", "n_envs=8"): "leave out envs=8",
+        ("run", "iql", "data:joint", "--seeds", "0,", "--set", "evaluation=none", "--env-workers", "1"): (
+            "leave out --env-workers"
+        ),
         ONLINE: "the untrained policy",
         (*RUN, "--rules", "warm_up=10,policy=random"): "uniformly random actions",
         ("run", "recommend(sac,iql)", *ONLINE[2:], "--untrained"): "to choose among its checkpoints",
