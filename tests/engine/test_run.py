@@ -18,12 +18,14 @@ from segue.core import experience
 from segue.core.groups import Group, Groups, cores
 from segue.core.replay import View
 from segue.core.scaling import Scaling
-from segue.core.types import SegueError
+from segue.core.types import Learned, SegueError, Slot
 from segue.engine import running, steps
 from segue.engine.envs import TRAINING, episode_seed
+from segue.engine.evaluate import Evaluator
 from segue.engine.loop import run
 from segue.engine.phase import Phase, fresh
 from segue.engine.state import Diverged, RunState
+from segue.engine.steps import keys_of
 from segue.engine.validate import validate
 from segue.samplers.subset import Last, Prefix, Subset
 from segue.samplers.uniform import Mix, Union
@@ -87,6 +89,19 @@ def test_a_seed_does_not_notice_the_others(monkeypatch: pytest.MonkeyPatch) -> N
     rows = [state.experience.replay.observation for state in (alone, together, spread)]
     np.testing.assert_array_equal(rows[1][1], rows[0][0])
     np.testing.assert_allclose(rows[1], rows[2], atol=1e-4)
+
+
+def test_seeds_of_one_program_are_evaluated_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their episodes, from the same start states, are those of one seed after the other."""
+    seeds = (3, 5, 8)
+    agent = small_cql()
+    states = jax.vmap(lambda key: agent.init(key, TASK.spec))(keys_of(seeds, 0))
+    slot = Slot(agent, Learned(states), UNITS)
+    alone = Evaluator(TASK, seeds, 3)(slot)
+    monkeypatch.setattr(Groups, "of", lambda _: Groups((Group(0, 2), Group(2, 1))))
+    together = Evaluator(TASK, seeds, 3)(slot)
+    for one, other in zip(jax.tree.leaves(alone.trajectories), jax.tree.leaves(together.trajectories), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_replay_holds_the_truth() -> None:

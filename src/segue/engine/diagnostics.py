@@ -126,7 +126,7 @@ def _on_data(slot: Slot, s: int, data: Data) -> dict[str, float]:
     done = np.minimum(rows[:, None] + np.arange(slot.chunk), len(data) - 1).ravel()
     action = np.asarray(data.action[done]).reshape(PROBE, -1)
     observation, returns = data.observation[rows], data.mc_returns(slot.scaling)[rows]
-    chosen = best_action(slot, s, observation)
+    chosen = best_action(slot, s, observation[None])[0]
     agent: Any = slot.learner
     of = partial(_value, agent, slot.scaling, slot.state, np.int32(s), observation)
     q_policy = np.asarray(of(chosen))
@@ -144,7 +144,8 @@ def _on_fresh(slot: Slot, s: int, episodes: tuple[Trajectory, ...]) -> list[Fres
     scaling: Scaling = slot.scaling
     step, discount = slot.chunk, slot.scaling.discount**slot.chunk
     observation = np.concatenate([*(e.observation[::step] for e in episodes), np.stack([e.last for e in episodes])])
-    taken, added = _in_blocks(lambda number, seen: valued_action(slot, s, seen, number), observation)
+    draws = lambda number, seen: tuple(x[0] for x in valued_action(slot, s, seen[None], number))  # noqa: E731
+    taken, added = _in_blocks(draws, observation)
     action = np.concatenate([*(e.plan for e in episodes), taken[-len(episodes) :]])
     of = partial(_value, agent, scaling, slot.state, np.int32(s))
     (q,) = _in_blocks(lambda _, seen, done: (np.asarray(of(seen, done)),), observation, action)

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from segue.core.groups import Group, Groups
 from segue.core.scaling import Scaling
 from segue.core.types import Agent, Array, Drawing, EnvError, SegueError, Slot, State, Task, valued
 from segue.engine.envs import EVALUATION, Simulator, answers, episode_seed, here
+from segue.engine.steps import for_seeds
 
 ENVS = 10  # simulators that share the episodes of an evaluation
 
@@ -50,14 +52,16 @@ class Evaluation:
 
 
 @partial(jax.jit, static_argnames=("agent", "scaling"))
-def _best(agent: Agent, scaling: Scaling, state: State, seed: Array, observation: Array) -> Array:
-    return agent.act(of_seed(state, seed), scaling.see(observation), jax.random.key(0), False)
+def _best(agent: Agent, scaling: Scaling, state: State, first: Array, observation: Array) -> Array:
+    act = lambda state, seen: agent.act(state, scaling.see(seen), jax.random.key(0), False)  # noqa: E731
+    return for_seeds(act, of_seeds(state, first, len(observation)), observation)
 
 
 @partial(jax.jit, static_argnames=("agent", "scaling"))
-def _valued(agent: Agent, scaling: Scaling, state: State, seed: Array, observation: Array, number: Array) -> Any:
+def _valued(agent: Agent, scaling: Scaling, state: State, first: Array, observation: Array, number: Array) -> Any:
     key = jax.random.fold_in(jax.random.key(0), number)
-    return valued(agent, of_seed(state, seed), scaling.see(observation), key)
+    take = lambda state, seen: valued(agent, state, scaling.see(seen), key)  # noqa: E731
+    return for_seeds(take, of_seeds(state, first, len(observation)), observation)
 
 
 def of_seed(state: State, seed: Array) -> State:
@@ -65,24 +69,35 @@ def of_seed(state: State, seed: Array) -> State:
     return jax.tree.map(lambda x: x[seed], state)
 
 
-def best_action(slot: Slot, seed: int, observation: np.ndarray) -> np.ndarray:
-    """Actions (B, A) of one seed's policy without exploration noise, for raw observations (B, ...)."""
+def of_seeds(state: State, first: Array, count: int) -> State:
+    """The part of a state that `count` seeds from a place on have."""
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, count), state)
+
+
+def best_action(slot: Slot, first: int, observation: np.ndarray) -> np.ndarray:
+    """Actions (n, B, A) of the policies of n seeds from a place on without exploration noise, for raw observations
+    (n, B, ...)."""
     agent: Any = slot.learner
-    return np.asarray(_best(agent, slot.scaling, slot.state, np.int32(seed), observation))
+    return np.asarray(_best(agent, slot.scaling, slot.state, np.int32(first), observation))
 
 
-def valued_action(slot: Slot, seed: int, observation: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """What a backup takes at raw observations (B, ...): actions (B, A), and what it adds to their values (B,).
+def valued_action(slot: Slot, first: int, observation: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a backup takes at raw observations (n, B, ...) of n seeds from a place on: actions (n, B, A), and what it
+    adds to their values (n, B).
 
     `number` numbers the draw: the same one gives the same noise.
     """
     agent: Any = slot.learner
-    action, added = _valued(agent, slot.scaling, slot.state, np.int32(seed), observation, np.uint32(number))
+    action, added = _valued(agent, slot.scaling, slot.state, np.int32(first), observation, np.uint32(number))
     return np.asarray(action), np.asarray(added)
 
 
 class Evaluator:
-    """Evaluates slots on its own simulators: a seed has the same start states at every evaluation."""
+    """Evaluates slots on its own simulators: a seed has the same start states at every evaluation.
+
+    Seeds that one program trains (`segue.core.groups`) are rolled out side by side; on a CPU that is one seed after the
+    other, since stepping a few simulators takes longer than to ask a policy, and simulators take memory.
+    """
 
     def __init__(
         self,
@@ -94,6 +109,9 @@ class Evaluator:
     ) -> None:
         self.task, self.seeds, self.episodes, self.stream = task, seeds, episodes, stream
         self._make = simulators or here(task.make_env)
+        self._groups = Groups.of(len(seeds)).members
+        self._each = min(ENVS, episodes)
+        """Simulators of a seed."""
         self._envs: list[Simulator] = []
 
     def __call__(self, slot: Slot, first: int = 0) -> Evaluation:
@@ -101,7 +119,7 @@ class Evaluator:
 
         Raises `SegueError` where an environment fails.
         """
-        new = [self._make() for _ in range(min(ENVS, self.episodes) - len(self._envs))]
+        new = [self._make() for _ in range(self._each * max(g.size for g in self._groups) - len(self._envs))]
         self._envs += new
         for env in new:
             env.answer()
@@ -119,7 +137,7 @@ class Evaluator:
 
     def _of(self, slot: Slot, first: int, drawing: bool) -> Evaluation:
         try:
-            trajectories = tuple(self._one_seed(slot, s, first, drawing) for s in range(len(self.seeds)))
+            trajectories = tuple(ts for group in self._groups for ts in self._together(slot, group, first, drawing))
         except EnvError as error:  # training has not failed, and stands where the last checkpoint was taken
             raise SegueError(f"in an evaluation, {error}; fix it, then `segue resume` the run") from error
         table = lambda f: np.asarray([[f(t) for t in ts] for ts in trajectories], np.float64)  # noqa: E731
@@ -128,48 +146,50 @@ class Evaluator:
             total, table(lambda t: len(t.reward)), success, np.asarray(self.task.score(total, success)), trajectories
         )
 
-    def _one_seed(self, slot: Slot, s: int, first: int, drawn: bool) -> tuple[Trajectory, ...]:
-        waiting = list(range(self.episodes))
-        done: dict[int, Trajectory] = {}
-        current: list[int | None] = [None] * len(self._envs)
-        rows: list[list[Any]] = [[] for _ in self._envs]
-        plans: list[list[np.ndarray]] = [[] for _ in self._envs]
-        observation = np.zeros((len(self._envs), *self.task.spec.observation), self.task.spec.dtype)
+    def _together(self, slot: Slot, group: Group, first: int, drawn: bool) -> list[tuple[Trajectory, ...]]:
+        """The episodes of a group's seeds, which are all rolled out at once; the simulators of a seed share its own."""
+        worlds = [(s, n) for s in range(group.size) for n in range(self._each)]
+        seeds, envs = self.seeds[group.lanes], dict(zip(worlds, self._envs))
+        waiting = [list(range(self.episodes)) for _ in seeds]
+        done: list[dict[int, Trajectory]] = [{} for _ in seeds]
+        current: dict[tuple[int, int], int] = {}  # the episode of each world that has one
+        rows: dict[tuple[int, int], list[Any]] = {}
+        plans: dict[tuple[int, int], list[np.ndarray]] = {}
+        observation = np.zeros((group.size, self._each, *self.task.spec.observation), self.task.spec.dtype)
 
-        def begin(over: Sequence[int]) -> None:
+        def begin(over: Sequence[tuple[int, int]]) -> None:
             for w in over:
-                current[w] = waiting.pop(0) if waiting else None
-                rows[w], plans[w] = [], []
-            begun = [(w, episode) for w in over if (episode := current[w]) is not None]
-            where = f"seed {self.seeds[s]}, reset of evaluation episode "
-            seed = lambda episode: episode_seed(self.seeds[s], self.stream, first + episode)  # noqa: E731
-            asked = ((self._envs[w], seed(episode), f"{where}{episode}") for w, episode in begun)
-            for (w, _), observed in zip(begun, answers("reset", asked)):
+                current.pop(w, None)
+                if waiting[w[0]]:
+                    current[w], rows[w], plans[w] = waiting[w[0]].pop(0), [], []
+            begun = [w for w in over if w in current]
+            number = lambda w: episode_seed(seeds[w[0]], self.stream, first + current[w])  # noqa: E731
+            where = "seed {}, reset of evaluation episode {}"
+            asked = ((envs[w], number(w), where.format(seeds[w[0]], current[w])) for w in begun)
+            for w, observed in zip(begun, answers("reset", asked)):
                 observation[w] = observed
 
-        begin(range(len(self._envs)))
+        begin(worlds)
         number = 0
-        while any(c is not None for c in current):
-            if any(c is not None and len(r) % slot.chunk == 0 for c, r in zip(current, rows)):
-                plan = valued_action(slot, s, observation, number)[0] if drawn else best_action(slot, s, observation)
+        while current:
+            moving, actions, over = sorted(current), {}, []
+            if any(len(rows[w]) % slot.chunk == 0 for w in moving):
+                there = slot, group.first, observation
+                plan = valued_action(*there, number)[0] if drawn else best_action(*there)
             number += 1
-            moving = [(w, episode) for w, episode in enumerate(current) if episode is not None]
-            actions, over = {}, []
-            for w, _ in moving:
+            for w in moving:
                 step = len(rows[w]) % slot.chunk
                 if step == 0:
                     plans[w].append(plan[w])
                 actions[w] = plans[w][-1].reshape(slot.chunk, -1)[step]
-            where = f"seed {self.seeds[s]}, evaluation episode "
-            asked = ((self._envs[w], actions[w], f"{where}{episode}") for w, episode in moving)
-            for (w, episode), (following, reward, terminated, truncated, success) in zip(
-                moving, answers("step", asked)
-            ):
+            where = "seed {}, evaluation episode {}"
+            asked = ((envs[w], actions[w], where.format(seeds[w[0]], current[w])) for w in moving)
+            for w, (following, reward, terminated, truncated, success) in zip(moving, answers("step", asked)):
                 rows[w].append((observation[w].copy(), actions[w], reward, terminated, success))
                 observation[w] = following
                 if terminated or truncated:
                     seen, acted, rewards, ends, wins = zip(*rows[w])
-                    done[episode] = Trajectory(
+                    done[w[0]][current[w]] = Trajectory(
                         np.stack(seen),
                         np.stack(acted),
                         np.asarray(rewards, np.float64),
@@ -180,7 +200,7 @@ class Evaluator:
                     )
                     over.append(w)
             begin(over)
-        return tuple(done[e] for e in range(self.episodes))
+        return [tuple(found[e] for e in range(self.episodes)) for found in done]
 
     def close(self) -> None:
         """Release the simulators."""
