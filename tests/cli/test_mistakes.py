@@ -37,6 +37,12 @@ COMMANDS = (  # command, a part of what is said
     ("segue run cal-ql hopper-medium", "SEGUE_DATA"),
     ("segue run cal-ql data:mine", "import it with segue data import"),
     ("segue run cal-ql pointmaze-umaze --set agent.actor_lerning_rate=1e-3", "did you mean 'actor_learning_rate'?"),
+    (
+        "segue run cal-ql pointmaze-umaze --set online.n_envs=2",
+        "did you mean experience.envs, which is the whole run's?",
+    ),
+    ("segue run cal-ql pointmaze-umaze --set n_envs=7", "no multiple of train_every=7 (envs=7)"),
+    ("segue run cal-ql pointmaze-umaze --env-workers -1", "or 0 for none"),
     ("segue run cal-ql pointmaze-umaze --set online.utd_ratio=1.5", "not a whole number of updates"),
     ("segue run cal-ql pointmaze-umaze --set agent.gap=0.4", "has no effect here"),
     ("segue run cal-ql pointmaze-umaze --set online.environment_steps=-5", "must not be negative"),

@@ -32,7 +32,7 @@ def check_phase(
     simulators.
     """
     where = f"phase '{phase.name}'"
-    check_clocks(phase, where)
+    check_clocks(phase, where, envs)
     if phase.collects and phase.train_every % envs:
         raise SegueError(
             f"{where}: train_every={phase.train_every} is no multiple of envs={envs}, which all step before an update; "
@@ -106,8 +106,8 @@ def check_windows(phase: Phase, data: Data | None) -> None:
         )
 
 
-def check_clocks(phase: Phase, where: str) -> None:
-    """Refuse lengths and intervals that make no sense."""
+def check_clocks(phase: Phase, where: str, envs: int = 1) -> None:
+    """Refuse lengths and intervals that make no sense with so many simulators of each seed."""
     if min(phase.gradient_steps, phase.moves, phase.utd_ratio, phase.evaluate_every) < 0:
         raise SegueError(f"{where}: steps, utd_ratio and evaluate_every must not be negative")
     if min(phase.log_every, phase.train_every) < 1:
@@ -115,7 +115,9 @@ def check_clocks(phase: Phase, where: str) -> None:
     if phase.collects and phase.gradient_steps:
         raise SegueError(f"{where}: it has gradient_steps and environment_steps; give one of them")
     if phase.moves % phase.train_every:
-        raise SegueError(f"{where}: environment_steps={phase.moves} is no multiple of train_every={phase.train_every}")
+        why = f" (envs={envs})" if envs > 1 else ""
+        said = f"environment_steps={phase.moves} is no multiple of train_every={phase.train_every}{why}"
+        raise SegueError(f"{where}: {said}; change one of them")
     if phase.collects and not math.isclose(phase.utd_ratio * phase.train_every, phase.updates, abs_tol=1e-9):
         raise SegueError(
             f"{where}: utd_ratio={phase.utd_ratio:g} with train_every={phase.train_every} is not a whole number of "

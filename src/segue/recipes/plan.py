@@ -219,7 +219,16 @@ def apply(plan: Plan, path: str, value: object) -> tuple[Plan, list[str]]:
         path, value = "evaluation.episodes", 0
     changed: list[str] = []
     for one in stands_for(plan, path):
-        plan, more = _apply(plan, one, value, path if path in options.BARE else one)
+        try:
+            plan, more = _apply(plan, one, value, path if path in options.BARE else one)
+        except options.Unknown as error:
+            head, _, name = one.partition(".")
+            own = options.ALIASES.get(name, name)
+            owner = next((w for w in WHOLE if w != head and own in options.leaves(getattr(plan, w))), None)
+            if owner is None:
+                raise
+            said = f"{path}: there is no '{name}'; did you mean {owner}.{own}, which is the whole run's?"
+            raise options.Unknown(said) from error
         changed += more
     return plan, changed
 

@@ -68,6 +68,8 @@ def simulators_of(task: Task, workers: int) -> Iterator[Callable[[], Simulator] 
     if not workers:
         yield None
         return
+    if workers < 0:
+        raise SegueError(f"--env-workers {workers}: give a number of processes, or 0 for none")
     if task.real:
         raise SegueError(f"{task.name} is real and exists once, so no worker can make it; leave out --env-workers")
     from segue.tasks.apart import Workers
