@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from segue.cli import compiled
+from segue.core.groups import cores, use_cores
+from segue.core.types import SegueError
 
 
 def test_programs_that_were_not_used_go_first(tmp_path: Path) -> None:
@@ -38,3 +42,17 @@ def test_every_program_is_kept_unless_the_user_says_otherwise(tmp_path: Path, mo
         monkeypatch.setenv(variable, "7")
     compiled.use_compilation_cache()
     assert not said
+
+
+def test_cores_are_limited_before_jax_looks_for_them() -> None:
+    """A process of its own: the limit lasts.  One core has one thread for all seeds, and one for XLA."""
+    code = (
+        "from segue.cli.compiled import prepare; prepare(1)\n"
+        "import os; from segue.core.groups import Groups, cores; groups = Groups.of(4)\n"
+        "print(cores(), groups.threads, len(groups.members), len(os.sched_getaffinity(0)))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert said.split() == ["1", "1", "4", "1"]
+    for wrong in (0, cores() + 1):
+        with pytest.raises(SegueError, match=rf"^--cores {wrong}: this process may use {cores()}; give 1 to"):
+            use_cores(wrong)
