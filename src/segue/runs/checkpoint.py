@@ -291,7 +291,8 @@ def _arrays(state: RunState) -> dict[str, Array | np.ndarray]:
 
 def _shapes(state: RunState, plan: Plan, spec: Spec, n_offline: int) -> dict[str, Slot]:
     """Structures of all slots, found by walking the run's hand-overs without computing anything."""
-    shapes = Shapes(spec, len(state.seeds), n_offline, state.experience.capacity)
+    own = state.experience
+    shapes = Shapes(spec, len(state.seeds), n_offline, own.capacity, envs=own.envs)
     for index in range(len(state.history) + state.entered):
         phase = plan(state.history[:index])
         assert phase is not None
