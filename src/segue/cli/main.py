@@ -60,7 +60,7 @@ def run_command(
     recipe: RecipeName,
     task: TaskName,
     /,
-    seeds: str = "4",
+    seeds: str | None = None,
     settings: Settings = (),
     rules: Rules = (),
     out: Path | None = None,
@@ -68,6 +68,9 @@ def run_command(
     track: tuple[Tracker, ...] = (),
     cores: int | None = None,
     env_workers: int = 0,
+    init_from: Annotated[str | None, tyro.conf.arg(name="from", metavar="RUN[@PHASE]")] = None,
+    with_experience: bool = False,
+    keep: int | None = None,
     dry_run: bool = False,
     untrained: bool = False,
 ) -> None:
@@ -76,7 +79,8 @@ def run_command(
     Args:
         recipe: One of `segue list recipes`, module:name, or composed: cal-ql+sera, opt(spot).
         task: One of `segue list tasks`, or data:NAME, hdf5:PATH, minari:DATASET, gym:ID.
-        seeds: How many (8: seeds 0 to 7), or which ones (3,5,9; one alone: 5,); all learn side by side.
+        seeds: How many (8: seeds 0 to 7), or which ones (3,5,9; one alone: 5,); all learn side by side.  By default 4,
+            or those of the run that `--from` names.
         settings: Options to change, for example online.utd_ratio=2 agent.target_rate=0.01; `segue explain` shows all.
         rules: Hand-over rules, for example freeze_actor=2000 warm_up=5000,policy=random; see `segue list rules`.
         out: Folder of the run; by default the next free one under `root`.
@@ -86,6 +90,10 @@ def run_command(
             digits of results.
         env_workers: Processes that the simulators live in, where they step beside each other, for slow ones; 0 steps
             them one after the other in this process.  Results do not depend on it.
+        init_from: Another run: begin at the end of its phase (by default the last before the world moves) in place of
+            the recipe's own phases up to there.
+        with_experience: Take that run's own experience too.
+        keep: How many phases' ends to keep for `--from`, the newest ones; all by default.
         dry_run: Check everything, show the phases and an estimate of disk, memory and time, and stop.
         untrained: Allow an untrained policy, or random actions, to move a real robot.
     """
@@ -93,20 +101,24 @@ def run_command(
     from segue.cli.compiled import prepare
     from segue.recipes import find_recipe
     from segue.runs import train
+    from segue.runs.fork import find_end
     from segue.runs.request import Request, lasting
     from segue.tasks import find_task
 
     prepare(cores)
     chosen = find_recipe(recipe)
     found = find_task(task)
+    origin = None if init_from is None else find_end(init_from).origin(with_experience)
     request = Request(
         recipe,
         lasting(task),
-        parse_seeds(seeds),
+        train.default_seeds(origin) if seeds is None else parse_seeds(seeds),
         split_settings(settings),
         track,
         words_of(rules),
         untrained,
+        origin,
+        keep,
     )
     if dry_run:
         plans.try_out(chosen, found, request)

@@ -11,6 +11,7 @@ from segue.core.scaling import Scaling
 from segue.core.types import SegueError
 from segue.engine.phase import Phase
 from segue.recipes.common import ENCODERS, IMAGE_SHIFT, IMAGE_SHIFTS, Settings
+from segue.recipes.continued import continued
 from segue.recipes.plan import USER, Evaluation, Plan, Rule, apply, stands_for
 from segue.recipes.recipe import Recipe, TaskFacts
 
@@ -53,9 +54,15 @@ def tried(name: str, paper: str, aim: str, plan: Callable[[TaskFacts], Plan]) ->
     return recipe
 
 
-def resolve(recipe: Recipe, task: TaskFacts, settings: Settings, rules: Mapping[str, Rule] | None = None) -> Plan:
+def resolve(
+    recipe: Recipe,
+    task: TaskFacts,
+    settings: Settings,
+    rules: Mapping[str, Rule] | None = None,
+    before: Plan | None = None,
+) -> Plan:
     """Return a recipe's plan for a task with hand-over rules and the user's settings, in this order; then settle the
-    numbers that follow from others.
+    numbers that follow from others.  `before` are phases of another run, which it goes on from.
 
     Raises `SegueError` for an unknown name (with the nearest known one), a wrong type, or an option of the user's
     that has no effect.
@@ -73,7 +80,11 @@ def resolve(recipe: Recipe, task: TaskFacts, settings: Settings, rules: Mapping[
         plan = plan.set({path: value}, USER)
     for path, changed in touched.items():
         _check_effect(plan, path, changed, task.images)
-    return replace(plan.settled(), aliases=aliases)
+    whole, gone = (plan.settled(), ()) if before is None else continued(plan, before)
+    for path, changed in touched.items():
+        if all(full.partition(".")[0] in gone for full in changed):
+            raise SegueError(f"{path}: inherited phases stand in the place of {', '.join(gone)}; leave it out")
+    return replace(whole, aliases=aliases)
 
 
 def seeing(plan: Plan, task: TaskFacts) -> Plan:

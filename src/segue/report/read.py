@@ -43,6 +43,7 @@ def read_run(folder: Path) -> Run:
     about = _read_about(folder / "run.json")
     rows = _read_rows(folder / "metrics.jsonl")
     seeds = tuple(int(seed) for seed in about["seeds"])
+    origin = (about.get("request") or {}).get("origin") or {"count": 0, "run": ""}
     phases = tuple(
         PhaseLine(
             str(phase.get("name", index)),
@@ -50,6 +51,7 @@ def read_run(folder: Path) -> Run:
             _short(phase.get("learner", "")),
             *_clocks(phase),
             int(phase.get("validation") or 0),
+            Path(origin["run"]).name if index < int(origin["count"]) else "",
         )
         for index, phase in enumerate(about.get("phases", []))
     )

@@ -38,6 +38,8 @@ class PhaseLine:
     utd_ratio: float
     validation: int = 0
     """Environment steps per seed that roll-outs for choosing among checkpoints are charged."""
+    origin: str = ""
+    """The run that it was taken from, where it is another one."""
 
     @property
     def collects(self) -> bool:

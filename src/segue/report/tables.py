@@ -213,7 +213,8 @@ def phases(run: Run) -> Table:
         chosen = f" + {count(phase.validation)} to choose among checkpoints" if phase.validation else ""
         steps, updates = count(phase.environment_steps or 0) + chosen, count(phase.updates)
         time = "not begun" if wall is None else f"{wall / 60:,.1f} min"
-        mark = "the switch" if index == run.switch and index > 0 else ""
+        marks = ["the switch"] if index == run.switch and index > 0 else []
+        mark = ", ".join([*marks, f"of {phase.origin}"] if phase.origin else marks)
         rows.append(Row(Cell(phase.name, mark), texts([phase.learner, phase.slot, steps, updates, time])))
     head = ["", "learner", "slot", "environment steps", "updates", "time"]
     return Table("Phases, with steps and updates per seed as planned.", head, rows)

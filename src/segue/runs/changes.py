@@ -18,7 +18,7 @@ from segue.recipes.common import Settings
 from segue.runs import manifest
 from segue.runs.checkpoint import Manifest
 from segue.runs.manifest import Change, Described
-from segue.runs.request import Request, resolved
+from segue.runs.request import Request, plan_of
 
 
 def refuse_changed(folder: Path, described: Described, decided: Plan) -> None:
@@ -49,7 +49,7 @@ def with_settings(
     `SegueError` for what has been used already: the length of phases and the capacity, which rows of experience are
     laid out for, and the scaling that returns are written in.
     """
-    again = lambda chosen: resolved(recipe_of(request.recipe), task, chosen, request.rules)  # noqa: E731
+    again = lambda chosen: plan_of(replace(request, settings=chosen), task, recipe_of)  # noqa: E731
     was = described["config"]
     slots = [phase["slot"] for phase in described["phases"]]
     parts = [path for path, value in settings.items() if names_part(value)]

@@ -169,11 +169,17 @@ def _manifest(path: Path) -> Manifest | str:
         return f"{place} is damaged"
 
 
+def whole(path: Path) -> Manifest | str:
+    """A checkpoint's manifest, or what is wrong with it or with its state."""
+    manifest = _manifest(path)
+    return manifest if isinstance(manifest, str) else _state_fault(path, manifest) or manifest
+
+
 def _state_fault(path: Path, manifest: Manifest) -> str | None:
-    return _fault(path / "state.safetensors", manifest["state"])
+    return fault(path / "state.safetensors", manifest["state"])
 
 
-def _fault(path: Path, digest: str) -> str | None:
+def fault(path: Path, digest: str) -> str | None:
     """What is wrong with a file, or None."""
     try:
         return None if files.sha256(path) == digest else f"{path} is damaged"
@@ -193,14 +199,14 @@ def latest(folder: Path, fits: Fits = lambda manifest: None) -> tuple[Path, Mani
     for path in reversed(_folders(folder)):
         manifest = _manifest(path)
         if isinstance(manifest, str):
-            fault: str | None = manifest
+            wrong: str | None = manifest
         else:
-            fault = _state_fault(path, manifest) or fits(manifest)
+            wrong = _state_fault(path, manifest) or fits(manifest)
             for part in manifest["replay"]:
-                fault = fault or _fault(folder / "replay" / part["file"], part["sha256"])
-            if fault is None:
+                wrong = wrong or fault(folder / "replay" / part["file"], part["sha256"])
+            if wrong is None:
                 return path, manifest, first
-        first = first or fault
+        first = first or wrong
     if first is not None:
         raise SegueError(f"{first}, and every older checkpoint is damaged or needs it; restore this file from a backup")
     return None
@@ -256,8 +262,8 @@ def load(
         )
     names = sorted({k.split("/")[1] for k in arrays if k.startswith("sums/")})
     state.counted = {n: (arrays[f"sums/{n}/total"], arrays[f"sums/{n}/count"]) for n in names}
-    if manifest["envs"] and real:
-        state.begun = tuple(int(n) + left for n, left in zip(snapshot["episodes"], waiting))
+    if len(snapshot.get("episodes", ())) == len(waiting) and (real or not manifest["envs"]):
+        state.begun = tuple(int(n) + left * envs for n, left in zip(snapshot["episodes"], waiting))
     elif manifest["envs"] and simulators is not None:
         state.queue = {int(k.removeprefix("queue/")): v for k, v in arrays.items() if k.startswith("queue/")}
         state.envs = Envs(simulators, seeds, envs)

@@ -25,6 +25,7 @@ from segue.recipes import Plan
 from segue.report import write_report
 from segue.runs import checkpoint, manifest
 from segue.runs.checkpoint import Extra
+from segue.runs.fork import keep_end
 from segue.runs.live import view
 from segue.runs.lock import full_disk, signals
 from segue.runs.manifest import Described
@@ -46,17 +47,19 @@ def drive(
     notes: Sequence[str] = (),
     stream: TextIO | None = None,
     simulators: Callable[[], Simulator] | None = None,
+    keep: int | None = None,
 ) -> Path:
     """Run to its end the run that run.json in `folder` (locked by the caller) describes; return the folder.
 
-    `simulators` makes a simulator; by default one of the task in this process.
+    `simulators` makes a simulator; by default one of the task in this process.  The ends of the last `keep` phases are
+    kept, None keeps all.
 
     Raises `Interrupted` when a signal stopped the run, and `SegueError`; in both cases `resume` goes on.
     """
     interval = save_interval()
     try:
         with full_disk(folder), ExitStack() as stack:
-            _run(folder, decided, task, seeds, trackers, resumed, notes, stream, interval, stack, simulators)
+            _run(folder, decided, task, seeds, trackers, resumed, notes, stream, interval, stack, simulators, keep)
             manifest.set_status(folder, "finished")
     except (Interrupted, KeyboardInterrupt):
         _note(folder, "interrupted")
@@ -85,6 +88,7 @@ def _run(
     interval: float,
     stack: ExitStack,
     simulators: Callable[[], Simulator] | None,
+    keep: int | None,
 ) -> None:
     state, extra = resumed or (None, {"position": 0, "wall_s": 0.0})
     if state is not None and state.envs is not None:
@@ -103,7 +107,7 @@ def _run(
         stack.callback(evaluator.close)
     book = _Book(folder, task, seeds, sinks, show.row, evaluator, extra["wall_s"])
     manifest.set_status(folder, "running")
-    saved = time.monotonic()
+    last = time.monotonic()
     moves = Moves(folder) if task.real else None
     if moves is not None:
         stack.callback(moves.close)
@@ -124,18 +128,20 @@ def _run(
     def save() -> None:
         stands: Extra = {"position": log.position(), "rows": log.digest(), "wall_s": book.wall()}
         stands |= {} if moves is None else {"moves": moves.steps}
-        checkpoint.save(folder, record.state, stands)
+        saved = checkpoint.save(folder, record.state, stands)
         if record.phase_step and record.phase.updates:
             book.keep(record)
+        if record.ends and keep != 0:
+            keep_end(folder, saved, record, keep)
 
     try:
         for record in records:
             book.write(record)
             show.pulse(record.index, record.phase_step, record.environment_step, record.update)
             number = stopping()
-            if record.begins or record.ends or number is not None or time.monotonic() - saved >= interval:
+            if record.begins or record.ends or number is not None or time.monotonic() - last >= interval:
                 save()
-                saved = time.monotonic()
+                last = time.monotonic()
             if number is not None:
                 show.message(f"stopped and saved; continue with `segue resume {files.word(folder)}`")
                 raise Interrupted(number)

@@ -74,6 +74,8 @@ class Provenance(TypedDict):
     """XLA cuts products of matrices by their number, which changes the last digits."""
     dataset: dict[str, object] | None
     changes: NotRequired[list[Change]]
+    origin: NotRequired[str]
+    """Where the first phases come from: RUN@PHASE, and the seal of that state."""
 
 
 class Described(TypedDict):
@@ -102,6 +104,8 @@ def describe(decided: Plan, task: Task, request: Mapping[str, Any]) -> Described
     if data is not None:
         rows, ends = len(data), len(data.ends())
         logged = {"source": task.source, "sha256": data.sha256(), "transitions": rows, "episodes": ends}
+    known = asked.get("origin")
+    origin: Any = {"origin": f"{known['run']}@{known['phase']} {known['seal']}"} if known else {}
     return {
         "segue": metadata.version("segue"),
         "status": "running",
@@ -133,6 +137,7 @@ def describe(decided: Plan, task: Task, request: Mapping[str, Any]) -> Described
             "backend": jax.default_backend(),
             "cores": cores(),
             "dataset": logged,
+            **origin,
         },
     }
 

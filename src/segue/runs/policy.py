@@ -23,6 +23,7 @@ from segue.core.observations import pack, parts_of, parts_seen, plain
 from segue.core.scaling import Scaling, plain_scaling, scaling_of
 from segue.core.types import Agent, Array, SegueError, Slot, Spec, State
 from segue.runs.checkpoint import named_leaves
+from segue.runs.fork import find_end
 
 FORMAT = 3
 Observation = ArrayLike | Mapping[str, ArrayLike]
@@ -129,10 +130,14 @@ def save_policy(folder: Path, slot: Slot, spec: Spec, seeds: tuple[int, ...], fa
 def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
     """Load the policy of a run's folder (or of a bundle) for one of its seeds; by default the first, never the best.
 
+    "RUN@PHASE" is the policy that the run had at the end of a phase.
+
     An agent of your own is imported from the module that the bundle names; nothing is unpickled.  Raises `SegueError`
     if there is no bundle, the seed is not in it, or the files do not match.
     """
     folder = Path(run)
+    if not folder.exists() and "@" in os.fspath(run):
+        folder = find_end(run).place
     files.restore(folder / "policy")
     folder = folder / "policy" if (folder / "policy").is_dir() else folder
     try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
@@ -32,12 +32,35 @@ class Request:
     rules: tuple[str, ...] = ()
     untrained: bool = False
     """Whether an untrained policy may move a robot."""
+    origin: Origin | None = None
+    """Where the run's first phases come from."""
+    keep: int | None = None
+    """How many phases' ends are kept, the newest; None keeps all."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The end of a phase of another run, from which a run begins."""
+
+    run: str
+    """That run's folder; only the beginning needs it."""
+    phase: str
+    count: int
+    """How many phases of its plan were done."""
+    request: Mapping[str, Any]
+    """Its request, as JSON: its phases can be built again from it."""
+    seal: str
+    """Of the manifest of its state there, with which all its files can be checked."""
+    experience: bool
+    """Whether its own experience goes on too."""
 
 
 def request_of(asked: Mapping[str, Any]) -> Request:
     """Return the request that JSON describes (`dataclasses.asdict`, tuples as lists); an older run has fewer fields."""
     known = {f.name: asked[f.name] for f in fields(Request) if f.name in asked}
     values: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in known.items()}
+    if values.get("origin") is not None:
+        values["origin"] = Origin(**values["origin"])
     return Request(**values)
 
 
@@ -93,7 +116,20 @@ def lasting(task: str) -> str:
     return PREFIX + os.path.abspath(os.path.expanduser(path)) + mark + query
 
 
-def resolved(recipe: Recipe, task: Task, settings: Settings, rules: Sequence[str] = ()) -> Plan:
+def resolved(
+    recipe: Recipe, task: Task, settings: Settings, rules: Sequence[str] = (), before: Plan | None = None
+) -> Plan:
     """Decide all of a recipe's numbers for a task, with hand-over rules by their words."""
     named = {word: rule_of(word) for word in rules}
-    return resolve(recipe, TaskFacts.of(task), parts_first(settings), named)
+    return resolve(recipe, TaskFacts.of(task), parts_first(settings), named, before)
+
+
+def plan_of(
+    request: Request, task: Task, recipe_of: Callable[[str], Recipe], recipe: Recipe | None = None
+) -> Plan:
+    """All numbers of a requested run, those of the phases that it inherits included; `recipe` is known already."""
+    before = None
+    if request.origin is not None:
+        whole = plan_of(request_of(request.origin.request), task, recipe_of)
+        before = replace(whole, phases=whole.phases[: request.origin.count])
+    return resolved(recipe or recipe_of(request.recipe), task, request.settings, request.rules, before)

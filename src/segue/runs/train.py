@@ -15,16 +15,19 @@ from segue.core import files
 from segue.core.types import SegueError, Task
 from segue.engine.envs import Simulator, here
 from segue.engine.estimate import Estimate, estimate
+from segue.engine.state import RunState
 from segue.recipes import Plan, Recipe, find_recipe
 from segue.recipes.common import Settings
 from segue.recipes.rules import words_of
 from segue.runs import checkpoint, manifest, moves
 from segue.runs.changes import refuse_changed, with_settings
-from segue.runs.checkpoint import Manifest
+from segue.runs.checkpoint import Extra, Manifest
 from segue.runs.checks import check, check_real, device, notes
 from segue.runs.drive import drive, ready
+from segue.runs.fork import check_origin, find_end, plant
 from segue.runs.lock import lock
-from segue.runs.request import Request, lasting, listed, request_of, resolved, seeds_of, settings_of
+from segue.runs.manifest import Described
+from segue.runs.request import Origin, Request, lasting, listed, plan_of, request_of, seeds_of, settings_of
 from segue.runs.sinks import unchanged
 from segue.tasks import GymTask, find_task
 
@@ -32,7 +35,7 @@ from segue.tasks import GymTask, find_task
 def train(
     recipe: Recipe | str,
     task: Task | str,
-    seeds: int | Sequence[int] = 4,
+    seeds: int | Sequence[int] | None = None,
     settings: Settings | None = None,
     *,
     folder: str | os.PathLike[str] | None = None,
@@ -40,24 +43,39 @@ def train(
     rules: Sequence[object] = (),
     untrained: bool = False,
     env_workers: int = 0,
+    init_from: str | os.PathLike[str] | None = None,
+    with_experience: bool = False,
+    keep: int | None = None,
 ) -> Path:
     """Do in Python what `segue run` does; return the run's folder.
 
-    `seeds` is how many, or which ones.  `settings` are options by path ({"online.utd_ratio": 2}), `rules` hand-over
+    `seeds` is how many, or which ones; 4 by default.  `settings` are options by path ({"online.utd_ratio": 2}), `rules` hand-over
     rules ([segue.recipes.rules.freeze_actor(2_000)]).  If the task has no known name, continue the run with
     `resume(folder, lambda name: task)`.  A recipe of your own is found again if it is named module:name; otherwise give
     `recipe_of` to `resume`.  `untrained` lets an untrained policy move a robot.  The simulators live in `env_workers`
     processes, which step them beside each other (0: one after the other, in this process); what makes them must then
-    stand in a module.  Raises `SegueError`.
+    stand in a module.
+
+    `init_from` names another run, "RUN" or "RUN@PHASE": this one begins at the end of its phase (by default the last
+    before the world moves), with its seeds, in place of the recipe's own phases up to there; `with_experience` takes
+    its own rows too.  The ends of the last `keep` phases are kept; None keeps all.  Raises `SegueError`.
     """
     chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
     if isinstance(task, gymnasium.Env):
         task = GymTask.custom(task)  # which says what to give instead
     found = find_task(task) if isinstance(task, str) else task
-    which = seeds_of(seeds, f"seeds={seeds!r}")
     name = lasting(task) if isinstance(task, str) else found.name
+    origin = None if init_from is None else find_end(init_from).origin(with_experience)
     request = Request(
-        chosen.name, name, which, settings_of(settings), listed(track), words_of(listed(rules)), untrained
+        chosen.name,
+        name,
+        default_seeds(origin) if seeds is None else seeds_of(seeds, f"seeds={seeds!r}"),
+        settings_of(settings),
+        listed(track),
+        words_of(listed(rules)),
+        untrained,
+        origin,
+        keep,
     )
     return start(chosen, found, request, None if folder is None else Path(folder), env_workers=env_workers)
 
@@ -99,13 +117,18 @@ def start(
     root: Path = Path("runs"),
     stream: TextIO | None = None,
     env_workers: int = 0,
+    recipe_of: Callable[[str], Recipe] = find_recipe,
 ) -> Path:
-    """Run a recipe on a task from its beginning; return the run's folder.
+    """Run a recipe on a task from its beginning, or from another run's; return the run's folder.
 
     `folder` must be new or empty; without one, the next free `root`/RECIPE-TASK-NNN is taken.  `env_workers` is that of
-    `train`.  Raises `SegueError`, and `Interrupted` after SIGINT or SIGTERM.
+    `train`.  `recipe_of` finds the recipe of the other run.  Raises `SegueError`, and `Interrupted` after SIGINT or
+    SIGTERM.
     """
-    decided = resolved(recipe, task, request.settings, request.rules)
+    decided, origin, end = plan_of(request, task, recipe_of, recipe), request.origin, None
+    if origin is not None:
+        end = find_end(f"{origin.run}@{origin.phase}")
+        check_origin(end, origin, request, task, decided)
     if folder is not None:
         refuse_used(folder)
     check(decided, task, request)
@@ -123,7 +146,13 @@ def start(
             manifest.write(folder, described)
             # Without a log a run is as long as somebody has said, or a million steps: its time is worth half a second.
             told = [needs(decided, task, request, timed=task.dataset() is None).words(), *notes(decided)]
-            return drive(folder, decided, task, request.seeds, request.trackers, None, told, stream, simulators)
+            resumed = None
+            if origin is not None and end is not None:
+                plant(folder, end, origin, decided)
+                told += [f"begins at the end of '{origin.phase}' of {origin.run}", *changed(end.described)]
+                resumed = loaded(folder, decided, task, simulators)
+            seeds, trackers, keep = request.seeds, request.trackers, request.keep
+            return drive(folder, decided, task, seeds, trackers, resumed, told, stream, simulators, keep)
 
 
 def refuse_used(folder: Path) -> None:
@@ -161,7 +190,7 @@ def resume(
             )
         request = request_of(described["request"])
         task = task_of(request.task)
-        decided = resolved(recipe_of(request.recipe), task, request.settings, request.rules)
+        decided = plan_of(request, task, recipe_of)
         ready(request.trackers)
         device()
         refuse_changed(folder, described, decided)
@@ -179,7 +208,7 @@ def resume(
                 f"{folder}: the dataset of '{request.task}' is not the one that the run began with; restore it, "
                 "or start a new run"
             )
-        told = [f"since the run began: {', '.join(changes)}"] if (changes := manifest.moved(described)) else []
+        told = changed(described)
         found = checkpoint.latest(folder, log_fits)
         if found is not None and found[2] is not None:
             told.append(f"{found[2]}; continuing from checkpoint {found[0].name}")
@@ -194,11 +223,8 @@ def resume(
                 told.append(
                     f"{what} sent to {request.task} after the last checkpoint and are lost: they are not in replay"
                 )
-        n = 0 if data is None else len(data)
-        simulators, envs = stack.enter_context(simulators_of(task, env_workers)), decided.experience.envs
-        resumed = found and checkpoint.load(
-            folder, decided.phases, task.spec, n, simulators or here(task.make_env), log_fits, task.real, envs
-        )
+        simulators = stack.enter_context(simulators_of(task, env_workers))
+        resumed = found and loaded(folder, decided, task, simulators, log_fits)
         if settings:
             manifest.write(folder, described)
         for change in described["provenance"].get("changes", ()):
@@ -206,7 +232,33 @@ def resume(
                 said = ", ".join(change["settings"])
                 now = found[1]["updates"]
                 told.append(f"{said}: changed at update {change['updates']}, now changes at update {now}")
-        return drive(folder, decided, task, request.seeds, request.trackers, resumed, told, stream, simulators)
+        seeds, trackers, keep = request.seeds, request.trackers, request.keep
+        return drive(folder, decided, task, seeds, trackers, resumed, told, stream, simulators, keep)
+
+
+def loaded(
+    folder: Path,
+    decided: Plan,
+    task: Task,
+    simulators: Callable[[], Simulator] | None,
+    fits: Callable[[Manifest], str | None] = lambda found: None,
+) -> tuple[RunState, Extra]:
+    """The state of a run's newest whole checkpoint that `fits`, and what stands beside it."""
+    data = task.dataset()
+    rows, make = 0 if data is None else len(data), simulators or here(task.make_env)
+    envs = decided.experience.envs
+    return checkpoint.load(folder, decided.phases, task.spec, rows, make, fits, task.real, envs)
+
+
+def changed(described: Described) -> list[str]:
+    """One line of what is other than when a run began, if anything is."""
+    changes = manifest.moved(described)
+    return [f"since the run began: {', '.join(changes)}"] if changes else []
+
+
+def default_seeds(origin: Origin | None) -> tuple[int, ...]:
+    """The seeds of the run that one begins from, or 0 to 3."""
+    return (0, 1, 2, 3) if origin is None else tuple(origin.request["seeds"])
 
 
 def free_folder(root: Path, name: str) -> Path:
