@@ -115,7 +115,7 @@ def check_origin(end: End, origin: Origin, request: Request, task: Task, plan: P
 
 
 def plant(folder: Path, end: End, origin: Origin, plan: Plan) -> None:
-    """Write into a new run's folder what it begins with: a checkpoint, the rows of metrics up to it, experience.
+    """Write into a new run's folder what it begins with: a checkpoint, the rows of metrics up to it, experience, policy.
 
     Raises `SegueError` where a file of the other run is not what it was.
     """
@@ -141,6 +141,11 @@ def plant(folder: Path, end: End, origin: Origin, plan: Plan) -> None:
         "envs": end.found["envs"] and origin.experience,
     }
     files.write(into / "manifest.json", json.dumps(files.sealed(changed), indent=1))
+    here = folder / "phases" / f"{end.index}-{plan.phases[end.index].name}"  # from where others may begin in turn
+    shutil.copytree(into, here, copy_function=_second_name)
+    if (policy := end.place / "policy").is_dir():
+        for place in (folder, here):
+            shutil.copytree(policy, place / "policy")
 
 
 def _second_name(source: str, target: str) -> str:

@@ -124,9 +124,7 @@ def resolved(
     return resolve(recipe, TaskFacts.of(task), parts_first(settings), named, before)
 
 
-def plan_of(
-    request: Request, task: Task, recipe_of: Callable[[str], Recipe], recipe: Recipe | None = None
-) -> Plan:
+def plan_of(request: Request, task: Task, recipe_of: Callable[[str], Recipe], recipe: Recipe | None = None) -> Plan:
     """All numbers of a requested run, those of the phases that it inherits included; `recipe` is known already."""
     before = None
     if request.origin is not None:

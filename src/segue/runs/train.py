@@ -49,8 +49,8 @@ def train(
 ) -> Path:
     """Do in Python what `segue run` does; return the run's folder.
 
-    `seeds` is how many, or which ones; 4 by default.  `settings` are options by path ({"online.utd_ratio": 2}), `rules` hand-over
-    rules ([segue.recipes.rules.freeze_actor(2_000)]).  If the task has no known name, continue the run with
+    `seeds` is how many, or which ones; 4 by default.  `settings` are options by path ({"online.utd_ratio": 2}), `rules`
+    hand-over rules ([segue.recipes.rules.freeze_actor(2_000)]).  If the task has no known name, continue the run with
     `resume(folder, lambda name: task)`.  A recipe of your own is found again if it is named module:name; otherwise give
     `recipe_of` to `resume`.  `untrained` lets an untrained policy move a robot.  The simulators live in `env_workers`
     processes, which step them beside each other (0: one after the other, in this process); what makes them must then
