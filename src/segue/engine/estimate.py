@@ -71,10 +71,12 @@ def estimate(
     timed: bool = False,
     capacity: int | None = None,
     envs: int = 1,
+    keep: int | None = 0,
 ) -> Estimate:
     """Count what `phases` need with so many seeds and rows of a dataset; `timed` lowers their updates as well.
 
-    `capacity` bounds own experience in memory, which `envs` simulators of each seed write; the disk has all of it.
+    `capacity` bounds own experience in memory, which `envs` simulators of each seed write; the disk has all of it,
+    and the ends of `keep` phases (None: of all).
     """
     steps = sum(p.moves for p in phases)
     shapes, plain = (
@@ -102,7 +104,8 @@ def estimate(
     if timed and np.isfinite(operations):
         ideal = operations / rate()
         seconds = (QUICKEST * ideal, SLOWEST * ideal + EACH * parts)
-    return Estimate(logged + CHECKPOINTS * states, memory, seconds)
+    ends = len(phases) if keep is None else min(keep, len(phases))
+    return Estimate(logged + (CHECKPOINTS + ends) * states, memory, seconds)
 
 
 def rate() -> float:

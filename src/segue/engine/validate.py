@@ -93,13 +93,16 @@ def validate(
         raise SegueError(f"capacity={most} keeps less than one episode ({longest:,} steps); give at least that")
     one = Groups.of(len(seeds)).members[0].size  # what is traced here is not traced again for the first program
     shapes = Shapes(task.spec, one, logged, max(most, 1), data, envs)
+    made: dict[str, Slot] = {}  # by whom a slot's state is: a phase that only collects does not look into it
     for index, phase in enumerate(phases):
         here = settled(phase.scaling or scaling, task.failure, data, parts_seen(task.spec))
         check_phase(phase, shapes.slots, task.spec, task.horizon, logged, written, written, most, envs)
         check_windows(phase, data)
         go = partial(_go_through, index=index, scaling=here, shapes=shapes)
-        with _telling(phase, shapes.slots.get(phase.slot), partial(go, replace(phase, init_from=fresh))):
+        with _telling(phase, made.get(phase.slot), partial(go, replace(phase, init_from=fresh))):
             go(phase)
+        if phase.learns or phase.init_from is not None or phase.slot not in made:
+            made[phase.slot] = shapes.slots[phase.slot]
         if phase.validation.steps:
             shapes.validated(phase)
         written = min(written + phase.moves, 2**31 - 1)

@@ -115,7 +115,7 @@ def check_origin(end: End, origin: Origin, request: Request, task: Task, plan: P
 
 
 def plant(folder: Path, end: End, origin: Origin, plan: Plan) -> None:
-    """Write into a new run's folder what it begins with: a checkpoint, the rows of metrics up to it, experience, policy.
+    """Write into a new run's folder what it begins with: a checkpoint, metrics up to it, experience, a policy.
 
     Raises `SegueError` where a file of the other run is not what it was.
     """

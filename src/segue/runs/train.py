@@ -104,9 +104,8 @@ def needs(decided: Plan, task: Task, request: Request, timed: bool = False) -> E
     data = task.dataset()
     rows = 0 if data is None else len(data)
     kept = decided.experience
-    return estimate(
-        decided.phases, task.spec, decided.scaling, len(request.seeds), rows, timed, kept.capacity, kept.envs
-    )
+    about = task.spec, decided.scaling, len(request.seeds), rows, timed, kept.capacity, kept.envs, request.keep
+    return estimate(decided.phases, *about)
 
 
 def start(
