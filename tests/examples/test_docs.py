@@ -8,6 +8,7 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 import segue
 from segue import report
 from segue.cli import main, plans
-from segue.runs import train
+from segue.runs import fork, train
 from tests.toys import UNITS, CorridorTask, corridor_data, small_cql
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +70,7 @@ def test_commands_parse(line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(segue.GymTask, "dataset", lambda self: None)
     for owner, name in ((train, "start"), (train, "resume"), (plans, "check"), (report, "write_report")):
         monkeypatch.setattr(owner, name, lambda *arguments, **named: tmp_path)
+    monkeypatch.setattr(fork, "find_end", lambda text: SimpleNamespace(origin=lambda experience: None))
     assert main.command(shlex.split(line)[1:]) == 0
 
 
