@@ -92,6 +92,25 @@ def test_it_resumes_when_the_other_run_has_gone(tmp_path: Path, monkeypatch: pyt
     assert (origin["run"], origin["phase"], origin["count"]) == (str(whole), "offline", 1)
 
 
+@pytest.mark.parametrize(
+    "where", ["segue.runs.fork.shutil.copyfile", "segue.runs.fork.keep_end", "segue.runs.drive.keep_end"]
+)
+def test_killed_between_its_files_it_is_the_same(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is given what it begins with, and when a phase's end is saved and not yet kept."""
+    whole, folder = begin(tmp_path / "whole", "cal-toy"), tmp_path / "run"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, killed)
+        with pytest.raises(KeyboardInterrupt):
+            begin(folder, "cal-toy", str(whole))
+    train.resume(folder, lambda name: Toy(), io.StringIO())
+    same(folder, whole)
+    assert {p.name for p in folder.glob("phases/*")} == {"0-offline", "1-online"}
+
+
 def test_another_recipe_takes_over(tmp_path: Path) -> None:
     """Inherited phases stand in the place of its own first ones; their numbers are the other run's."""
     whole = begin(tmp_path / "whole", "cal-toy")

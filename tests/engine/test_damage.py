@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from segue.core import files
 from segue.core.types import SegueError
 from segue.engine import running
+from segue.engine.envs import here
 from segue.engine.loop import run
 from segue.engine.state import RunState
 from segue.runs import checkpoint, manifest
@@ -59,7 +60,7 @@ def resume(folder: Path) -> RunState:
     manifest.read(folder)
     found = checkpoint.latest(folder, fits(folder))
     assert found is not None
-    state, extra = checkpoint.load(folder, PLAN, SPEC, len(DATA), Corridor, fits(folder))
+    state, extra = checkpoint.load(folder, PLAN, SPEC, len(DATA), here(Corridor), fits(folder))
     return drive(folder, state, extra["position"])
 
 
@@ -145,7 +146,7 @@ def test_a_checkpoint_never_takes_the_place_of_a_damaged_one(
     shutil.copytree(stopped[0], folder)
     older, newest = sorted((folder / "checkpoints").iterdir())
     damage(newest / "state.safetensors", "flip", 0.5)
-    state, extra = checkpoint.load(folder, PLAN, SPEC, len(DATA), Corridor, fits(folder))
+    state, extra = checkpoint.load(folder, PLAN, SPEC, len(DATA), here(Corridor), fits(folder))
     saved = checkpoint.save(folder, state, extra)
     assert int(saved.name) > int(newest.name)
     assert [p.name for p in sorted((folder / "checkpoints").iterdir())] == [older.name, saved.name]

@@ -18,6 +18,7 @@ from segue.core.scaling import moments
 from segue.data.recorded import episodes_of
 from segue.data.store import save
 from segue.engine import loop
+from segue.engine.envs import here
 from segue.engine.phase import Phase
 from segue.engine.state import RunState
 from segue.runs import checkpoint
@@ -50,11 +51,11 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Data, Data]:
 
 
 def test_the_same_weights(both: tuple[Data, Data], tmp_path: Path) -> None:
-    here, there = trained(both[0]), trained(both[1], tmp_path)
+    one, there = trained(both[0]), trained(both[1], tmp_path)
     # Standardising and SERA's scale take means in another order.
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5),
-        here.slots["agent"].state,
+        one.slots["agent"].state,
         there.slots["agent"].state,
     )
     resumed, _ = checkpoint.load(tmp_path, PHASES, SPEC, len(both[1]), here(CorridorTask(both[1]).make_env))

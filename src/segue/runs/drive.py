@@ -25,7 +25,7 @@ from segue.recipes import Plan
 from segue.report import write_report
 from segue.runs import checkpoint, manifest
 from segue.runs.checkpoint import Extra
-from segue.runs.fork import keep_end
+from segue.runs.fork import keep_end, keep_missing
 from segue.runs.live import view
 from segue.runs.lock import full_disk, signals
 from segue.runs.manifest import Described
@@ -93,6 +93,8 @@ def _run(
     state, extra = resumed or (None, {"position": 0, "wall_s": 0.0})
     if state is not None and state.envs is not None:
         stack.callback(state.envs.close)  # the engine closes them too, once it has begun
+    if state is not None:
+        keep_missing(folder, state, decided.phases, keep)
     described = manifest.read(folder)
     stopping = stack.enter_context(signals())
     show = stack.enter_context(view(described["phases"], seeds, stream))
@@ -132,7 +134,7 @@ def _run(
         if record.phase_step and record.phase.updates:
             book.keep(record)
         if record.ends and keep != 0:
-            keep_end(folder, saved, record, keep)
+            keep_end(folder, saved, record.index, record.phase, keep)
 
     try:
         for record in records:

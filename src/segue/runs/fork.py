@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from segue.core import files
 from segue.core.types import Agent, SegueError, Task
-from segue.engine.phase import room
-from segue.engine.state import Record
+from segue.engine.phase import Phase, room
+from segue.engine.state import RunState
 from segue.recipes import Plan
 from segue.runs import checkpoint, manifest
 from segue.runs.checkpoint import Manifest
@@ -47,22 +48,32 @@ class End:
         return Origin(str(self.run), self.phase, self.index + 1, self.described["request"], seal, experience)
 
 
-def keep_end(folder: Path, saved: Path, record: Record, most: int | None) -> None:
-    """Keep a checkpoint as the end of the record's phase, with the policy that the run has written; `most` ends stay.
+def keep_end(folder: Path, saved: Path, index: int, phase: Phase, most: int | None) -> None:
+    """Keep a checkpoint as the end of a phase, with the policy that the run has written; `most` ends stay.
 
     Files are not copied where the file system can give them a second name: none of them is ever changed in place.
     """
     ends = folder / "phases"
     ends.mkdir(exist_ok=True)
-    temporary = ends / f".{record.index}"
+    temporary = ends / f".{index}"
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(saved, temporary, copy_function=_second_name)
-    if record.phase.learns and isinstance(record.acting.learner, Agent) and (folder / "policy").is_dir():
+    if phase.learns and isinstance(phase.learner, Agent) and (folder / "policy").is_dir():
         shutil.copytree(folder / "policy", temporary / "policy", copy_function=_second_name)
-    files.swap(temporary, ends / f"{record.index}-{record.phase.name}")
+    files.swap(temporary, ends / f"{index}-{phase.name}")
     if most is not None:
         for path in sorted(_ends(folder), key=_number)[: -most or None]:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def keep_missing(folder: Path, state: RunState, phases: Sequence[Phase], most: int | None) -> None:
+    """Keep the end of the phase where a loaded run stands, if it was killed when it had just saved it."""
+    index = len(state.history)
+    if most == 0 or not state.entered or state.step < phases[index].steps:
+        return
+    found = checkpoint.latest(folder)
+    if found is not None and not (folder / "phases" / f"{index}-{phases[index].name}").exists():
+        keep_end(folder, found[0], index, phases[index], most)
 
 
 def find_end(text: str | os.PathLike[str]) -> End:
@@ -115,7 +126,7 @@ def check_origin(end: End, origin: Origin, request: Request, task: Task, plan: P
 
 
 def plant(folder: Path, end: End, origin: Origin, plan: Plan) -> None:
-    """Write into a new run's folder what it begins with: a checkpoint, metrics up to it, experience, a policy.
+    """Write into a new run's folder what it begins with: metrics, experience, a policy, and last the checkpoint.
 
     Raises `SegueError` where a file of the other run is not what it was.
     """
@@ -131,8 +142,8 @@ def plant(folder: Path, end: End, origin: Origin, plan: Plan) -> None:
             raise SegueError(f"{fault}; begin from another phase, or without its experience")
         (folder / "replay").mkdir(exist_ok=True)
         shutil.copyfile(there, folder / "replay" / part["file"])
-    into = folder / "checkpoints" / "000001"
-    into.mkdir(parents=True)
+    into = folder / "checkpoints" / ".000001"
+    into.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(end.place / "state.safetensors", into / "state.safetensors")
     changed: Manifest = {
         **end.found,
@@ -141,11 +152,11 @@ def plant(folder: Path, end: End, origin: Origin, plan: Plan) -> None:
         "envs": end.found["envs"] and origin.experience,
     }
     files.write(into / "manifest.json", json.dumps(files.sealed(changed), indent=1))
-    here = folder / "phases" / f"{end.index}-{plan.phases[end.index].name}"  # from where others may begin in turn
-    shutil.copytree(into, here, copy_function=_second_name)
     if (policy := end.place / "policy").is_dir():
-        for place in (folder, here):
-            shutil.copytree(policy, place / "policy")
+        shutil.copytree(policy, folder / "policy", dirs_exist_ok=True)
+    keep_end(folder, into, end.index, plan.phases[end.index], None)  # from where others may begin in turn
+    into.rename(folder / "checkpoints" / "000001")
+    files.sync(folder / "checkpoints")
 
 
 def _second_name(source: str, target: str) -> str:

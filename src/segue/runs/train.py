@@ -24,7 +24,7 @@ from segue.runs.changes import refuse_changed, with_settings
 from segue.runs.checkpoint import Extra, Manifest
 from segue.runs.checks import check, check_real, device, notes
 from segue.runs.drive import drive, ready
-from segue.runs.fork import check_origin, find_end, plant
+from segue.runs.fork import End, check_origin, find_end, plant
 from segue.runs.lock import lock
 from segue.runs.manifest import Described
 from segue.runs.request import Origin, Request, lasting, listed, plan_of, request_of, seeds_of, settings_of
@@ -147,8 +147,7 @@ def start(
             told = [needs(decided, task, request, timed=task.dataset() is None).words(), *notes(decided)]
             resumed = None
             if origin is not None and end is not None:
-                plant(folder, end, origin, decided)
-                told += [f"begins at the end of '{origin.phase}' of {origin.run}", *changed(end.described)]
+                told += planted(folder, end, origin, decided)
                 resumed = loaded(folder, decided, task, simulators)
             seeds, trackers, keep = request.seeds, request.trackers, request.keep
             return drive(folder, decided, task, seeds, trackers, resumed, told, stream, simulators, keep)
@@ -209,6 +208,9 @@ def resume(
             )
         told = changed(described)
         found = checkpoint.latest(folder, log_fits)
+        if found is None and (origin := request.origin) is not None:  # killed before it had all that it begins with
+            told += planted(folder, find_end(f"{origin.run}@{origin.phase}"), origin, decided)
+            found = checkpoint.latest(folder, log_fits)
         if found is not None and found[2] is not None:
             told.append(f"{found[2]}; continuing from checkpoint {found[0].name}")
         if settings:
@@ -233,6 +235,17 @@ def resume(
                 told.append(f"{said}: changed at update {change['updates']}, now changes at update {now}")
         seeds, trackers, keep = request.seeds, request.trackers, request.keep
         return drive(folder, decided, task, seeds, trackers, resumed, told, stream, simulators, keep)
+
+
+def planted(folder: Path, end: End, origin: Origin, decided: Plan) -> list[str]:
+    """Write what a run begins with that goes on from another one, and return lines about it.
+
+    Raises `SegueError` where the other one is not what it was when this one was asked for.
+    """
+    if end.origin(origin.experience) != origin:
+        raise SegueError(f"{end.run}: the end of '{end.phase}' is not what it was; start a new run")
+    plant(folder, end, origin, decided)
+    return [f"begins at the end of '{origin.phase}' of {origin.run}", *changed(end.described)]
 
 
 def loaded(
