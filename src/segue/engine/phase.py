@@ -197,3 +197,14 @@ def room(phases: Sequence[Phase], capacity: int | None) -> int:
 def charged(phases: Sequence[Phase]) -> int:
     """Environment steps per seed that phases cost: those they take, and all that validation may take."""
     return sum(p.moves + p.validation.steps for p in phases)
+
+
+def passes(interval: int, before: int, now: int) -> bool:
+    """Whether a multiple of an interval lies after one step and not after another; 0 has none."""
+    return interval > 0 and now // interval > before // interval
+
+
+def next_stop(phase: Phase, step: int) -> int:
+    """Return the next step at which the phase must speak."""
+    intervals = [i for i in (phase.log_every, phase.evaluate_every) if i]
+    return min([phase.steps, *((step // i + 1) * i for i in intervals)])

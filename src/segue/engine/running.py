@@ -19,7 +19,7 @@ from segue.engine.checks import check_phase, check_windows
 from segue.engine.envs import VALIDATION, Envs, Episode, Simulator
 from segue.engine.evaluate import Evaluator
 from segue.engine.offline import Offline
-from segue.engine.phase import RANDOM, Phase
+from segue.engine.phase import RANDOM, Phase, next_stop, passes
 from segue.engine.sharing import Standing
 from segue.engine.state import (
     Record,
@@ -392,14 +392,3 @@ class Running:
                 own, state.facts["turns"][w] = state.facts["turns"][w] == 0, self.whose(w)
             done = float(episode.success), state.environment_steps, own
             self.finished.append(Episode(state.envs.seeds[w], sum(episode.rewards), length, *done))
-
-
-def passes(interval: int, before: int, now: int) -> bool:
-    """Whether a multiple of an interval lies after one step and not after another; 0 has none."""
-    return interval > 0 and now // interval > before // interval
-
-
-def next_stop(phase: Phase, step: int) -> int:
-    """Return the next step at which the phase must speak."""
-    intervals = [i for i in (phase.log_every, phase.evaluate_every) if i]
-    return min([phase.steps, *((step // i + 1) * i for i in intervals)])
