@@ -19,7 +19,7 @@ from segue.engine.phase import Phase, charged
 from segue.recipes import Plan, Recipe, find_recipe
 from segue.runs import manifest, train
 from segue.runs.checks import check, notes
-from segue.runs.fork import check_origin, find_end
+from segue.runs.fork import check_origin, end_of
 from segue.runs.request import Request, plan_of, resolved
 from segue.tasks import find_task
 
@@ -28,7 +28,7 @@ def try_out(recipe: Recipe, task: Task, request: Request) -> None:
     """Check everything that a run would, and print its phases and its needs (`segue run --dry-run`)."""
     decided = plan_of(request, task, find_recipe, recipe)
     if request.origin is not None:
-        check_origin(find_end(f"{request.origin.run}@{request.origin.phase}"), request.origin, request, task, decided)
+        check_origin(end_of(request.origin), request.origin, request, task, decided)
     check(decided, task, request)
     show_phases(decided)
     print("\n".join([train.needs(decided, task, request, timed=True).words(), *notes(decided)]))

@@ -79,10 +79,8 @@ def estimate(
     and the ends of `keep` phases (None: of all).
     """
     steps = sum(p.moves for p in phases)
-    shapes, plain = (
-        Shapes(spec, seeds, rows, max(room(phases, capacity), 1), envs=envs),
-        Scaling(parts=parts_seen(spec)),
-    )
+    shapes = Shapes(spec, seeds, rows, max(room(phases, capacity), 1), envs=envs)
+    plain = Scaling(parts=parts_seen(spec))
     observation = int(np.prod(spec.observation)) * np.dtype(spec.dtype).itemsize
     logged = seeds * steps * (2 * observation + 4 * spec.action + 6)  # a row: s, s', action, reward and two flags
     states, operations, parts = 0, 0.0, 0

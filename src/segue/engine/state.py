@@ -49,7 +49,8 @@ class RunState:
     """Actions (n, A) that a chunk has planned and that are not taken yet, by world; none at the end of an episode
     or a phase."""
     begun: tuple[int, ...] | None = None
-    """Episodes (S,) that have begun in environments that were left behind: a real one's, after loading."""
+    """Episodes (W,) that have begun in environments that were left behind: a real one's, after loading, and those of a
+    run that another one has begun from."""
     moved: int = 0
     """Environment steps since the last updates that an environment's failure has broken off."""
     learned: bool = False

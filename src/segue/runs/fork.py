@@ -105,6 +105,11 @@ def find_end(text: str | os.PathLike[str]) -> End:
     return End(folder, place, described, found, _number(place))
 
 
+def end_of(origin: Origin) -> End:
+    """The end that a run has begun from, or is to begin from."""
+    return find_end(f"{origin.run}@{origin.phase}")
+
+
 def check_origin(end: End, origin: Origin, request: Request, task: Task, plan: Plan) -> None:
     """Refuse a request that does not fit what it begins from; both sides are named."""
     theirs = end.described["request"]

@@ -24,7 +24,7 @@ from segue.runs.changes import refuse_changed, with_settings
 from segue.runs.checkpoint import Extra, Manifest
 from segue.runs.checks import check, check_real, device, notes
 from segue.runs.drive import drive, ready
-from segue.runs.fork import End, check_origin, find_end, plant
+from segue.runs.fork import End, check_origin, end_of, find_end, plant
 from segue.runs.lock import lock
 from segue.runs.manifest import Described
 from segue.runs.request import Origin, Request, lasting, listed, plan_of, request_of, seeds_of, settings_of
@@ -126,7 +126,7 @@ def start(
     """
     decided, origin, end = plan_of(request, task, recipe_of, recipe), request.origin, None
     if origin is not None:
-        end = find_end(f"{origin.run}@{origin.phase}")
+        end = end_of(origin)
         check_origin(end, origin, request, task, decided)
     if folder is not None:
         refuse_used(folder)
@@ -209,7 +209,7 @@ def resume(
         told = changed(described)
         found = checkpoint.latest(folder, log_fits)
         if found is None and (origin := request.origin) is not None:  # killed before it had all that it begins with
-            told += planted(folder, find_end(f"{origin.run}@{origin.phase}"), origin, decided)
+            told += planted(folder, end_of(origin), origin, decided)
             found = checkpoint.latest(folder, log_fits)
         if found is not None and found[2] is not None:
             told.append(f"{found[2]}; continuing from checkpoint {found[0].name}")
