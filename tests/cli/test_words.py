@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from segue.cli.main import LISTS, parse_seeds
+from segue.cli.main import LISTS
+from segue.cli.running import parse_seeds
 from segue.cli.words import gather
 from segue.core.types import SegueError
 from segue.recipes import RECIPES, find_recipe
