@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from segue.cli.main import LISTS
+from segue.cli.app import LISTS
 from segue.cli.running import parse_seeds
 from segue.cli.words import gather
 from segue.core.types import SegueError

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import tyro
+
+from segue.recipes.rules import RULES
 
 app = tyro.extras.SubcommandApp()
 RecipeName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RECIPE")]]
@@ -15,3 +18,10 @@ Folders = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar
 Rules = Annotated[tuple[str, ...], tyro.conf.arg(metavar="RULE ...")]
 Tracker = Literal["tensorboard", "wandb"]
 Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")]
+LISTS = {
+    "--set": lambda word: re.match(r"[A-Za-z_][\w.-]*=", word) is not None,
+    "--rules": lambda word: re.split("[=,]", word)[0] in RULES,
+    "--track": lambda word: word in get_args(Tracker),
+    "--slurm": lambda word: "=" in word,
+}
+"""Options that take several words, and what these look like (`segue.cli.words.gather`)."""

@@ -1,10 +1,9 @@
-"""The command line: run, resume, report, list, explain, data."""
+"""The command line: run, resume, report, list, explain, study, data."""
 
 from __future__ import annotations
 
 import importlib
 import os
-import re
 import signal
 import sys
 import traceback
@@ -12,29 +11,27 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import get_args
 
 import tyro
 
 from segue.cli import running as running  # their commands, in the order of the help
 from segue.cli import shown as shown
-from segue.cli.app import Tracker, app
+from segue.cli.app import LISTS, app
 from segue.cli.words import gather
 from segue.core.named import is_own
 from segue.core.options import unknown
 from segue.core.types import Interrupted, SegueError
-from segue.recipes.rules import RULES
 
-COMMANDS = ("run", "resume", "report", "list", "explain", "data")
-APART = {"data": "segue.cli.data"}
+COMMANDS = ("run", "resume", "report", "list", "explain", "study", "data")
+APART = {"study": "segue.cli.study", "data": "segue.cli.data"}
 """Commands that have commands of their own, and where `main` runs them."""
-LISTS = {
-    "--set": lambda word: re.match(r"[A-Za-z_][\w.-]*=", word) is not None,
-    "--rules": lambda word: re.split("[=,]", word)[0] in RULES,
-    "--track": lambda word: word in get_args(Tracker),
-}
 PLACES = {"run": 2, "explain": 3, "resume": 1}
 """Words of a command that has such a list too, before its options."""
+
+
+@app.command(name="study")
+def study_command() -> None:
+    """Many runs: recipes on tasks with settings and seeds, on any number of machines; see `segue study --help`."""
 
 
 @app.command(name="data")

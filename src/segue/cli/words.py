@@ -73,9 +73,13 @@ def gather(words: Iterable[str], lists: Mapping[str, Callable[[str], bool]], pla
     return [*outside, *flags]
 
 
-SWITCHES = ("--dry-run", "--untrained", "--help", "--json", "--replace", "--simulate", "--changed")
+SWITCHES = (
+    *("--help", "--dry-run", "--untrained", "--with-experience", "--json", "--replace", "--simulate", "--changed"),
+    *("--watch", "--all", "--retry"),
+)
 EXAMPLES = {
     "--set": "name=value, for example online.utd_ratio=2",
     "--rules": "rule, for example freeze_actor=2000",
     "--track": "tracker: tensorboard or wandb",
+    "--slurm": "option of sbatch, for example time=240",
 }

@@ -33,6 +33,10 @@ class EnvError(SegueError):
     """An environment raised an exception, or returned an invalid value.  Nothing of the failed step is kept."""
 
 
+class NoRoom(SegueError):
+    """The disk is full: another machine may go on."""
+
+
 class Interrupted(Exception):
     """A signal, `number`, asked the run to stop; everything is saved."""
 

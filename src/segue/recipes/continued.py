@@ -22,7 +22,7 @@ def continued(plan: Plan, before: Plan) -> tuple[Plan, tuple[str, ...]]:
     `SegueError` where nothing would follow.
     """
     whole, count = plan.settled(), len(before.phases)
-    if _alike(whole.phases[:count], whole.scaling) == _alike(before.phases, before.scaling):
+    if alike(whole.phases[:count], whole.scaling) == alike(before.phases, before.scaling):
         if count == len(whole.phases):
             raise SegueError(f"it has no phase after '{before.phases[-1].name}', so nothing is left to do")
         return whole, ()
@@ -49,6 +49,6 @@ def continued(plan: Plan, before: Plan) -> tuple[Plan, tuple[str, ...]]:
     return whole, tuple(phase.name for phase in plan.phases[:first])
 
 
-def _alike(phases: tuple[Phase, ...], scaling: Scaling) -> list[Phase]:
+def alike(phases: tuple[Phase, ...], scaling: Scaling) -> list[Phase]:
     """Phases without what changes no number of them: how often they are evaluated and logged."""
     return [replace(p, scaling=p.scaling or scaling, evaluate_every=0, log_every=1) for p in phases]

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from segue.core import files
-from segue.core.types import SegueError
+from segue.core.types import NoRoom, SegueError
 from segue.runs.sinks import to_stderr
 
 
@@ -51,7 +51,7 @@ def full_disk(folder: Path) -> Iterator[None]:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if not full and "No space left" not in str(error):
             raise
-        raise SegueError(
+        raise NoRoom(
             f"{folder}: the disk is full; free some space, then `segue resume {files.word(folder)}`"
         ) from error
 

@@ -1,0 +1,43 @@
+"""Begin or go on with a cell's run: what a worker's own process for it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segue.recipes import find_recipe
+from segue.runs import manifest, train
+from segue.runs.fork import find_end
+from segue.runs.request import Origin, Request
+from segue.study.cells import Cell
+from segue.study.folder import Study, place
+from segue.study.lease import kept, run_of
+from segue.tasks import find_task
+
+
+def request_of(cell: Cell, keep: int | None, origin: Origin | None = None) -> Request:
+    """The request of a cell's run."""
+    settings = {path: tuple(v) if isinstance(v, list) else v for path, v in cell.settings.items()}
+    return Request(cell.recipe, cell.task, cell.seeds, settings, (), cell.rules, False, origin, keep)
+
+
+def run(folder: Path, study: Study, cell: Cell, number: int) -> Path:
+    """Do a cell's run under a lease, from where it stands; return its folder.  Raises what a run raises."""
+    there = place(folder, cell.name) / f"{number:06d}"
+    if (there / "run.json").exists():
+        finished = manifest.read(there)["status"] == "finished"
+        return there if finished else train.resume(there)
+    request = request_of(cell, study.asked.keep, _origin(folder, cell))
+    return train.start(find_recipe(cell.recipe), find_task(cell.task), request, there)
+
+
+def _origin(folder: Path, cell: Cell) -> Origin | None:
+    """Where a cell begins: the longest of the phases that another cell has done with the same versions."""
+    for owner, phase in cell.shares:
+        there = place(folder, owner)
+        if not kept(there, phase) or (run := run_of(there)) is None:
+            continue
+        end = find_end(f"{run}@{phase}")
+        if end.described["provenance"]["versions"] == manifest.versions():
+            return end.origin(experience=True)
+        print(f"{owner} was computed with other versions, so that this run shares nothing with it", flush=True)
+    return None
