@@ -113,7 +113,7 @@ def _runs(part: Mapping[str, Any], above: Mapping[str, Any], where: str) -> Runs
         _words(part, "tasks", where),
         settings,
         {path: _values(path, values, where) for path, values in _flat(part.get("grid", {}), "grid", where).items()},
-        words_of([*_words(part, "rules", where, ()), *_budget(part, where)]),
+        _rules([*_words(part, "rules", where, ()), *_budget(part, where)], where),
     )
 
 
@@ -132,7 +132,14 @@ def _values(path: str, values: object, where: str) -> tuple[Any, ...]:
         raise SegueError(f"{where}: grid.{path} has a value twice; give each once")
     if path != "rules":
         return tuple(values)
-    return tuple(words_of([x for x in ([v] if isinstance(v, str) else v) if x]) for v in values)
+    return tuple(_rules([x for x in ([v] if isinstance(v, str) else v) if x], where) for v in values)
+
+
+def _rules(words: Iterable[str], where: str) -> tuple[str, ...]:
+    try:
+        return words_of(words)
+    except SegueError as error:
+        raise SegueError(f"{where}: {error}") from error
 
 
 def _flat(table: object, where: str, file: str) -> dict[str, Any]:
