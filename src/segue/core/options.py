@@ -267,9 +267,15 @@ def _line(hint: Any) -> Any:
     return next((kind for kind in kinds if is_dataclass(kind)), None) if float in kinds else None
 
 
+_HINTS: dict[type, dict[str, Any]] = {}  # reading them takes most of a plan's time
+
+
 def _hints(kind: type) -> dict[str, Any]:
+    if kind in _HINTS:
+        return _HINTS[kind]
     try:
-        return get_type_hints(kind)
+        found = _HINTS[kind] = get_type_hints(kind)
+        return found
     except NameError as error:
         raise SegueError(
             f"{name_of(kind)}: the types of its fields cannot be read ({error}); import them outside TYPE_CHECKING"

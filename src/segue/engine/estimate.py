@@ -5,6 +5,7 @@ Nothing is compiled and no simulator is stepped; only the machine's rate of oper
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from segue.core import options
 from segue.core.observations import parts_seen
 from segue.core.scaling import Scaling
 from segue.core.types import Spec
@@ -24,6 +26,10 @@ CHECKPOINTS = 3  # on the disk at once: two that are kept, and one that is being
 # Defaults of ours, with room around the updates that docs/results/speed.md measured.
 QUICKEST, SLOWEST = 0.5, 3.0  # of what matrix products would take at the machine's rate
 EACH = 3e-6  # seconds that an operation of a program costs at most beside its arithmetic: small networks are made of it
+
+
+Costs = dict[tuple[object, ...], tuple[float, int]]
+"""Operations of one update, and the parts of its program, by what decides them."""
 
 
 class Estimate(NamedTuple):
@@ -72,11 +78,12 @@ def estimate(
     capacity: int | None = None,
     envs: int = 1,
     keep: int | None = 0,
+    costs: Costs | None = None,
 ) -> Estimate:
     """Count what `phases` need with so many seeds and rows of a dataset; `timed` lowers their updates as well.
 
     `capacity` bounds own experience in memory, which `envs` simulators of each seed write; the disk has all of it,
-    and the ends of `keep` phases (None: of all).
+    and the ends of `keep` phases (None: of all).  `costs` holds what updates cost that were lowered before.
     """
     steps = sum(p.moves for p in phases)
     shapes = Shapes(spec, seeds, rows, max(room(phases, capacity), 1), envs=envs)
@@ -90,11 +97,15 @@ def estimate(
             shapes.validated(phase)
         states = max(states, _bytes([s.learned for s in shapes.slots.values()]))
         if timed and phase.learns:
-            lowered = jax.jit(update_of(phase, plain)).lower(*shapes.one(slot.learned, phase.chunk))
-            cost: Any = lowered.cost_analysis()
+            known, key = {} if costs is None else costs, (spec, _structure(phase))
+            if key not in known:
+                lowered = jax.jit(update_of(phase, plain)).lower(*shapes.one(slot.learned, phase.chunk))
+                cost: Any = lowered.cost_analysis()
+                flops = float((cost or {}).get("flops", np.nan))
+                known[key] = flops, lowered.as_text().count(" = stablehlo.")
             updates = phase.all_updates * seeds
-            operations += float((cost or {}).get("flops", np.nan)) * updates
-            parts += lowered.as_text().count(" = stablehlo.") * updates
+            operations += known[key][0] * updates
+            parts += known[key][1] * updates
     # The dataset is on the host too, with s and s' apart; elsewhere each observation is there once.
     once = [_bytes(x._replace(final=())) for x in (shapes.offline, shapes.online)]
     memory = _bytes(shapes.offline) + sum(once) + 2 * states
@@ -106,6 +117,15 @@ def estimate(
     return Estimate(logged + (CHECKPOINTS + ends) * states, memory, seconds)
 
 
+def _structure(phase: Phase) -> tuple[object, ...]:
+    """What decides the operations of an update: what learns from what, without numbers that are fractions."""
+    parts = {"learner": phase.learner, "batch": phase.batch, "bonus": phase.bonus}
+    found = [(f"{name}.{path}", x) for name, part in parts.items() for path, x in options.leaves(part).items()]
+    kinds = tuple(type(part) for part in parts.values())
+    return (phase.slot, phase.chunk, *kinds, *((path, x) for path, x in found if not isinstance(x, float)))
+
+
+@functools.cache
 def rate() -> float:
     """Floating-point operations a second in products of matrices as large as a layer, the best of a few."""
     a, b = jnp.ones((256, 256)), jnp.ones((256, 256))

@@ -14,7 +14,7 @@ import gymnasium
 from segue.core import files
 from segue.core.types import SegueError, Task
 from segue.engine.envs import Simulator, here
-from segue.engine.estimate import Estimate, estimate
+from segue.engine.estimate import Costs, Estimate, estimate
 from segue.engine.state import RunState
 from segue.recipes import Plan, Recipe, find_recipe
 from segue.recipes.common import Settings
@@ -99,13 +99,14 @@ def simulators_of(task: Task, workers: int) -> Iterator[Callable[[], Simulator] 
         processes.close()
 
 
-def needs(decided: Plan, task: Task, request: Request, timed: bool = False) -> Estimate:
-    """What a run will need; `timed` lowers its updates to count their operations, which takes seconds."""
+def needs(decided: Plan, task: Task, request: Request, timed: bool = False, costs: Costs | None = None) -> Estimate:
+    """What a run will need; `timed` lowers its updates to count their operations, which takes seconds, but for those in
+    `costs`."""
     data = task.dataset()
     rows = 0 if data is None else len(data)
     kept = decided.experience
     about = task.spec, decided.scaling, len(request.seeds), rows, timed, kept.capacity, kept.envs, request.keep
-    return estimate(decided.phases, *about)
+    return estimate(decided.phases, *about, costs)
 
 
 def start(

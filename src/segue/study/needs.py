@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from segue.core import options
-from segue.engine.estimate import Estimate, duration, size
+from segue.engine.estimate import Costs, Estimate, duration, size
 from segue.engine.phase import Phase
 from segue.runs import train
 from segue.runs.checks import check
@@ -34,14 +34,15 @@ class Needs(NamedTuple):
 def needs(study: Study, planner: Planner) -> Needs:
     """Count what a study needs; cells of the same shapes are checked and counted once.  Raises `SegueError`."""
     known: dict[tuple[object, ...], Estimate] = {}
+    costs: Costs = {}
     disk, least, most, timed = 0, 0.0, 0.0, True
     for cell in study.cells:
         plan, task = planner.plan(cell), planner.task(cell.task)
-        key = cell.task, len(cell.seeds), plan.experience, tuple(map(_shape, plan.phases))
+        key = task.spec, len(cell.seeds), plan.experience, tuple(map(_shape, plan.phases))
         if key not in known:
             request = request_of(cell, study.asked.keep)
             check(plan, task, request)
-            known[key] = train.needs(plan, task, request, timed=True)
+            known[key] = train.needs(plan, task, request, timed=True, costs=costs)
         found = known[key]
         share = _rest(plan.phases, cell.shares[0][1]) if cell.shares else 1.0
         disk += found.disk
