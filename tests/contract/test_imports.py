@@ -27,12 +27,14 @@ ARROWS: dict[str, set[str]] = {
     "report": {"core"},
     "runs": {"core", "agents", "engine", "recipes", "data", "tasks", "report"},
     "collect": {"core", "engine", "data", "tasks", "runs"},
+    "study": {"core", "engine", "recipes", "data", "tasks", "runs"},
 }
 TOP = {"__init__", "__main__", "cli"}  # may import anything but the command line, which only __main__ does
-OPTIONAL = ("torch", "tensorflow", "minari", "wandb", "tensorboardX", "gymnasium_robotics", "mujoco")
+OPTIONAL = ("torch", "tensorflow", "minari", "wandb", "tensorboardX", "submitit", "ray", "gymnasium_robotics", "mujoco")
 HEAVY = ("jax", "scipy", "optax", "equinox", "gymnasium", *OPTIONAL)
 WORDS = (
     *("--version", "--help", "run --help", "list", "data --help", "data list", "nothing", "data nothing"),
+    *("study --help", "study status nothing"),
     *("--tyro-print-completion bash", *(f"list {what}" for what in ("recipes", "tasks", "agents", "bonuses", "rules"))),
 )
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from segue.core import files
+from segue.core.types import SegueError
 
 BEATS = 12  # signs of life while others are patient with a silent holder (default of ours)
 State = Literal["held", "released", "died", "failed", "done"]
@@ -42,7 +43,8 @@ class Held(NamedTuple):
     state: State = "held"
     reason: str = ""
     deaths: int = 0
-    """How many holders have died here one after the other, and left nothing new."""
+    """How many runs have died under the hands of a worker, one after the other, and left nothing new.  Workers that
+    were lost do not count: what takes a machine away is seldom the cell."""
     mark: str = ""
     """The newest checkpoint when the lease began."""
 
@@ -155,34 +157,40 @@ class Lease:
 def claim(cell: Path, worker: str, before: Held) -> Lease | None:
     """Take a cell after the lease `before`, which was the newest; None if somebody else was faster.
 
-    The run that was done under it is there under the new number too.
+    The run that was done under it is there under the new number too.  Raises `SegueError` where it cannot be copied.
     """
     cell.mkdir(parents=True, exist_ok=True)
     mark = _mark(cell)
-    lost = before.state in ("held", "died") and before.number > 0
-    deaths = before.deaths + 1 if lost and mark == before.mark else 0
+    deaths = before.deaths + (before.state == "died") if before.state in ("died", "held") else 0
+    deaths = deaths if mark == before.mark else 0
     held = Held(before.number + 1, worker, deaths=deaths, mark=mark)
     if not _made(cell / f"{_name(held.number)}.lease", _text(held)):
         return None
     lease = Lease(cell, held)
-    _adopt(cell, lease.folder)
+    try:
+        _adopt(cell, lease.folder)
+    except OSError as error:  # of the disk, or `shutil.Error`
+        with contextlib.suppress(OSError, Lost):
+            lease.end("released")
+        raise SegueError(f"{cell}: its run cannot be copied ({' '.join(str(error).split())[:200]})") from error
     return lease
 
 
-def _adopt(cell: Path, folder: Path) -> None:
+def _adopt(cell: Path, folder: Path, tries: int = 3) -> None:
     """Copy the newest run under another number; files that are never changed in place get a second name."""
-    for _ in range(3):  # a holder that still lives may remove an old checkpoint meanwhile
-        there = run_of(cell)
-        if there is None:
-            return
-        temporary = cell / f".{folder.name}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        try:
-            shutil.copytree(there, temporary, copy_function=_second_name, ignore=shutil.ignore_patterns(".*"))
-        except (OSError, shutil.Error):
-            continue
-        temporary.rename(folder)
+    there, temporary = run_of(cell), cell / f".{folder.name}"
+    if there is None:
         return
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        shutil.copytree(there, temporary, copy_function=_second_name, ignore=shutil.ignore_patterns(".*"))
+    except OSError:  # a holder that still lives may have removed an old checkpoint meanwhile
+        shutil.rmtree(temporary, ignore_errors=True)
+        if tries == 1:
+            raise
+        _adopt(cell, folder, tries - 1)
+        return
+    temporary.rename(folder)
 
 
 def _mark(cell: Path) -> str:
