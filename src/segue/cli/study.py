@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 # What plans and runs cells is imported by the commands that do: help and status answer at once.
 
 app = tyro.extras.SubcommandApp()
-COMMANDS = ("run", "plan", "add", "status", "work", "cell")
+COMMANDS = ("run", "plan", "add", "status", "work", "cell", "choose")
 What = tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="FILE|FOLDER")]]
 More = tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="FILE")]]
 LOOK = 0.5  # seconds between looks at the workers
 AllCells = Annotated[bool, tyro.conf.arg(name="all")]
 Name = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="CELL")]]
+Turn = tyro.conf.Positional[Annotated[int, tyro.conf.arg(metavar="TURN")]]
 Number = tyro.conf.Positional[Annotated[int, tyro.conf.arg(metavar="LEASE")]]
 
 
@@ -243,6 +244,21 @@ def cell_command(study: Folder, cell: Name, lease: Number, /) -> None:
         raise SystemExit(FULL) from error
 
 
+@app.command(name="choose")
+def choose_command(study: Folder, turn: Turn, /) -> None:
+    """Choose the next trial of a search: what a worker starts, under the lease that it has.
+
+    Args:
+        study: The study's folder.
+        turn: Which turn it is.
+    """
+    from segue.study import leash
+    from segue.study.search import choose
+
+    leash.follow()
+    choose(study, turn)
+
+
 def asked(
     what: Path | None,
     recipes: str,
@@ -291,12 +307,16 @@ def begun(asked: Asked, file: Path | None, out: Path | None) -> tuple[Path, Stud
     from segue.runs.train import free_folder
     from segue.study.folder import change
     from segue.study.plan import Planner, planned
+    from segue.study.search import check
 
     folder = out or (Path("runs") / file.stem if file is not None else free_folder(Path("runs"), "study"))
 
     def made(before: Study | None) -> Study:
         if before is None:
-            return planned(asked, str(file or "segue study"), Planner())
+            study = planned(asked, str(file or "segue study"), Planner())
+            if asked.search is not None:
+                check(study)
+            return study
         if before.asked != asked:
             more = f" {word(file)}" if file is not None else ""
             raise SegueError(

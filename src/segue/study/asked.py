@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 SEEDS, SEEDS_PER_CELL, PATIENCE = 4, 4, 60  # defaults of ours
 
@@ -31,6 +31,19 @@ class Runs:
 
 
 @dataclass(frozen=True)
+class Search:
+    """A search over options, in the place of a grid."""
+
+    space: Mapping[str, Mapping[str, Any]]
+    """Of each option "low" and "high" (and "log", "step"), or "choices"."""
+    trials: int
+    goal: Literal["final", "online"] = "final"
+    """What is made as large as can be: the last evaluation, or the mean of those since the switch."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Asked:
     """All that a study asks for."""
 
@@ -43,3 +56,4 @@ class Asked:
     """How many ends of phases each run keeps, the newest; None keeps all."""
     patience: int = PATIENCE
     """Seconds without a sign of life until a worker counts as lost."""
+    search: Search | None = None

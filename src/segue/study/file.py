@@ -18,13 +18,20 @@
     recipes = ["iql"]
     grid.agent.expectile = [0.7, 0.9]
 
+    [search]                                 # in the place of a grid: options that Optuna chooses
+    trials = 40
+    goal = "final"                           # or "online"
+    space.agent.expectile = [0.5, 0.95]
+    space.agent.actor_learning_rate = { low = 1e-5, high = 1e-3, log = true }
+    space.online.utd_ratio = { choices = [1, 2, 4] }
+
 What stands above the first [[runs]] holds for each of them, and what a [[runs]] says itself counts more.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -33,11 +40,11 @@ from segue.core.options import unknown
 from segue.core.types import SegueError
 from segue.recipes.rules import words_of
 from segue.runs.request import lasting, seeds_of
-from segue.study.asked import PATIENCE, SEEDS, SEEDS_PER_CELL, Asked, Runs
+from segue.study.asked import PATIENCE, SEEDS, SEEDS_PER_CELL, Asked, Runs, Search
 
 EACH = ("recipes", "tasks", "settings", "grid", "rules", "budget")
 """Keys of [[runs]]; they may stand above all too."""
-WHOLE = ("seeds", "seeds_per_cell", "cores", "keep", "patience")
+WHOLE = ("seeds", "seeds_per_cell", "cores", "keep", "patience", "search")
 """Keys of the whole study."""
 
 
@@ -77,6 +84,7 @@ def asked_of(table: Mapping[str, Any], where: str, before: Asked | None = None) 
         _count(table, "cores", 1, 1, where),
         _count(table, "keep", None, 0, where),
         _count(table, "patience", PATIENCE, 1, where),
+        _search(table, runs, where),
     )
 
 
@@ -95,6 +103,52 @@ def matching(patterns: Iterable[str], names: Iterable[str], where: str) -> tuple
             raise SegueError(f"{where}: no task's name fits '{pattern}'; `segue list tasks` shows them")
         found += fitting
     return tuple(dict.fromkeys(found))
+
+
+def _search(table: Mapping[str, Any], runs: Sequence[Runs], where: str) -> Search | None:
+    """A search, which has one recipe and no grid: its trials are compared with each other."""
+    known = table.get("search")
+    if known is None or isinstance(known, Search):
+        return known
+    if not isinstance(known, Mapping):
+        raise SegueError(f"{where}: write the search as [search]")
+    here = f"{where}: [search]"
+    _known(known, ("space", "trials", "goal", "sampler", "seed"), here)
+    if len({recipe for part in runs for recipe in part.recipes}) > 1 or any(part.grid for part in runs):
+        raise SegueError(f"{here}: a search has one recipe and no grid; make a study for each")
+    space = _space(known.get("space", {}), here)
+    if not space or "trials" not in known:
+        raise SegueError(f"{here}: give trials = 40, and for each option a range, such as space.agent.tau = [0.5, 0.9]")
+    goal, sampler = known.get("goal", "final"), known.get("sampler", "tpe")
+    for name, value, kinds in (("goal", goal, ("final", "online")), ("sampler", sampler, ("tpe", "random"))):
+        if value not in kinds:
+            unknown(f"{here}: {name}", str(value), kinds)
+    return Search(space, _count(known, "trials", None, 1, here), goal, sampler, _count(known, "seed", 0, 0, here))
+
+
+def _space(table: object, where: str, path: str = "") -> dict[str, dict[str, Any]]:
+    """{option: range} of nested tables; [low, high] is a range too."""
+    if isinstance(table, list):
+        table = dict(zip(("low", "high"), table, strict=True)) if len(table) == 2 else {"choices": table}
+    if not isinstance(table, Mapping):
+        raise SegueError(f"{where}: {path} = {table!r}: give [low, high], or {{ choices = [...] }}")
+    if not path or not table.keys() <= {"low", "high", "log", "step", "choices"}:
+        parts = [_space(value, where, f"{path}.{key}" if path else key) for key, value in table.items()]
+        return {option: room for part in parts for option, room in part.items()}
+    room = dict(table)
+    if "choices" in room:
+        good = len(room) == 1 and isinstance(room["choices"], list) and len(room["choices"]) > 1
+    else:
+        ends: list[Any] = [room.get("low"), room.get("high")]
+        good = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends) and ends[0] < ends[1]
+        if good and not all(isinstance(end, int) for end in ends):
+            room |= {"low": float(ends[0]), "high": float(ends[1])}
+        good = good and not (room.get("log") and (room["low"] <= 0 or "step" in room))
+    if not good:
+        raise SegueError(
+            f"{where}: {path} = {table!r}: give low below high (above 0 with log = true), or several choices"
+        )
+    return {path: room}
 
 
 def _filled(table: Mapping[str, Any], before: Asked) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from typing import Any
 from segue.core import files
 from segue.core.types import SegueError
 from segue.runs.lock import full_disk, lock
-from segue.study.asked import Asked, Runs
+from segue.study.asked import Asked, Runs, Search
 from segue.study.cells import Block, Cell, cell_of, described
+from segue.study.trials import trials
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Study:
     asked: Asked
     blocks: tuple[Block, ...]
     cells: tuple[Cell, ...]
+    """In a search, those of the trials that have been chosen."""
 
     def cell(self, name: str) -> Cell:
         """A cell by its name."""
@@ -49,7 +51,10 @@ def read(folder: Path) -> Study:
         raise SegueError(f"{folder / 'study.json'}: is damaged (its checksum does not fit); restore it from a backup")
     asked = known["asked"]
     whole = {**asked, "runs": tuple(_runs(part) for part in asked["runs"]), "seeds": tuple(asked["seeds"])}
-    return Study(Asked(**whole), tuple(tuple(b) for b in known["blocks"]), tuple(map(cell_of, known["cells"])))
+    whole["search"] = Search(**asked["search"]) if asked["search"] else None
+    chosen = {cell.name: cell for trial in trials(folder) for cell in trial.cells} if asked["search"] else {}
+    cells = *map(cell_of, known["cells"]), *chosen.values()
+    return Study(Asked(**whole), tuple(tuple(b) for b in known["blocks"]), cells)
 
 
 def change(folder: Path, made: Callable[[Study | None], Study]) -> Study:
@@ -70,7 +75,7 @@ def change(folder: Path, made: Callable[[Study | None], Study]) -> Study:
                 "segue": metadata.version("segue"),
                 "asked": asdict(study.asked),
                 "blocks": study.blocks,
-                "cells": [described(cell) for cell in study.cells],
+                "cells": [] if study.asked.search else [described(cell) for cell in study.cells],
             }
             files.write(folder / "study.json", json.dumps(files.sealed(known), indent=1))
     return study

@@ -32,6 +32,14 @@ def grown(study: Study, more: Asked, where: str, planner: Planner) -> Study:
         mine, theirs = getattr(study.asked, name), getattr(more, name)
         if mine != theirs:
             raise SegueError(f"{where}: {name} is {mine} in this study, and cannot become {theirs}")
+    if study.asked.search is not None:
+        if more.search is None or replace(more, search=study.asked.search) != study.asked:
+            raise SegueError(f"{where}: a search can get more trials and nothing else")
+        if replace(more.search, trials=0) != replace(study.asked.search, trials=0):
+            raise SegueError(f"{where}: a search can get more trials, and no other space")
+        return replace(study, asked=more)
+    if more.search is not None:
+        raise SegueError(f"{where}: a study without a search cannot get one; make another study")
     runs = {json.dumps(asdict(part), sort_keys=True): part for part in (*study.asked.runs, *more.runs)}
     whole = replace(
         study.asked,
@@ -43,7 +51,9 @@ def grown(study: Study, more: Asked, where: str, planner: Planner) -> Study:
 
 def _grown(asked: Asked, where: str, planner: Planner, blocks: tuple[Block, ...], before: tuple[Cell, ...]) -> Study:
     blocks = blocks_of(asked.seeds, asked.seeds_per_cell, blocks)
-    return Study(asked, blocks, shared(expand(asked.runs, blocks, where), planner, before))
+    cells = shared(expand(asked.runs, blocks, where), planner, before)
+    # Those of a search are of no trial: they have shown that all can be planned.
+    return Study(asked, blocks, () if asked.search is not None else cells)
 
 
 def blocks_of(seeds: Sequence[int], size: int, before: Sequence[Block] = ()) -> tuple[Block, ...]:

@@ -17,6 +17,8 @@ from segue.study.folder import read
 from segue.study.work import Worker
 
 REQUEUES = 1000  # times that a job may go on after its limit
+# Seconds before its limit at which a job is told; SLURM may be a minute early, and would tell a shorter job at once.
+WARNING, LEAST = 75, 3
 
 
 class Job:
@@ -49,8 +51,8 @@ def submit(folder: Path, workers: int, options: Mapping[str, str]) -> list[str]:
     import submitit
 
     asked, minutes = read(folder).asked, options.get("time", "")
-    if not minutes.isdecimal() or not int(minutes):
-        raise SegueError("--slurm: give time=MINUTES, the limit of a job; it goes on after it")
+    if not minutes.isdecimal() or int(minutes) < LEAST:
+        raise SegueError(f"--slurm: give time=MINUTES, the limit of a job, of at least {LEAST}; it goes on after it")
     logs = Path(os.path.abspath(folder)) / "slurm"
     try:
         executor = submitit.SlurmExecutor(logs, max_num_timeout=REQUEUES)
@@ -60,7 +62,7 @@ def submit(folder: Path, workers: int, options: Mapping[str, str]) -> list[str]:
         job_name=folder.name,
         time=int(minutes),
         cpus_per_task=asked.cores,
-        signal_delay_s=min(90, int(minutes) * 30),
+        signal_delay_s=WARNING,
         additional_parameters={name: value for name, value in options.items() if name != "time"},
     )
     job = Job(os.path.abspath(folder))

@@ -10,7 +10,7 @@ import random
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from segue.study.cells import Cell
 from segue.study.folder import Study, place, read
 from segue.study.lease import BEATS, Held, Lease, Lost, Watch, claim, kept, lease_of, log_of, this_worker, tidy
 from segue.study.leash import last_line
+from segue.study.trials import turn, turns
 
 MOST_DEATHS = 3  # of holders that left nothing new, until a cell counts as failed (default of ours)
 FULL = 75  # exit code of a run that its machine had no room for
@@ -55,36 +56,56 @@ class Worker:
         """Do what is left of the study.  Raises `SegueError` where this machine cannot go on."""
         while not self._stops.is_set():
             study = read(self.folder)  # anew: it may have grown
-            found = self._next(study)
-            if isinstance(found, Lease):
-                self._do(study, found)
-            elif found:
+            held = {cell.name: lease_of(place(self.folder, cell.name)) for cell in study.cells}
+            over = all(one.over for one in held.values())
+            lease = self._cell(study, held) or self._turn(study, over)
+            if lease is not None:
+                self._do(study, lease)
+            elif over and not self._turns(study):
                 for cell in study.cells:
                     tidy(place(self.folder, cell.name))
                 return
             else:
                 self._stops.wait(PAUSE * random.uniform(0.5, 1.5))
 
-    def _next(self, study: Study) -> Lease | bool:
-        """A cell that can be begun; else whether all are over."""
-        watch = self._watch = self._watch or Watch(study.asked.patience)
-        held = {cell.name: lease_of(place(self.folder, cell.name)) for cell in study.cells}
+    def _cell(self, study: Study, held: dict[str, Held]) -> Lease | None:
+        """A cell that can be begun."""
         for cell in study.cells:
-            there, before = place(self.folder, cell.name), held[cell.name]
-            if before.over or not self._begins(cell, held):
-                continue
-            if before.state == "held" and before.number and not watch.silent(there, before):
-                continue
-            lease = claim(there, self.name, before)
-            if lease is None:
-                continue  # somebody was faster
-            if before.number and before.state == "held":
-                self.say(f"{cell.name}: taken over from {before.worker or 'a worker'}, which has gone silent")
-            if lease.held.deaths >= MOST_DEATHS:
-                lease.end("failed", f"died {lease.held.deaths} times and left nothing new; see its .log files")
-                continue
-            return lease
-        return all(one.over for one in held.values())
+            if self._begins(cell, held):
+                lease = self._claimed(study, place(self.folder, cell.name), held[cell.name])
+                if lease is not None:
+                    return lease
+        return None
+
+    def _turns(self, study: Study) -> Sequence[int]:
+        """Turns that are left in which trials are chosen."""
+        return [] if study.asked.search is None else turns(self.folder, study.asked.search.trials)
+
+    def _turn(self, study: Study, over: bool) -> Lease | None:
+        """A turn to choose a trial, where nothing else is to be done; the last one waits for all cells."""
+        for number in self._turns(study):
+            assert study.asked.search is not None
+            there = turn(self.folder, number)
+            if over or number < study.asked.search.trials:
+                lease = self._claimed(study, there, lease_of(there))
+                if lease is not None:
+                    return lease
+        return None
+
+    def _claimed(self, study: Study, there: Path, before: Held) -> Lease | None:
+        """The lease of a place, if it can be had."""
+        watch = self._watch = self._watch or Watch(study.asked.patience)
+        if before.over or (before.state == "held" and before.number and not watch.silent(there, before)):
+            return None
+        lease = claim(there, self.name, before)
+        if lease is None:  # somebody was faster
+            return None
+        if before.number and before.state == "held":
+            self.say(f"{there.name}: taken over from {before.worker or 'a worker'}, which has gone silent")
+        if lease.held.deaths >= MOST_DEATHS:
+            lease.end("failed", f"died {lease.held.deaths} times and left nothing new; see its .log files")
+            return None
+        return lease
 
     def _begins(self, cell: Cell, held: dict[str, Held]) -> bool:
         """Whether nothing is to wait for: what the cell begins from is there, or will never be."""
@@ -99,10 +120,11 @@ class Worker:
         name, number = lease.cell.name, lease.held.number
         log = log_of(lease.cell, number)
         env = {**os.environ, "NPROC": str(study.asked.cores)}
-        words = ["study", "cell", os.path.abspath(self.folder), name, str(number)]
+        chooses = lease.cell.parent.name == "trials"
+        what = ["choose", str(int(name))] if chooses else ["cell", name, str(number)]
         self.say(f"{name}: {'goes on' if lease.folder.exists() else 'begins'}")
         with log.open("ab") as output:
-            process = leash.start(words, output, env)
+            process = leash.start(["study", what[0], os.path.abspath(self.folder), *what[1:]], output, env)
         self._running = process, lease
         try:
             code = self._watched(process, lease, study.asked.patience / BEATS)

@@ -1,0 +1,115 @@
+"""A search that two workers share finds what was planted."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segue.cli.main import command
+from segue.core.types import SegueError
+from segue.study import leash, work
+from segue.study.file import asked_of
+from segue.study.folder import change, read
+from segue.study.plan import Planner, grown, planned
+from segue.study.search import best, importance, journal
+from segue.study.status import counted, standing
+from segue.study.trials import trials
+from segue.study.work import Worker
+from tests.study.own import AIM, AIMED, DIAL
+
+HEAD = f'recipes = ["{AIMED}"]\ntasks = ["{DIAL}"]\nseeds = 1\n'
+
+
+class InThread:
+    """A command of Segue in a thread of this process, as far as a worker looks at it."""
+
+    def __init__(self, words: Sequence[str], output: object, env: Mapping[str, str]) -> None:
+        self.stdin = open("/dev/null", "rb")  # noqa: SIM115
+        self.code: int | None = None
+        self.thread = threading.Thread(target=self._run, args=(list(words),))
+        self.thread.start()
+
+    def _run(self, words: list[str]) -> None:
+        self.code = command(words)
+
+    def poll(self) -> int | None:
+        return self.code
+
+    def wait(self, seconds: float | None = None) -> int:
+        self.thread.join(seconds)
+        if self.code is None:
+            raise subprocess.TimeoutExpired("run", seconds or 0)
+        return self.code
+
+    def terminate(self) -> None:
+        """Short as these are, they end by themselves."""
+
+    kill = terminate
+
+
+def test_two_workers_find_what_was_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("optuna", reason='needs pip install "segue[search]"')
+    monkeypatch.setattr(leash, "start", InThread)
+    monkeypatch.setattr(work, "PAUSE", 0.05)
+    folder = tmp_path / "s"
+    text = (
+        HEAD + "[search]\ntrials = 16\nspace.agent.aim = [-1.0, 1.0]\nspace.online.log_every = { choices = [2, 4] }\n"
+    )
+    asked = asked_of(tomllib.loads(text), "study.toml")
+    change(folder, lambda none: planned(asked, "study.toml", Planner()))
+    workers = [threading.Thread(target=Worker(folder, lambda line: None).work) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    done = trials(folder)
+    assert [trial.number for trial in done] == list(range(16))
+    assert counted(standing(folder, read(folder)))["done"] == len({c.name for t in done for c in t.cells})
+    assert asked.search is not None
+    known = journal(folder, asked.search)
+    assert [trial.state.name for trial in known.trials] == ["COMPLETE"] * 16
+    found = best(folder, asked)
+    assert found is not None
+    trial, value = found
+    assert value == pytest.approx(known.best_value)
+    assert value == pytest.approx(-abs(trial.settings["agent.aim"] - AIM), abs=1e-5)
+    assert abs(trial.settings["agent.aim"] - AIM) < 0.15
+    matters = importance(folder, asked)
+    assert matters["agent.aim"] > 0.8
+    more = asked_of(tomllib.loads(text.replace("16", "17")), "study.toml")
+    assert grown(read(folder), more, "x", Planner()).asked.search == more.search
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("trials = 3", "give trials = 40, and for each option a range"),
+        ("space.agent.aim = [0, 1]", "give trials = 40, and for each option a range"),
+        ("trials = 3\nspace.agent.aim = [1, 0]", "agent.aim = {'low': 1, 'high': 0}: give low below high"),
+        ("trials = 3\nspace.agent.aim = { low = 0, high = 1, log = true }", "above 0 with log = true"),
+        ("trials = 3\nspace.agent.aim = 3", "agent.aim = 3: give [low, high]"),
+        ("trials = 3\nspace.agent.aim = { choices = [3] }", "or several choices"),
+        (
+            "trials = 3\nsampler = 'tp'\nspace.agent.aim = [0, 1]",
+            "[search]: sampler: there is no 'tp'; did you mean 'tpe'?",
+        ),
+        ("trial = 3", "[search]: there is no 'trial'; did you mean 'trials'?"),
+    ],
+)
+def test_a_bad_search_says_what_is_wrong(text: str, said: str) -> None:
+    with pytest.raises(SegueError) as error:
+        asked_of(tomllib.loads(f"{HEAD}[search]\n{text}"), "study.toml")
+    assert said in str(error.value)
+
+
+def test_a_search_has_one_recipe_and_no_grid() -> None:
+    table: dict[str, Any] = tomllib.loads(f"{HEAD}[search]\ntrials = 3\nspace.agent.aim = [0, 1]\n")
+    for more in ({"recipes": ["iql", "td3-bc"]}, {"grid": {"online": {"utd_ratio": [1, 2]}}}):
+        with pytest.raises(SegueError, match="a search has one recipe and no grid"):
+            asked_of({**table, **more}, "study.toml")
