@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from segue.cli.study import listed
+from segue.cli.study_words import listed
 from segue.core.types import SegueError
 from segue.study.asked import Asked
 from segue.study.cells import Cell

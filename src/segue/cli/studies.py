@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,9 +28,16 @@ EVERY = 2.0  # seconds between looks
 
 
 def show_plan(study: Study, planner: Planner) -> None:
-    """Print a study's cells, what they share, and what they need."""
+    """Print a study's cells, what they share, and what they need; of a search, those of one trial."""
     from segue.study.needs import needs
+    from segue.study.search import check
 
+    trials = 1
+    if (search := study.asked.search) is not None:
+        study, trials = replace(study, cells=check(study)), search.trials
+        for path, room in search.space.items():
+            print(path, " ".join(f"{key}={value}" for key, value in room.items()))
+        print(f"{trials:,} trials, chosen by {search.sampler}; each of the cells below")
     every = [_options(cell) for cell in study.cells]
     common = [word for word in every[0] if all(word in words for words in every)] if len(every) > 1 else []
     table = Table(title=f"{len(study.cells):,} cells", title_justify="left")
@@ -43,9 +51,9 @@ def show_plan(study: Study, planner: Planner) -> None:
     console().print(table)
     if len(study.cells) > MOST:
         print(f"and {len(study.cells) - MOST:,} more")
-    sharing = sum(bool(cell.shares) for cell in study.cells)
-    print(f"{sharing:,} cells begin where another one's phases end: these are computed once")
-    print(needs(study, planner).words())
+    if sharing := sum(bool(cell.shares) for cell in study.cells):
+        print(f"{sharing:,} cells begin where another one's phases end: these are computed once")
+    print(needs(study, planner).times(trials).words())
 
 
 def _options(cell: Cell) -> list[str]:
@@ -54,9 +62,11 @@ def _options(cell: Cell) -> list[str]:
 
 def show_status(folder: Path, every: bool) -> None:
     """Print how far a study is."""
-    found = standing(folder, read(folder))
+    study = read(folder)
+    found = standing(folder, study)
     console().print(_table(found, every))
     print(_summary(found))
+    print(*_searched(folder, study), sep="\n", end="")
 
 
 def watch_status(folder: Path) -> None:
@@ -110,14 +120,33 @@ class Shown:
         """Say how it ended.  Raises `SegueError` where cells have failed."""
         self._last = 0.0
         self.look()
-        found = standing(self._folder, read(self._folder))
-        self.say(_summary(found))
+        study = read(self._folder)
+        found = standing(self._folder, study)
+        self.say("\n".join([_summary(found), *_searched(self._folder, study)]))
         failed = [one for one in found if one.state == "failed"]
         if failed:
             for one in failed:
                 print(f"{one.cell.name}: {one.reason}", file=sys.stderr)
             again = f"segue study run {word(self._folder)} --retry"
             raise SegueError(f"{len(failed)} of {len(found)} cells failed (above: why); once mended: `{again}`")
+
+
+def _searched(folder: Path, study: Study) -> list[str]:
+    """Lines about a search.  Raises `SegueError` where no trial could be chosen."""
+    from segue.study.trials import failure, trials
+
+    if study.asked.search is None:
+        return []
+    from segue.study.search import best
+
+    if why := failure(folder, study.asked.search.trials):
+        raise SegueError(f"no trial can be chosen: {why}")
+    lines = [f"{len(trials(folder)):,} of {study.asked.search.trials:,} trials"]
+    if (found := best(folder, study.asked)) is not None:
+        settings = " ".join(f"{path}={value}" for path, value in found[0].settings.items())
+        again = f"the best of many looks better than it is: `segue study rerun {word(folder)}` runs it with fresh seeds"
+        lines += [f"best: {found[1]:.4g} with {settings}", again]
+    return lines
 
 
 def _said(one: Standing) -> str:

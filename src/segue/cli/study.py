@@ -6,24 +6,24 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
 
 import tyro
 
 from segue.cli.app import LISTS, Folder, Rules, Settings
+from segue.cli.study_words import asked, begun, nothing_more
 from segue.cli.words import gather, split_settings
 from segue.core.files import word
 from segue.core.options import unknown
 from segue.core.types import Interrupted, NoRoom, SegueError
 
 if TYPE_CHECKING:
-    from segue.study.asked import Asked
-    from segue.study.folder import Study
+    pass
 
 # What plans and runs cells is imported by the commands that do: help and status answer at once.
 
 app = tyro.extras.SubcommandApp()
-COMMANDS = ("run", "plan", "add", "status", "work", "cell", "choose")
+COMMANDS = ("run", "plan", "add", "status", "rerun", "work", "cell", "choose")
 What = tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="FILE|FOLDER")]]
 More = tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="FILE")]]
 LOOK = 0.5  # seconds between looks at the workers
@@ -80,7 +80,7 @@ def run_command(
 
     if what is not None and what.is_dir():
         folder, study = what, read(what)
-        _nothing_more(recipes, tasks, seeds, settings, rules, f"{what} is a study that has begun")
+        nothing_more(recipes, tasks, seeds, settings, rules, f"{what} is a study that has begun")
     else:
         folder, study = begun(asked(what, recipes, tasks, seeds, settings, rules), what, out)
     if retry:
@@ -131,7 +131,7 @@ def plan_command(
     planner = Planner()
     if what is not None and what.is_dir():
         study = read(what)
-        _nothing_more(recipes, tasks, seeds, settings, rules, f"{what} is a study that has begun")
+        nothing_more(recipes, tasks, seeds, settings, rules, f"{what} is a study that has begun")
     else:
         study = planned(asked(what, recipes, tasks, seeds, settings, rules), str(what or "--recipes"), planner)
     show_plan(study, planner)
@@ -187,6 +187,27 @@ def status_command(study: Folder, /, watch: bool = False, every: AllCells = Fals
         watch_status(study)
     else:
         show_status(study, every)
+
+
+@app.command(name="rerun")
+def rerun_command(study: Folder, /, seeds: int = 10, out: Path | None = None, workers: int | None = None) -> None:
+    """Run the best settings that a search has found again, with seeds that it has not seen.
+
+    The best of many trials looks better than it is; with fresh seeds it does not.
+
+    Args:
+        study: The folder of a study with a search.
+        seeds: How many fresh seeds.
+        out: Folder of the new study; by default STUDY-rerun.
+        workers: Processes that work on it, as for `segue study run`.
+    """
+    from segue.study.folder import read
+    from segue.study.local import Local
+    from segue.study.search import winner
+
+    asked = winner(study, read(study), seeds)
+    folder, _ = begun(asked, None, out or study.with_name(f"{study.resolve().name}-rerun"))
+    follow(folder, Local(folder, workers))
 
 
 @app.command(name="work")
@@ -257,75 +278,6 @@ def choose_command(study: Folder, turn: Turn, /) -> None:
 
     leash.follow()
     choose(study, turn)
-
-
-def asked(
-    what: Path | None,
-    recipes: str,
-    tasks: str,
-    seeds: str | None,
-    settings: Sequence[str],
-    rules: Sequence[str],
-    before: Asked | None = None,
-) -> Asked:
-    """What a command asks for: a file, or words; with `before`, what is left out is that of a study."""
-    from segue.cli.running import parse_seeds
-    from segue.study.file import asked_of, read_asked
-
-    if what is not None:
-        _nothing_more(recipes, tasks, seeds, settings, rules, f"{what} says what to run")
-        return read_asked(what, before)
-    table: dict[str, Any] = {"recipes": listed(recipes), "tasks": listed(tasks), "rules": list(rules)}
-    table |= {"settings": dict(split_settings(settings)), "seeds": [] if seeds is None else list(parse_seeds(seeds))}
-    if before is None and not (recipes and tasks):
-        raise SegueError("name a study's file, or --recipes and --tasks")
-    return asked_of({key: value for key, value in table.items() if value}, "segue study", before)
-
-
-def _nothing_more(
-    recipes: str, tasks: str, seeds: str | None, settings: Sequence[str], rules: Sequence[str], why: str
-) -> None:
-    given = {"--recipes": recipes, "--tasks": tasks, "--seeds": seeds, "--set": settings, "--rules": rules}
-    if named := [flag for flag, value in given.items() if value]:
-        raise SegueError(f"{', '.join(named)}: {why}; leave this out, or use `segue study add`")
-
-
-def listed(text: str) -> list[str]:
-    """Words between commas that stand outside parentheses: recommend(sac,iql),iql is two."""
-    found, depth = [""], 0
-    for c in text:
-        depth += (c == "(") - (c == ")")
-        if c == "," and not depth:
-            found.append("")
-        else:
-            found[-1] += c
-    return [name.strip() for name in found if name.strip()]
-
-
-def begun(asked: Asked, file: Path | None, out: Path | None) -> tuple[Path, Study]:
-    """Make a study's folder, or find the one that was made of the same before."""
-    from segue.runs.train import free_folder
-    from segue.study.folder import change
-    from segue.study.plan import Planner, planned
-    from segue.study.search import check
-
-    folder = out or (Path("runs") / file.stem if file is not None else free_folder(Path("runs"), "study"))
-
-    def made(before: Study | None) -> Study:
-        if before is None:
-            study = planned(asked, str(file or "segue study"), Planner())
-            if asked.search is not None:
-                check(study)
-            return study
-        if before.asked != asked:
-            more = f" {word(file)}" if file is not None else ""
-            raise SegueError(
-                f"{folder}: holds another study; widen it with `segue study add {word(folder)}{more}`, or give "
-                "another --out"
-            )
-        return before
-
-    return folder, change(folder, made)
 
 
 class Working(Protocol):

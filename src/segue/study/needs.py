@@ -20,6 +20,11 @@ class Needs(NamedTuple):
     disk: int
     seconds: tuple[float, float] | None
 
+    def times(self, count: int) -> Needs:
+        """What so many of it need."""
+        seconds = None if self.seconds is None else (count * self.seconds[0], count * self.seconds[1])
+        return Needs(count * self.disk, seconds)
+
     def words(self) -> str:
         """One line."""
         said = f"disk: at most about {size(self.disk)}"

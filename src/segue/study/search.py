@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from segue.core.types import SegueError
 from segue.data.extras import need
 from segue.study.asked import Asked, Search
 from segue.study.cells import Cell
@@ -122,6 +123,16 @@ def best(folder: Path, asked: Asked) -> tuple[Trial, float] | None:
     return trial, value
 
 
+def winner(folder: Path, study: Study, seeds: int) -> Asked:
+    """What to ask for to run the best settings again with so many seeds that no trial has seen."""
+    found = best(folder, study.asked)
+    if found is None:
+        raise SegueError(f"{folder}: has no trial with a value; give the folder of a study with a search that has run")
+    settings, first = found[0].settings, max(study.asked.seeds) + 1
+    runs = tuple(replace(part, settings={**part.settings, **settings}) for part in study.asked.runs)
+    return replace(study.asked, runs=runs, seeds=tuple(range(first, first + seeds)), search=None)
+
+
 def importance(folder: Path, asked: Asked) -> dict[str, float]:
     """How much of the differences between trials each option explains (PED-ANOVA, arXiv 2304.10255); empty before
     there are enough trials."""
@@ -148,11 +159,13 @@ def _distributions(search: Search) -> dict[str, Any]:
     return made
 
 
-def check(study: Study) -> None:
-    """Plan both ends of every option's range.  Raises `SegueError` where one of them cannot be."""
+def check(study: Study) -> tuple[Cell, ...]:
+    """Plan both ends of every option's range; return the cells of one.  Raises `SegueError` where one cannot be."""
     search = study.asked.search
     assert search is not None
     need("optuna", "search", "a search")
+    found: tuple[Cell, ...] = ()
     for end in (0, -1):
         ends = {path: (room.get("choices") or (room["low"], room["high"]))[end] for path, room in search.space.items()}
-        cells(study, ends, ())
+        found = cells(study, ends, ())
+    return found

@@ -55,3 +55,12 @@ def turns(folder: Path, most: int) -> Sequence[int]:
     """Turns to choose that are not over yet, in order; none where one has failed."""
     states = [lease_of(turn(folder, number)).state for number in range(most + 1)]
     return [] if "failed" in states else [number for number, state in enumerate(states) if state != "done"]
+
+
+def failure(folder: Path, most: int) -> str:
+    """Why no trial can be chosen, if one could not."""
+    for number in range(most + 1):
+        held = lease_of(turn(folder, number))
+        if held.state == "failed":
+            return held.reason
+    return ""
