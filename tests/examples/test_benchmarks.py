@@ -16,14 +16,8 @@ import pytest
 
 from segue.agents import AGENTS
 from segue.data import read_d4rl
-from segue.recipes import TaskFacts, find_recipe, resolve
-from segue.recipes.rules import rule_of
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-PHASES = [{"name": "offline", "gradient_steps": 9}, {"name": "online", "environment_steps": 2, "utd_ratio": 1}]
-CARD = {"score": [0.0, 200.0], "dataset": {"episode_return": {"mean": 50.0}, "success_fraction": None}}
 
 
 @pytest.fixture(autouse=True)
@@ -88,47 +82,6 @@ def test_the_dataset_is_made_of_episodes() -> None:
     assert list(np.flatnonzero(rows["truncated"])) == [39]
     within = np.arange(60) % 20 != 19
     np.testing.assert_array_equal(rows["next_observation"][within], rows["observation"][1:][within[:-1]])
-
-
-def test_learning_suites_name_what_there_is_and_print_what_runs_hold(tmp_path: Path) -> None:
-    learning = importlib.import_module("learning")
-    kinds = {
-        "pointmaze": "pointmaze",
-        "adroit": "adroit-binary",
-        "gym:PointMaze_UMaze": "pointmaze",
-        "gym:Pendulum": "custom",
-    }
-    for suite in learning.SUITES.values():
-        assert set(suite.against) <= set(suite.recipes) | set(learning.SUITES["systems"].recipes)
-        for task, recipe in itertools.product(suite.tasks, suite.recipes):
-            domain = kinds.get(task.split("-")[0], "locomotion")
-            words = suite.words(recipe)
-            pairs = [word for word in words if "=" in word and word not in suite.rules]
-            assert dict(pair.split("=") for pair in pairs).keys() == suite.chosen(recipe).keys()
-            rules = {word: rule_of(word) for word in suite.rules}
-            resolve(find_recipe(recipe), TaskFacts((domain, task)), dict(p.split("=") for p in pairs), rules)
-
-    about = {"status": "finished", "seeds": [0, 1], "task": "t", "recipe": "r", "phases": PHASES, "task_card": CARD}
-    (tmp_path / "run.json").write_text(json.dumps(about))
-    rows = [
-        {
-            "kind": "evaluation",
-            "phase_index": p,
-            "environment_step": s,
-            "update": 9,
-            "phase_step": t,
-            "values": {"score": v},
-        }
-        for p, t, s, v in ((0, 9, 0, [40.0, 60.0]), (1, 1, 1, [10.0, 30.0]), (1, 2, 2, [70.0, 90.0]))
-    ]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(r | {"seeds": [0, 1]}) + "\n" for r in rows))
-    assert learning.table([tmp_path]).splitlines()[-1] == (
-        "| t | r | 2 | 25.0 | 50.0 (40.0 to 60.0) | 20.0 (10.0 to 30.0) | 80.0 (70.0 to 90.0) | 80.0 (70.0 to 90.0) "
-        "| 0.575 |"
-    )
-    pair = learning.Suite(("t",), ("r", "s"), against={"s": "r"})
-    compared = learning.comparison(pair, {("t", "r"): tmp_path, ("t", "s"): tmp_path}).splitlines()[-1]
-    assert compared == "| t | s | 80.0 [70.0, 90.0] | r | 80.0 [70.0, 90.0] | 0.50 [0.00, 1.00] |"
 
 
 def test_locomotion_datasets_are_the_same_after_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
