@@ -20,8 +20,9 @@ from segue.runs import fork, train
 from tests.toys import UNITS, CorridorTask, corridor_data, small_cql
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-README = PAGES[0].read_text()
+OUTSIDE = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*OUTSIDE, *sorted((ROOT / "docs").rglob("*.md"))]
+WITH_COMMANDS = (ROOT / "README.md", ROOT / "docs" / "command-line.md")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 MENTION = re.compile(r"`((?:src|docs|examples|tests|benchmarks|\.ci|\.github)/[\w./-]*)`")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -36,9 +37,10 @@ def fences(page: Path, language: str) -> list[str]:
 
 
 def commands() -> list[str]:
-    lines = [line for body in fences(PAGES[0], "sh") for line in body.splitlines()]
+    lines = [line for page in WITH_COMMANDS for body in fences(page, "sh") for line in body.splitlines()]
     parts = [part for line in lines for part in re.split(r"&&|\s#", line)]
-    return [part.strip().removeprefix(".venv/bin/") for part in parts if re.match(r"\s*(\.venv/bin/)?segue ", part)]
+    said = (part.strip().removeprefix(".venv/bin/") for part in parts if re.match(r"\s*(\.venv/bin/)?segue ", part))
+    return list(dict.fromkeys(said))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -60,7 +62,9 @@ def test_ci_runs_on_every_python_that_is_said() -> None:
     said = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
     assert re.findall(r'part: tests, python: "(.*)" }', jobs) == said
     assert f'part: tests, python: "{said[0]}", lowest: 1' in jobs
-    assert re.findall(r"run: (.+)", jobs) == [".ci/run ${{ matrix.part }}"]
+    own = jobs.partition("\n  clusters:")[0]  # clusters are not what .ci/run has
+    assert re.findall(r"run: (.+)", own) == [".ci/run ${{ matrix.part }}"]
+    assert re.findall(r"part: (\w+), python: \"3.11\" }", own) == ["tests", "lint", "docs"]
 
 
 @pytest.mark.parametrize("line", commands())
@@ -89,18 +93,39 @@ def test_commands_with_own_parts_are_checked(line: str, lab: Path, monkeypatch: 
     assert main.command([*shlex.split(line)[1:], "--dry-run"]) == 0
 
 
+def test_every_page_is_on_the_site() -> None:
+    """The navigation of mkdocs.yml names each page, and pages that exist or that `.ci/site.py` makes."""
+    made = {"index.md", "contributing.md", "changelog.md", "reference/commands.md"}
+    named = re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2], re.MULTILINE)
+    there = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page not in OUTSIDE}
+    assert sorted(named) == sorted(there | made)
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    text = "".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
+    names = re.findall(r"^::: segue\.(\S+)$", text, re.MULTILINE)
+    assert len(names) == len(set(names))
+    assert set(segue.__all__) <= set(names)
+    for name in names:
+        module, _, thing = f"segue.{name}".rpartition(".")
+        assert hasattr(importlib.import_module(module), thing), name
+
+
 def test_there_are_commands() -> None:
     assert {line.split()[1] for line in commands()} == {"run", "resume", "report", "list", "explain"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_snippets_compile_and_their_names_exist(page: Path) -> None:
+    shown = modules(page)
     for body in fences(page, "python"):
         compile(body, str(page), "exec", dont_inherit=True)
         for node in ast.walk(ast.parse(body)):
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     importlib.import_module(alias.name)
+            elif isinstance(node, ast.ImportFrom) and node.module in shown:
+                assert {alias.name for alias in node.names} <= shown[node.module]
             elif isinstance(node, ast.ImportFrom):
                 module = importlib.import_module(str(node.module))
                 assert all(hasattr(module, alias.name) for alias in node.names)
@@ -109,6 +134,16 @@ def test_snippets_compile_and_their_names_exist(page: Path) -> None:
                 for step in path:
                     assert hasattr(value, step), f"segue.{'.'.join(path)}"
                     value = getattr(value, step)
+
+
+def modules(page: Path) -> dict[str | None, set[str]]:
+    """Modules that a page shows ("# name.py" is their first line), and the classes and functions in them."""
+    found = {}
+    for body in fences(page, "python"):
+        if title := re.match(r"# (\w+)\.py\n", body):
+            defined = (node for node in ast.parse(body).body if isinstance(node, (ast.ClassDef, ast.FunctionDef)))
+            found[title[1]] = {node.name for node in defined}
+    return found  # type: ignore[return-value]
 
 
 def dotted(node: ast.expr) -> list[str]:
