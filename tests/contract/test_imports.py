@@ -24,7 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "recipes": {"core", "agents", "samplers", "bonuses", "engine"},
     "data": {"core"},
     "tasks": {"core", "data"},
-    "report": {"core"},
+    "report": {"core", "data"},  # data.extras: the line that says how to install what draws PDF and PNG
     "runs": {"core", "agents", "engine", "recipes", "data", "tasks", "report"},
     "collect": {"core", "engine", "data", "tasks", "runs"},
 }
@@ -119,6 +119,11 @@ def test_the_face_is_complete() -> None:
     assert segue.find_task is importlib.import_module("segue.tasks.table").find_task
     with pytest.raises(AttributeError, match=r"module 'segue' has no attribute 'CallQL'; did you mean CalQL\?"):
         segue.CallQL  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_rooms_are_there_after_one_import() -> None:
+    code = "import segue; segue.data.from_arrays, segue.recipes.RECIPES, segue.report.tidy"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_a_module_says_it_has_is_there() -> None:

@@ -18,7 +18,6 @@ from segue.report.statistics import (
     interval,
     probability_of_improvement,
     resampling,
-    stratified_bootstrap,
 )
 from segue.report.summary import Summary, mean_of, repeats, show, show_difference, show_length
 
@@ -165,28 +164,6 @@ def comparison(summaries: Sequence[Summary], labels: Sequence[str]) -> Table:
     head += ["dip depth", "dip length", "evaluation regret", "training failure rate", "P(improvement)"]
     caption = f"Interquartile means over seeds [95 % bootstrap interval]. P(improvement): over {labels[0]}, at the end."
     return Table(caption, head, rows)
-
-
-def all_tasks(summaries: Sequence[Summary]) -> Table:
-    """Recipes over several tasks: final scores pooled, seeds redrawn within each task."""
-    tasks, recipes = (list(dict.fromkeys(names)) for names in zip(*((s.run.task, s.run.recipe) for s in summaries)))
-
-    def scores(recipe: str) -> list[Floats]:
-        found = [[s.final_score for s in summaries if (s.run.task, s.run.recipe) == (task, recipe)] for task in tasks]
-        return [np.concatenate([np.zeros(0), *parts]) for parts in found]
-
-    rows = []
-    for recipe in recipes:
-        ours = scores(recipe)
-        better = probability_of_improvement(ours, scores(recipes[0]), resampling())
-        cells = [
-            *texts([sum(len(part) > 0 for part in ours), sum(len(part) for part in ours)]),
-            estimate("score", stratified_bootstrap(ours, resampling())),
-            Cell("baseline") if recipe == recipes[0] else estimate("probability", better),
-        ]
-        rows.append(Row(Cell(recipe), cells))
-    caption = f"Final normalised scores of all tasks together. P(improvement): over {recipes[0]}, on shared tasks."
-    return Table(caption, ["", "tasks", "runs", "score [95 % interval]", "P(improvement)"], rows)
 
 
 def handover(summaries: Sequence[Summary], labels: Sequence[str]) -> Table:
