@@ -254,7 +254,8 @@ def test_text_of_a_run_is_escaped_wherever_it_is_shown(dipping: Path, tmp_path: 
     metrics.write_text("".join(json.dumps(hostile(row) | {"kind": row["kind"]}) + "\n" for row in rows))
     other = tmp_path / "other"
     shutil.copytree(dipping, other)
-    (other / "run.json").write_text(about.read_text().replace('"discount": {"value": 0.99', '"discount": {"value": 0.9'))
+    changed = about.read_text().replace('"discount": {"value": 0.99', '"discount": {"value": 0.9')
+    (other / "run.json").write_text(changed)
     everywhere = {"title", "th", "td", "code", "figcaption", "desc"}
     for folders, more in (([dipping], {"h1", "dd"}), ([dipping, other], {"p", "h3", "summary", "caption"})):
         _, page = page_of(folders, tmp_path / "report.html")

@@ -95,13 +95,15 @@ def _differing(runs: Sequence[Run]) -> list[str]:
 
 
 def _option_words(runs: Sequence[Run], keys: Iterable[str]) -> list[list[str]]:
-    """For each run, name=value of each option; options of one last name are one word where they agree in every run."""
+    """For each run, name=value of each option; those of one last name are one word if all such agree in every run."""
     families: dict[str, list[str]] = {}
     for key in keys:
         families.setdefault(key.rpartition(".")[2], []).append(key)
     words: list[list[str]] = [[] for _ in runs]
     for last, family in families.items():
-        alike = all(len({_value(run, key) for key in family} - {None}) <= 1 for run in runs)
+        alike = all(
+            len({_value(run, key) for key in run.config if key.rpartition(".")[2] == last}) <= 1 for run in runs
+        )
         ends = [f"{key.partition('.')[0]}.{last}" for key in family]
         unique = len(set(ends)) == len(family)
         named = {last: family} if alike else {end if unique else key: [key] for end, key in zip(ends, family)}

@@ -111,9 +111,7 @@ def study_of(folders: Sequence[Path], failed: Iterable[tuple[Path | str, str]] =
     lost += [_never_begun(Path(folder).name, why) for folder, why in failed]
     groups = pooled(*_finished(runs, labels))
     if not groups:
-        raise SegueError(
-            f"report: none of the {len(runs) + len(lost)} runs has finished; report one of them to see how far it is"
-        )
+        raise SegueError(f"report: none of the {len(lost)} runs has finished; report one alone to see how far it is")
     names = tuple(dict.fromkeys(group.label for group in groups))
     by_task = [[group for group in groups if group.run.task == task] for task in _tasks(groups)]
     scores = [_scores(of) for of in by_task]
