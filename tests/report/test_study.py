@@ -14,10 +14,10 @@ from tests.report.test_report_html import HOSTILE, Page, hostile
 
 from segue.cli.main import command
 from segue.core.types import SegueError
-from segue.report import performance_profile, stratified_band, stratified_bootstrap, write_report, write_study
+from segue.report import performance_profile, saved, stratified_band, stratified_bootstrap, write_report, write_study
 from segue.report.listed import runs_below
 from segue.report.over_tasks import on_grid
-from segue.report.saved import all_figures, latex, write_files
+from segue.report.saved import all_figures, latex
 from segue.report.standalone import convert, standalone
 from segue.report.study import study_of
 from segue.report.tables import Cell, Row, Table
@@ -91,7 +91,7 @@ def test_the_page_of_several_tasks(folders: list[Path], tmp_path: Path) -> None:
         *("maze", "8, 9", "failed", "second, step 5", "0 %", "an error stopped it; its output says which")
     ]
     assert page.row("cell-7")[-1] == "no worker took it"
-    assert "normalised score on kitchen, maze." in page.text
+    assert "normalised score on maze, kitchen." in page.text
     assert "Not part of this: hopper has no score" in page.text
     assert "Not part of this, because a task is missing: iql." in page.text
 
@@ -99,9 +99,12 @@ def test_the_page_of_several_tasks(folders: list[Path], tmp_path: Path) -> None:
 def test_what_cannot_be_put_together(folders: list[Path], make_run, tmp_path: Path) -> None:
     page = Page(write_study([folders[4], folders[5]], tmp_path / "a.html").read_text("utf-8"))
     assert "success" in page.text  # iql alone has a score, on its one task
-    apart = [make_run(task, f"for-{task}", task, (1,), {9: [0.5]}) for task in ("maze", "hall")]
-    page = Page(write_study(apart, tmp_path / "b.html").read_text("utf-8"))
-    assert "Nothing is put together" in page.text
+    page = Page(write_study([folders[4]], tmp_path / "b.html").read_text("utf-8"))
+    assert "Nothing is put together: no task has a score." in page.text
+    hall = make_run("hall", "calql", "hall", offline={9: [0.5, 0.5]})  # one task more of one method takes nothing away
+    page = Page(write_study([*folders[:4], hall], tmp_path / "e.html").read_text("utf-8"))
+    assert page.row("wsrl")[1] == "4"
+    assert "Not part of this: hall, on which some of these methods have no finished run." in page.text
     nothing = make_run("nothing", status="running")
     (nothing / "metrics.jsonl").write_text("")
     with pytest.raises(SegueError, match="none of the 3 runs has finished"):
@@ -124,9 +127,14 @@ def test_text_is_escaped_on_the_page_and_in_the_figures(folders: list[Path], tmp
     assert all(not list(ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}i")) for svg in drawn)
 
 
-def test_files(folders: list[Path], tmp_path: Path, capsys) -> None:
+def test_files(folders: list[Path], tmp_path: Path, capsys, monkeypatch) -> None:
+    def missing(svg: str, path: Path) -> None:
+        raise SegueError("needs cairosvg")
+
+    monkeypatch.setattr(saved, "convert", missing)
     out = tmp_path / "paper"
     assert command(["report", *map(str, folders), "--out", str(tmp_path / "x.html"), "--files", str(out)]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ["files: needs cairosvg", f"files: {out}"]
     names = {file.name for file in out.iterdir()}
     assert {"overall.md", "improvement.tex", "task-maze.tex", "left-out.md", "curves.csv"} <= names
     assert {"scores.svg", "profiles.svg", "sample-efficiency.svg", "curve-kitchen.svg"} <= names
@@ -147,13 +155,14 @@ def test_files(folders: list[Path], tmp_path: Path, capsys) -> None:
 
 
 def test_figures_as_pdf_and_png(folders: list[Path], tmp_path: Path) -> None:
+    svg = standalone(*all_figures(study_of(folders))["profiles"])
     try:
-        convert('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', tmp_path / "x.png")
+        convert(svg, tmp_path / "x.pdf")
     except SegueError as error:
         pytest.skip(str(error))
-    assert write_files(study_of(folders[:4]), tmp_path) == []
-    assert (tmp_path / "profiles.pdf").read_bytes().startswith(b"%PDF")
-    assert (tmp_path / "profiles.png").read_bytes().startswith(b"\x89PNG")
+    convert(svg, tmp_path / "x.png")
+    assert (tmp_path / "x.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_signs_in_latex() -> None:

@@ -73,17 +73,14 @@ class Study:
     """Of all groups with a finished run, in the order in which they were given."""
     shown: Mapping[str, str]
     """The class of the colour of each label that figures show: at most COLOURS of them."""
+    scored: tuple[OnTask, ...]
+    """Tasks with a score that are put together: those that most methods share, see `_together`."""
     complete: tuple[str, ...]
-    """Labels with scores on every task that has one: only these are put together over tasks."""
+    """Labels with scores on all of these tasks: only they are put together."""
     lost: tuple[Lost, ...]
 
-    @property
-    def scored(self) -> list[OnTask]:
-        """Tasks that have a score."""
-        return [one for one in self.tasks if one.scores]
-
     def over_tasks(self, label: str, name: str) -> list[Floats]:
-        """One quantity of `Scores` of a complete method: an array (S,) for each task that has a score."""
+        """One quantity of `Scores` of a complete method: an array (S,) for each scored task."""
         return [getattr(one.scores[label], name) for one in self.scored]
 
     def grid(self) -> Floats:
@@ -95,7 +92,7 @@ class Study:
         return steps[np.unique(np.linspace(0, len(steps) - 1, min(len(steps), GRID)).round().astype(int))]
 
     def curves(self, label: str, grid: Floats) -> list[Floats]:
-        """Scores (S, K) of a complete method on the grid, for each task that has a score."""
+        """Scores (S, K) of a complete method on the grid, for each scored task."""
         return [on_grid(one.scores[label].steps, one.scores[label].curve, grid) for one in self.scored]
 
 
@@ -115,14 +112,24 @@ def study_of(folders: Sequence[Path], failed: Iterable[tuple[Path | str, str]] =
     names = tuple(dict.fromkeys(group.label for group in groups))
     by_task = [[group for group in groups if group.run.task == task] for task in _tasks(groups)]
     scores = [_scores(of) for of in by_task]
-    scored = [found for _, found in scores if found]
-    complete = tuple(name for name in names if scored and all(name in found for found in scored))
-    shown = {name: colour(place) for place, name in enumerate(_shown(names, complete, scored))}
-    tasks = tuple(
+    complete = _together(names, [found for _, found in scores if found])
+    places = [i for i, (_, found) in enumerate(scores) if complete and all(name in found for name in complete)]
+    shown = _shown(names, complete, [scores[place][1] for place in places])
+    tasks = [
         OnTask(of[0].run.task, measure, tuple(of), tuple(_members(of, shown)), found)
         for of, (measure, found) in zip(by_task, scores)
-    )
-    return Study(tasks, names, shown, complete, tuple(lost))
+    ]
+    return Study(tuple(tasks), names, shown, tuple(tasks[i] for i in places), complete, tuple(lost))
+
+
+def _together(names: Sequence[str], scored: Sequence[Mapping[str, Scores]]) -> tuple[str, ...]:
+    """Methods that are put together: of the sets of tasks that a method has, that with most methods times tasks.
+
+    (Default of ours.)  A mean over fewer tasks cannot be compared, so a method that lacks one of them is left out.
+    """
+    has = {name: {task for task, found in enumerate(scored) if name in found} for name in names}
+    sets = [(tasks, [name for name in names if has[name] >= tasks]) for tasks in has.values() if tasks]
+    return tuple(max(sets, key=lambda pair: (len(pair[0]) * len(pair[1]), len(pair[0])))[1]) if sets else ()
 
 
 def read_all(folders: Sequence[Path]) -> tuple[list[Run], list[Lost]]:
@@ -151,13 +158,11 @@ def _members(groups: Sequence[Group], shown: Mapping[str, str]) -> list[Member]:
     return [Member(group.label, shown.get(group.label, ""), summarise(group.run, quantity)) for group in groups]
 
 
-def _shown(names: Sequence[str], complete: Sequence[str], scored: Sequence[Mapping[str, Scores]]) -> list[str]:
-    """Labels that figures show: all, or the best COLOURS of the complete ones, and then others."""
-    if len(names) <= COLOURS:
-        return list(names)
+def _shown(names: Sequence[str], complete: Sequence[str], scored: Sequence[Mapping[str, Scores]]) -> dict[str, str]:
+    """Labels that figures show, with their colours: all, or the best COLOURS of the complete ones, and then others."""
     best = sorted(complete, key=lambda n: -float(interquartile_mean(np.concatenate([f[n].final for f in scored]))))
     chosen = [*best, *(name for name in names if name not in complete)][:COLOURS]
-    return [name for name in names if name in chosen]
+    return {name: colour(place) for place, name in enumerate(name for name in names if name in chosen)}
 
 
 def _scores(groups: Sequence[Group]) -> tuple[str, dict[str, Scores]]:
