@@ -97,6 +97,15 @@ PRESET, SET = "preset maze", "settings"
             ],
             ["iql tau=preset", "iql tau=preset", "iql tau=0.5"],
         ),
+        # What a run took over was set where its phases were done; here it was not.
+        (
+            [
+                ("iql", "a", {"x.tau": (0.7, "inherited")}),
+                ("iql", "b", {"x.tau": (0.9, "inherited")}),
+                ("iql", "a", {"x.tau": (0.5, SET)}),
+            ],
+            ["iql tau=preset", "iql tau=preset", "iql tau=0.5"],
+        ),
         # An option that follows from one that was set is not said, and one that differs by phase is said with it.
         (
             [
@@ -126,6 +135,9 @@ def test_rules_and_data_are_said_where_they_differ(make_run) -> None:
     assert labels_of(ruled) == ["calql", "calql freeze_actor=9"]
     logs = [replace(run, beside={**run.beside, "data": mark * 64}) for mark in "ab"]
     assert labels_of(logs) == ["calql data=aaaaaaaa", "calql data=bbbbbbbb"]
+    config = [{"x.tau": Setting(value, "inherited"), "x.steps": Setting(value, "inherited")} for value in (1, 2)]
+    taken = [replace(run, config=options, inherited=frozenset({"tau"})) for options in config]
+    assert labels_of(taken) == ["calql tau=1", "calql tau=2"]
     assert labels_of([run, replace(run, stand_in=5)]) == ["calql", "calql training-episodes"]
 
 

@@ -45,7 +45,7 @@ def _labels(runs: Sequence[Run]) -> list[str]:
 
 
 def _was_set(run: Run) -> int:
-    return sum(setting.source == "settings" for setting in run.config.values())
+    return sum(_set(run, key) for key in run.config)
 
 
 def _of_configurations(runs: Sequence[Run]) -> list[str]:
@@ -53,7 +53,7 @@ def _of_configurations(runs: Sequence[Run]) -> list[str]:
     common = set.intersection(*map(set, rules))
     ruled = [[word for word in of if word not in common] for of in rules]
     differing = _differing(runs)
-    asked = [key for key in differing if any(_source(run, key) == "settings" for run in runs)]
+    asked = [key for key in differing if any(_set(run, key) for run in runs)]
     for keys, more in ((asked, False), (differing, False), (differing, True)):
         words = _option_words(runs, keys)
         labels = [
@@ -70,8 +70,10 @@ def _rules(run: Run) -> tuple[str, ...]:
     return found if isinstance(found, tuple) else ()
 
 
-def _source(run: Run, key: str) -> str:
-    return run.config[key].source if key in run.config else ""
+def _set(run: Run, key: str) -> bool:
+    """Whether the user has set an option, in this run or in one whose phases it took over."""
+    source = run.config[key].source if key in run.config else ""
+    return source == "settings" or (source == "inherited" and key.rpartition(".")[2] in run.inherited)
 
 
 def _value(run: Run, key: str) -> str | None:
@@ -116,7 +118,7 @@ def _option_words(runs: Sequence[Run], keys: Iterable[str]) -> list[list[str]]:
 def _values(runs: Sequence[Run], keys: Sequence[str]) -> list[str | None]:
     """What each run has under keys that agree; "preset" where it follows the task, and only other runs were set."""
     found = [next((value for key in keys if (value := _value(run, key)) is not None), None) for run in runs]
-    was_set = [any(_source(run, key) == "settings" for key in keys) for run in runs]
+    was_set = [any(_set(run, key) for key in keys) for run in runs]
     followed = {value for value, own in zip(found, was_set) if not own and value is not None}
     if not any(was_set) or len(followed) < 2:
         return found

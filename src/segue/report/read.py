@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -96,7 +96,16 @@ def read_run(folder: Path) -> Run:
         retrained={i: _from_zero(_curve(found, seeds, None, 0), rows, i) for i, found in retrained.items() if found},
         folder=folder,
         beside=_beside_options(about),
+        inherited=frozenset(path.rpartition(".")[2] for path in _inherited(about.get("request") or {})),
     )
+
+
+def _inherited(request: Mapping[str, Any]) -> Iterator[str]:
+    """Paths of the settings of the runs that a run began from, and of those that they began from."""
+    origin = (request.get("origin") or {}).get("request")
+    if origin:
+        yield from origin.get("settings") or ()
+        yield from _inherited(origin)
 
 
 def _beside_options(about: Mapping[str, Any]) -> dict[str, object]:

@@ -126,6 +126,8 @@ class Run:
     beside: Mapping[str, object]
     """What shapes its numbers beside its options: hand-over rules, the data's hash, modules of one's own, changes of
     options in its middle, and whether it began with the experience of another run."""
+    inherited: frozenset[str]
+    """Last names of the options that were set in the runs whose phases it took over."""
 
 
 def stand_in_words(run: Run) -> str:
