@@ -137,9 +137,11 @@ def retrained(summary: Summary) -> Table:
 
 
 def comparison(summaries: Sequence[Summary], labels: Sequence[str]) -> Table:
-    """Runs of one task against each other; the first run is the baseline of P(improvement)."""
+    """Runs of one task; the first one is the baseline of P(improvement)."""
     quantity, first = summaries[0].quantity, summaries[0]
-    scored = quantity != "score" and not all(repeats(summary.run, "score", quantity) for summary in summaries)
+    repeated = quantity == "score" or all(repeats(summary.run, "score", quantity) for summary in summaries)
+    scored = not repeated and any(np.isfinite(summary.final_score).any() for summary in summaries)
+    several = len(summaries) > 1
     rows = []
     for summary, label in zip(summaries, labels):
         better = probability_of_improvement([summary.final], [first.final], resampling())
@@ -151,7 +153,7 @@ def comparison(summaries: Sequence[Summary], labels: Sequence[str]) -> Table:
             *_dip(quantity, summary.dip),
             measured("regret", summary.regret),
             measured("rate", summary.failure_rate),
-            Cell("baseline") if summary is first else estimate("probability", better),
+            *([Cell("baseline") if summary is first else estimate("probability", better)] if several else []),
         ]
         rows.append(Row(Cell(label, stand_in_words(summary.run) if summary.run.stand_in else ""), cells))
     head = [
@@ -161,8 +163,10 @@ def comparison(summaries: Sequence[Summary], labels: Sequence[str]) -> Table:
         "at the end",
         *(["score, end"] if scored else []),
     ]
-    head += ["dip depth", "dip length", "evaluation regret", "training failure rate", "P(improvement)"]
-    caption = f"Interquartile means over seeds [95 % bootstrap interval]. P(improvement): over {labels[0]}, at the end."
+    head += ["dip depth", "dip length", "evaluation regret", "training failure rate"]
+    caption = "Interquartile means over seeds [95 % bootstrap interval]."
+    if several:
+        head, caption = [*head, "P(improvement)"], f"{caption} P(improvement): over {labels[0]}, at the end."
     return Table(caption, head, rows)
 
 
