@@ -33,7 +33,10 @@ OPTIONAL = ("torch", "tensorflow", "minari", "wandb", "tensorboardX", "gymnasium
 HEAVY = ("jax", "scipy", "optax", "equinox", "gymnasium", *OPTIONAL)
 WORDS = (
     *("--version", "--help", "run --help", "list", "data --help", "data list", "nothing", "data nothing"),
-    *("--tyro-print-completion bash", *(f"list {what}" for what in ("recipes", "tasks", "agents", "bonuses", "rules"))),
+    *(
+        "--tyro-print-completion bash",
+        *(f"list {what}" for what in ("recipes", "tasks", "agents", "bonuses", "rules", "runs")),
+    ),
 )
 
 
