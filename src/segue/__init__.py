@@ -17,6 +17,7 @@ from segue.core.display import prepare
 from segue.core.lazy import face
 
 if TYPE_CHECKING:
+    from segue import data, recipes, report
     from segue.agents import AWAC, CQL, IQL, OPT, PEX, RLPD, SAC, SPOT, TD3, TD3BC, CalQL, ReBRAC
     from segue.agents.cql import from_cql
     from segue.bonuses import RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
@@ -90,12 +91,15 @@ __all__ = [
     "Subset",
     "Transition",
     "Union",
+    "data",
     "find_task",
     "fresh",
     "from_cql",
     "from_slot",
     "handover",
     "load",
+    "recipes",
+    "report",
     "resume",
     "run",
     "save_policy",

@@ -24,7 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "recipes": {"core", "agents", "samplers", "bonuses", "engine"},
     "data": {"core"},
     "tasks": {"core", "data"},
-    "report": {"core"},
+    "report": {"core", "data"},  # data.extras: the line that says how to install what draws PDF and PNG
     "runs": {"core", "agents", "engine", "recipes", "data", "tasks", "report"},
     "collect": {"core", "engine", "data", "tasks", "runs"},
     "study": {"core", "engine", "recipes", "data", "tasks", "runs"},
@@ -35,7 +35,10 @@ HEAVY = ("jax", "scipy", "optax", "equinox", "gymnasium", *OPTIONAL)
 WORDS = (
     *("--version", "--help", "run --help", "list", "data --help", "data list", "nothing", "data nothing"),
     *("study --help", "study status nothing"),
-    *("--tyro-print-completion bash", *(f"list {what}" for what in ("recipes", "tasks", "agents", "bonuses", "rules"))),
+    *(
+        "--tyro-print-completion bash",
+        *(f"list {what}" for what in ("recipes", "tasks", "agents", "bonuses", "rules", "runs")),
+    ),
 )
 
 
@@ -121,6 +124,11 @@ def test_the_face_is_complete() -> None:
     assert segue.find_task is importlib.import_module("segue.tasks.table").find_task
     with pytest.raises(AttributeError, match=r"module 'segue' has no attribute 'CallQL'; did you mean CalQL\?"):
         segue.CallQL  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_rooms_are_there_after_one_import() -> None:
+    code = "import segue; segue.data.from_arrays, segue.recipes.RECIPES, segue.report.tidy"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_a_module_says_it_has_is_there() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -35,12 +35,16 @@ class Row(TypedDict):
     episodes: NotRequired[Mapping[str, Sequence[Numbers]]]
 
 
+class NotEvaluated(SegueError):
+    """A run that has nothing to report yet."""
+
+
 def read_run(folder: Path) -> Run:
     """Read a run folder; a last line cut off by a crash is left out.
 
-    Raises SegueError where the folder is no run, a file is damaged, or nothing has been evaluated yet.
+    Raises SegueError where the folder is no run or a file is damaged, and NotEvaluated where no evaluation is there.
     """
-    about = _read_about(folder / "run.json")
+    about = read_about(folder)
     rows = _read_rows(folder / "metrics.jsonl")
     seeds = tuple(int(seed) for seed in about["seeds"])
     origin = (about.get("request") or {}).get("origin") or {"count": 0, "run": ""}
@@ -63,7 +67,7 @@ def read_run(folder: Path) -> Run:
     kinds = {kind: [row for row in rows if row["kind"] == kind] for kind in ("training", "evaluation", "handover")}
     said = {key: item.get("value") for key, item in _config(about).items()}
     if not kinds["evaluation"] and said.get("evaluation.episodes") != 0:
-        raise SegueError(f"{folder.name}: no evaluation in metrics.jsonl yet; report again after the first one")
+        raise NotEvaluated(f"{folder.name}: no evaluation in metrics.jsonl yet; report again after the first one")
     stand_in = 0 if kinds["evaluation"] else int(said.get("evaluation.training_episodes") or 0)
     if stand_in:
         at_random = [i for i, phase in enumerate(phases) if said.get(f"{phase.name}.actor") == "random"]
@@ -90,7 +94,29 @@ def read_run(folder: Path) -> Run:
         episodes=_episodes([row for row in rows if row["kind"] == "episode"], seeds),
         handovers=tuple(_handover(row, seeds, kinds["training"]) for row in kinds["handover"]),
         retrained={i: _from_zero(_curve(found, seeds, None, 0), rows, i) for i, found in retrained.items() if found},
+        folder=folder,
+        beside=_beside_options(about),
+        inherited=frozenset(path.rpartition(".")[2] for path in _inherited(about.get("request") or {})),
     )
+
+
+def _inherited(request: Mapping[str, Any]) -> Iterator[str]:
+    """Paths of the settings of the runs that a run began from, and of those that they began from."""
+    origin = (request.get("origin") or {}).get("request")
+    if origin:
+        yield from origin.get("settings") or ()
+        yield from _inherited(origin)
+
+
+def _beside_options(about: Mapping[str, Any]) -> dict[str, object]:
+    request, made = about.get("request") or {}, about.get("provenance") or {}
+    return {
+        "rules": tuple(request.get("rules") or ()),
+        "data": str((made.get("dataset") or {}).get("sha256", "")),
+        "own": dict(made.get("own") or {}),
+        "changes": list(made.get("changes") or ()),
+        "inherited experience": bool((request.get("origin") or {}).get("experience")),
+    }
 
 
 def _clocks(phase: Mapping[str, Any]) -> tuple[int, int | None, float]:
@@ -147,7 +173,9 @@ def _from_zero(curve: Curve, rows: Sequence[Row], phase: int) -> Curve:
     return replace(curve, x=(curve.update - began).astype(np.float64))
 
 
-def _read_about(path: Path) -> dict[str, Any]:
+def read_about(folder: Path) -> dict[str, Any]:
+    """Read run.json of a run folder; raises SegueError where there is none, or it is damaged."""
+    path = folder / "run.json"
     try:
         about = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -163,7 +191,7 @@ def _read_rows(path: Path) -> list[Row]:
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError:
-        raise SegueError(
+        raise NotEvaluated(
             f"{path.parent}: no readable metrics.jsonl, so there is no evaluation yet; report later"
         ) from None
     rows: list[Row] = []

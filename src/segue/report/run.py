@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -121,6 +122,12 @@ class Run:
     handovers: tuple[Handover, ...]
     retrained: Mapping[int, Curve]
     """Evaluations of policies trained beside it (OOO's exploiters), by phase index; x counts the phase's updates."""
+    folder: Path
+    beside: Mapping[str, object]
+    """What shapes its numbers beside its options: hand-over rules, the data's hash, modules of one's own, changes of
+    options in its middle, and whether it began with the experience of another run."""
+    inherited: frozenset[str]
+    """Last names of the options that were set in the runs whose phases it took over."""
 
 
 def stand_in_words(run: Run) -> str:
