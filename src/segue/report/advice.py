@@ -57,7 +57,7 @@ def advice(run: Run, found: Regime) -> Advice | None:
         return Advice(says, "", none="after its switch this recipe does more than fine-tune", anew=anew)
     part = _part(run, found.name, run.phases[learning[0]].name)
     if not (part.rules or part.settings):
-        return Advice(says, part.does, none="this run has done that, so there is nothing to fork", anew=anew)
+        return Advice(says, part.does, none="this run has done that already", anew=anew)
     words = _words(run, part)
     if words is None:
         return Advice(says, part.does, none="the run was started from Python with parts that are no words", anew=anew)
