@@ -12,7 +12,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from segue.core.types import SegueError
-from segue.report.run import Curve, Episodes, Handover, PhaseLine, Run, Setting, is_bonus
+from segue.report.run import Curve, Episodes, Handover, Logged, PhaseLine, Run, Setting, is_bonus
 
 MOMENTS = 240  # at which means of training episodes stand for evaluations
 ALWAYS = {"kind", "phase_index", "environment_step", "update", "seeds"}  # what every row has
@@ -97,6 +97,10 @@ def read_run(folder: Path) -> Run:
         folder=folder,
         beside=_beside_options(about),
         inherited=frozenset(path.rpartition(".")[2] for path in _inherited(about.get("request") or {})),
+        logged=_logged(about.get("task_card") or {}),
+        request=about.get("request") or {},
+        horizon=int((about.get("task_card") or {}).get("horizon") or 0),
+        kept=any((folder / "phases").glob(f"{(switch or 0) - 1}-*")),
     )
 
 
@@ -157,6 +161,18 @@ def _scored(about: dict[str, Any], curve: Curve) -> Curve:
     if isinstance((about.get("task_card") or {}).get("score"), str):
         return replace(curve, values={name: table for name, table in curve.values.items() if name != "score"})
     return curve
+
+
+def _logged(card: Mapping[str, Any]) -> Logged | None:
+    """What a task's card says about its dataset's episodes."""
+    data, score = card.get("dataset"), card.get("score")
+    if not data:
+        return None
+    returns = data.get("episode_return") or {}
+    mean, std, low, high = (_float(returns.get(name)) for name in ("mean", "std", "min", "max"))
+    scored = isinstance(score, Sequence) and not isinstance(score, str) and list(score) != [0.0, 1.0]  # by success
+    reference = (float(score[0]), float(score[1])) if scored and score is not None else None
+    return Logged(int(data.get("episodes") or 0), mean, std, low, high, _float(data.get("success_fraction")), reference)
 
 
 def _beside(phases: Sequence[PhaseLine], switch: int | None) -> list[int]:
