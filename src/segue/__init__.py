@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from segue.runs.policy import Policy, load, save_policy
     from segue.runs.request import Request
     from segue.runs.train import resume, train
+    from segue.runs.watch import STOP
     from segue.samplers import Balanced, Blend, Halves, Last, Mix, Oversample, Prefix, Subset, Union
     from segue.tasks import GymTask, find_task
 else:
@@ -55,6 +56,7 @@ __all__ = [
     "SAC",
     "SERA",
     "SPOT",
+    "STOP",
     "TD3",
     "TD3BC",
     "VCSE",

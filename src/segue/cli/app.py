@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+
+from segue.runs.trackers import TRACKERS
 
 app = tyro.extras.SubcommandApp()
 RecipeName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RECIPE")]]
@@ -13,5 +15,8 @@ TaskName = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TASK")]]
 Folder = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FOLDER")]]
 Folders = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER ...")]]
 Rules = Annotated[tuple[str, ...], tyro.conf.arg(metavar="RULE ...")]
-Tracker = Literal["tensorboard", "wandb"]
+if TYPE_CHECKING:
+    Tracker = str
+else:
+    Tracker = Literal[tuple(TRACKERS)]
 Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")]

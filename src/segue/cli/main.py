@@ -12,18 +12,19 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import get_args
 
 import tyro
 
 from segue.cli import running as running  # their commands, in the order of the help
 from segue.cli import shown as shown
-from segue.cli.app import Tracker, app
+from segue.cli.app import app
+from segue.cli.given import filled
 from segue.cli.words import gather
 from segue.core.named import is_own
 from segue.core.options import unknown
 from segue.core.types import Interrupted, SegueError
 from segue.recipes.rules import RULES
+from segue.runs.trackers import TRACKERS
 
 COMMANDS = ("run", "resume", "report", "list", "explain", "data")
 APART = {"data": "segue.cli.data"}
@@ -31,7 +32,7 @@ APART = {"data": "segue.cli.data"}
 LISTS = {
     "--set": lambda word: re.match(r"[A-Za-z_][\w.-]*=", word) is not None,
     "--rules": lambda word: re.split("[=,]", word)[0] in RULES,
-    "--track": lambda word: word in get_args(Tracker),
+    "--track": lambda word: word in TRACKERS,
 }
 PLACES = {"run": 2, "explain": 3, "resume": 1}
 """Words of a command that has such a list too, before its options."""
@@ -60,6 +61,7 @@ def command(arguments: Sequence[str]) -> int:
             return 0
         if words and words[0] in PLACES:
             words = [words[0], *gather(words[1:], LISTS, PLACES[words[0]])]
+            words = ["run", *filled(words[1:])] if words[0] == "run" else words
         app.cli(prog="segue", description=__doc__, args=words, config=(tyro.conf.OmitArgPrefixes,))
         sys.stdout.flush()  # a reader that has gone is noticed here and not at the interpreter's exit
     except SegueError as error:
