@@ -160,6 +160,8 @@ def test_what_cannot_listen_is_refused_at_the_door(tmp_path: Path) -> None:
         begin(tmp_path / "run", on_record="row")
     with pytest.raises(SegueError, match=r"sinks: list has no close and no write"):
         begin(tmp_path / "run", sinks=[[]])
+    with pytest.raises(SegueError, match="sinks=Kept: give a list"):
+        begin(tmp_path / "run", sinks=Kept())
     with pytest.raises(SegueError, match="asks for 4 evaluations, and there are 3 in online"):
         begin(tmp_path / "run", "return>0,for=4")
     assert not list(tmp_path.iterdir())

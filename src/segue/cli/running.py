@@ -57,7 +57,8 @@ def run_command(
             the recipe's own phases up to there.
         with_experience: Take that run's own experience too.
         keep: How many phases' ends to keep for `--from`, the newest ones; all by default.
-        stop_when: Save and end the run once its evaluations say so, for example success>=0.95,for=3 (three in a row).
+        stop_when: Save and end the run once its evaluations say so, for example 'success>=0.95,for=3'
+            (three in a row; in quotes, because of the shell).
         config: A TOML file of these words; those on the command line win.
         like: Another run: ask for the same, but for what stands on the command line.
         dry_run: Check everything, show the phases and an estimate of disk, memory and time, and stop.

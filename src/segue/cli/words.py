@@ -68,13 +68,13 @@ def gather(words: Iterable[str], lists: Mapping[str, Callable[[str], bool]], pla
         flag, equals, value = word.partition("=")
         if flag in lists:
             end()
-            inside = flag
+            inside, takes_one = flag, False
             lists_of.setdefault(flag, [])
             waiting += [value] * bool(equals)
         elif word.startswith("--"):
             end()
             flags.append(word)
-            takes_one = not equals and flag not in SWITCHES
+            takes_one = not equals and flag not in SWITCHES and not flag.startswith("--no-")
         elif takes_one:
             flags.append(word)
             takes_one = False

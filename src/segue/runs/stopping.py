@@ -56,7 +56,7 @@ def parsed(text: str) -> StopWhen:
     """Read a condition; `SegueError` says what is wrong with it."""
     word, shown = "".join(text.split()), f"--stop-when {text}"
     if (found := FORM.fullmatch(word)) is None:
-        raise SegueError(f"{shown}: write it as VALUE>=NUMBER, for example success>=0.95,for=3")
+        raise SegueError(f"{shown}: write it as VALUE>=NUMBER, in quotes, for example 'success>=0.95,for=3'")
     value, sign, number, rest = found.groups()
     if value not in VALUES:
         unknown(f"{shown}: value", value, VALUES)

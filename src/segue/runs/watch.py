@@ -47,6 +47,10 @@ class Watch:
         """`stopped` are the stops of the run so far: the condition that has stopped it once does not count again."""
         if on_record is not None and not callable(on_record):
             raise SegueError(f"on_record={on_record!r}: give a function that takes a row")
+        try:
+            sinks = tuple(sinks)
+        except TypeError as error:
+            raise SegueError(f"sinks={called(sinks)}: give a list of sinks") from error
         for sink in sinks:
             if lacks := missing(sink, Sink):
                 raise SegueError(f"sinks: {called(sink)} has no {' and no '.join(lacks)}; a sink has write and close")
@@ -57,8 +61,9 @@ class Watch:
         self._phases = frozenset[int]() if found is None else found[1]
         self._last = len(plan.phases) - 1
         # Sinks are the user's objects, and need not say that they are not essential.
-        self._essential = [sink for sink in sinks if getattr(sink, "essential", False)]
-        self._extra = [sink for sink in sinks if sink not in self._essential]
+        essential = [bool(getattr(sink, "essential", False)) for sink in sinks]
+        self._essential = [sink for sink, is_one in zip(sinks, essential) if is_one]
+        self._extra = [sink for sink, is_one in zip(sinks, essential) if not is_one]
         listens = [] if on_record is None else [(f"on_record={called(on_record)}", on_record)]
         self._listeners = [*((f"the sink {called(s)}", s.write) for s in self._essential), *listens]
         self._held, self._told = 0, False
