@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from segue.runs.policy import Policy, load, save_policy
     from segue.runs.request import Request
     from segue.runs.train import resume, train
+    from segue.runs.watch import STOP
     from segue.samplers import Balanced, Blend, Halves, Last, Mix, Oversample, Prefix, Subset, Union
     from segue.tasks import GymTask, find_task
 else:
@@ -56,6 +57,7 @@ __all__ = [
     "SAC",
     "SERA",
     "SPOT",
+    "STOP",
     "TD3",
     "TD3BC",
     "VCSE",

@@ -92,7 +92,7 @@ def run_command(
 
         if workers is None:
             raise SegueError("--executor slurm: say how many jobs work on the study, with --workers")
-        jobs = submit(folder, workers, split_settings(slurm))
+        jobs = submit(folder, workers, {name: str(value) for name, value in split_settings(slurm).items()})
         print(f"jobs {', '.join(jobs)} submitted; `segue study status {word(folder)} --watch` shows how far they are")
     elif executor == "ray":
         from segue.study.ray import Cluster

@@ -112,7 +112,7 @@ def _words(run: Run, part: Part) -> list[str] | None:
         return None
     own = [f"{key}={value}" for key, value in (settings | dict(part.settings)).items()]
     rules = [rule for rule in _texts(run.request.get("rules")) if _name(rule) not in part.replaces]
-    words = ["segue", "run", run.recipe, run.task, "--from", run.folder]
+    words = ["segue", "run", run.recipe, run.task, "--from", str(run.folder)]
     words += ["--rules", *rules, *part.rules] if rules or part.rules else []
     return words + (["--set", *own] if own else [])
 
