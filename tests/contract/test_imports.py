@@ -28,7 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "report": {"core", "data"},  # data.extras: the line that says how to install what draws PDF and PNG
     "runs": {"core", "agents", "engine", "recipes", "data", "tasks", "report"},
     "collect": {"core", "engine", "data", "tasks", "runs"},
-    "study": {"core", "engine", "recipes", "data", "tasks", "runs"},
+    "study": {"core", "engine", "recipes", "data", "tasks", "runs", "report"},
 }
 TOP = {"__init__", "__main__", "cli"}  # may import anything but the command line, which only __main__ does
 OPTIONAL = (

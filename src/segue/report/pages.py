@@ -12,7 +12,7 @@ from segue.report.figures import colour
 from segue.report.pooling import Group, pooled
 from segue.report.read import read_about, read_run
 from segue.report.sections import Member, of_run, of_task
-from segue.report.study import OnTask, Study, study_of
+from segue.report.study import OnTask, Searched, Study, study_of
 from segue.report.summary import quantity_of, summarise, verdict
 from segue.report.templates import fill
 
@@ -40,14 +40,19 @@ def several_tasks(folders: Sequence[Path]) -> bool:
     return len({str(read_about(folder).get("task", "?")) for folder in folders}) > 1
 
 
-def write_study(folders: Sequence[Path], out: Path, failed: Iterable[tuple[Path | str, str]] = ()) -> Path:
+def write_study(
+    folders: Sequence[Path],
+    out: Path,
+    failed: Iterable[tuple[Path | str, str]] = (),
+    searched: Searched | None = None,
+) -> Path:
     """Write the page of a study on finished runs of any number of tasks; `out` as for `write_report`.
 
     Folders that failed, have not finished or cannot be read are listed with the reason, and so are those in `failed`:
-    folders or names of cells that never began, each with its reason.  Raises SegueError where nothing has finished, and
-    where the page cannot be written.
+    folders or names of cells that never began, each with its reason.  `searched` is what a search has found.  Raises
+    SegueError where nothing has finished, and where the page cannot be written.
     """
-    return _write(render_study(study_of(folders, failed)), out, "study.html")
+    return _write(render_study(study_of(folders, failed), searched), out, "study.html")
 
 
 def _write(page: str, out: Path, name: str) -> Path:
@@ -74,12 +79,13 @@ def render(groups: Sequence[Group]) -> str:
     )
 
 
-def render_study(study: Study) -> str:
+def render_study(study: Study, searched: Searched | None = None) -> str:
     """Return the page of a study as text."""
     groups = [group for one in study.tasks for group in one.groups]
     return fill(
         "study.html",
         study=study,
+        searched=searched,
         shown=[{"label": label, "colour": colour} for label, colour in study.shown.items()],
         runs=sum(len(group.run.seeds) for group in groups),
         folders=sum(len(group.members) for group in groups),

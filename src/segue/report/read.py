@@ -39,6 +39,12 @@ class NotEvaluated(SegueError):
     """A run that has nothing to report yet."""
 
 
+def title_of(folder: Path) -> str:
+    """A run's name: that of its folder, or of its cell in a study, whose runs have numbers for names."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name.isdecimal() and folder.parent.parent.name == "cells" else folder.name
+
+
 def read_run(folder: Path) -> Run:
     """Read a run folder; a last line cut off by a crash is left out.
 
@@ -74,7 +80,7 @@ def read_run(folder: Path) -> Run:
         lived = [row for row in rows if row["kind"] == "episode" and row["phase_index"] not in at_random]
         kinds["evaluation"] = _means(lived, seeds, stand_in)
     return Run(
-        name=folder.resolve().name,
+        name=title_of(folder),
         recipe=str(about.get("recipe", "?")),
         task=str(about.get("task", "?")),
         status=str(about.get("status", "?")),

@@ -15,15 +15,17 @@ from segue.report.labels import labels_of
 from segue.report.notation import MISSING, count
 from segue.report.over_tasks import on_grid
 from segue.report.pooling import Group, pooled
-from segue.report.read import read_about, read_run
+from segue.report.read import read_about, read_run, title_of
 from segue.report.run import Run
 from segue.report.sections import Member
 from segue.report.statistics import Floats, interquartile_mean
 from segue.report.summary import quantity_of, show, summarise
+from segue.report.tables import Table
 
 GRID = 100  # environment steps at which curves over tasks are drawn, at most
 WHY = {
     "failed": "an error stopped it; its output says which",
+    "stopped": "it was ended early, so that it is no whole run",
     "interrupted": "a signal stopped it; segue resume goes on",
     "running": "not finished yet, or killed; segue resume goes on with a run that was killed",
 }
@@ -40,6 +42,18 @@ class Lost(NamedTuple):
     reached: str
     last: str
     why: str
+
+
+class Searched(NamedTuple):
+    """What a search over options has found."""
+
+    trials: int
+    best: Table
+    """The best trials, with intervals over seeds."""
+    importance: Table
+    """How much of the differences between trials each option explains."""
+    again: str
+    """The command that runs the best settings again with fresh seeds."""
 
 
 class Scores(NamedTuple):
@@ -200,10 +214,10 @@ def _unreadable(folder: Path, error: str) -> Lost:
     try:
         about = read_about(folder)
     except SegueError:
-        return _never_begun(folder.name, why)
+        return _never_begun(title_of(folder), why)
     seeds, status = ", ".join(map(str, about["seeds"])), str(about.get("status", "?"))
     return Lost(
-        folder.resolve().name,
+        title_of(folder),
         str(about.get("recipe", "?")),
         str(about.get("task", "?")),
         seeds,
