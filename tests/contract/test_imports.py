@@ -26,13 +26,15 @@ ARROWS: dict[str, set[str]] = {
     "tasks": {"core", "data"},
     "report": {"core"},
     "runs": {"core", "agents", "engine", "recipes", "data", "tasks", "report"},
+    "deploy": {"core", "data", "runs"},  # a policy comes from a run's folder; missing extras are named in data
     "collect": {"core", "engine", "data", "tasks", "runs"},
 }
 TOP = {"__init__", "__main__", "cli"}  # may import anything but the command line, which only __main__ does
-OPTIONAL = ("torch", "tensorflow", "minari", "wandb", "tensorboardX", "gymnasium_robotics", "mujoco")
+OPTIONAL = ("torch", "tensorflow", "minari", "wandb", "tensorboardX", "gymnasium_robotics", "mujoco", "onnx")
 HEAVY = ("jax", "scipy", "optax", "equinox", "gymnasium", *OPTIONAL)
 WORDS = (
     *("--version", "--help", "run --help", "list", "data --help", "data list", "nothing", "data nothing"),
+    *("export --help", "push --help", "pull --help"),
     *("--tyro-print-completion bash", *(f"list {what}" for what in ("recipes", "tasks", "agents", "bonuses", "rules"))),
 )
 
