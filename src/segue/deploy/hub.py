@@ -54,7 +54,10 @@ def pull(repo: str, out: str | os.PathLike[str]) -> list[str]:
     with _refusals(hub, f"segue pull {repo}"), tempfile.TemporaryDirectory() as place:
         api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
         api.snapshot_download(name, revision=revision or None, local_dir=place, allow_patterns=[*BUNDLE, CARD])
-        _, described, _ = read_bundle(place)
+        try:
+            _, described, _ = read_bundle(place)
+        except SegueError as error:
+            raise SegueError(str(error).replace(place, repo)) from error
         folder.parent.mkdir(parents=True, exist_ok=True)
         new = folder.with_name(f".{folder.name}")
         shutil.rmtree(new, ignore_errors=True)

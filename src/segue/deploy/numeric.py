@@ -30,12 +30,12 @@ OPERATIONS = {name: getattr(np, name) for name in SAME.split()} | {
 }
 
 
-def run(steps: Any, values: dict[str, Any], batch: int) -> None:
+def run(steps: Any, values: dict[str, Any], batch: int, operations: Any = OPERATIONS) -> None:
     """Do the steps [operation, inputs, output, options]; a size -n in a shape is n times the batch."""
     for name, inputs, output, options in steps:
         if "shape" in options:
             options = {**options, "shape": [n if n >= 0 else -n * batch for n in options["shape"]]}
-        values[output] = OPERATIONS[name](*[values[x] for x in inputs], **options)
+        values[output] = operations[name](*[values[x] for x in inputs], **options)
 
 
 def load(path: Any) -> Any:

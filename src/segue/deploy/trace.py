@@ -111,8 +111,9 @@ class Writer:
             with np.errstate(all="ignore"):
                 numeric.run([(name, [*known], "out", options)], known, 0)
             return Value(shape, dtype, known=np.asarray(known["out"]))
+        names = [self.named(x) for x in inputs]
         output = f"v{len(self.types)}"
-        self.steps.append((name, [self.named(x) for x in inputs], output, options))
+        self.steps.append((name, names, output, options))
         self.types[output] = dtype
         return Value(shape, dtype, output)
 
@@ -232,7 +233,10 @@ def _gather(w: Writer, o: dict[str, Any], x: list[Value], shape: Shape, dtype: s
         raise SegueError("this policy looks up numbers at places that it computes; export it --to stablehlo")
     sizes = list(map(_size, o["slice_sizes"]))
     starts = dict(zip(numbers.start_index_map, at.tolist()))
-    cuts = [[starts[n], starts[n] + size, 1] if n in starts else [None, None, None] for n, size in enumerate(sizes)]
+    cuts = [
+        [None, None, None] if size == whole else [starts.get(n, 0), starts.get(n, 0) + size, 1]
+        for n, (size, whole) in enumerate(zip(sizes, x[0].shape))
+    ]
     return [w.reshaped(w.step("slice", x[:1], tuple(sizes), dtype, cuts=cuts), shape)]
 
 
