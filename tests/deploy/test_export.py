@@ -164,9 +164,9 @@ def test_what_own_networks_may_be_made_of() -> None:
         pieces = [x.max(1, keepdims=True), x.sum(1, keepdims=True), jax.nn.sigmoid(x) ** 3, jnp.sign(x) / 3.0]
         keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(3)))(jnp.arange(3, dtype=jnp.uint32))
         noise = jax.vmap(lambda key: jax.random.normal(key, (2,)))(keys).reshape(1, 6)
-        image = jnp.broadcast_to(x[:, :, None, None], (x.shape[0], 3, 3, 1))
+        image = jnp.broadcast_to(x[:, :, None, None], (x.shape[0], 3, 5, 1))
         numbers = ("NHWC", "HWIO", "NHWC")
-        seen = jax.lax.conv_general_dilated(image, kernel, (1, 1), "VALID", dimension_numbers=numbers)
+        seen = jax.lax.conv_general_dilated(image, kernel, (1, 2), "VALID", dimension_numbers=numbers)
         rows = jnp.broadcast_to(noise, (x.shape[0], 6))
         return jnp.concatenate([*active, product, *pieces, seen.reshape(x.shape[0], -1), rows], axis=1)
 

@@ -66,7 +66,7 @@ def test_what_goes_wrong_is_one_line(
     capsys.readouterr()
     assert "segue: me/reach: no readable policy (SafetensorError)" in said("pull", "me/reach", "--out", out)
     assert not Path(out).exists()
-    assert "no readable policy" in said("push", str(tmp_path), "me/reach")
+    assert "no readable policy" in said("push", str(tmp_path / "none"), "me/reach")
     monkeypatch.setenv("HF_TOKEN", "another")
     assert "HF_TOKEN" in said("push", str(folder), "me/reach")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")

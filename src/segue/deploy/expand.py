@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -87,11 +88,12 @@ def convolution(
     plain = all(more[k] in (1, (1, 1)) for k in ("lhs_dilation", "rhs_dilation", "feature_group_count"))
     if not usual or not plain or any(low or high for low, high in padding):
         raise SegueError("this policy has a convolution with padding or of another layout; export it --to stablehlo")
-    sizes = [(n - k) // s + 1 for n, k, s in zip(x.shape[1:3], weight.shape[:2], window_strides)]
+    high, wide = ((n - k) // s + 1 for n, k, s in zip(x.shape[1:3], weight.shape[:2], window_strides))
+    down, right = window_strides
     cut = []
-    for at in itertools.product(*(range(k) for k in weight.shape[:2])):
-        rows, columns = (slice(i, i + (n - 1) * s + 1, s) for i, n, s in zip(at, sizes, window_strides))
-        cut.append(x[:, rows, columns])
+    for i, j in itertools.product(*map(range, weight.shape[:2])):
+        stop = (x.shape[0], i + (high - 1) * down + 1, j + (wide - 1) * right + 1, x.shape[3])
+        cut.append(jax.lax.slice(x, (0, i, j, 0), stop, (1, down, right, 1)))
     patches = jnp.concatenate(cut, axis=-1)
     return patches @ weight.reshape(-1, weight.shape[-1])
 
