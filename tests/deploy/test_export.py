@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from segue.core.scaling import Scaling
 from segue.core.types import Learned, SegueError, Slot, Spec
 from segue.deploy import compare, numeric, trace
 from segue.deploy.compare import CLOSE, Greedy
+from segue.deploy.export import Form
 from segue.deploy.trace import Input, traced
 from segue.runs.policy import Policy, save_policy
 from tests.contract.test_agents import small
@@ -206,3 +208,22 @@ def test_only_ties_are_left_out(tmp_path: Path) -> None:
     wrong: Callable[[list[np.ndarray]], np.ndarray] = lambda x: actions(x[0]) + 1e-3  # noqa: E731
     with pytest.raises(SegueError, match="in 1000 of 1000"):
         compare.compared(Greedy(policy), wrong, "this")
+
+
+def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    folder = bundle(tmp_path, agent_of("TD3"), SPEC, SCALING)
+    forms: tuple[Form, ...] = ("onnx", "numpy", "stablehlo")
+    for form in forms:
+        segue.export(folder, form, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    observation = random_observations()[0]
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+    snippets = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(snippets) == len(forms)
+    for snippet in snippets:
+        here = {"observation": observation}
+        exec(snippet, here)
+        assert abs(here["action"] - segue.load(folder).act(observation)).max() <= 2 * CLOSE

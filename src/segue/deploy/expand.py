@@ -73,7 +73,7 @@ def erf_inv(x: Array) -> Array:
 
 
 def power(x: Array, *, y: int) -> Array:
-    """A whole power of at least 1."""
+    """A whole power, but not 0: JAX makes 1 of that."""
     total = x
     for _ in range(abs(y) - 1):
         total = total * x
