@@ -138,6 +138,7 @@ def _onnx(greedy: Greedy) -> Made:
 
 
 def _stablehlo(greedy: Greedy) -> Made:
+    need("flatbuffers", "stablehlo", "this export")  # JAX writes with it
     (batch,) = jax.export.symbolic_shape("batch")
     avals = [x.aval(batch) for x in greedy.inputs]
     written = jax.export.export(jax.jit(greedy.act), platforms=("cpu", "cuda", "tpu"))(*avals)

@@ -90,11 +90,14 @@ class Writer:
     types: dict[str, str]
     steps: list[Step] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
+    numbers: dict[Any, str] = field(default_factory=dict)
+    """Names of constants; that of a single number serves wherever it stands."""
 
     def named(self, value: Value) -> str:
         """The name of a value; one that had none becomes a constant or a step."""
         if not value.name and value.known is not None:
-            value.name = f"c{len(self.constants)}"
+            number = (value.dtype, value.shape, value.known.tobytes() if value.known.size == 1 else len(self.constants))
+            value.name = self.numbers.setdefault(number, f"c{len(self.constants)}")
             self.constants[value.name] = value.known
         elif not value.name and value.thin is not None:
             value.name = self.named(self.wide(value.thin, value.shape))
