@@ -110,7 +110,7 @@ def test_stablehlo_acts_as_the_policy_does(name: str, tmp_path: Path) -> None:
     again = jax.export.deserialize(bytearray((tmp_path / "xla" / "policy.stablehlo").read_bytes()))
     assert compare.distance(policy, np.asarray(again.call(given)), policy.act(given)).max() <= CLOSE
     assert "stablehlo" in (tmp_path / "xla" / "policy.mlir").read_text()
-    about = json.loads((tmp_path / "xla" / "policy.json").read_text())["about"]
+    about = json.loads((tmp_path / "xla" / "policy.stablehlo.json").read_text())["about"]
     assert (about["task"], about["seed"], about["action"]) == ("reach", 7, FACTS["action"])
     assert about["policy"] == json.loads((folder / "policy.json").read_text())["seal"]
 
@@ -191,6 +191,9 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         segue.export(folder, "numpy", seed=5)
     with pytest.raises(SegueError, match=r"it uses JAX's 'sort', .* --to stablehlo"):
         traced(lambda x: jnp.sort(x, axis=1), [Input("observation", (3,), "float32")])
+    (tmp_path / "policy.py").write_text("of somebody's own")
+    with pytest.raises(SegueError, match="is not Segue's, and would be replaced"):
+        segue.export(folder, "numpy", tmp_path)
     monkeypatch.setitem(trace.EACH, "tanh", "sin")
     with pytest.raises(SegueError, match=r"was refused: its actions differ .* by up to .*; 1e-06 is allowed"):
         segue.export(folder, "numpy")

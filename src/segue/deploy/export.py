@@ -2,7 +2,8 @@
 
 policy.onnx                       for onnxruntime and other runtimes
 policy.npz, policy.py             for NumPy
-policy.stablehlo, .mlir, .json    for XLA, with JAX or without
+policy.stablehlo, policy.mlir,     for XLA, with JAX or without
+    policy.stablehlo.json
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Form = Literal["onnx", "stablehlo", "numpy"]
 NAMES: dict[str, tuple[str, ...]] = {
     "onnx": ("policy.onnx",),
     "numpy": ("policy.npz", "policy.py"),
-    "stablehlo": ("policy.stablehlo", "policy.mlir", "policy.json"),
+    "stablehlo": ("policy.stablehlo", "policy.mlir", "policy.stablehlo.json"),
 }
 FORMAT = 1
 
@@ -67,6 +68,9 @@ def export(
         contents, acts = {"onnx": _onnx, "numpy": _numpy, "stablehlo": _stablehlo}[to](greedy)
         found = compared(greedy, acts, f"{os.fspath(run)}: the export to {to}")
     folder = place_of(run) if out is None else Path(out)
+    own = folder / "policy.py"
+    if to == "numpy" and own.exists() and "exported by Segue" not in own.read_text("utf-8", "replace"):
+        raise SegueError(f"{own} is not Segue's, and would be replaced; give another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in zip(NAMES[to], contents):
