@@ -231,7 +231,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     observation = random_observations()[0]
     page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
-    snippets = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    snippets = re.findall(r"^```py\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert len(snippets) == len(forms)
     for snippet in snippets:
         here = {"observation": observation}

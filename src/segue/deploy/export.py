@@ -1,9 +1,8 @@
 """Write a policy as files that act without Segue, and compare what they do with what the policy does.
 
-policy.onnx                       for onnxruntime and other runtimes
-policy.npz, policy.py             for NumPy
-policy.stablehlo, policy.mlir,     for XLA, with JAX or without
-    policy.stablehlo.json
+policy.onnx                                               for onnxruntime and other runtimes
+policy.npz, policy.py                                     for NumPy
+policy.stablehlo, policy.mlir, policy.stablehlo.json      for XLA, with JAX or without
 """
 
 from __future__ import annotations
