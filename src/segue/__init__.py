@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from segue.core.scaling import Scaling
     from segue.core.schedules import Linear
     from segue.core.types import SegueError, Slot, Spec, Transition
+    from segue.deploy.export import export
     from segue.engine.diagnostics import handover
     from segue.engine.evaluate import Evaluator
     from segue.engine.loop import run
@@ -94,6 +95,7 @@ __all__ = [
     "Transition",
     "Union",
     "data",
+    "export",
     "find_task",
     "fresh",
     "from_cql",

@@ -27,18 +27,20 @@ ARROWS: dict[str, set[str]] = {
     "tasks": {"core", "data"},
     "report": {"core", "data"},  # data.extras: the line that says how to install what draws PDF and PNG
     "runs": {"core", "agents", "engine", "recipes", "data", "tasks", "report"},
+    "deploy": {"core", "data", "runs"},  # a policy comes from a run's folder; missing extras are named in data
     "collect": {"core", "engine", "data", "tasks", "runs"},
     "study": {"core", "engine", "recipes", "data", "tasks", "runs", "report"},
 }
 TOP = {"__init__", "__main__", "cli"}  # may import anything but the command line, which only __main__ does
 OPTIONAL = (
     *("torch", "tensorflow", "minari", "gymnasium_robotics", "mujoco", "submitit", "ray", "optuna", "cairosvg"),
+    *("onnx", "onnxruntime", "huggingface_hub"),
     *(tracker.package for tracker in TRACKERS.values()),
 )
 HEAVY = ("jax", "scipy", "optax", "equinox", "gymnasium", *OPTIONAL)
 WORDS = (
     *("--version", "--help", "run --help", "list", "data --help", "data list", "nothing", "data nothing"),
-    *("study --help", "study status nothing"),
+    *("study --help", "study status nothing", "export --help", "push --help", "pull --help"),
     *(
         "--tyro-print-completion bash",
         *(f"list {what}" for what in ("recipes", "tasks", "agents", "bonuses", "rules", "runs")),

@@ -1,4 +1,4 @@
-"""The command line: run, resume, report, list, explain, study, data."""
+"""The command line: run, resume, report, list, explain, study, export, push, pull, data."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from types import TracebackType
 
 import tyro
 
+from segue.cli import deploying as deploying
 from segue.cli import running as running  # their commands, in the order of the help
 from segue.cli import shown as shown
 from segue.cli.app import LISTS, app
@@ -23,7 +24,7 @@ from segue.core.named import is_own
 from segue.core.options import unknown
 from segue.core.types import Interrupted, SegueError
 
-COMMANDS = ("run", "resume", "report", "list", "explain", "study", "data")
+COMMANDS = ("run", "resume", "report", "list", "explain", "study", "export", "push", "pull", "data")
 APART = {"study": "segue.cli.study", "data": "segue.cli.data"}
 """Commands that have commands of their own, and where `main` runs them."""
 PLACES = {"run": 2, "explain": 3, "resume": 1}
