@@ -14,9 +14,9 @@ from types import TracebackType
 
 import tyro
 
-from segue.cli import deploying as deploying
 from segue.cli import running as running  # their commands, in the order of the help
 from segue.cli import shown as shown
+from segue.cli import transfer as transfer
 from segue.cli.app import LISTS, app
 from segue.cli.given import filled
 from segue.cli.words import gather

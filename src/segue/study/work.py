@@ -83,7 +83,7 @@ class Worker:
         return [] if study.asked.search is None else turns(self.folder, study.asked.search.trials)
 
     def _turn(self, study: Study, left: Sequence[int], over: bool) -> Lease | None:
-        """A turn to choose a trial, where nothing else is to be done; the last one waits for all others and all cells."""
+        """A turn to choose a trial, where nothing else is to be done; the last one waits for everything."""
         for number in left:
             assert study.asked.search is not None
             there = turn(self.folder, number)
