@@ -17,6 +17,7 @@ from segue.core.display import prepare
 from segue.core.lazy import face
 
 if TYPE_CHECKING:
+    from segue import data, recipes, report
     from segue.agents import AWAC, CQL, IQL, OPT, PEX, RLPD, SAC, SPOT, TD3, TD3BC, CalQL, ReBRAC
     from segue.agents.cql import from_cql
     from segue.bonuses import RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from segue.core.scaling import Scaling
     from segue.core.schedules import Linear
     from segue.core.types import SegueError, Slot, Spec, Transition
+    from segue.deploy.export import export
     from segue.engine.diagnostics import handover
     from segue.engine.evaluate import Evaluator
     from segue.engine.loop import run
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from segue.runs.policy import Policy, load, save_policy
     from segue.runs.request import Request
     from segue.runs.train import resume, train
+    from segue.runs.watch import STOP
     from segue.samplers import Balanced, Blend, Halves, Last, Mix, Oversample, Prefix, Subset, Union
     from segue.tasks import GymTask, find_task
 else:
@@ -55,6 +58,7 @@ __all__ = [
     "SAC",
     "SERA",
     "SPOT",
+    "STOP",
     "TD3",
     "TD3BC",
     "VCSE",
@@ -90,12 +94,16 @@ __all__ = [
     "Subset",
     "Transition",
     "Union",
+    "data",
+    "export",
     "find_task",
     "fresh",
     "from_cql",
     "from_slot",
     "handover",
     "load",
+    "recipes",
+    "report",
     "resume",
     "run",
     "save_policy",

@@ -59,6 +59,15 @@ COMMANDS = (  # command, a part of what is said
     ("segue run cal-ql pointmaze-umaze --rules freeze_acto=3", "did you mean 'freeze_actor'?"),
     ("segue run cal-ql pointmaze-umaze --out used", "is not empty; give another --out"),
     ("segue run cal-ql pointmaze-umaze --out file.txt", "cannot make this folder"),
+    ("segue run cal-ql pointmaze-umaze --stop-when 'success>=95'", "a share, from 0 to 1"),
+    ("segue run cal-ql pointmaze-umaze --stop-when 'success>=0.9,phase=onlin'", "did you mean 'online'?"),
+    (
+        "segue run cal-ql pointmaze-umaze --stop-when 'success>=0.9' --set evaluation=none",
+        "there are no evaluations to stop at",
+    ),
+    ("segue run --config file.txt", "is not TOML"),
+    ("segue run --config run.toml", "did you mean 'seeds'?"),
+    ("segue run cal-ql --like nowhere", "is not a run"),
     ("segue resume nowhere", "is not a run"),
     ("segue report used", "no run.json here"),
     ("segue report", "name at least one run's folder"),
@@ -80,7 +89,9 @@ PYTHON = (  # snippet, a part of what is said
     ('segue.train("cal-ql", "pointmaze-umaze", seeds=[0.5])', "seeds are whole numbers"),
     ('segue.train("cal-ql", "pointmaze-umaze", seeds=np.int64(-1))', "none negative"),
     ('segue.train("cal-ql", "pointmaze-umaze", settings=["online.environment_steps=3"])', "give a mapping"),
-    ('segue.train("cal-ql", "pointmaze-umaze", track="mlflow")', "there is no tracker 'mlflow'"),
+    ('segue.train("cal-ql", "pointmaze-umaze", track="paper")', "there is no tracker 'paper'"),
+    ('segue.train("cal-ql", "pointmaze-umaze", stop_when="sucess>=0.9")', "did you mean 'success'?"),
+    ('segue.train("cal-ql", "pointmaze-umaze", sinks=[print])', "has no close and no write"),
     ('segue.train("cal-ql", gymnasium.make("Pendulum-v1"))', "each seed needs an environment of its own"),
     ("segue.find_task(3)", "a task's name is a str, not int"),
     ('segue.load("nowhere")', "no readable policy"),
@@ -105,6 +116,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "notes.txt").touch()
     (tmp_path / "file.txt").write_text("no table\n")
+    (tmp_path / "run.toml").write_text("sedes = 3\n")
     (tmp_path / "broken.hdf5").write_bytes(b"no such thing")
     text, rows = np.full((4, 1), "left"), np.zeros(4)
     np.savez("text.npz", observation=np.zeros((4, 2)), action=text, reward=rows, done=rows + 1)

@@ -80,7 +80,7 @@ def test_a_mistake_is_one_line(words, says, mistake, tmp_path: Path, monkeypatch
         (("run", "cal-ql"), ("TASK", "required")),
         (("resume",), ("FOLDER", "required")),
         (("run", "cal-ql", "pointmaze-umaze", "--sedes", "3"), ("--sedes", "--seeds")),
-        (("run", "cal-ql", "pointmaze-umaze", "--track", "mlflow"), ("tensorboard", "wandb")),
+        (("run", "cal-ql", "pointmaze-umaze", "--track", "paper"), ("tensorboard", "wandb")),
         (("list", "everything"), ("recipes", "tasks")),
         ((), ("run", "resume", "report", "list", "explain", "data")),
     ],
@@ -123,6 +123,8 @@ def test_seeds_are_counted_or_named() -> None:
         ("--set x=1 a --seeds 3 hdf5:c?reward=binary", "a hdf5:c?reward=binary --seeds 3 --set x=1"),
         ("a --set x=1 --dry-run b", "a b --dry-run --set x=1"),
         ("--rules freze_actor=3 a b", "a b --rules freze_actor=3"),
+        ("--no-untrained a b --set x=1", "a b --no-untrained --set x=1"),
+        ("--with-experience a b", "a b --with-experience"),
         ("a", "a"),
     ],
 )

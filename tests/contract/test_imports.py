@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import segue
+from segue.runs.trackers import TRACKERS
 
 PACKAGE = Path(segue.__file__).parent
 # Who may import whom: the rooms of the house, from the ground up.  An arrow that is missing here needs a reason.
@@ -24,18 +25,26 @@ ARROWS: dict[str, set[str]] = {
     "recipes": {"core", "agents", "samplers", "bonuses", "engine"},
     "data": {"core"},
     "tasks": {"core", "data"},
-    "report": {"core"},
+    "report": {"core", "data"},  # data.extras: the line that says how to install what draws PDF and PNG
     "runs": {"core", "agents", "engine", "recipes", "data", "tasks", "report"},
+    "deploy": {"core", "data", "runs"},  # a policy comes from a run's folder; missing extras are named in data
     "collect": {"core", "engine", "data", "tasks", "runs"},
-    "study": {"core", "engine", "recipes", "data", "tasks", "runs"},
+    "study": {"core", "engine", "recipes", "data", "tasks", "runs", "report"},
 }
 TOP = {"__init__", "__main__", "cli"}  # may import anything but the command line, which only __main__ does
-OPTIONAL = ("torch", "tensorflow", "minari", "wandb", "tensorboardX", "submitit", "ray", "gymnasium_robotics", "mujoco")
+OPTIONAL = (
+    *("torch", "tensorflow", "minari", "gymnasium_robotics", "mujoco", "submitit", "ray", "optuna", "cairosvg"),
+    *("onnx", "onnxruntime", "huggingface_hub"),
+    *(tracker.package for tracker in TRACKERS.values()),
+)
 HEAVY = ("jax", "scipy", "optax", "equinox", "gymnasium", *OPTIONAL)
 WORDS = (
     *("--version", "--help", "run --help", "list", "data --help", "data list", "nothing", "data nothing"),
-    *("study --help", "study status nothing"),
-    *("--tyro-print-completion bash", *(f"list {what}" for what in ("recipes", "tasks", "agents", "bonuses", "rules"))),
+    *("study --help", "study status nothing", "export --help", "push --help", "pull --help"),
+    *(
+        "--tyro-print-completion bash",
+        *(f"list {what}" for what in ("recipes", "tasks", "agents", "bonuses", "rules", "runs")),
+    ),
 )
 
 
@@ -121,6 +130,11 @@ def test_the_face_is_complete() -> None:
     assert segue.find_task is importlib.import_module("segue.tasks.table").find_task
     with pytest.raises(AttributeError, match=r"module 'segue' has no attribute 'CallQL'; did you mean CalQL\?"):
         segue.CallQL  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_rooms_are_there_after_one_import() -> None:
+    code = "import segue; segue.data.from_arrays, segue.recipes.RECIPES, segue.report.tidy"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_a_module_says_it_has_is_there() -> None:

@@ -69,7 +69,7 @@ def test_card_numbers() -> None:
     card = describe(from_episodes([episode(3, terminated=True), episode(2, reward=np.zeros(2))]), failure=0.0)
     assert (card["transitions"], card["episodes"], card["action"]) == (5, 2, 2)
     assert card["success_fraction"] == card["terminated_fraction"] == 0.5
-    assert card["episode_return"] == {"min": 0.0, "mean": 1.5, "median": 1.5, "max": 3.0}
+    assert card["episode_return"] == {"min": 0.0, "mean": 1.5, "median": 1.5, "max": 3.0, "std": 1.5}
     assert card["episode_length"]["max"] == 3.0
     json.dumps(card)
 

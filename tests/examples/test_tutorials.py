@@ -106,4 +106,4 @@ def test_tutorial(page: str, folder: Path) -> None:
 
 
 def test_pages_are_short() -> None:
-    assert all(50 <= text.count("\n") <= 130 for text in PAGES.values())
+    assert all(60 <= text.count("\n") <= 120 for text in PAGES.values())

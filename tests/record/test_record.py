@@ -4,7 +4,6 @@ import errno
 import json
 import math
 import os
-import sys
 
 import numpy as np
 import pytest
@@ -12,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segue.core.types import SegueError
-from segue.runs import sinks
-from segue.runs.sinks import Extra, Fan, Jsonl, TensorBoard, WandB, plain, scalars
+from segue.runs.sinks import Extra, Fan, Jsonl, plain, scalars
 
 
 def a_row(update=0, **values):
@@ -217,20 +215,6 @@ def test_an_interrupt_is_not_swallowed():
         Extra("slow", lambda: (post, lambda: None)).write(a_row())
 
 
-@pytest.mark.parametrize(
-    ("make", "extra"),
-    [
-        (lambda folder: TensorBoard(folder), "tensorboard"),
-        (lambda folder: WandB(folder, "project", "name", {}), "wandb"),
-    ],
-)
-def test_an_absent_package_names_its_extra(tmp_path, monkeypatch, make, extra):
-    monkeypatch.setitem(sys.modules, {"tensorboard": "tensorboardX", "wandb": "wandb"}[extra], None)
-    with pytest.raises(SegueError) as caught:
-        make(tmp_path)
-    assert f'pip install "segue[{extra}]"' in str(caught.value)
-
-
 def test_trackers_get_seeds_means_and_clocks():
     assert scalars(a_row(5, loss=[1.0, 3.0], q=[None, 2.0], none=[float("nan"), None])) == {
         "clock/phase_step": 5.0,
@@ -242,64 +226,3 @@ def test_trackers_get_seeds_means_and_clocks():
         "training/q/seed_7": 2.0,
         "training/q/mean": 2.0,
     }
-
-
-class FakeTensorBoard:
-    class SummaryWriter:
-        last = None
-
-        def __init__(self, folder, purge_step):
-            self.scalars, self.purge_step = [], purge_step
-            type(self).last = self
-
-        def add_scalar(self, *scalar):
-            self.scalars.append(scalar)
-
-        def close(self):
-            self.scalars.append("closed")
-
-
-def test_tensorboard_steps_are_updates(tmp_path, monkeypatch):
-    monkeypatch.setattr(sinks, "_package", lambda name, extra: FakeTensorBoard)
-    sink = TensorBoard(tmp_path, resumed_at=40)
-    sink.write(a_row(41, loss=[1.0, 2.0]))
-    sink.close()
-    sink.close()
-    writer = FakeTensorBoard.SummaryWriter.last
-    assert writer.purge_step == 40
-    assert ("training/loss/mean", 1.5, 41) in writer.scalars
-    assert writer.scalars.count("closed") == 1
-
-
-class FakeWandB:
-    def __init__(self):
-        self.begun, self.logged, self.defined = [], [], []
-
-    Settings = dict
-
-    def init(self, **options):
-        self.begun.append(options)
-        return self
-
-    def define_metric(self, name, step_metric=None):
-        self.defined.append((name, step_metric))
-
-    def log(self, numbers):
-        self.logged.append(numbers)
-
-    def finish(self):
-        self.logged.append("finished")
-
-
-def test_a_resumed_run_keeps_its_page(tmp_path, monkeypatch):
-    fake = FakeWandB()
-    monkeypatch.setattr(sinks, "_package", lambda name, extra: fake)
-    for update in (1, 2):
-        sink = WandB(tmp_path / "wandb", "project", "name", {"scale": float("inf")})
-        sink.write(a_row(update))
-        sink.close()
-    first, second = fake.begun
-    assert first["id"] == second["id"]
-    assert first["config"] == {"scale": None}
-    assert ("*", "clock/update") in fake.defined
-    assert [x if x == "finished" else x["clock/update"] for x in fake.logged] == [1.0, "finished", 2.0, "finished"]

@@ -38,6 +38,8 @@ def make_run(tmp_path: Path) -> Folder:
         handover: dict[str, Any] | None = None,
         success: bool = True,
         tail: str = "",
+        config: dict[str, Any] | None = None,
+        status: str = "finished",
     ) -> Path:
         numbers = list(seeds)
         phases, rows = [], []
@@ -77,7 +79,7 @@ def make_run(tmp_path: Path) -> Folder:
             rows.append(row("handover", phase, steps, done + steps, after, numbers, episodes=sums))
         about = {
             "segue": "0.1.0",
-            "status": "finished",
+            "status": status,
             "recipe": recipe,
             "task": task,
             "seeds": numbers,
@@ -86,6 +88,7 @@ def make_run(tmp_path: Path) -> Folder:
             "config": {
                 "discount": {"value": 0.99, "source": "default"},
                 "note": {"value": "<script>alert('x')</script>", "source": "settings"},
+                **{name: {"value": value, "source": "settings"} for name, value in (config or {}).items()},
             },
             "phases": phases,
             "provenance": {"versions": {"numpy": "2.0"}, "platform": "Linux", "dataset": None},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -194,17 +195,6 @@ def test_one_number_has_one_interval_throughout(make_run, tmp_path: Path) -> Non
     assert len(shown) == 1
 
 
-def test_several_tasks_are_pooled_by_recipe(make_run, tmp_path: Path) -> None:
-    folders = [
-        make_run(f"{recipe}-{task}", recipe, task, offline={9: [0.5, 0.5]}, online={5: [end, end]})
-        for task in ("maze", "kitchen")
-        for recipe, end in (("calql", 0.5), ("wsrl", 1.0))
-    ]
-    _, page = page_of(folders, tmp_path / "report.html")
-    assert "All tasks together" in page.text
-    assert ["wsrl", "2", "4", "100.0[100.0, 100.0]", "1.00[1.00, 1.00]"] in page.rows
-
-
 def test_a_run_that_blew_up_still_has_a_report(dipping: Path, tmp_path: Path) -> None:
     about, metrics = dipping / "run.json", dipping / "metrics.jsonl"
     about.write_text(about.read_text().replace('"finished"', '"failed"'))
@@ -219,15 +209,18 @@ def test_a_run_that_blew_up_still_has_a_report(dipping: Path, tmp_path: Path) ->
     assert not re.search(r'="[^"]*(nan|inf)\b', written.split("</style>")[1])
 
 
-def test_same_recipe_twice_is_told_apart(make_run, tmp_path: Path) -> None:
-    folders = [make_run(name, offline={9: [0.5, 0.5]}) for name in ("monday", "friday")]
-    _, page = page_of(folders, tmp_path / "report.html")
-    assert "calql (monday)" in page.text
-    assert "calql (friday)" in page.text
+def test_folders_of_one_configuration_are_one_run(make_run, tmp_path: Path) -> None:
+    monday = make_run("monday", seeds=(1, 2), offline={9: [0.5, 0.5]})
+    friday = make_run("friday", seeds=(2, 3), offline={9: [0.5, 0.7]})
+    _, page = page_of([monday, friday], tmp_path / "report.html")
+    assert "friday: seed 2 does not count, since monday has the same." in page.text
+    assert [row[0] for row in page.rows if row[0].startswith("seed ")] == ["seed 1", "seed 2", "seed 3"]
+    assert "Written by Segue from 2 run folders." in page.text
 
 
 def test_a_folder_as_target_and_no_folder_at_all(dipping: Path, tmp_path: Path) -> None:
     assert write_report([dipping], tmp_path) == tmp_path / "report.html"
+    assert write_report([dipping, dipping], tmp_path) == tmp_path / "report.html"
     with pytest.raises(SegueError, match="no run folder"):
         write_report([], tmp_path / "x.html")
 
@@ -259,8 +252,12 @@ def test_text_of_a_run_is_escaped_wherever_it_is_shown(dipping: Path, tmp_path: 
     about.write_text(json.dumps(hostile(json.loads(about.read_text()))))
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     metrics.write_text("".join(json.dumps(hostile(row) | {"kind": row["kind"]}) + "\n" for row in rows))
+    other = tmp_path / "other"
+    shutil.copytree(dipping, other)
+    changed = about.read_text().replace('"discount": {"value": 0.99', '"discount": {"value": 0.9')
+    (other / "run.json").write_text(changed)
     everywhere = {"title", "th", "td", "code", "figcaption", "desc"}
-    for folders, more in (([dipping], {"h1", "dd"}), ([dipping, dipping], {"p", "h3", "summary", "caption"})):
+    for folders, more in (([dipping], {"h1", "dd"}), ([dipping, other], {"p", "h3", "summary", "caption"})):
         _, page = page_of(folders, tmp_path / "report.html")
         assert "i" not in page.tags
         assert page.outside == []

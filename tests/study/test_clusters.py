@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from segue.cli.main import command
 from segue.runs import train
 from segue.study.begin import request_of
 from segue.study.folder import place, read
@@ -55,7 +54,7 @@ def as_alone(folder: Path, alone: Path) -> None:
     for cell in study.cells:
         there = run_of(place(folder, cell.name))
         assert there is not None
-        run = train.start(own.recipe, own.Task(), request_of(cell, None), alone / cell.name, stream=io.StringIO())
+        run = train.start(own.recipe, own.Task(), request_of(cell), alone / cell.name, stream=io.StringIO())
         assert rows(there) == rows(run)
 
 
@@ -63,24 +62,32 @@ def begun(folder: Path) -> bool:
     return any(folder.glob("cells/*/*/checkpoints/00000[2-9]"))
 
 
+def segue(*words: str) -> tuple[int, str, str]:
+    """What a command has said; SLURM's and Ray's packages write to streams that a test cannot take away."""
+    done = subprocess.run([sys.executable, "-m", "segue", *words], capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
 @pytest.mark.skipif(shutil.which("sbatch") is None, reason="needs a SLURM: .ci/slurm starts one")
-def test_slurm(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_slurm(file: Path, tmp_path: Path) -> None:
     """A job is killed, another one put into the queue again; two that come later take their cells over."""
     pytest.importorskip("submitit", reason='needs pip install "segue[slurm]"')
     assert subprocess.run(["sinfo"], capture_output=True).returncode == 0, "SLURM is installed and does not answer"
     folder = tmp_path / "s"
-    words = ["study", "run", str(file), "--out", str(folder), "--executor", "slurm", "--workers"]
-    assert command([*words, "2"]) == 1
-    assert "--slurm: give time=MINUTES" in capsys.readouterr().err
-    assert command([*words, "2", "--slurm", "time=5", "partition=nowhere"]) == 1
-    assert "sbatch refused" in capsys.readouterr().err
-    assert command([*words, "2", "--slurm", "time=5"]) == 0
-    first, second = capsys.readouterr().out.partition(" submitted")[0].removeprefix("jobs ").split(", ")
+    slurm = ["--executor", "slurm", "--workers", "2", "--slurm"]
+    words = ["study", "run", str(file), "--out", str(folder), *slurm]
+    code, _, said = segue(*words, "partition=debug")
+    assert (code, "--slurm: give time=MINUTES" in said) == (1, True)
+    code, _, said = segue(*words, "time=5", "partition=nowhere")
+    assert (code, "sbatch refused" in said) == (1, True)
+    code, out, said = segue(*words, "time=5")
+    assert code == 0, said
+    first, second = out.partition(" submitted")[0].removeprefix("jobs ").split(", ")
     try:
         until(lambda: begun(folder), 120)
         subprocess.run(["scancel", "--signal=KILL", "--full", first], check=True)
         subprocess.run(["scontrol", "requeue", second], check=True)
-        assert command(["study", "run", str(folder), *words[5:], "2", "--slurm", "time=5"]) == 0
+        assert segue("study", "run", str(folder), *slurm, "time=5")[0] == 0
         until(lambda: counted(standing(folder, read(folder))) == {"done": 3}, 240)
     finally:
         subprocess.run(["scancel", "--me"], check=False)
@@ -100,22 +107,21 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.mark.filterwarnings("default")  # Ray's own
-def test_ray(cluster: Any, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ray(cluster: Any, file: Path, tmp_path: Path) -> None:
     """A node is lost in the middle; another one takes its work over."""
     folder = tmp_path / "s"
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     words = ["study", "run", str(file), "--out", str(folder), "--executor", "ray", "--ray", cluster.address]
-    assert command([*words, "--workers", "3"]) == 1
-    assert "the cluster has room for 2" in capsys.readouterr().err
-    process = subprocess.Popen(
-        [sys.executable, "-m", "segue", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    code, _, said = segue(*words, "--workers", "3")
+    assert (code, "the cluster has room for 2" in said) == (1, True), said
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen([sys.executable, "-m", "segue", *words], **pipes)
     try:
         until(lambda: begun(folder), 120)
         cluster.remove_node(nodes[0], allow_graceful=False)
         cluster.add_node(num_cpus=1)
-        said, _ = process.communicate(timeout=240)
+        told, _ = process.communicate(timeout=240)
     finally:
         process.kill()
-    assert process.returncode == 0, said
+    assert process.returncode == 0, told
     as_alone(folder, tmp_path)

@@ -146,7 +146,7 @@ def test_a_cell_that_kills_whoever_does_it_is_given_up(
     (one,) = standing(tmp_path / "s", study)
     assert one.state == "failed"
     assert one.reason.startswith(f"died {MOST_DEATHS} times and left nothing new")
-    with pytest.raises(SegueError, match="no cell of this study has begun"):
+    with pytest.raises(SegueError, match="no cell of this study is done yet"):
         runs(tmp_path / "s", study)
 
 
@@ -220,7 +220,7 @@ def test_a_study_survives_whatever_is_killed(tmp_path: Path, environment: dict[s
     assert f"{len(study.cells)} cells: {len(study.cells)} done" in said
     until(lambda: not processes("study", "cell", str(folder)), 10)
     for cell in study.cells:
-        alone = train.start(own.recipe, own.Task(), request_of(cell, None), tmp_path / cell.name, stream=io.StringIO())
+        alone = train.start(own.recipe, own.Task(), request_of(cell), tmp_path / cell.name, stream=io.StringIO())
         there = run_of(place(folder, cell.name))
         assert there is not None
         assert rows(there) == rows(alone)

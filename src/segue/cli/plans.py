@@ -39,7 +39,7 @@ def explain(
     recipe: str,
     task: str,
     part: str,
-    settings: Mapping[str, str],
+    settings: Mapping[str, object],
     rules: Sequence[str],
     changed: bool,
     json_output: bool,

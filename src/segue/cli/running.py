@@ -31,6 +31,9 @@ def run_command(
     init_from: Annotated[str | None, tyro.conf.arg(name="from", metavar="RUN[@PHASE]")] = None,
     with_experience: bool = False,
     keep: int | None = None,
+    stop_when: Annotated[str | None, tyro.conf.arg(metavar="CONDITION")] = None,
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    like: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
     dry_run: bool = False,
     untrained: bool = False,
 ) -> None:
@@ -54,6 +57,10 @@ def run_command(
             the recipe's own phases up to there.
         with_experience: Take that run's own experience too.
         keep: How many phases' ends to keep for `--from`, the newest ones; all by default.
+        stop_when: Save and end the run once its evaluations say so, for example 'success>=0.95,for=3'
+            (three in a row; in quotes, because of the shell).
+        config: A TOML file of these words; those on the command line win.
+        like: Another run: ask for the same, but for what stands on the command line.
         dry_run: Check everything, show the phases and an estimate of disk, memory and time, and stop.
         untrained: Allow an untrained policy, or random actions, to move a real robot.
     """
@@ -65,6 +72,7 @@ def run_command(
     from segue.runs.request import Request, lasting
     from segue.tasks import find_task
 
+    del config, like  # their words stand in the others' places (segue.cli.given)
     prepare(cores)
     chosen = find_recipe(recipe)
     found = find_task(task)
@@ -79,6 +87,7 @@ def run_command(
         untrained,
         origin,
         keep,
+        stop_when,
     )
     if dry_run:
         plans.try_out(chosen, found, request)

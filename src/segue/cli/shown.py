@@ -18,7 +18,8 @@ from segue.recipes import RECIPES, SYSTEMS
 from segue.recipes.rules import RULES, usage, words_of
 
 Part = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="PART")]]
-ListName = tyro.conf.Positional[Literal["all", "recipes", "tasks", "agents", "bonuses", "rules"]]
+ListName = tyro.conf.Positional[Literal["all", "recipes", "tasks", "agents", "bonuses", "rules", "runs"]]
+Where = tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[FOLDER]")]]
 NAMED = {
     "data:NAME": "an imported dataset, and the packages of its environment",
     "hdf5:PATH": "a file in D4RL's layout, and the packages of its environment; ?env=ID replaces it",
@@ -30,29 +31,54 @@ NAMED = {
 
 
 @app.command(name="report")
-def report_command(runs: Folders, /, out: Path | None = None) -> None:
-    """Write one self-contained HTML report of one run, or of several side by side.
+def report_command(runs: Folders, /, out: Path | None = None, files: Path | None = None) -> None:
+    """Write one self-contained HTML report: of one run, of runs of one task side by side, or over several tasks.
 
     Args:
-        runs: Folders of runs; duplicates count once.
-        out: File to write; report.html in the first run's folder (comparison.html for several) by default.
+        runs: Folders of runs; duplicates count once.  Runs of the same configuration become one with all their seeds.
+        out: File to write; in the first run's folder by default: report.html, comparison.html for several runs of one
+            task, study.html for runs of several.
+        files: Folder for the numbers as CSV, the tables as Markdown and LaTeX, and the figures as SVG, PDF and PNG.
     """
     from segue.report import write_report
 
     if not runs:
         raise SegueError("segue report: name at least one run's folder")
     distinct = list({run.resolve(): run for run in runs}.values())
-    name = "report.html" if len(distinct) == 1 else "comparison.html"
-    print(f"report: {write_report(distinct, out or distinct[0] / name)}")
+    print(f"report: {write_report(distinct, out or distinct[0])}")
+    if files is not None:
+        from segue.report.saved import write_files
+        from segue.report.study import study_of
+
+        for line in write_files(study_of(distinct), files):
+            print(f"files: {line}")
+        print(f"files: {files}")
 
 
 @app.command(name="list")
-def list_command(what: ListName = "all", /) -> None:
+def list_command(what: ListName = "all", folder: Where = None, /) -> None:
     """Show what there is.
 
     Args:
-        what: recipes, tasks, agents, bonuses or rules.
+        what: recipes, tasks, agents, bonuses, rules, or the runs in a folder.
+        folder: For runs: where they are; runs/ by default.
     """
+    if what == "runs":
+        from segue.report.listed import HEAD, runs_below
+
+        if folder is None and not Path("runs").is_dir():
+            print("no runs/ here; segue list runs FOLDER lists the runs in another folder")
+            return
+        found = runs_below(folder or Path("runs"))
+        table = Table(title=f"Runs in {folder or 'runs'}: {len(found)}", title_justify="left")
+        for name in HEAD:
+            table.add_column(name, overflow="fold")
+        for run in found:
+            table.add_row(*run)
+        console().print(table)
+        return
+    if folder is not None:
+        raise SegueError(f"segue list {what} {folder}: only `segue list runs` takes a folder")
     if what in ("all", "recipes"):
         show_table("Recipes", ("recipe", "paper", "aims at"), ((r.name, r.paper, r.aim) for r in RECIPES.values()))
         around = ((system.example, system.says, system.paper) for system in SYSTEMS.values())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # What plans and runs cells is imported by the commands that do: help and status answer at once.
 
 app = tyro.extras.SubcommandApp()
-COMMANDS = ("run", "plan", "add", "status", "rerun", "work", "cell", "choose")
+COMMANDS = ("run", "plan", "add", "status", "report", "rerun", "work", "cell", "choose")
 What = tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="FILE|FOLDER")]]
 More = tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="FILE")]]
 LOOK = 0.5  # seconds between looks at the workers
@@ -92,7 +92,7 @@ def run_command(
 
         if workers is None:
             raise SegueError("--executor slurm: say how many jobs work on the study, with --workers")
-        jobs = submit(folder, workers, split_settings(slurm))
+        jobs = submit(folder, workers, {name: str(value) for name, value in split_settings(slurm).items()})
         print(f"jobs {', '.join(jobs)} submitted; `segue study status {word(folder)} --watch` shows how far they are")
     elif executor == "ray":
         from segue.study.ray import Cluster
@@ -187,6 +187,35 @@ def status_command(study: Folder, /, watch: bool = False, every: AllCells = Fals
         watch_status(study)
     else:
         show_status(study, every)
+
+
+@app.command(name="report")
+def report_command(study: Folder, /, out: Path | None = None, files: Path | None = None) -> None:
+    """Write one self-contained page on all that a study has finished: over tasks, task by task, and what failed.
+
+    Args:
+        study: The study's folder.
+        out: File to write; study.html in the study's folder by default.
+        files: Folder for the same as CSV, Markdown, LaTeX, SVG, PDF and PNG.
+    """
+    from segue.report.pages import write_study
+    from segue.report.saved import write_files
+    from segue.report.study import study_of
+    from segue.study.folder import read
+    from segue.study.status import runs
+
+    known = read(study)
+    done, others = runs(study, known)
+    searched = None
+    if known.asked.search is not None:
+        from segue.study.searched import searched_of
+
+        searched = searched_of(study, known)
+    print(f"report: {write_study(done, out or study / 'study.html', others, searched)}")
+    if files is not None:
+        for line in write_files(study_of(done, others), files):
+            print(f"segue: {line}")
+        print(f"files: {files}")
 
 
 @app.command(name="rerun")

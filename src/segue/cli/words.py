@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 
 from segue.core.types import SegueError
+from segue.runs.trackers import TRACKERS
 
 
-def split_settings(settings: Iterable[str]) -> Mapping[str, str]:
-    """{path: text} from 'path=text' words."""
-    out = {}
+def split_settings(settings: Iterable[str]) -> Mapping[str, object]:
+    """{path: text} from 'path=text' words; a text in braces is a whole part, as run.json describes it."""
+    out: dict[str, object] = {}
     for word in settings:
         path, equals, text = word.partition("=")
         if not equals or not path or not text:
@@ -17,8 +19,23 @@ def split_settings(settings: Iterable[str]) -> Mapping[str, str]:
         path = path.strip()
         if path in out:
             raise SegueError(f"--set {path}: given twice; give it once")
-        out[path] = text.strip()
+        out[path] = _part(path, text) if text.strip().startswith("{") else text.strip()
     return out
+
+
+def _part(path: str, text: str) -> object:
+    """A whole part in JSON, which can be built; else `SegueError`."""
+    from typing import Any
+
+    from segue.core.parts import part_of
+
+    shown = f"--set {path}"
+    try:
+        part_of(json.loads(text), Any, shown)
+    except (ValueError, KeyError, TypeError) as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        raise SegueError(f"{shown}: is no part as run.json describes it ({cause})") from error
+    return json.loads(text)
 
 
 def gather(words: Iterable[str], lists: Mapping[str, Callable[[str], bool]], places: int) -> list[str]:
@@ -51,13 +68,13 @@ def gather(words: Iterable[str], lists: Mapping[str, Callable[[str], bool]], pla
         flag, equals, value = word.partition("=")
         if flag in lists:
             end()
-            inside = flag
+            inside, takes_one = flag, False
             lists_of.setdefault(flag, [])
             waiting += [value] * bool(equals)
         elif word.startswith("--"):
             end()
             flags.append(word)
-            takes_one = not equals and flag not in SWITCHES
+            takes_one = not equals and flag not in SWITCHES and not flag.startswith("--no-")
         elif takes_one:
             flags.append(word)
             takes_one = False
@@ -80,6 +97,6 @@ SWITCHES = (
 EXAMPLES = {
     "--set": "name=value, for example online.utd_ratio=2",
     "--rules": "rule, for example freeze_actor=2000",
-    "--track": "tracker: tensorboard or wandb",
+    "--track": f"tracker: {', '.join(TRACKERS)}",
     "--slurm": "option of sbatch, for example time=240",
 }

@@ -48,7 +48,8 @@ def face(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
             hint = f"; did you mean {near}?" if near else ""
             raise AttributeError(f"module '{package}' has no attribute '{name}'{hint}")
         module, original = places()[name]
-        found = getattr(importlib.import_module(module), original)
+        room = module == package  # "from segue import data": a package inside this one
+        found = importlib.import_module(f"{module}.{original}") if room else Later(f"{module}:{original}").load()
         setattr(sys.modules[package], name, found)
         return found
 

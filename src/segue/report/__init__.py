@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from segue.core.lazy import face
 
 if TYPE_CHECKING:
-    from segue.report.pages import write_report
+    from segue.report.over_tasks import performance_profile, stratified_band
+    from segue.report.pages import write_report, write_study
+    from segue.report.pooling import pooled
     from segue.report.read import read_run
     from segue.report.run import Run
     from segue.report.statistics import (
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
         stratified_bootstrap,
         training_failure_rate,
     )
+    from segue.report.tidy import tidy
 else:
     __getattr__, __dir__ = face(__name__)
 
@@ -34,9 +37,14 @@ __all__ = [
     "evaluation_regret",
     "interquartile_mean",
     "interval",
+    "performance_profile",
+    "pooled",
     "probability_of_improvement",
     "read_run",
+    "stratified_band",
     "stratified_bootstrap",
+    "tidy",
     "training_failure_rate",
     "write_report",
+    "write_study",
 ]

@@ -60,11 +60,14 @@ def colour(index: int) -> str:
     return f"run{index % COLOURS}"
 
 
-def learning_curve(drawn: Sequence[Series], quantity: str, of: str) -> Figure:
-    """Evaluations over a whole run, twice: for wide and for narrow windows (the style sheet shows one of them)."""
+def learning_curve(drawn: Sequence[Series], quantity: str, of: str, single: bool = True) -> Figure:
+    """Evaluations over a whole run, twice: for wide and for narrow windows (the style sheet shows one of them).
+
+    Without `single`, single seeds are not drawn.
+    """
     title = f"{name_of(quantity)} in {of}"
-    wide = _over_time(Frame(940, 380, left=56, top=28, bottom=46), drawn, quantity, title, "wide")
-    narrow = _over_time(Frame(400, 300, left=46, top=28, bottom=46), drawn, quantity, title, "narrow")
+    wide = _over_time(Frame(940, 380, left=56, top=28, bottom=46), drawn, quantity, title, "wide", single=single)
+    narrow = _over_time(Frame(400, 300, left=46, top=28, bottom=46), drawn, quantity, title, "narrow", single=single)
     return Figure(name_of(quantity), Svg(wide + narrow), "big")
 
 
@@ -81,9 +84,16 @@ def small_curve(drawn: Sequence[Series], quantity: str) -> Figure:
 
 
 def _over_time(
-    frame: Frame, drawn: Sequence[Series], quantity: str, title: str, style: str = "", names: bool = True
+    frame: Frame,
+    drawn: Sequence[Series],
+    quantity: str,
+    title: str,
+    style: str = "",
+    names: bool = True,
+    single: bool = True,
 ) -> Svg:
-    extent = np.concatenate([item.seeds.ravel() for item in drawn])
+    parts = [(item.seeds,) if single else (item.centre, item.low, item.high) for item in drawn]
+    extent = np.concatenate([np.ravel(part) for of in parts for part in of])
     fraction = is_fraction(quantity)
     scale = Scale(-0.02, 1.02, frame.y0, frame.y1) if fraction else fitted(extent, frame.y0, frame.y1)
     axis = timeline(frame, drawn)
@@ -93,7 +103,7 @@ def _over_time(
     for item, x in zip(drawn, pixels):
         if len(item.seeds) > 1:
             body.append(band(x, scale(item.low), scale(item.high), f"band {item.colour}"))
-            body += [line(x, scale(seed), f"seed {item.colour}") for seed in item.seeds]
+            body += [line(x, scale(seed), f"seed {item.colour}") for seed in item.seeds] if single else []
     body += [line(x, scale(item.centre), f"centre {item.colour}") for item, x in zip(drawn, pixels)]
     if names and len(drawn) == 1 and len(pixels[0]) <= 60:
         body.append(points(pixels[0], scale(drawn[0].centre), f"dot {drawn[0].colour}"))

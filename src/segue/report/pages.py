@@ -2,32 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from segue.core import files
 from segue.core.types import SegueError
-from segue.report import tables
+from segue.report import study_figures, study_tables, tables
 from segue.report.figures import colour
-from segue.report.read import read_run
-from segue.report.run import Run
+from segue.report.pooling import Group, pooled
+from segue.report.read import read_about, read_run
 from segue.report.sections import Member, of_run, of_task
-from segue.report.summary import quantity_of, summarise
+from segue.report.study import OnTask, Searched, Study, study_of
+from segue.report.summary import quantity_of, summarise, verdict
 from segue.report.templates import fill
 
 FEW_SEEDS = 5  # with fewer, the report warns of its intervals
 
 
 def write_report(folders: Sequence[Path], out: Path) -> Path:
-    """Write one report on one or several run folders to the file `out` (or to report.html in the folder `out`).
+    """Write one page on one or several run folders to the file `out`, or under a name of its own in the folder `out`.
 
-    Returns the file's path.  Raises SegueError where a folder is no run or has no evaluation yet, and where the page
-    cannot be written.
+    Runs of one task are compared side by side (report.html for one folder, comparison.html for several); runs of
+    several tasks become a study's page (study.html).  Returns the file's path.  Raises SegueError where a folder is no
+    run or has no evaluation yet, and where the page cannot be written.
     """
     if not folders:
         raise SegueError("report: no run folder given; name at least one")
-    out = out / "report.html" if out.is_dir() else out
-    page = render([read_run(Path(folder)) for folder in folders])
+    folders = list({Path(folder).resolve(): Path(folder) for folder in folders}.values())
+    if several_tasks(folders):
+        return write_study(folders, out)
+    groups = pooled([read_run(folder) for folder in folders])
+    return _write(render(groups), out, "report.html" if len(folders) == 1 else "comparison.html")
+
+
+def several_tasks(folders: Sequence[Path]) -> bool:
+    """Whether runs are of more than one task; raises SegueError where a folder is no run."""
+    return len({str(read_about(folder).get("task", "?")) for folder in folders}) > 1
+
+
+def write_study(
+    folders: Sequence[Path],
+    out: Path,
+    failed: Iterable[tuple[Path | str, str]] = (),
+    searched: Searched | None = None,
+) -> Path:
+    """Write the page of a study on finished runs of any number of tasks; `out` as for `write_report`.
+
+    Folders that failed, have not finished or cannot be read are listed with the reason, and so are those in `failed`:
+    folders or names of cells that never began, each with its reason.  `searched` is what a search has found.  Raises
+    SegueError where nothing has finished, and where the page cannot be written.
+    """
+    return _write(render_study(study_of(folders, failed), searched), out, "study.html")
+
+
+def _write(page: str, out: Path, name: str) -> Path:
+    out = out / name if out.is_dir() else out
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         files.write(out, page)
@@ -36,32 +65,50 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     return out
 
 
-def render(runs: Sequence[Run]) -> str:
-    """Return the whole page as text."""
-    labels = labels_of(runs)
-    colours = {label: colour(place) for place, label in enumerate(dict.fromkeys(labels))}  # a recipe keeps its own
-    tasks = {task: [run for run in runs if run.task == task] for task in dict.fromkeys(run.task for run in runs)}
-    quantities = {task: quantity_of(chosen) for task, chosen in tasks.items()}
-    members = [Member(label, colours[label], summarise(run, quantities[run.task])) for run, label in zip(runs, labels)]
-    groups = [[member for member in members if member.run.task == task] for task in tasks]
-    shown = [of_run(member) for member in members]
-    summaries = [member.summary for group in groups for member in group]
+def render(groups: Sequence[Group]) -> str:
+    """Return the page of runs of one task as text."""
+    quantity = quantity_of([group.run for group in groups])
+    members = [Member(group.label, colour(place), summarise(group.run, quantity)) for place, group in enumerate(groups)]
     return fill(
         "report.html",
-        members=shown,
-        groups=[
-            of_task(group) | {"members": [one for one, member in zip(shown, members) if member.run.task == task]}
-            for task, group in zip(tasks, groups)
-        ],
-        together=tables.all_tasks(summaries) if len(groups) > 1 else None,
+        members=[of_run(member) for member in members],
+        group=of_task(members),
+        folders=sum(len(group.members) for group in groups),
+        left_out=[line for group in groups for line in group.left_out],
         few_seeds=FEW_SEEDS,
     )
 
 
-def labels_of(runs: Sequence[Run]) -> list[str]:
-    """The shortest names that tell runs apart: recipe, or with folder, or with a number."""
-    for name in (lambda run: run.recipe, lambda run: f"{run.recipe} ({run.name})"):
-        labels = [name(run) for run in runs]
-        if all(len({run.task for run in runs if name(run) == label}) == labels.count(label) for label in labels):
-            return labels
-    return [f"{run.recipe} ({run.name}, {place})" for place, run in enumerate(runs, 1)]
+def render_study(study: Study, searched: Searched | None = None) -> str:
+    """Return the page of a study as text."""
+    groups = [group for one in study.tasks for group in one.groups]
+    return fill(
+        "study.html",
+        study=study,
+        searched=searched,
+        shown=[{"label": label, "colour": colour} for label, colour in study.shown.items()],
+        runs=sum(len(group.run.seeds) for group in groups),
+        folders=sum(len(group.members) for group in groups),
+        fewest=min(len(group.run.seeds) for group in groups),
+        versions=sorted({member.version for group in groups for member in group.members}),
+        figures_over_tasks=list(study_figures.overview(study).values()),
+        overall=study_tables.overall(study),
+        improvement=study_tables.improvement(study),
+        partial=[label for label in study.labels if label not in study.complete],
+        tasks=[_of_task(study, one) for one in study.tasks],
+        pooling=study_tables.pooling(study),
+        few_seeds=FEW_SEEDS,
+    )
+
+
+def _of_task(study: Study, one: OnTask) -> dict[str, object]:
+    summaries = [member.summary for member in one.members]
+    return {
+        "task": one.task,
+        "measure": one.measure,
+        "curve": study_figures.of_task(study, one),
+        "shown": [member for member in one.members if member.label in study.shown],
+        "table": study_tables.on_task(study, one.task),
+        "diagnostics": tables.handover(summaries, [member.label for member in one.members]),
+        "verdicts": [(member.label, *verdict(member.summary)) for member in one.members],
+    }

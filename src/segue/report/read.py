@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -12,7 +12,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from segue.core.types import SegueError
-from segue.report.run import Curve, Episodes, Handover, PhaseLine, Run, Setting, is_bonus
+from segue.report.run import Curve, Episodes, Handover, Logged, PhaseLine, Run, Setting, is_bonus
 
 MOMENTS = 240  # at which means of training episodes stand for evaluations
 ALWAYS = {"kind", "phase_index", "environment_step", "update", "seeds"}  # what every row has
@@ -35,12 +35,22 @@ class Row(TypedDict):
     episodes: NotRequired[Mapping[str, Sequence[Numbers]]]
 
 
+class NotEvaluated(SegueError):
+    """A run that has nothing to report yet."""
+
+
+def title_of(folder: Path) -> str:
+    """A run's name: that of its folder, or of its cell in a study, whose runs have numbers for names."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name.isdecimal() and folder.parent.parent.name == "cells" else folder.name
+
+
 def read_run(folder: Path) -> Run:
     """Read a run folder; a last line cut off by a crash is left out.
 
-    Raises SegueError where the folder is no run, a file is damaged, or nothing has been evaluated yet.
+    Raises SegueError where the folder is no run or a file is damaged, and NotEvaluated where no evaluation is there.
     """
-    about = _read_about(folder / "run.json")
+    about = read_about(folder)
     rows = _read_rows(folder / "metrics.jsonl")
     seeds = tuple(int(seed) for seed in about["seeds"])
     origin = (about.get("request") or {}).get("origin") or {"count": 0, "run": ""}
@@ -63,14 +73,14 @@ def read_run(folder: Path) -> Run:
     kinds = {kind: [row for row in rows if row["kind"] == kind] for kind in ("training", "evaluation", "handover")}
     said = {key: item.get("value") for key, item in _config(about).items()}
     if not kinds["evaluation"] and said.get("evaluation.episodes") != 0:
-        raise SegueError(f"{folder.name}: no evaluation in metrics.jsonl yet; report again after the first one")
+        raise NotEvaluated(f"{folder.name}: no evaluation in metrics.jsonl yet; report again after the first one")
     stand_in = 0 if kinds["evaluation"] else int(said.get("evaluation.training_episodes") or 0)
     if stand_in:
         at_random = [i for i, phase in enumerate(phases) if said.get(f"{phase.name}.actor") == "random"]
         lived = [row for row in rows if row["kind"] == "episode" and row["phase_index"] not in at_random]
         kinds["evaluation"] = _means(lived, seeds, stand_in)
     return Run(
-        name=folder.resolve().name,
+        name=title_of(folder),
         recipe=str(about.get("recipe", "?")),
         task=str(about.get("task", "?")),
         status=str(about.get("status", "?")),
@@ -90,7 +100,33 @@ def read_run(folder: Path) -> Run:
         episodes=_episodes([row for row in rows if row["kind"] == "episode"], seeds),
         handovers=tuple(_handover(row, seeds, kinds["training"]) for row in kinds["handover"]),
         retrained={i: _from_zero(_curve(found, seeds, None, 0), rows, i) for i, found in retrained.items() if found},
+        folder=folder,
+        beside=_beside_options(about),
+        inherited=frozenset(path.rpartition(".")[2] for path in _inherited(about.get("request") or {})),
+        logged=_logged(about.get("task_card") or {}),
+        request=about.get("request") or {},
+        horizon=int((about.get("task_card") or {}).get("horizon") or 0),
+        kept=any((folder / "phases").glob(f"{(switch or 0) - 1}-*")),
     )
+
+
+def _inherited(request: Mapping[str, Any]) -> Iterator[str]:
+    """Paths of the settings of the runs that a run began from, and of those that they began from."""
+    origin = (request.get("origin") or {}).get("request")
+    if origin:
+        yield from origin.get("settings") or ()
+        yield from _inherited(origin)
+
+
+def _beside_options(about: Mapping[str, Any]) -> dict[str, object]:
+    request, made = about.get("request") or {}, about.get("provenance") or {}
+    return {
+        "rules": tuple(request.get("rules") or ()),
+        "data": str((made.get("dataset") or {}).get("sha256", "")),
+        "own": dict(made.get("own") or {}),
+        "changes": list(made.get("changes") or ()),
+        "inherited experience": bool((request.get("origin") or {}).get("experience")),
+    }
 
 
 def _clocks(phase: Mapping[str, Any]) -> tuple[int, int | None, float]:
@@ -133,6 +169,18 @@ def _scored(about: dict[str, Any], curve: Curve) -> Curve:
     return curve
 
 
+def _logged(card: Mapping[str, Any]) -> Logged | None:
+    """What a task's card says about its dataset's episodes."""
+    data, score = card.get("dataset"), card.get("score")
+    if not data:
+        return None
+    returns = data.get("episode_return") or {}
+    mean, std, low, high = (_float(returns.get(name)) for name in ("mean", "std", "min", "max"))
+    scored = isinstance(score, Sequence) and not isinstance(score, str) and list(score) != [0.0, 1.0]  # by success
+    reference = (float(score[0]), float(score[1])) if scored and score is not None else None
+    return Logged(int(data.get("episodes") or 0), mean, std, low, high, _float(data.get("success_fraction")), reference)
+
+
 def _beside(phases: Sequence[PhaseLine], switch: int | None) -> list[int]:
     """Phases after the switch that train another policy than the one that learns online."""
     learning = next((p for p in phases if p.collects and p.updates), None)
@@ -147,7 +195,9 @@ def _from_zero(curve: Curve, rows: Sequence[Row], phase: int) -> Curve:
     return replace(curve, x=(curve.update - began).astype(np.float64))
 
 
-def _read_about(path: Path) -> dict[str, Any]:
+def read_about(folder: Path) -> dict[str, Any]:
+    """Read run.json of a run folder; raises SegueError where there is none, or it is damaged."""
+    path = folder / "run.json"
     try:
         about = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -163,7 +213,7 @@ def _read_rows(path: Path) -> list[Row]:
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError:
-        raise SegueError(
+        raise NotEvaluated(
             f"{path.parent}: no readable metrics.jsonl, so there is no evaluation yet; report later"
         ) from None
     rows: list[Row] = []

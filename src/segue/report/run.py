@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -95,6 +96,21 @@ class Handover:
 
 
 @dataclass(frozen=True)
+class Logged:
+    """Raw returns of the episodes of a run's dataset; NaN where run.json does not say."""
+
+    episodes: int
+    mean: float
+    std: float
+    low: float
+    high: float
+    success: float
+    """Share of episodes that succeed."""
+    reference: tuple[float, float] | None
+    """(random, expert) raw returns of the task's score; None where its score is the percentage of successes."""
+
+
+@dataclass(frozen=True)
 class Run:
     """A run folder.  `switch` is the index of the first phase that steps the environments, None without one."""
 
@@ -121,6 +137,30 @@ class Run:
     handovers: tuple[Handover, ...]
     retrained: Mapping[int, Curve]
     """Evaluations of policies trained beside it (OOO's exploiters), by phase index; x counts the phase's updates."""
+    folder: Path
+    """As it was given, for commands that name it."""
+    beside: Mapping[str, object]
+    """What shapes its numbers beside its options: hand-over rules, the data's hash, modules of one's own, changes of
+    options in its middle, and whether it began with the experience of another run."""
+    inherited: frozenset[str]
+    """Last names of the options that were set in the runs whose phases it took over."""
+    logged: Logged | None
+    request: Mapping[str, object]
+    """What was asked for, as run.json has it; empty in runs of earlier versions."""
+    horizon: int
+    """Longest episode, in environment steps; 0 where run.json does not say."""
+    kept: bool
+    """Whether the end of the last phase before the switch is there to begin from."""
+
+    @property
+    def evaluation_episodes(self) -> int:
+        """Episodes of each seed in an evaluation; 0 where that is not known."""
+        return self.whole("evaluation.episodes")
+
+    def whole(self, option: str) -> int:
+        """A whole number of the configuration; 0 where there is none."""
+        found = self.config.get(option)
+        return found.value if found is not None and isinstance(found.value, int) else 0
 
 
 def stand_in_words(run: Run) -> str:

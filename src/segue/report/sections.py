@@ -9,7 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from segue.report import tables
+from segue.report.advice import Advice, advice
 from segue.report.figures import calibration, learning_curve, middle_curve, name_of, small_curve
+from segue.report.notation import number
+from segue.report.regime import Regime
 from segue.report.run import Run, is_bonus, stand_in_words
 from segue.report.statistics import interquartile_mean
 from segue.report.summary import Summary, repeats, show, show_difference, show_length, verdict
@@ -42,6 +45,7 @@ def of_run(member: Member) -> dict[str, object]:
         "headline": headline,
         "detail": detail,
         "tiles": _tiles(summary),  # (name, value, small print); none where nothing was handed over
+        "regime": None if summary.regime is None else _regime(summary.regime, advice(run, summary.regime)),
         "evaluations": tables.evaluations(summary),
         "per_seed": tables.per_seed(summary),
         "retrained": tables.retrained(summary) if run.retrained else None,
@@ -136,6 +140,27 @@ def _tiles(item: Summary) -> list[tuple[str, str, str]]:
         ("dip length", show_length(item.dip), "environment steps until recovery"),
         (f"{name} at the end", show(item.quantity, float(interquartile_mean(item.final))), "last evaluation"),
     ]
+
+
+def _regime(found: Regime, advised: Advice | None) -> dict[str, object]:
+    """The regime in words: what it is, the comparison, and the advice."""
+    if found.name == "unknown":
+        headline = f"Regime not known: {found.why}."
+    else:
+        word = {"superior": "better than", "comparable": "about as good as", "inferior": "worse than"}[found.name]
+        headline = f"{found.name.capitalize()}: the pre-trained policies are {word} the dataset."
+    compared = ""
+    if found.quantity and np.isfinite(found.policy):
+        unit = 100.0 if found.quantity == "score" else 1.0
+        stood, logged = (show(found.quantity, unit * x) for x in (found.policy, found.data))
+        point, low, high = (show_difference(found.quantity, unit * x) for x in found.difference)
+        margin = number(found.margin) if found.quantity == "return" else f"{100 * found.margin:g} points"
+        chance = f" [{low.removesuffix(' points')}, {high.removesuffix(' points')}]"
+        compared = (
+            f"{name_of(found.quantity)}: {stood} at the switch, mean over seeds; {logged} in the dataset, mean over "
+            f"episodes.  Difference {point}{'' if np.isnan(found.difference.low) else chance}; margin {margin}."
+        )
+    return {"name": found.name, "headline": headline, "compared": compared, "advice": advised}
 
 
 def _chance(item: Summary) -> str:

@@ -71,7 +71,7 @@ def bootstrap_band(
     width = max(1, CELLS // drawn.size)
     for start in range(0, flat.shape[1], width):
         part = slice(start, start + width)
-        low[part], high[part] = _percentiles(interquartile_mean(flat[drawn, part], axis=1), tail)
+        low[part], high[part] = percentiles(interquartile_mean(flat[drawn, part], axis=1), tail)
     return low.reshape(table.shape[1:]), high.reshape(table.shape[1:])
 
 
@@ -94,7 +94,7 @@ def stratified_bootstrap(
     if max(map(len, strata)) < 2:
         return Interval(float(interquartile_mean(np.concatenate(strata))), np.nan, np.nan)
     draws = [stratum[generator.integers(len(stratum), size=(resamples, len(stratum)))] for stratum in strata]
-    low, high = _percentiles(interquartile_mean(np.concatenate(draws, axis=1), axis=1), 100 * (1 - level) / 2)
+    low, high = percentiles(interquartile_mean(np.concatenate(draws, axis=1), axis=1), 100 * (1 - level) / 2)
     return Interval(float(interquartile_mean(np.concatenate(strata))), float(low), float(high))
 
 
@@ -117,7 +117,7 @@ def probability_of_improvement(
         draws.append(_wins(rows, columns))
     if not points:
         return Interval(np.nan, np.nan, np.nan)
-    low, high = _percentiles(np.mean(draws, axis=0), 2.5)
+    low, high = percentiles(np.mean(draws, axis=0), 2.5)
     return Interval(float(np.mean(points)), float(low), float(high))
 
 
@@ -228,7 +228,7 @@ def value_error(
     known = spreads > 0
     if not known.any():  # every episode is like the others
         return Interval(point, point, point)
-    low, high = _percentiles((ratios[known] - point) / spreads[known], 0.5)
+    low, high = percentiles((ratios[known] - point) / spreads[known], 0.5)
     return Interval(point, point - float(high) * spread, point - float(low) * spread)
 
 
@@ -251,7 +251,7 @@ def _wins(x: Floats, y: Floats) -> Floats:
     return np.asarray(np.mean((difference > 0) + 0.5 * (difference == 0), axis=(1, 2)))
 
 
-def _percentiles(draws: Floats, tail: float) -> tuple[Floats, Floats]:
+def percentiles(draws: Floats, tail: float) -> tuple[Floats, Floats]:
     """Both ends of the middle of `draws` (R, ...), draws that are NaN left out; NaN where all are."""
     ordered = np.sort(draws, axis=0)
     last = np.sum(~np.isnan(ordered), axis=0) - 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segue.report.notation import count, number, percent
+from segue.report.regime import Regime, regime_of
 from segue.report.run import Handover, Run, stand_in_words
 from segue.report.statistics import (
     Dip,
@@ -46,6 +47,7 @@ class Summary:
     failure_rate: Floats  # training_failure_rate of every seed's own episodes
     before: Handover | None  # diagnostics at the switch
     after: Handover | None  # diagnostics at the end of the last phase that moved on from the switch
+    regime: Regime | None  # of the pre-trained policies against their dataset; None where nothing was handed over
 
 
 def quantity_of(runs: Sequence[Run]) -> str:
@@ -86,7 +88,24 @@ def summarise(run: Run, quantity: str) -> Summary:
         failure_rate=np.array([_failure_rate(run, seed) for seed in range(len(run.seeds))]),
         before=before[-1] if before else None,
         after=after[-1] if after else None,
+        regime=_regime(run),
     )
+
+
+def _regime(run: Run) -> Regime | None:
+    """In scores where they tell more than successes, else in successes that both sides know, else in returns."""
+    planned = run.switch is not None and any(phase.environment_steps for phase in run.phases[run.switch :])
+    if not planned or not any(phase.updates for phase in run.phases[: run.switch]):
+        return None
+    curve, logged = run.evaluation, run.logged
+    scored = logged is not None and logged.reference is not None and curve.known("score")
+    succeeds = logged is not None and not np.isnan(logged.success) and curve.known("success")
+    quantity = "score" if scored else "success" if succeeds else "return"
+    offline = np.flatnonzero(~curve.online)
+    ends = [item.phase for item in run.handovers if run.switch is not None and item.phase < run.switch]
+    evaluated = len(offline) > 0 and curve.phase[offline[-1]] in ends[-1:] and not run.stand_in
+    there = evaluated and quantity in curve.values
+    return regime_of(run, quantity, curve.values[quantity][:, offline[-1]] if there else np.nan, bool(evaluated))
 
 
 def repeats(run: Run, name: str, main: str) -> bool:

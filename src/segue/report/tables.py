@@ -18,7 +18,6 @@ from segue.report.statistics import (
     interval,
     probability_of_improvement,
     resampling,
-    stratified_bootstrap,
 )
 from segue.report.summary import Summary, mean_of, repeats, show, show_difference, show_length
 
@@ -138,9 +137,11 @@ def retrained(summary: Summary) -> Table:
 
 
 def comparison(summaries: Sequence[Summary], labels: Sequence[str]) -> Table:
-    """Runs of one task against each other; the first run is the baseline of P(improvement)."""
+    """Runs of one task; the first one is the baseline of P(improvement)."""
     quantity, first = summaries[0].quantity, summaries[0]
-    scored = quantity != "score" and not all(repeats(summary.run, "score", quantity) for summary in summaries)
+    repeated = quantity == "score" or all(repeats(summary.run, "score", quantity) for summary in summaries)
+    scored = not repeated and any(np.isfinite(summary.final_score).any() for summary in summaries)
+    several = len(summaries) > 1
     rows = []
     for summary, label in zip(summaries, labels):
         better = probability_of_improvement([summary.final], [first.final], resampling())
@@ -152,7 +153,7 @@ def comparison(summaries: Sequence[Summary], labels: Sequence[str]) -> Table:
             *_dip(quantity, summary.dip),
             measured("regret", summary.regret),
             measured("rate", summary.failure_rate),
-            Cell("baseline") if summary is first else estimate("probability", better),
+            *([Cell("baseline") if summary is first else estimate("probability", better)] if several else []),
         ]
         rows.append(Row(Cell(label, stand_in_words(summary.run) if summary.run.stand_in else ""), cells))
     head = [
@@ -162,31 +163,11 @@ def comparison(summaries: Sequence[Summary], labels: Sequence[str]) -> Table:
         "at the end",
         *(["score, end"] if scored else []),
     ]
-    head += ["dip depth", "dip length", "evaluation regret", "training failure rate", "P(improvement)"]
-    caption = f"Interquartile means over seeds [95 % bootstrap interval]. P(improvement): over {labels[0]}, at the end."
+    head += ["dip depth", "dip length", "evaluation regret", "training failure rate"]
+    caption = "Interquartile means over seeds [95 % bootstrap interval]."
+    if several:
+        head, caption = [*head, "P(improvement)"], f"{caption} P(improvement): over {labels[0]}, at the end."
     return Table(caption, head, rows)
-
-
-def all_tasks(summaries: Sequence[Summary]) -> Table:
-    """Recipes over several tasks: final scores pooled, seeds redrawn within each task."""
-    tasks, recipes = (list(dict.fromkeys(names)) for names in zip(*((s.run.task, s.run.recipe) for s in summaries)))
-
-    def scores(recipe: str) -> list[Floats]:
-        found = [[s.final_score for s in summaries if (s.run.task, s.run.recipe) == (task, recipe)] for task in tasks]
-        return [np.concatenate([np.zeros(0), *parts]) for parts in found]
-
-    rows = []
-    for recipe in recipes:
-        ours = scores(recipe)
-        better = probability_of_improvement(ours, scores(recipes[0]), resampling())
-        cells = [
-            *texts([sum(len(part) > 0 for part in ours), sum(len(part) for part in ours)]),
-            estimate("score", stratified_bootstrap(ours, resampling())),
-            Cell("baseline") if recipe == recipes[0] else estimate("probability", better),
-        ]
-        rows.append(Row(Cell(recipe), cells))
-    caption = f"Final normalised scores of all tasks together. P(improvement): over {recipes[0]}, on shared tasks."
-    return Table(caption, ["", "tasks", "runs", "score [95 % interval]", "P(improvement)"], rows)
 
 
 def handover(summaries: Sequence[Summary], labels: Sequence[str]) -> Table:

@@ -12,8 +12,10 @@ from segue.core.types import SegueError, Task
 from segue.engine.phase import RANDOM, Phase, fresh, from_slot, new_optimisers
 from segue.engine.validate import validate
 from segue.recipes import Plan
-from segue.runs.drive import ready
+from segue.runs.drive import save_interval
 from segue.runs.request import Request
+from segue.runs.stopping import stop_when
+from segue.runs.trackers import ready
 
 
 def check(plan: Plan, task: Task, request: Request) -> None:
@@ -21,7 +23,9 @@ def check(plan: Plan, task: Task, request: Request) -> None:
 
     How much experience a phase will find is not known yet; the most that it can be is assumed.
     """
+    save_interval()
     ready(request.trackers)
+    stop_when(plan, request)
     device()
     if task.real:
         check_real(plan, request)

@@ -15,7 +15,6 @@ import numpy as np
 from segue.core import files
 from segue.core.scaling import plain_scaling
 from segue.core.types import Agent, EnvError, Interrupted, SegueError, Task
-from segue.data.extras import need
 from segue.engine import loop
 from segue.engine.diagnostics import handover
 from segue.engine.envs import Episode, Simulator, here
@@ -28,11 +27,12 @@ from segue.runs.checkpoint import Extra
 from segue.runs.fork import keep_end, keep_missing
 from segue.runs.live import view
 from segue.runs.lock import full_disk, signals
-from segue.runs.manifest import Described
 from segue.runs.moves import Moves
 from segue.runs.policy import save_policy
 from segue.runs.progress import duration
-from segue.runs.sinks import Fan, Jsonl, Row, Sink, TensorBoard, Values, WandB, to_stderr
+from segue.runs.sinks import Fan, Jsonl, Row, Sink, Values, to_stderr
+from segue.runs.trackers import Page, track
+from segue.runs.watch import Watch
 
 SAVE_EVERY = 60.0  # seconds between checkpoints; overridden by SEGUE_SAVE_EVERY
 
@@ -42,6 +42,7 @@ def drive(
     decided: Plan,
     task: Task,
     seeds: tuple[int, ...],
+    watch: Watch,
     trackers: Sequence[str] = (),
     resumed: tuple[RunState, Extra] | None = None,
     notes: Sequence[str] = (),
@@ -51,6 +52,7 @@ def drive(
 ) -> Path:
     """Run to its end the run that run.json in `folder` (locked by the caller) describes; return the folder.
 
+    `watch` sees each row and may end the run before: it is saved, its status is "stopped", and `resume` goes on.
     `simulators` makes a simulator; by default one of the task in this process.  The ends of the last `keep` phases are
     kept, None keeps all.
 
@@ -59,7 +61,12 @@ def drive(
     interval = save_interval()
     try:
         with full_disk(folder), ExitStack() as stack:
-            _run(folder, decided, task, seeds, trackers, resumed, notes, stream, interval, stack, simulators, keep)
+            _run(
+                folder, decided, task, seeds, watch, trackers, resumed, notes, stream, interval, stack, simulators, keep
+            )
+        if watch.ends and watch.by is not None:
+            manifest.stop(folder, watch.by, watch.row)
+        else:
             manifest.set_status(folder, "finished")
     except (Interrupted, KeyboardInterrupt):
         _note(folder, "interrupted")
@@ -72,7 +79,8 @@ def drive(
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         again = f"segue report {files.word(folder)}"
-        to_stderr(f"segue: {folder}: the run is finished, but its report failed ({cause}); try again with `{again}`")
+        ended = "has stopped early" if watch.ends else "is finished"
+        to_stderr(f"segue: {folder}: the run {ended}, but its report failed ({cause}); try again with `{again}`")
     return folder
 
 
@@ -81,6 +89,7 @@ def _run(
     decided: Plan,
     task: Task,
     seeds: tuple[int, ...],
+    watch: Watch,
     trackers: Sequence[str],
     resumed: tuple[RunState, Extra] | None,
     notes: Sequence[str],
@@ -101,13 +110,18 @@ def _run(
     for note in notes:
         show.message(note)
     log = Jsonl(folder / "metrics.jsonl", extra["position"])
-    sinks = Fan([log, *(TRACKERS[t](folder, described, state) for t in trackers)], tell=show.message)
+    config = {k: v["value"] for k, v in described["config"].items()}
+    told = config | {"recipe": described["recipe"], "task": described["task"]}
+    page = Page(folder, told, None if state is None else state.updates)
+    copies = [*(track(t, page, show.message) for t in trackers), *watch.begin(log.path, show.message)]
+    sinks = Fan([log, *copies], tell=show.message)
+    stack.callback(watch.close)
     stack.callback(sinks.close)
     episodes = decided.evaluation.episodes
     evaluator = Evaluator(task, seeds, episodes, simulators=simulators) if episodes else None
     if evaluator is not None:
         stack.callback(evaluator.close)
-    book = _Book(folder, task, seeds, sinks, show.row, evaluator, extra["wall_s"])
+    book = _Book(folder, task, seeds, sinks, (watch, show.row), evaluator, extra["wall_s"])
     manifest.set_status(folder, "running")
     last = time.monotonic()
     moves = Moves(folder) if task.real else None
@@ -136,16 +150,23 @@ def _run(
         if record.ends and keep != 0:
             keep_end(folder, saved, record.index, record.phase, keep)
 
+    again = f"`segue resume {files.word(folder)}`"
     try:
-        for record in records:
+        for record in records if not watch.ends else ():  # a kill may have come between a stop and its note
             book.write(record)
             show.pulse(record.index, record.phase_step, record.environment_step, record.update)
             number = stopping()
-            if record.begins or record.ends or number is not None or time.monotonic() - last >= interval:
+            due = record.begins or record.ends or time.monotonic() - last >= interval
+            if due or number is not None or watch.ends:
                 save()
                 last = time.monotonic()
+            if watch.failed is not None:
+                what, error = watch.failed
+                raise SegueError(f"{what}; everything up to here is saved: mend it, then {again}") from error
+            if watch.ends:
+                break
             if number is not None:
-                show.message(f"stopped and saved; continue with `segue resume {files.word(folder)}`")
+                show.message(f"stopped and saved; continue with {again}")
                 raise Interrupted(number)
     except Diverged as error:
         raise Diverged(f"{error}{_lower(folder, decided, error.phase)}", error.phase) from error
@@ -153,10 +174,10 @@ def _run(
         save()
         steps = record.state.environment_steps
         raise SegueError(
-            f"{error}; everything up to environment step {steps:,} is saved: fix it, then "
-            f"`segue resume {files.word(folder)}`"
+            f"{error}; everything up to environment step {steps:,} is saved: fix it, then {again}"
         ) from error
-    show.message(f"finished in {duration(book.wall())}")
+    early = f"stopped early by {watch.by}, after {duration(book.wall())}; all is saved, and {again} goes on"
+    show.message(early if watch.ends else f"finished in {duration(book.wall())}")
 
 
 def _lower(folder: Path, decided: Plan, phase: str) -> str:
@@ -177,11 +198,11 @@ class _Book:
         task: Task,
         seeds: tuple[int, ...],
         sinks: Sink,
-        show: Callable[[Row], None],
+        after: Sequence[Callable[[Row], None]],
         evaluator: Evaluator | None,
         wall_s: float,
     ) -> None:
-        self.folder, self.task, self.seeds, self.sinks, self.show = folder, task, seeds, sinks, show
+        self.folder, self.task, self.seeds, self.sinks, self.after = folder, task, seeds, sinks, after
         self.evaluator = evaluator
         self.began = time.monotonic() - wall_s
         self.kept = -1  # the run's updates when a policy was written last
@@ -240,7 +261,7 @@ class _Book:
         }
 
     def row(self, record: Record, kind: str, values: Mapping[str, Values], **more: object) -> None:
-        """Write one row to the sinks and show it."""
+        """Write one row to the sinks, and let others see it."""
         row: Any = {  # a `Row`, and more
             "kind": kind,
             "phase": record.phase.name,
@@ -254,7 +275,8 @@ class _Book:
             **more,
         }
         self.sinks.write(row)
-        self.show(row)
+        for see in self.after:
+            see(row)
 
 
 def ended(record: Record, episode: Episode) -> dict[str, int]:
@@ -272,28 +294,6 @@ def earlier(record: Record, steps: int) -> dict[str, int]:
         "environment_step": record.environment_step - steps * phase.collects,
         "update": record.update - steps // phase.round * phase.updates,
     }
-
-
-def _tensorboard(folder: Path, described: Described, state: RunState | None) -> Sink:
-    return TensorBoard(folder / "tensorboard", 0 if state is None else state.updates)
-
-
-def _wandb(folder: Path, described: Described, state: RunState | None) -> Sink:
-    config = {k: v["value"] for k, v in described["config"].items()}
-    return WandB(folder, "segue", folder.name, config | {"recipe": described["recipe"], "task": described["task"]})
-
-
-TRACKERS: dict[str, Callable[..., Sink]] = {"tensorboard": _tensorboard, "wandb": _wandb}
-_PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
-
-
-def ready(trackers: Sequence[str]) -> None:
-    """Raise `SegueError` where a tracker is not known or not installed, or an environment variable makes no sense."""
-    save_interval()
-    for name in trackers:
-        if name not in TRACKERS:
-            raise SegueError(f"there is no tracker '{name}'; there are {', '.join(TRACKERS)}")
-        need(_PACKAGES[name], name, f"--track {name}")
 
 
 def save_interval() -> float:

@@ -36,7 +36,7 @@ PACKAGES = (
     "mujoco",
     "minari",
 )
-STATUSES = {"running", "interrupted", "failed", "finished"}
+STATUSES = {"running", "interrupted", "failed", "stopped", "finished"}
 LOOSE = frozenset({"status"})  # of run.json: what changes while the run runs stands outside its seal
 NEEDED = {"segue", "status", "request", "config", "phases", "provenance"}  # what resuming reads
 
@@ -61,6 +61,17 @@ class Change(TypedDict):
     environment_steps: int
     updates: int
     settings: dict[str, list[object]]
+
+
+class Stopped(TypedDict):
+    """A stop before the end that somebody has asked for."""
+
+    by: str
+    """A callback's name, or the condition of --stop-when."""
+    phase: str
+    step: int
+    environment_steps: int
+    updates: int
 
 
 class Provenance(TypedDict):
@@ -95,6 +106,8 @@ class Described(TypedDict):
     phases: list[PhaseFacts]
     task_card: Mapping[str, object]
     provenance: Provenance
+    stopped: NotRequired[list[Stopped]]
+    """Every stop so far, the last one last; a run may have gone on after it."""
 
 
 def describe(decided: Plan, task: Task, request: Mapping[str, Any]) -> Described:
@@ -206,5 +219,18 @@ def write(folder: Path, described: Described) -> None:
 
 
 def set_status(folder: Path, status: str) -> None:
-    """Write the status: running, interrupted, failed or finished."""
+    """Write the status: running, interrupted, failed, stopped or finished."""
     write(folder, {**read(folder), "status": status})
+
+
+def stop(folder: Path, by: str, row: Mapping[str, Any]) -> None:
+    """Write that somebody has stopped the run early, after a row of its metrics."""
+    described = read(folder)
+    stopped: Stopped = {
+        "by": by,
+        "phase": row["phase"],
+        "step": row["phase_step"],
+        "environment_steps": row["environment_step"],
+        "updates": row["update"],
+    }
+    write(folder, {**described, "status": "stopped", "stopped": [*described.get("stopped", ()), stopped]})

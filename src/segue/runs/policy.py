@@ -135,6 +135,31 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
     An agent of your own is imported from the module that the bundle names; nothing is unpickled.  Raises `SegueError`
     if there is no bundle, the seed is not in it, or the files do not match.
     """
+    _, bundle, arrays = read_bundle(run)
+    seeds = bundle["seeds"]
+    if seed is not None and seed not in seeds:
+        raise SegueError(f"{run}: there is no seed {seed}; the run has {seeds}")
+    row = 0 if seed is None else seeds.index(seed)
+    said = bundle["spec"]
+    parts = parts_of(said.get("parts", ()), f"{run}: the policy's description")
+    spec = Spec(tuple(said["observation"]), said["action"], said["dtype"], parts)
+    try:
+        agent = build(bundle["agent"])
+    except SegueError as error:
+        raise SegueError(f"{run}: {error}") from error
+    wide = spec.chunks(int(bundle.get("chunk", 1)))
+    template = jax.eval_shape(lambda: agent.init(jax.random.key(0), wide))
+    leaves = []
+    for name, leaf in named_leaves("state", template).items():
+        if name not in arrays or arrays[name].shape[1:] != leaf.shape:
+            raise SegueError(f"{run}: weights and description of the policy do not match at {name}; export it again")
+        leaves.append(jnp.asarray(arrays[name][row], leaf.dtype))
+    state = jax.tree.unflatten(jax.tree.structure(template), leaves)
+    return Policy(agent, state, spec, seeds[row], bundle)
+
+
+def read_bundle(run: str | os.PathLike[str]) -> tuple[Path, dict[str, Any], dict[str, np.ndarray]]:
+    """Return the folder of a bundle, its description and its weights, if both are whole; nothing of it is imported."""
     folder = Path(run)
     if not folder.exists() and "@" in os.fspath(run):
         folder = find_end(run).place
@@ -159,23 +184,4 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
             f"{run}: its policy has format {bundle.get('format')}, and this version reads {FORMAT}; load it with the "
             "version that wrote it"
         )
-    seeds = bundle["seeds"]
-    if seed is not None and seed not in seeds:
-        raise SegueError(f"{run}: there is no seed {seed}; the run has {seeds}")
-    row = 0 if seed is None else seeds.index(seed)
-    said = bundle["spec"]
-    parts = parts_of(said.get("parts", ()), f"{run}: the policy's description")
-    spec = Spec(tuple(said["observation"]), said["action"], said["dtype"], parts)
-    try:
-        agent = build(bundle["agent"])
-    except SegueError as error:
-        raise SegueError(f"{run}: {error}") from error
-    wide = spec.chunks(int(bundle.get("chunk", 1)))
-    template = jax.eval_shape(lambda: agent.init(jax.random.key(0), wide))
-    leaves = []
-    for name, leaf in named_leaves("state", template).items():
-        if name not in arrays or arrays[name].shape[1:] != leaf.shape:
-            raise SegueError(f"{run}: weights and description of the policy do not match at {name}; export it again")
-        leaves.append(jnp.asarray(arrays[name][row], leaf.dtype))
-    state = jax.tree.unflatten(jax.tree.structure(template), leaves)
-    return Policy(agent, state, spec, seeds[row], bundle)
+    return folder, bundle, arrays

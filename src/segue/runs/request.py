@@ -36,6 +36,8 @@ class Request:
     """Where the run's first phases come from."""
     keep: int | None = None
     """How many phases' ends are kept, the newest; None keeps all."""
+    stop_when: str | None = None
+    """Ends the run early, see `segue.runs.stopping`."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """Sinks: where the rows of a run go.  The JSONL file is the record; trackers are copies that may fail.
 
-    row -> Fan -> Jsonl        essential: its error stops the run; `segue resume` goes on from the file
-               -> TensorBoard  an extra: its first error is told in one line and switches it off; the run goes on
-               -> WandB        an extra
+    row -> Fan -> Jsonl   essential: its error stops the run; `segue resume` goes on from the file
+               -> Extra   a tracker: its first error is told in one line and switches it off; the run goes on
 
 A row is a plain dict: `kind`, `phase`, `phase_index`, three clocks (`phase_step`, `environment_step`, `update`),
 `wall_s`, `seeds` and `values`: {name: [float or None, one per seed]}; other keys are kept as they are.
@@ -13,15 +12,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import importlib
 import json
 import math
 import os
 import sys
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import NotRequired, Protocol, TypedDict
 
 import numpy as np
@@ -92,13 +88,13 @@ class Jsonl:
     essential = True
 
     def __init__(self, path: Folder, truncate_to: int | None = None):
-        self._path = Path(path)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._end = _length_to_keep(self._path, truncate_to)
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._end = _length_to_keep(self.path, truncate_to)
         # Unbuffered: a row is with the kernel when `write` returns, and nothing is left to fail in a destructor.
-        self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - held until close()
+        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - held until close()
         self._file.truncate(self._end)
-        with open(self._path, "rb") as file:
+        with open(self.path, "rb") as file:
             self._hash = hashlib.file_digest(file, "sha256")
 
     def write(self, row: Row) -> None:
@@ -141,7 +137,7 @@ class Jsonl:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             cause = "disk is full" if error.errno == errno.ENOSPC else "disk quota is used up"
-            raise SegueError(f"{self._path}: the {cause}; free some space, then run `segue resume`") from error
+            raise SegueError(f"{self.path}: the {cause}; free some space, then run `segue resume`") from error
 
 
 def unchanged(path: Path, position: int, digest: str | None) -> bool:
@@ -219,57 +215,6 @@ class Extra:
             self._switch_off()
             cause = " ".join(f"{type(error).__name__}: {error}".split())
             self._tell(f"warning: {self._name} is switched off, the run goes on ({cause})")
-
-
-def _package(name: str, extra: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise SegueError(f'{name} is not installed; `pip install "segue[{extra}]"`, or leave {extra} off') from error
-
-
-def TensorBoard(folder: Folder, resumed_at: int | None = None, tell: Tell = to_stderr) -> Extra:
-    """Scalars over updates.  `resumed_at`, in updates, hides what an interrupted run wrote from there on."""
-    package = _package("tensorboardX", "tensorboard")
-
-    def begin() -> tuple[Post, Finish]:
-        writer = package.SummaryWriter(str(folder), purge_step=resumed_at)
-
-        def post(row: Row) -> None:
-            for name, value in scalars(row).items():
-                writer.add_scalar(name, value, int(row["update"]))
-
-        return post, writer.close
-
-    return Extra("TensorBoard", begin, tell)
-
-
-def WandB(folder: Folder, project: str, name: str, config: Mapping[str, object], tell: Tell = to_stderr) -> Extra:
-    """Scalars over updates.  The W&B id stays in `folder`, so a resumed run goes on in its own page.
-
-    What was sent cannot be taken back: rows that a resumed run repeats appear twice there.
-    """
-    package = _package("wandb", "wandb")
-
-    def begin() -> tuple[Post, Finish]:
-        identity = Path(folder) / "wandb_id"
-        identity.parent.mkdir(parents=True, exist_ok=True)
-        if not identity.exists():
-            identity.write_text(uuid.uuid4().hex[:8])
-        run = package.init(
-            dir=str(folder),
-            project=project,
-            name=name,
-            config=plain(config),
-            id=identity.read_text(),
-            resume="allow",
-            settings=package.Settings(console="off"),  # its capture of stdout would record every frame of the live view
-        )
-        run.define_metric("clock/update")
-        run.define_metric("*", step_metric="clock/update")
-        return lambda row: run.log(scalars(row)), run.finish
-
-    return Extra("W&B", begin, tell)
 
 
 def _guarded(sink: Sink, tell: Tell) -> Extra:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import gymnasium
 
@@ -23,12 +23,14 @@ from segue.runs import checkpoint, manifest, moves
 from segue.runs.changes import refuse_changed, with_settings
 from segue.runs.checkpoint import Extra, Manifest
 from segue.runs.checks import check, check_real, device, notes
-from segue.runs.drive import drive, ready
+from segue.runs.drive import drive, save_interval
 from segue.runs.fork import End, check_origin, end_of, find_end, plant
 from segue.runs.lock import lock
 from segue.runs.manifest import Described
 from segue.runs.request import Origin, Request, lasting, listed, plan_of, request_of, seeds_of, settings_of
-from segue.runs.sinks import unchanged
+from segue.runs.sinks import Sink, unchanged
+from segue.runs.trackers import ready
+from segue.runs.watch import OnRecord, Watch
 from segue.tasks import GymTask, find_task
 
 
@@ -46,6 +48,9 @@ def train(
     init_from: str | os.PathLike[str] | None = None,
     with_experience: bool = False,
     keep: int | None = None,
+    stop_when: str | None = None,
+    on_record: OnRecord | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> Path:
     """Do in Python what `segue run` does; return the run's folder.
 
@@ -58,7 +63,13 @@ def train(
 
     `init_from` names another run, "RUN" or "RUN@PHASE": this one begins at the end of its phase (by default the last
     before the world moves), with its seeds, in place of the recipe's own phases up to there; `with_experience` takes
-    its own rows too.  The ends of the last `keep` phases are kept; None keeps all.  Raises `SegueError`.
+    its own rows too.  The ends of the last `keep` phases are kept; None keeps all.
+
+    `on_record` gets each row of metrics.jsonl as a dict, once it is written.  Where it returns `segue.STOP`, the run is
+    saved, its report is written, and it ends.  `stop_when` is a condition that does the same ("success>=0.95,for=3",
+    see `segue.runs.stopping`).  Each of `sinks` gets the rows too: `write(row)`, and `close()` at the end.  One that
+    fails is dropped in one line, unless it says `essential = True`.  Raises `SegueError`, also where `on_record` fails;
+    the run is saved then, and `resume` goes on.
     """
     chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
     if isinstance(task, gymnasium.Env):
@@ -76,8 +87,10 @@ def train(
         untrained,
         origin,
         keep,
+        stop_when,
     )
-    return start(chosen, found, request, None if folder is None else Path(folder), env_workers=env_workers)
+    listens: Any = {"on_record": on_record, "sinks": sinks}
+    return start(chosen, found, request, None if folder is None else Path(folder), env_workers=env_workers, **listens)
 
 
 @contextmanager
@@ -118,12 +131,14 @@ def start(
     stream: TextIO | None = None,
     env_workers: int = 0,
     recipe_of: Callable[[str], Recipe] = find_recipe,
+    on_record: OnRecord | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> Path:
     """Run a recipe on a task from its beginning, or from another run's; return the run's folder.
 
-    `folder` must be new or empty; without one, the next free `root`/RECIPE-TASK-NNN is taken.  `env_workers` is that of
-    `train`.  `recipe_of` finds the recipe of the other run.  Raises `SegueError`, and `Interrupted` after SIGINT or
-    SIGTERM.
+    `folder` must be new or empty; without one, the next free `root`/RECIPE-TASK-NNN is taken.  `env_workers`,
+    `on_record` and `sinks` are those of `train`.  `recipe_of` finds the recipe of the other run.  Raises `SegueError`,
+    and `Interrupted` after SIGINT or SIGTERM.
     """
     decided, origin, end = plan_of(request, task, recipe_of, recipe), request.origin, None
     if origin is not None:
@@ -132,6 +147,7 @@ def start(
     if folder is not None:
         refuse_used(folder)
     check(decided, task, request)
+    watch = Watch(decided, request, on_record, sinks)
     described = manifest.describe(decided, task, asdict(request))
     with simulators_of(task, env_workers) as simulators:
         try:
@@ -151,7 +167,7 @@ def start(
                 told += planted(folder, end, origin, decided)
                 resumed = loaded(folder, decided, task, simulators)
             seeds, trackers, keep = request.seeds, request.trackers, request.keep
-            return drive(folder, decided, task, seeds, trackers, resumed, told, stream, simulators, keep)
+            return drive(folder, decided, task, seeds, watch, trackers, resumed, told, stream, simulators, keep)
 
 
 def refuse_used(folder: Path) -> None:
@@ -169,12 +185,15 @@ def resume(
     recipe_of: Callable[[str], Recipe] = find_recipe,
     settings: Settings | None = None,
     env_workers: int = 0,
+    on_record: OnRecord | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> Path:
     """Continue a run exactly from its newest intact checkpoint, after any kind of stop.  Return the run's folder.
 
     `task_of` and `recipe_of` return tasks and recipes of your own by their names.  `settings` change options from here
-    on (a learning rate, after a divergence); run.json records the change.  `env_workers` is that of `train`, and may be
-    another number than before.
+    on (a learning rate, after a divergence); run.json records the change.  `env_workers`, `on_record` and `sinks` are
+    those of `train`, and may be others than before; rows after the checkpoint are written and seen again.  A condition
+    that has stopped the run does not stop it again.
 
     Raises `SegueError` if the folder is not a run, if its recipe, task or dataset have changed, or if a setting cannot
     change any more.
@@ -190,6 +209,7 @@ def resume(
         request = request_of(described["request"])
         task = task_of(request.task)
         decided = plan_of(request, task, recipe_of)
+        save_interval()
         ready(request.trackers)
         device()
         refuse_changed(folder, described, decided)
@@ -234,8 +254,9 @@ def resume(
                 said = ", ".join(change["settings"])
                 now = found[1]["updates"]
                 told.append(f"{said}: changed at update {change['updates']}, now changes at update {now}")
+        watch = Watch(decided, request, on_record, sinks, described.get("stopped", ()))
         seeds, trackers, keep = request.seeds, request.trackers, request.keep
-        return drive(folder, decided, task, seeds, trackers, resumed, told, stream, simulators, keep)
+        return drive(folder, decided, task, seeds, watch, trackers, resumed, told, stream, simulators, keep)
 
 
 def planted(folder: Path, end: End, origin: Origin, decided: Plan) -> list[str]:

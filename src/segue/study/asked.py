@@ -21,6 +21,8 @@ class Runs:
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Values of each option; those of "rules" are lists of rules on top."""
     rules: tuple[str, ...] = ()
+    stop_when: str | None = None
+    """Ends a run early, as --stop-when does."""
 
     def combinations(self) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
         """Settings and rules of each combination, in the order of the file."""
@@ -41,6 +43,8 @@ class Search:
     """What is made as large as can be: the last evaluation, or the mean of those since the switch."""
     sampler: Literal["tpe", "random"] = "tpe"
     seed: int = 0
+    prune: bool = False
+    """Whether a trial that is behind the median of the others at the same evaluation is ended."""
 
 
 @dataclass(frozen=True)
@@ -57,3 +61,5 @@ class Asked:
     patience: int = PATIENCE
     """Seconds without a sign of life until a worker counts as lost."""
     search: Search | None = None
+    track: tuple[str, ...] = ()
+    """Trackers that get a copy of the metrics of all runs."""

@@ -8,26 +8,31 @@ from segue.recipes import find_recipe
 from segue.runs import manifest, train
 from segue.runs.fork import find_end
 from segue.runs.request import Origin, Request
+from segue.study.asked import Asked
 from segue.study.cells import Cell
 from segue.study.folder import Study, place
 from segue.study.lease import kept, run_of
+from segue.study.prune import pruner
 from segue.tasks import find_task
 
 
-def request_of(cell: Cell, keep: int | None, origin: Origin | None = None) -> Request:
-    """The request of a cell's run."""
+def request_of(cell: Cell, asked: Asked | None = None, origin: Origin | None = None) -> Request:
+    """The request of a cell's run, with what its study asks for."""
     settings = {path: tuple(v) if isinstance(v, list) else v for path, v in cell.settings.items()}
-    return Request(cell.recipe, cell.task, cell.seeds, settings, (), cell.rules, False, origin, keep)
+    track, keep = (asked.track, asked.keep) if asked is not None else ((), None)
+    about = cell.recipe, cell.task, cell.seeds, settings, track, cell.rules
+    return Request(*about, origin=origin, keep=keep, stop_when=cell.stop_when)
 
 
 def run(folder: Path, study: Study, cell: Cell, number: int) -> Path:
     """Do a cell's run under a lease, from where it stands; return its folder.  Raises what a run raises."""
-    there = place(folder, cell.name) / f"{number:06d}"
+    there, asked = place(folder, cell.name) / f"{number:06d}", study.asked
+    watch = None if asked.search is None or not asked.search.prune else pruner(folder, asked.search, cell)
     if (there / "run.json").exists():
-        finished = manifest.read(there)["status"] == "finished"
-        return there if finished else train.resume(there)
-    request = request_of(cell, study.asked.keep, _origin(folder, cell))
-    return train.start(find_recipe(cell.recipe), find_task(cell.task), request, there)
+        over = manifest.read(there)["status"] in ("finished", "stopped")
+        return there if over else train.resume(there, on_record=watch)
+    request = request_of(cell, asked, _origin(folder, cell))
+    return train.start(find_recipe(cell.recipe), find_task(cell.task), request, there, on_record=watch)
 
 
 def _origin(folder: Path, cell: Cell) -> Origin | None:

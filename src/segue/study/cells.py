@@ -26,6 +26,7 @@ class Cell:
     settings: Mapping[str, Any]
     rules: tuple[str, ...]
     seeds: Block
+    stop_when: str | None = None
     shares: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     """Cells that do the same first phases, and the last of these, longest first: it may begin from any of them."""
 
@@ -33,6 +34,7 @@ class Cell:
     def name(self) -> str:
         """Its folder's name: what it is, readable, and a digest of the whole."""
         known = [self.recipe, self.task, dict(self.settings), self.rules, self.seeds]
+        known += [self.stop_when] if self.stop_when else []
         digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:8]
         dense = len(self.seeds) > 1 and self.seeds == tuple(range(self.seeds[0], self.seeds[-1] + 1))
         seeds = f"{self.seeds[0]}to{self.seeds[-1]}" if dense else f"{self.seeds[0]}"

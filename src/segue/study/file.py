@@ -6,6 +6,7 @@
     seeds_per_cell = 4
     rules = ["warm_up=2000"]                 # hand-over rules, for all
     budget = 30000                           # the rule budget=30000
+    stop_when = "success>=0.95,for=3"        # ends a run early
 
     [settings]                               # for all
     evaluation.episodes = 10
@@ -40,11 +41,12 @@ from segue.core.options import unknown
 from segue.core.types import SegueError
 from segue.recipes.rules import words_of
 from segue.runs.request import lasting, seeds_of
+from segue.runs.stopping import parsed
 from segue.study.asked import PATIENCE, SEEDS, SEEDS_PER_CELL, Asked, Runs, Search
 
-EACH = ("recipes", "tasks", "settings", "grid", "rules", "budget")
+EACH = ("recipes", "tasks", "settings", "grid", "rules", "budget", "stop_when")
 """Keys of [[runs]]; they may stand above all too."""
-WHOLE = ("seeds", "seeds_per_cell", "cores", "keep", "patience", "search")
+WHOLE = ("seeds", "seeds_per_cell", "cores", "keep", "patience", "search", "track")
 """Keys of the whole study."""
 
 
@@ -85,6 +87,7 @@ def asked_of(table: Mapping[str, Any], where: str, before: Asked | None = None) 
         _count(table, "keep", None, 0, where),
         _count(table, "patience", PATIENCE, 1, where),
         _search(table, runs, where),
+        _words(table, "track", where, ()),
     )
 
 
@@ -113,7 +116,7 @@ def _search(table: Mapping[str, Any], runs: Sequence[Runs], where: str) -> Searc
     if not isinstance(known, Mapping):
         raise SegueError(f"{where}: write the search as [search]")
     here = f"{where}: [search]"
-    _known(known, ("space", "trials", "goal", "sampler", "seed"), here)
+    _known(known, ("space", "trials", "goal", "sampler", "seed", "prune"), here)
     if len({recipe for part in runs for recipe in part.recipes}) > 1 or any(part.grid for part in runs):
         raise SegueError(f"{here}: a search has one recipe and no grid; make a study for each")
     space = _space(known.get("space", {}), here)
@@ -123,7 +126,11 @@ def _search(table: Mapping[str, Any], runs: Sequence[Runs], where: str) -> Searc
     for name, value, kinds in (("goal", goal, ("final", "online")), ("sampler", sampler, ("tpe", "random"))):
         if value not in kinds:
             unknown(f"{here}: {name}", str(value), kinds)
-    return Search(space, _count(known, "trials", None, 1, here), goal, sampler, _count(known, "seed", 0, 0, here))
+    prune = known.get("prune", False)
+    if not isinstance(prune, bool):
+        raise SegueError(f"{here}: prune = {prune!r}: give true or false")
+    count = _count(known, "trials", None, 1, here)
+    return Search(space, count, goal, sampler, _count(known, "seed", 0, 0, here), prune)
 
 
 def _space(table: object, where: str, path: str = "") -> dict[str, dict[str, Any]]:
@@ -168,7 +175,20 @@ def _runs(part: Mapping[str, Any], above: Mapping[str, Any], where: str) -> Runs
         settings,
         {path: _values(path, values, where) for path, values in _flat(part.get("grid", {}), "grid", where).items()},
         _rules([*_words(part, "rules", where, ()), *_budget(part, where)], where),
+        _condition(part, where),
     )
+
+
+def _condition(part: Mapping[str, Any], where: str) -> str | None:
+    text = part.get("stop_when")
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise SegueError(f'{where}: stop_when = {text!r}: give a condition in quotes, such as "success>=0.95"')
+    try:
+        return parsed(text).word
+    except SegueError as error:
+        raise SegueError(f"{where}: {error}") from error
 
 
 def _budget(part: Mapping[str, Any], where: str) -> list[str]:

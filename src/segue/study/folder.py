@@ -50,7 +50,12 @@ def read(folder: Path) -> Study:
     if not files.is_whole(known):
         raise SegueError(f"{folder / 'study.json'}: is damaged (its checksum does not fit); restore it from a backup")
     asked = known["asked"]
-    whole = {**asked, "runs": tuple(_runs(part) for part in asked["runs"]), "seeds": tuple(asked["seeds"])}
+    whole = {
+        **asked,
+        "runs": tuple(_runs(part) for part in asked["runs"]),
+        "seeds": tuple(asked["seeds"]),
+        "track": tuple(asked["track"]),
+    }
     whole["search"] = Search(**asked["search"]) if asked["search"] else None
     chosen = {cell.name: cell for trial in trials(folder) for cell in trial.cells} if asked["search"] else {}
     cells = *map(cell_of, known["cells"]), *chosen.values()
@@ -89,4 +94,5 @@ def place(folder: Path, name: str) -> Path:
 def _runs(known: Mapping[str, Any]) -> Runs:
     """Runs as JSON has them."""
     grid = {path: tuple(tuple(v) if path == "rules" else v for v in values) for path, values in known["grid"].items()}
-    return Runs(tuple(known["recipes"]), tuple(known["tasks"]), known["settings"], grid, tuple(known["rules"]))
+    lists = {name: tuple(known[name]) for name in ("recipes", "tasks", "rules")}
+    return Runs(**{**known, **lists, "grid": grid})

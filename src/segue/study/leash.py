@@ -61,6 +61,8 @@ def last_line(log: Path) -> str:
 def follow() -> None:
     """In a process that `start` made: stop when the one that started it is gone, which the end of stdin tells."""
     if os.environ.pop(MARK, None) is not None:
+        if hasattr(signal, "SIGUSR2"):  # SLURM sends it to every process of a job, and it is meant for the worker
+            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         threading.Thread(target=_wait, name="segue-leash", daemon=True).start()
 
 

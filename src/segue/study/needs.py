@@ -45,7 +45,7 @@ def needs(study: Study, planner: Planner) -> Needs:
         plan, task = planner.plan(cell), planner.task(cell.task)
         key = task.spec, len(cell.seeds), plan.experience, tuple(map(_shape, plan.phases))
         if key not in known:
-            request = request_of(cell, study.asked.keep)
+            request = request_of(cell, study.asked)
             check(plan, task, request)
             known[key] = train.needs(plan, task, request, timed=True, costs=costs)
         found = known[key]

@@ -10,6 +10,7 @@ from segue.core.types import SegueError, Task
 from segue.recipes import Plan, find_recipe
 from segue.recipes.continued import alike
 from segue.runs.request import plan_of
+from segue.runs.stopping import stop_when
 from segue.study.asked import Asked, Runs
 from segue.study.begin import request_of
 from segue.study.cells import Block, Cell
@@ -82,7 +83,7 @@ class Planner:
         """All numbers of a cell."""
         key = cell.recipe, cell.task, json.dumps(dict(cell.settings), sort_keys=True), cell.rules
         if key not in self._plans:
-            self._plans[key] = plan_of(request_of(cell, None), self.task(cell.task), find_recipe)
+            self._plans[key] = plan_of(request_of(cell), self.task(cell.task), find_recipe)
         return self._plans[key]
 
 
@@ -94,7 +95,7 @@ def expand(runs: Iterable[Runs], blocks: Sequence[Block], where: str) -> Iterato
             for recipe in part.recipes:
                 for settings, rules in part.combinations():
                     for block in blocks:
-                        cell = Cell(recipe, task, settings, rules, block)
+                        cell = Cell(recipe, task, settings, rules, block, part.stop_when)
                         if cell.name not in seen:
                             seen.add(cell.name)
                             yield cell
@@ -113,9 +114,10 @@ def shared(cells: Iterable[Cell], planner: Planner, before: Sequence[Cell] = ())
     for cell in (*before, *(cell for cell in cells if cell.name not in old)):
         try:
             plan = planner.plan(cell)
+            stop_when(plan, request_of(cell))
         except SegueError as error:
             raise SegueError(f"{cell.recipe} on {cell.task}: {error}") from error
-        whole = cell.task, cell.seeds, plan.experience, plan.evaluation, plan.scaling, plan.phases
+        whole = cell.stop_when, cell.task, cell.seeds, plan.experience, plan.evaluation, plan.scaling, plan.phases
         if whole in seen and cell.name not in old:
             continue
         seen.add(whole)

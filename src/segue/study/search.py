@@ -19,28 +19,10 @@ from segue.data.extras import need
 from segue.study.asked import Asked, Search
 from segue.study.cells import Cell
 from segue.study.folder import Study, place, read
+from segue.study.journal import journal, shown_of
 from segue.study.lease import lease_of, run_of
 from segue.study.plan import Planner, expand, shared
-from segue.study.status import SHOWN
 from segue.study.trials import Trial, trials, write
-
-NAME = "segue"  # of the search in its journal
-
-
-def journal(folder: Path, search: Search) -> Any:
-    """The search as Optuna has it."""
-    optuna: Any = need("optuna", "search", "a search")
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    backend = optuna.storages.journal.JournalFileBackend(str(folder / "search.log"))
-    storage = optuna.storages.JournalStorage(backend)
-    kinds = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
-    # A seed of its own for each trial: equal ones would have every worker begin with the same choices.
-    seed = search.seed + len(trials(folder))
-    more = {"constant_liar": True} if search.sampler == "tpe" else {}
-    sampler = kinds[search.sampler](seed=seed, **more)
-    return optuna.create_study(
-        study_name=NAME, storage=storage, sampler=sampler, direction="maximize", load_if_exists=True
-    )
 
 
 def choose(folder: Path, number: int) -> None:
@@ -77,10 +59,12 @@ def tell(folder: Path, search: Search, known: Any, done: Sequence[Trial]) -> Non
         states = {lease_of(place(folder, cell.name)).state for cell in trial.cells}
         if trial.asked not in waiting or not states <= {"done", "failed"}:
             continue
-        value = value_of(folder, search, trial)
+        value, state = value_of(folder, search, trial), optuna.trial.TrialState
         try:
             if value is None:
-                known.tell(trial.asked, state=optuna.trial.TrialState.FAIL)
+                known.tell(trial.asked, state=state.FAIL)
+            elif search.prune and was_pruned(folder, trial):
+                known.tell(trial.asked, state=state.PRUNED)
             else:
                 known.tell(trial.asked, value)
         except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another worker was faster
@@ -88,34 +72,39 @@ def tell(folder: Path, search: Search, known: Any, done: Sequence[Trial]) -> Non
 
 
 def value_of(folder: Path, search: Search, trial: Trial) -> float | None:
-    """A trial's value; None where one of its cells has none."""
-    found = [_value(folder, search, cell) for cell in trial.cells]
-    numbers = [value for value in found if value is not None and np.isfinite(value)]
-    return float(np.mean(numbers)) if numbers and len(numbers) == len(found) else None
+    """A trial's value, the mean over seeds and then over cells; None where a cell has none."""
+    found = [per_seed(folder, search, cell) for cell in trial.cells]
+    means = [float(np.mean(values)) for values in found if values is not None]
+    return float(np.mean(means)) if means and len(means) == len(found) and np.isfinite(means).all() else None
 
 
-def _value(folder: Path, search: Search, cell: Cell) -> float | None:
+def per_seed(folder: Path, search: Search, cell: Cell) -> np.ndarray | None:
+    """What each seed of a cell has reached, (S,); None where its run is not over or has no evaluation."""
     run = run_of(place(folder, cell.name))
     if run is None or lease_of(place(folder, cell.name)).state != "done":
         return None
-    phases = json.loads((run / "run.json").read_text("utf-8"))["phases"]
-    switch = next((n for n, phase in enumerate(phases) if phase["environment_steps"]), 0)
     lines = (run / "metrics.jsonl").read_text("utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["kind"] == "evaluation"]
     if search.goal == "online":
-        rows = [row for row in rows if row["phase_index"] >= switch]
-    if not rows:
+        rows = [row for row in rows if row["environment_step"]] or rows[-1:]
+    values = np.array([[np.nan if x is None else x for x in shown_of(row)] for row in rows])
+    if not len(values):
         return None
-    name = next(name for name in SHOWN if name in rows[-1]["values"])
-    means = [np.mean([np.nan if x is None else x for x in row["values"][name]]) for row in rows]
-    return float(means[-1] if search.goal == "final" else np.mean(means))
+    return values[-1] if search.goal == "final" else values.mean(axis=0)
+
+
+def was_pruned(folder: Path, trial: Trial) -> bool:
+    """Whether a run of a trial was ended because the trial was behind."""
+    runs = [run_of(place(folder, cell.name)) for cell in trial.cells]
+    return any(run is not None and json.loads((run / "run.json").read_text())["status"] == "stopped" for run in runs)
 
 
 def best(folder: Path, asked: Asked) -> tuple[Trial, float] | None:
     """The best trial so far and its value."""
     if asked.search is None:
         return None
-    found = [(value_of(folder, asked.search, trial), trial) for trial in trials(folder)]
+    whole = [trial for trial in trials(folder) if not (asked.search.prune and was_pruned(folder, trial))]
+    found = [(value_of(folder, asked.search, trial), trial) for trial in whole]
     values = [(value, trial) for value, trial in found if value is not None]
     if not values:
         return None
@@ -165,7 +154,14 @@ def check(study: Study) -> tuple[Cell, ...]:
     assert search is not None
     need("optuna", "search", "a search")
     found: tuple[Cell, ...] = ()
+    if search.prune and any(part.stop_when for part in study.asked.runs):
+        raise SegueError("[search]: prune and stop_when end runs for two reasons; leave out one of them")
     for end in (0, -1):
         ends = {path: (room.get("choices") or (room["low"], room["high"]))[end] for path, room in search.space.items()}
         found = cells(study, ends, ())
+    if search.prune and len(found) > 1:
+        raise SegueError(
+            f"[search]: prune compares runs, and a trial has {len(found)} of them; give one task, and seeds_per_cell "
+            "as large as seeds"
+        )
     return found

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from segue.core.files import word
 from segue.core.types import SegueError
 from segue.study.cells import Cell
 from segue.study.folder import Study, place
@@ -89,16 +90,13 @@ def left(found: Iterable[Standing]) -> float | None:
 
 
 def runs(folder: Path, study: Study) -> tuple[list[Path], list[tuple[str, str]]]:
-    """The runs of a study, and the cells without one that can be read, with the reason."""
-    there: list[Path] = []
-    without: list[tuple[str, str]] = []
-    for one in standing(folder, study):
-        if one.run is not None:
-            there.append(one.run)
-        if one.state != "done":
-            without.append((one.cell.name, f"{one.state}: {one.reason}" if one.reason else one.state))
+    """The runs of a study that are done, and the other cells, with why they are not."""
+    found = standing(folder, study)
+    there = [one.run for one in found if one.run is not None and one.state == "done"]
+    why = {one.cell.name: f"{one.state}: {one.reason}" if one.reason else one.state for one in found}
+    without = [(one.cell.name, why[one.cell.name]) for one in found if one.state != "done"]
     if not there:
-        raise SegueError(f"{folder}: no cell of this study has begun; `segue study run {folder}`")
+        raise SegueError(f"{folder}: no cell of this study is done yet; `segue study run {word(folder)}` goes on")
     return there, without
 
 

@@ -55,13 +55,14 @@ class Worker:
     def work(self) -> None:
         """Do what is left of the study.  Raises `SegueError` where this machine cannot go on."""
         while not self._stops.is_set():
-            study = read(self.folder)  # anew: it may have grown
+            left = self._turns(read(self.folder))
+            study = read(self.folder)  # after: a turn that is over has cells here
             held = {cell.name: lease_of(place(self.folder, cell.name)) for cell in study.cells}
             over = all(one.over for one in held.values())
-            lease = self._cell(study, held) or self._turn(study, over)
+            lease = self._cell(study, held) or self._turn(study, left, over)
             if lease is not None:
                 self._do(study, lease)
-            elif over and not self._turns(study):
+            elif over and not left:
                 for cell in study.cells:
                     tidy(place(self.folder, cell.name))
                 return
@@ -81,12 +82,12 @@ class Worker:
         """Turns that are left in which trials are chosen."""
         return [] if study.asked.search is None else turns(self.folder, study.asked.search.trials)
 
-    def _turn(self, study: Study, over: bool) -> Lease | None:
-        """A turn to choose a trial, where nothing else is to be done; the last one waits for all cells."""
-        for number in self._turns(study):
+    def _turn(self, study: Study, left: Sequence[int], over: bool) -> Lease | None:
+        """A turn to choose a trial, where nothing else is to be done; the last one waits for everything."""
+        for number in left:
             assert study.asked.search is not None
             there = turn(self.folder, number)
-            if over or number < study.asked.search.trials:
+            if number < study.asked.search.trials or (over and len(left) == 1):
                 lease = self._claimed(study, there, lease_of(there))
                 if lease is not None:
                     return lease

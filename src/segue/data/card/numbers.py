@@ -107,13 +107,16 @@ def histogram(values: np.ndarray, within: tuple[float, float] | None = None) -> 
 
 
 def spread(values: np.ndarray) -> dict[str, float]:
-    """Least, mean, median and largest value; 0 where there is none."""
+    """Least, mean, median and largest value, and the standard deviation; 0 where there is none."""
     values = values if len(values) else np.zeros(1)
+    with np.errstate(invalid="ignore", over="ignore"):  # of values that are not finite
+        deviation = float(values.std())
     return {
         "min": float(values.min()),
         "mean": float(values.mean()),
         "median": float(np.median(values)),
         "max": float(values.max()),
+        "std": deviation,
     }
 
 

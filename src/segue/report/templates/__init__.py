@@ -2,7 +2,8 @@
 
 page.html      head, style sheet, header and main part of every page
 parts.html     what pages share: tables, figures, facts, legends
-report.html    one run, or several compared
+report.html    one run, or several of one task compared
+study.html     runs of several tasks
 card.html      one dataset
 style.css      light, dark and paper; nothing is fetched
 """
