@@ -142,3 +142,12 @@ def test_what_a_module_says_it_has_is_there() -> None:
         if module.name != "segue.__main__":
             found = importlib.import_module(module.name)
             assert [name for name in getattr(found, "__all__", ()) if not hasattr(found, name)] == [], module.name
+
+
+def test_no_module_hides_a_name() -> None:
+    """Importing a module sets its package's attribute, so that a name which is imported on use would be gone."""
+    for package in pkgutil.walk_packages(segue.__path__, "segue."):
+        found = importlib.import_module(package.name) if package.ispkg else None
+        if found and "__getattr__" in vars(found):
+            modules = {module.name for module in pkgutil.iter_modules(found.__path__)}
+            assert modules.isdisjoint(found.__all__), package.name

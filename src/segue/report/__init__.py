@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from segue.core.lazy import face
 
 if TYPE_CHECKING:
+    from segue.report.columns import tidy
     from segue.report.over_tasks import performance_profile, stratified_band
     from segue.report.pages import write_report, write_study
     from segue.report.pooling import pooled
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
         stratified_bootstrap,
         training_failure_rate,
     )
-    from segue.report.tidy import tidy
 else:
     __getattr__, __dir__ = face(__name__)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from segue.core import files
 from segue.core.types import SegueError
 from segue.report import study_figures, study_tables
+from segue.report.columns import as_csv, curves, outcomes
 from segue.report.standalone import convert, standalone
 from segue.report.study import Study
 from segue.report.svg import Figure
 from segue.report.tables import Cell, Table
-from segue.report.tidy import as_csv, curves, outcomes
 
 TEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},

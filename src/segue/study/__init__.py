@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from segue.report.tidy import Column
+    from segue.report.columns import Column
 
 
 def load(folder: str | os.PathLike[str]) -> dict[str, Column]:
