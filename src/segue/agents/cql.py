@@ -306,7 +306,7 @@ class from_cql:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Slots that must be there, for `check_doors`."""
+        """Slots that must be there, for `check_handovers`."""
         return (self.slot,)
 
     def __call__(self, handover: Handover, state: sac.State) -> sac.State:

@@ -75,8 +75,9 @@ class IQL:
     stale_value: bool = False
     """CORL's order: the advantage and the bootstrap use V from before the update."""
     value_minimum: float = -jnp.inf
-    """Bounds of target values and of the critics' targets (OOO's clip)."""
+    """Lower bound of target values and of the critics' targets (OOO's clip)."""
     value_maximum: float = jnp.inf
+    """Upper bound of the same."""
 
     def __post_init__(self) -> None:
         require(

@@ -57,7 +57,7 @@ class OneOf:
 @dataclass(frozen=True)
 class better:
     """Take each seed's better one of two slots that validation has filled, for a `OneOf` of their agents; the first of
-    equals.  Both must have learned in the phase's scaling: `check_doors` sees to it before the run begins.
+    equals.  Both must have learned in the phase's scaling: `check_handovers` sees to it before the run begins.
     """
 
     first: str
@@ -65,7 +65,7 @@ class better:
 
     @property
     def compares(self) -> tuple[str, str]:
-        """Slots that validation must have filled, for `segue.engine.phase.check_doors`."""
+        """Slots that validation must have filled, for `segue.engine.phase.check_handovers`."""
         return self.first, self.second
 
     def __call__(self, handover: Handover, state: OneOfState) -> OneOfState:

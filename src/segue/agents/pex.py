@@ -189,7 +189,7 @@ class expand:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Slots that must be there, for `check_doors`."""
+        """Slots that must be there, for `check_handovers`."""
         return (self.slot,)
 
     def __call__(self, handover: Handover, state: State) -> State:

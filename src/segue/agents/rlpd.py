@@ -265,7 +265,7 @@ class from_sac:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Slots that must be there, for `check_doors`."""
+        """Slots that must be there, for `check_handovers`."""
         return (self.slot,)
 
     def __call__(self, handover: Handover, state: State) -> State:

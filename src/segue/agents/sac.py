@@ -60,13 +60,14 @@ class SAC:
     """Initial entropy temperature alpha, or its fixed value."""
     learn_temperature: bool = True
     target_entropy: float | None = option(None, when=lambda a: a.learn_temperature, why="learn_temperature=true")
-    """None means minus the number of action dimensions."""
+    """Entropy that the temperature aims at; None means minus the number of action dimensions."""
     backup_entropy: bool = False
     target_samples: int = 1
     """Actions per next observation; above 1 the backup takes the best of them (max-target backup)."""
     value_minimum: float = -jnp.inf
-    """Bounds of bootstrap values, before the reward is added (OOO's clip)."""
+    """Lower bound of bootstrap values, before the reward is added (OOO's clip)."""
     value_maximum: float = jnp.inf
+    """Upper bound of the same."""
     subset: int = 0
     """Number of target critics whose minimum the bootstrap takes, drawn for every update; 0 takes all."""
     subset_replacement: bool = option(False, when=lambda a: a.subset > 0, why="subset above 0")

@@ -80,10 +80,10 @@ class Spec:
     action: int
     dtype: str = "float32"
     parts: tuple[Part, ...] = ()
-    """Of a dictionary observation with images, whose rows are bytes (`segue.core.observations`); () elsewhere."""
+    """The parts of a dictionary observation with images, whose rows are bytes (`segue.core.observations`); else ()."""
 
     def chunks(self, length: int) -> Spec:
-        """What an agent must know that plans so many actions at once."""
+        """Return the facts for an agent that plans `length` actions at once."""
         return replace(self, action=length * self.action)
 
 
@@ -212,7 +212,7 @@ class Sampler(Protocol):
         ...
 
     def sample(self, state: State, key: Key, offline: Any, online: Any) -> tuple[State, Any, Metrics]:
-        """Return (state, `indices.Indices` of the rows, metrics)."""
+        """Return (state, `segue.core.indices.Indices` of the rows, metrics)."""
         ...
 
     def validate(self, offline: int, written: int, closed: int) -> str | None:
@@ -224,14 +224,14 @@ class Bonus(Protocol):
     """Changes the rewards of a batch between replay and learner; may have a learned state."""
 
     def validate(self, phase: Any, slots: Mapping[str, Slot], spec: Spec, offline: int) -> str | None:
-        """Return why a phase (`phases.Phase`) cannot have it, or None.
+        """Return why a phase (`segue.Phase`) cannot have it, or None.
 
         `slots` are those that stand when the phase begins, `offline` is the number of logged rows.
         """
         ...
 
     def init(self, key: Key, handover: Handover) -> State:
-        """Return the bonus's state at the beginning of a phase (SERA copies a critic from `hand-over.slots`)."""
+        """Return the bonus's state at the beginning of a phase (SERA copies a critic from `handover.slots`)."""
         ...
 
     def reward(self, state: State, batch: Transition, key: Key, slot: Slot) -> tuple[State, Transition, Metrics]:
@@ -316,7 +316,7 @@ class Task(Protocol):
         ...
 
     def dataset(self) -> Any:
-        """Return the logged data as `log.Data`, or None where a task has none."""
+        """Return the logged data as `segue.Data`, or None where a task has none."""
         ...
 
     def make_env(self) -> Env:

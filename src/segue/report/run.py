@@ -130,7 +130,7 @@ class Run:
     wall_s: Mapping[int, float]  # seconds spent in each phase that has rows
     training: Curve
     evaluation: Curve
-    """Of the main policy: the one that acts and learns online."""
+    """Evaluations of the main policy, the one that acts and learns online."""
     stand_in: int
     """Training episodes, the last ones, whose means `evaluation` holds; 0 where it holds evaluations."""
     episodes: Episodes

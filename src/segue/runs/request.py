@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """The request, from which the same run can be built again."""
+    """What a run was asked to do, from which the same run can be built again."""
 
     recipe: str
     task: str

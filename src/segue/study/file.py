@@ -51,7 +51,7 @@ WHOLE = ("seeds", "seeds_per_cell", "cores", "keep", "patience", "search", "trac
 
 
 def read_asked(path: Path, before: Asked | None = None) -> Asked:
-    """Read a study's file; what it leaves out is that of the study `before`, which it is to widen.
+    """Read a study's file.  `before` is the study that it is to widen: it gives what the file leaves out.
 
     Raises `SegueError` with the line or the key that is wrong.
     """
@@ -65,7 +65,7 @@ def read_asked(path: Path, before: Asked | None = None) -> Asked:
 
 
 def asked_of(table: Mapping[str, Any], where: str, before: Asked | None = None) -> Asked:
-    """What a table asks for; `where` names it in messages.  `before` is that of `read_asked`.  Raises `SegueError`."""
+    """Read a study from a table, as `read_asked` does from a file; `where` names it in errors.  Raises `SegueError`."""
     _known(table, (*EACH, *WHOLE, "runs"), where)
     if before is not None:
         table = _filled(table, before)

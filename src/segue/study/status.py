@@ -35,9 +35,9 @@ class Standing:
     phase: str = ""
     step: int = 0
     seconds: float = 0.0
-    """What its run has taken."""
+    """Seconds that its run has taken."""
     shown: str = ""
-    """Its last evaluation, averaged over seeds."""
+    """The last evaluation of its run, averaged over seeds."""
 
 
 def standing(folder: Path, study: Study) -> list[Standing]:

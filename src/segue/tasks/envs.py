@@ -134,7 +134,7 @@ class ExactGoal(gymnasium.Wrapper):
 
 
 class GymEnv:
-    """A `Env` over one Gymnasium environment.
+    """An `Env` over one Gymnasium environment.
 
     `keys` name the parts of a dictionary observation to concatenate, in order; () takes a Box as it is.  With images
     (uint8) among the keys, a row is bytes: `parts` says of what, and `segue.core.observations` takes it apart.

@@ -108,7 +108,7 @@ def from_stream(
     clip_outside: bool = False,
     source: str = "stream",
 ) -> Data:
-    """Cut one stream of N rows into episodes (rules above) and return checked `Data`.
+    """Cut one stream of N rows into episodes by the rules of D4RL's layout and return checked `Data`.
 
     Actions are kept within +-`clip_action` (None: as they are).  An action outside [-1, 1] is an error unless
     `clip_outside`, because a clipped wrong unit looks like a good dataset.
