@@ -24,7 +24,6 @@ from segue.study.lease import lease_of, run_of
 from segue.study.plan import Planner, expand, shared
 from segue.study.trials import Trial, trials, write
 
-
 DIGITS = 4  # of chosen fractions (default of ours)
 
 
