@@ -25,8 +25,10 @@ ARROWS: dict[str, set[str]] = {
     "data": {"core"},
     "tasks": {"core", "data"},
     "report": {"core"},
-    "runs": {"core", "agents", "engine", "recipes", "data", "tasks", "report"},
+    "runs": {"core", "agents", "bonuses", "engine", "recipes", "data", "tasks", "report"},
     "collect": {"core", "engine", "data", "tasks", "runs"},
+    # a film is of a run's policy in its task, with the report's ticks and numbers under it
+    "filming": {"core", "engine", "data", "tasks", "report", "runs"},
 }
 TOP = {"__init__", "__main__", "cli"}  # may import anything but the command line, which only __main__ does
 OPTIONAL = ("torch", "tensorflow", "minari", "wandb", "tensorboardX", "gymnasium_robotics", "mujoco")

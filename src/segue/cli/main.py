@@ -1,4 +1,4 @@
-"""The command line: run, resume, report, list, explain, data."""
+"""The command line: run, resume, report, list, explain, eval, film, data."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import tyro
 
 from segue.cli import running as running  # their commands, in the order of the help
 from segue.cli import shown as shown
+from segue.cli import trained as trained
 from segue.cli.app import Tracker, app
 from segue.cli.words import gather
 from segue.core.named import is_own
@@ -25,7 +26,7 @@ from segue.core.options import unknown
 from segue.core.types import Interrupted, SegueError
 from segue.recipes.rules import RULES
 
-COMMANDS = ("run", "resume", "report", "list", "explain", "data")
+COMMANDS = ("run", "resume", "report", "list", "explain", "eval", "film", "data")
 APART = {"data": "segue.cli.data"}
 """Commands that have commands of their own, and where `main` runs them."""
 LISTS = {

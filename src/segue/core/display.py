@@ -6,8 +6,15 @@ import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
+from segue.core.types import SegueError
+
+T = TypeVar("T")
 HEADLESS = sys.platform == "linux" and not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+LIBRARIES = {"egl": "libEGL.so", "osmesa": "libOSMesa.so"}
+CURE = "install EGL (libegl1 on Debian) or OSMesa, and leave MUJOCO_GL unset"
 
 
 def drawn_with() -> str:
@@ -15,12 +22,7 @@ def drawn_with() -> str:
 
     A library that is named but missing would break MuJoCo's import, even for worlds that are never drawn.
     """
-    for name, library in (("egl", "libEGL.so"), ("osmesa", "libOSMesa.so")):
-        for file in (library, *(f"{library}.{version}" for version in range(10))):  # as PyOpenGL looks for it
-            with contextlib.suppress(OSError):
-                ctypes.CDLL(file)
-                return name
-    return "disable"
+    return next((name for name in LIBRARIES if _here(name)), "disable")
 
 
 def prepare() -> None:
@@ -30,3 +32,44 @@ def prepare() -> None:
     """
     if HEADLESS and "MUJOCO_GL" not in os.environ:
         os.environ["MUJOCO_GL"] = drawn_with()
+
+
+def fault() -> str | None:
+    """Why MuJoCo, where it has been imported, cannot draw here; None: it can, or it is not there."""
+    mujoco = sys.modules.get("mujoco")
+    if not HEADLESS or mujoco is None:
+        return None
+    if not hasattr(mujoco, "GLContext"):
+        return "MUJOCO_GL is disable, or neither EGL nor OSMesa is installed"
+    # MuJoCo would end the process at the second try.
+    if mujoco.GLContext.__module__.endswith("glfw"):
+        return "MuJoCo draws with GLFW, which needs a display"
+    return None
+
+
+def drawing(draw: Callable[[], T]) -> T:
+    """What `draw` returns; `SegueError`, with the cure, where nothing can be drawn here."""
+    if (reason := fault()) is not None:
+        raise SegueError(f"nothing can be drawn here: {reason}; {CURE}")
+    return draw()
+
+
+@contextlib.contextmanager
+def said() -> Iterator[None]:
+    """Add to an error that MUJOCO_GL names a library which is not here: MuJoCo then breaks while it is imported."""
+    try:
+        yield
+    except SegueError as error:
+        asked = os.environ.get("MUJOCO_GL", "")
+        if asked not in LIBRARIES or _here(asked):
+            raise
+        raise SegueError(f"{error}; MUJOCO_GL is {asked}, which is not installed: {CURE}") from error
+
+
+def _here(name: str) -> bool:
+    library = LIBRARIES[name]
+    for file in (library, *(f"{library}.{version}" for version in range(10))):  # as PyOpenGL looks for it
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(file)
+            return True
+    return False
