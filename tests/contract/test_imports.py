@@ -34,7 +34,18 @@ TOP = {"__init__", "__main__", "cli"}  # may import anything but the command lin
 OPTIONAL = ("torch", "tensorflow", "minari", "wandb", "tensorboardX", "gymnasium_robotics", "mujoco")
 HEAVY = ("jax", "scipy", "optax", "equinox", "gymnasium", *OPTIONAL)
 WORDS = (
-    *("--version", "--help", "run --help", "list", "data --help", "data list", "nothing", "data nothing"),
+    *(
+        "--version",
+        "--help",
+        "run --help",
+        "eval --help",
+        "film --help",
+        "list",
+        "data --help",
+        "data list",
+        "nothing",
+        "data nothing",
+    ),
     *("--tyro-print-completion bash", *(f"list {what}" for what in ("recipes", "tasks", "agents", "bonuses", "rules"))),
 )
 

@@ -14,8 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import get_args
 
-import tyro
-
 from segue.cli import running as running  # their commands, in the order of the help
 from segue.cli import shown as shown
 from segue.cli import trained as trained
@@ -61,7 +59,7 @@ def command(arguments: Sequence[str]) -> int:
             return 0
         if words and words[0] in PLACES:
             words = [words[0], *gather(words[1:], LISTS, PLACES[words[0]])]
-        app.cli(prog="segue", description=__doc__, args=words, config=(tyro.conf.OmitArgPrefixes,))
+        app.parse(words, __doc__)
         sys.stdout.flush()  # a reader that has gone is noticed here and not at the interpreter's exit
     except SegueError as error:
         return _fail(str(error), 1)

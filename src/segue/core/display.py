@@ -6,6 +6,8 @@ import contextlib
 import ctypes
 import os
 import sys
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -41,29 +43,48 @@ def fault() -> str | None:
         return None
     if not hasattr(mujoco, "GLContext"):
         return "MUJOCO_GL is disable, or neither EGL nor OSMesa is installed"
-    # MuJoCo would end the process at the second try.
     if mujoco.GLContext.__module__.endswith("glfw"):
         return "MuJoCo draws with GLFW, which needs a display"
     return None
 
 
 def drawing(draw: Callable[[], T]) -> T:
-    """What `draw` returns; `SegueError`, with the cure, where nothing can be drawn here."""
-    if (reason := fault()) is not None:
-        raise SegueError(f"nothing can be drawn here: {reason}; {CURE}")
-    return draw()
+    """What `draw` returns; `SegueError`, with the cure, where it fails because MuJoCo cannot draw here."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # GLFW warns several times of what it then fails at
+            return draw()
+    except Exception as error:
+        if (reason := fault()) is None:
+            raise
+        _forget(error)
+        raise SegueError(f"nothing can be drawn here: {reason}; {CURE}") from error
 
 
 @contextlib.contextmanager
 def said() -> Iterator[None]:
-    """Add to an error that MUJOCO_GL names a library which is not here: MuJoCo then breaks while it is imported."""
+    """Explain an error where MUJOCO_GL names a library that is not here: MuJoCo then breaks while it is imported."""
     try:
         yield
-    except SegueError as error:
+    except Exception as error:
         asked = os.environ.get("MUJOCO_GL", "")
         if asked not in LIBRARIES or _here(asked):
             raise
-        raise SegueError(f"{error}; MUJOCO_GL is {asked}, which is not installed: {CURE}") from error
+        raise SegueError(f"nothing can be drawn here: MUJOCO_GL is {asked}, which is not installed; {CURE}") from error
+
+
+def _forget(error: BaseException) -> None:
+    """Let go of what the frames of an error hold.
+
+    Gymnasium's half-made renderers fail again when they go, which Python would print.
+    """
+    before, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        for one in (error, error.__cause__):
+            if one is not None:
+                traceback.clear_frames(one.__traceback__)
+    finally:
+        sys.unraisablehook = before
 
 
 def _here(name: str) -> bool:

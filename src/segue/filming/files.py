@@ -19,9 +19,11 @@ COLOURS = 128  # of each picture of a GIF
 
 
 def form(path: Path) -> Callable[[Path, Iterator[np.ndarray], float], None]:
-    """What writes a film of that name; `SegueError` where its kind is not known, or needs a package."""
+    """What writes a film of that name; `SegueError` where its kind is not known or needs a package, or no folder is."""
     if path.suffix.lower() not in FORMS:
         raise SegueError(f"{path}: films are {' or '.join(FORMS)}; give one of these endings")
+    if not path.parent.is_dir():
+        raise SegueError(f"{path}: there is no folder {path.parent}; give another --out")
     need("PIL", "video", "a film")
     if path.suffix.lower() == ".mp4":
         need("av", "video", f"{path.name} (or give a .gif)")

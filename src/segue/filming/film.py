@@ -20,8 +20,8 @@ from segue.engine.evaluate import Evaluator, Trajectory, best, explored
 from segue.filming import files
 from segue.filming.panel import Curves, Panel
 from segue.runs.evaluation import CURE
-from segue.runs.policy import Bundle, read_bundle
-from segue.runs.world import Watched, notes, over, place_for, task_for
+from segue.runs.policy import Bundle, read_policies
+from segue.runs.world import Watched, notes, over, place_for, prepare, task_for
 from segue.tasks import GymEnv, GymTask
 
 # Defaults of ours.
@@ -80,7 +80,7 @@ def film(
         raise SegueError(f"episodes={episodes}: give at least one")
     if fps is not None and not 0 < fps <= 1000:
         raise SegueError(f"fps={fps:g}: give pictures a second, for example 30")
-    bundle = read_bundle(run)
+    bundle = read_policies(run)
     path = place_for(run, f"film.{files.ending()}", task) if out is None else Path(out)
     files.form(path)
     seed = bundle.seeds[0] if seed is None else seed
@@ -91,8 +91,10 @@ def film(
             raise SegueError(f"{world.name}: only a task with a Gymnasium environment can be drawn; see GymTask.custom")
         camera = Camera(world, fps or RATES[path.suffix.lower()], episodes, tell)
         evaluator = Evaluator(world, (seed,), episodes, TEST, camera.make, 1, CURE)
+        acting = explored if stochastic else best
+        prepare(run, world, slot, episodes, acting)
         try:
-            found = evaluator(slot, choose=explored if stochastic else best)
+            found = evaluator(slot, choose=acting)
         except SegueError as error:
             raise (camera.fault or error) from error
         finally:

@@ -17,9 +17,9 @@ from segue.engine.envs import TEST, episode_seed
 from segue.engine.evaluate import ENVS, Evaluation, Evaluator, best, explored
 from segue.report.statistics import Interval, interval, resampling
 from segue.runs import manifest
-from segue.runs.policy import Bundle, read_bundle
+from segue.runs.policy import Bundle, read_policies
 from segue.runs.request import seeds_of
-from segue.runs.world import notes, only_one, over, task_for, watched
+from segue.runs.world import notes, only_one, over, prepare, task_for, watched
 
 FORMAT = 1
 CURE = "mend the environment, and try the policy again"
@@ -108,7 +108,7 @@ def evaluate(
     """
     if episodes < 1:
         raise SegueError(f"episodes={episodes}: give at least one")
-    bundle = read_bundle(run)
+    bundle = read_policies(run)
     chosen = choose(bundle, seeds)
     world = task_for(run, bundle, task, real)
     only_one(world, chosen)
@@ -123,8 +123,10 @@ def evaluate(
     each = 1 if world.real else ENVS
     make = watched(world.make_env, count)
     evaluator = Evaluator(world, chosen, episodes, TEST, make, each, CURE)
+    acting, slot = explored if stochastic else best, bundle.slot(chosen)
+    prepare(run, world, slot, episodes, acting)
     try:
-        found = evaluator(bundle.slot(chosen), choose=explored if stochastic else best)
+        found = evaluator(slot, choose=acting)
     finally:
         evaluator.close()
     return _evaluated(run, bundle, world, chosen, found, stochastic)
@@ -136,9 +138,7 @@ def choose(bundle: Bundle, seeds: int | Sequence[int] | None) -> tuple[int, ...]
         return bundle.seeds
     if isinstance(seeds, int):
         if not 1 <= seeds <= len(bundle.seeds):
-            raise SegueError(
-                f"seeds={seeds}: there are {len(bundle.seeds)}, {list(bundle.seeds)}; give fewer, or [3, 5]"
-            )
+            raise SegueError(f"seeds={seeds}: the policy has {len(bundle.seeds)}, {list(bundle.seeds)}; give fewer")
         return bundle.seeds[:seeds]
     chosen = seeds_of(seeds, f"seeds={seeds}")
     bundle.rows(chosen)

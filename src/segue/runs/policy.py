@@ -168,14 +168,35 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
     An agent of your own is imported from the module that the bundle names; nothing is unpickled.  Raises `SegueError`
     if there is no bundle, the seed is not in it, or the files do not match.
     """
-    bundle = read_bundle(run)
+    bundle = read_policies(run)
     (row,) = bundle.rows([bundle.seeds[0] if seed is None else seed])
     state = jax.tree.map(lambda x: jnp.asarray(x[row]), bundle.state)
     return Policy(bundle.agent, state, bundle.spec, bundle.seeds[row], bundle.facts)
 
 
-def read_bundle(run: str | os.PathLike[str]) -> Bundle:
+def read_policies(run: str | os.PathLike[str]) -> Bundle:
     """The policies of all seeds of what `load` takes; raises what `load` does."""
+    folder, bundle, arrays = read_bundle(run)
+    said = bundle["spec"]
+    parts = parts_of(said.get("parts", ()), f"{run}: the policy's description")
+    spec = Spec(tuple(said["observation"]), said["action"], said["dtype"], parts)
+    try:
+        agent = build(bundle["agent"])
+    except SegueError as error:
+        raise SegueError(f"{run}: {error}") from error
+    wide = spec.chunks(int(bundle.get("chunk", 1)))
+    template = jax.eval_shape(lambda: agent.init(jax.random.key(0), wide))
+    leaves = []
+    for name, leaf in named_leaves("state", template).items():
+        if name not in arrays or arrays[name].shape != (len(bundle["seeds"]), *leaf.shape):
+            raise SegueError(f"{run}: weights and description of the policy do not match at {name}; export it again")
+        leaves.append(np.asarray(arrays[name], leaf.dtype))
+    state = jax.tree.unflatten(jax.tree.structure(template), leaves)
+    return Bundle(folder, bundle, agent, spec, state)
+
+
+def read_bundle(run: str | os.PathLike[str]) -> tuple[Path, dict[str, Any], dict[str, np.ndarray]]:
+    """Return the folder of a bundle, its description and its weights, if both are whole; nothing of it is imported."""
     folder = Path(run)
     if not folder.exists() and "@" in os.fspath(run):
         folder = find_end(run).place
@@ -200,19 +221,4 @@ def read_bundle(run: str | os.PathLike[str]) -> Bundle:
             f"{run}: its policy has format {bundle.get('format')}, and this version reads {FORMAT}; load it with the "
             "version that wrote it"
         )
-    said = bundle["spec"]
-    parts = parts_of(said.get("parts", ()), f"{run}: the policy's description")
-    spec = Spec(tuple(said["observation"]), said["action"], said["dtype"], parts)
-    try:
-        agent = build(bundle["agent"])
-    except SegueError as error:
-        raise SegueError(f"{run}: {error}") from error
-    wide = spec.chunks(int(bundle.get("chunk", 1)))
-    template = jax.eval_shape(lambda: agent.init(jax.random.key(0), wide))
-    leaves = []
-    for name, leaf in named_leaves("state", template).items():
-        if name not in arrays or arrays[name].shape != (len(bundle["seeds"]), *leaf.shape):
-            raise SegueError(f"{run}: weights and description of the policy do not match at {name}; export it again")
-        leaves.append(np.asarray(arrays[name], leaf.dtype))
-    state = jax.tree.unflatten(jax.tree.structure(template), leaves)
-    return Bundle(folder, bundle, agent, spec, state)
+    return folder, bundle, arrays

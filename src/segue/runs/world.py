@@ -10,11 +10,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from segue.core.types import Env, SegueError, Spec, Task
+from segue.core.groups import Group
+from segue.core.types import Env, SegueError, Slot, Spec, Task
 from segue.engine.envs import Here, Simulator
+from segue.engine.evaluate import Choose
 from segue.runs import manifest
 from segue.runs.fork import find_end
 from segue.runs.policy import Bundle
+from segue.runs.sinks import to_stderr
 from segue.tasks import find_task
 
 GIVE = "give another one (--task NAME, or task= in Python)"
@@ -33,7 +36,7 @@ def task_for(run: str | os.PathLike[str], bundle: Bundle, task: Task | str | Non
         raise SegueError(
             f"{found.name} is real, and the policy would move it; if that is safe, give --real (real=True in Python)"
         )
-    if found.real and not bundle.facts.get("trained", {}).get("update"):
+    if found.real and bundle.facts.get("trained", {}).get("update") == 0:
         raise SegueError(f"{found.name} is real, and the policy has had no update; it does not move it")
     if _shapes(found.spec) != _shapes(bundle.spec):
         raise SegueError(
@@ -106,6 +109,13 @@ def watched(make: Callable[[], Env], tell: Callable[[str, Any], None]) -> Callab
     return lambda: Watched(Here(make()), tell)
 
 
+def prepare(run: str | os.PathLike[str], task: Task, slot: Slot, episodes: int, acting: Choose) -> None:
+    """Before a real environment moves, say so, and compile what acts: it never waits for a compiler."""
+    if task.real:
+        to_stderr(f"moving {task.name}: {episodes} episodes of up to {task.horizon:,} steps, policy {os.fspath(run)}")
+        acting(slot, Group(0, 1), np.zeros((1, 1, *task.spec.observation), task.spec.dtype), (0, 0))
+
+
 def over(method: str, answer: Any) -> bool:
     """Whether an episode ends with this answer."""
     return method == "step" and bool(answer[2] or answer[3])
@@ -125,8 +135,9 @@ def _task_of(run: str | os.PathLike[str], bundle: Bundle) -> str:
     folder = Path(run)
     if not folder.exists():  # RUN@PHASE
         return str(find_end(run).described["request"]["task"])
-    if (folder / "run.json").exists():
-        return str(manifest.read(folder)["request"]["task"])
+    for place in (folder, folder.parent):  # RUN, RUN/policy
+        if (place / "run.json").exists():
+            return str(manifest.read(place)["request"]["task"])
     return str(bundle.facts["task"])
 
 
