@@ -137,7 +137,8 @@ def show(found: Evaluated) -> None:
     count = found.raw_return.shape[1]
     how = "sampled actions" if found.stochastic else "best actions"
     title = f"{found.run} in {found.task}: mean of {count} episode{'s' * (count > 1)}, {how}"
-    show_table(title, ("", *measures), rows)
+    print(title)
+    show_table(None, ("", *measures), rows)
     trained = found.policy["trained"] or {}
     if trained:
         at = f"step {trained['environment_step']:,}, update {trained['update']:,}"
