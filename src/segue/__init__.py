@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from segue.engine.loop import run
     from segue.engine.phase import Phase, fresh, from_slot
     from segue.engine.state import Record, RunState
+    from segue.filming.film import Film, film
     from segue.recipes import Recipe
     from segue.report import write_report
+    from segue.runs.evaluation import Evaluated, evaluate
     from segue.runs.policy import Policy, load, save_policy
     from segue.runs.request import Request
     from segue.runs.train import resume, train
@@ -68,7 +70,9 @@ __all__ = [
     "CalQL",
     "Data",
     "Encoder",
+    "Evaluated",
     "Evaluator",
+    "Film",
     "GymTask",
     "Halves",
     "Last",
@@ -95,7 +99,9 @@ __all__ = [
     "Transition",
     "Union",
     "data",
+    "evaluate",
     "export",
+    "film",
     "find_task",
     "fresh",
     "from_cql",

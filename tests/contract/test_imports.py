@@ -26,10 +26,12 @@ ARROWS: dict[str, set[str]] = {
     "data": {"core"},
     "tasks": {"core", "data"},
     "report": {"core", "data"},  # data.extras: the line that says how to install what draws PDF and PNG
-    "runs": {"core", "agents", "engine", "recipes", "data", "tasks", "report"},
+    "runs": {"core", "agents", "bonuses", "engine", "recipes", "data", "tasks", "report"},
     "deploy": {"core", "data", "runs"},  # a policy comes from a run's folder; missing extras are named in data
     "collect": {"core", "engine", "data", "tasks", "runs"},
     "study": {"core", "engine", "recipes", "data", "tasks", "runs", "report"},
+    # a film is of a run's policy in its task, with the report's ticks and numbers under it
+    "filming": {"core", "engine", "data", "tasks", "report", "runs"},
 }
 TOP = {"__init__", "__main__", "cli"}  # may import anything but the command line, which only __main__ does
 OPTIONAL = (
@@ -40,7 +42,15 @@ OPTIONAL = (
 HEAVY = ("jax", "scipy", "optax", "equinox", "gymnasium", *OPTIONAL)
 WORDS = (
     *("--version", "--help", "run --help", "list", "data --help", "data list", "nothing", "data nothing"),
-    *("study --help", "study status nothing", "export --help", "push --help", "pull --help"),
+    *(
+        "study --help",
+        "study status nothing",
+        "export --help",
+        "push --help",
+        "pull --help",
+        "eval --help",
+        "film --help",
+    ),
     *(
         "--tyro-print-completion bash",
         *(f"list {what}" for what in ("recipes", "tasks", "agents", "bonuses", "rules", "runs")),

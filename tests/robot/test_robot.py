@@ -223,6 +223,14 @@ def test_a_run_moves_it_in_its_online_phase_and_nowhere_else(robot: Server, say)
     assert code == 0
     assert "moving robot_env:Robot-v0: at least 5 steps, policy run" in err
     assert robot.moved() == Counter(reset=4, step=65)
+    for word in ("eval", "film"):
+        code, _, err = say(word, "run")
+        assert (code, err.count("\n")) == (1, 1)
+        assert "joint is real, and the policy would move it; if that is safe, give --real" in err
+    assert robot.moved() == Counter(reset=4, step=65)
+    code, _, err = say("eval", "run", "--real", "--episodes", "2")
+    assert (code, err) == (0, "moving joint: 2 episodes of up to 20 steps, policy run\n")
+    assert robot.moved() == Counter(reset=6, step=105)
 
 
 def test_interrupted_killed_and_resumed_each_command_is_accounted_for(robot: Server, say, tmp_path: Path) -> None:

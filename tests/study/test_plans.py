@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from segue.cli.study_words import listed
+from segue.cli.study_words import begun, listed
 from segue.core.types import SegueError
 from segue.study.asked import Asked
+from segue.study.begin import request_of
 from segue.study.cells import Cell
 from segue.study.file import asked_of, read_asked
 from segue.study.folder import Study, change, read
@@ -143,3 +145,29 @@ def test_a_folder_holds_one_study(tmp_path: Path) -> None:
 
 def test_words_between_commas() -> None:
     assert listed("cal-ql, iql,recommend(sac,iql),opt(spot)") == ["cal-ql", "iql", "recommend(sac,iql)", "opt(spot)"]
+
+
+def test_a_folder_is_not_another_studys(tmp_path: Path) -> None:
+    first, other = asked(HEAD), asked(HEAD + "seeds = 2")
+    assert begun(first, None, tmp_path / "s") == begun(first, Path("study.toml"), tmp_path / "s")
+    with pytest.raises(SegueError, match=r"holds another study; widen it with `segue study add .*/s study.toml`"):
+        begun(other, Path("study.toml"), tmp_path / "s")
+    known = json.loads((tmp_path / "s" / "study.json").read_text())
+    del known["asked"]["patience"], known["seal"]
+    (tmp_path / "s" / "study.json").write_text(json.dumps({**known, "asked": {"runs": [], "seeds": []}}))
+    with pytest.raises(SegueError, match="cannot read it; use that version, or make the study again"):
+        read(tmp_path / "s")
+
+
+def test_what_a_study_says_of_its_runs() -> None:
+    found = asked(HEAD + "stop_when = 'success >= 0.5, for=2'\ntrack = 'tensorboard'\nkeep = 1\nbudget = 30")
+    (cell,) = planned(replace(found, runs=(replace(found.runs[0], rules=()),)), "x", PLANNER).cells
+    request = request_of(cell, found)
+    assert (request.stop_when, request.trackers, request.keep) == ("success>=0.5,for=2", ("tensorboard",), 1)
+    assert found.runs[0].rules == ("budget=30",)
+    for text, said in (
+        ("stop_when = 3", "give a condition in quotes"),
+        ("stop_when = 'success'", "write it as VALUE>="),
+    ):
+        with pytest.raises(SegueError, match=said):
+            asked(HEAD + text)

@@ -1,4 +1,4 @@
-"""The command line: run, resume, report, list, explain, study, export, push, pull, data."""
+"""The command line: run, resume, report, list, explain, eval, film, study, export, push, pull, data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 
-import tyro
-
 from segue.cli import running as running  # their commands, in the order of the help
 from segue.cli import shown as shown
+from segue.cli import trained as trained
 from segue.cli import transfer as transfer
 from segue.cli.app import LISTS, app
 from segue.cli.given import filled
@@ -24,7 +23,10 @@ from segue.core.named import is_own
 from segue.core.options import unknown
 from segue.core.types import Interrupted, SegueError
 
-COMMANDS = ("run", "resume", "report", "list", "explain", "study", "export", "push", "pull", "data")
+COMMANDS = (
+    *("run", "resume", "report", "list", "explain", "eval", "film", "export", "push", "pull"),
+    *("study", "data"),
+)
 APART = {"study": "segue.cli.study", "data": "segue.cli.data"}
 """Commands that have commands of their own, and where `main` runs them."""
 PLACES = {"run": 2, "explain": 3, "resume": 1}
@@ -60,7 +62,7 @@ def command(arguments: Sequence[str]) -> int:
         if words and words[0] in PLACES:
             words = [words[0], *gather(words[1:], LISTS, PLACES[words[0]])]
             words = ["run", *filled(words[1:])] if words[0] == "run" else words
-        app.cli(prog="segue", description=__doc__, args=words, config=(tyro.conf.OmitArgPrefixes,))
+        app.parse(words, __doc__)
         sys.stdout.flush()  # a reader that has gone is noticed here and not at the interpreter's exit
     except SegueError as error:
         return _fail(str(error), 1)

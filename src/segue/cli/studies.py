@@ -37,10 +37,10 @@ def show_plan(study: Study, planner: Planner) -> None:
         study, trials = replace(study, cells=check(study)), search.trials
         for path, room in search.space.items():
             print(path, " ".join(f"{key}={value}" for key, value in room.items()))
-        print(f"{trials:,} trials, chosen by {search.sampler}; each of the cells below")
+        print(f"{trials:,} trials, chosen by {search.sampler}; each has the cells below, with other settings")
     every = [_options(cell) for cell in study.cells]
     common = [word for word in every[0] if all(word in words for words in every)] if len(every) > 1 else []
-    table = Table(title=f"{len(study.cells):,} cells", title_justify="left")
+    table = Table(title=_cells(len(study.cells)), title_justify="left")
     for column in ("cell", "what differs", "begins from"):
         table.add_column(column, overflow="fold")
     for cell, words in zip(study.cells[:MOST], every):
@@ -169,10 +169,14 @@ def _table(found: Sequence[Standing], every: bool) -> Table:
     return table
 
 
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count:,} cells"
+
+
 def _summary(found: Sequence[Standing]) -> str:
-    counts = ", ".join(f"{count:,} {state}" for state, count in counted(found).items())
+    states = ", ".join(f"{count:,} {state}" for state, count in counted(found).items())
     rest = left(found)
-    return f"{len(found):,} cells: {counts}" + (f"; about {duration(rest)} left" if rest is not None else "")
+    return f"{_cells(len(found))}: {states}" + (f"; about {duration(rest)} left" if rest is not None else "")
 
 
 def duration(seconds: float) -> str:

@@ -254,7 +254,7 @@ def work_command(study: Folder, /, on: str = "") -> None:
     from segue.study import leash
     from segue.study.work import Worker
 
-    if on:
+    if on and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in on.split(",")})
     leash.follow()
     worker, stopped = Worker(study, lambda line: print(line, flush=True)), []

@@ -100,7 +100,7 @@ def handover(
         points: dict[str, list[float]] = {"q": [], "mc_return": []}
         sums: dict[str, list[list[float]]] = {k: [[] for _ in seeds] for k in ("error", "came", "weight", "rows")}
         for s in seeds:
-            fresh = _on_fresh(slot, s, evaluation.trajectories[s])
+            fresh = on_fresh(slot, s, evaluation.trajectories[s])
             for found in (f.sums() for f in fresh):
                 for name in sums:
                     sums[name][s].append(found[name])
@@ -139,7 +139,8 @@ def _on_data(slot: Slot, s: int, data: Data) -> dict[str, float]:
     }
 
 
-def _on_fresh(slot: Slot, s: int, episodes: tuple[Trajectory, ...]) -> list[Fresh]:
+def on_fresh(slot: Slot, s: int, episodes: tuple[Trajectory, ...]) -> list[Fresh]:
+    """Episodes of the policy at place `s` against its critic: one row for each decision of the policy."""
     agent: Any = slot.learner
     scaling: Scaling = slot.scaling
     step, discount = slot.chunk, slot.scaling.discount**slot.chunk

@@ -18,7 +18,7 @@ import numpy as np
 from segue.core.experience import Step
 from segue.core.types import Env, EnvError, SegueError
 
-TRAINING, EVALUATION, VALIDATION, BEHAVIOUR, COLLECTION = range(5)
+TRAINING, EVALUATION, VALIDATION, BEHAVIOUR, COLLECTION, TEST = range(6)
 
 
 def episode_seed(run_seed: int, stream: int, episode: int) -> int:

@@ -17,6 +17,7 @@ from segue.engine.envs import EVALUATION, Simulator, answers, episode_seed, here
 from segue.engine.steps import for_seeds
 
 ENVS = 10  # simulators that share the episodes of an evaluation
+RESUME = "fix it, then `segue resume` the run"
 
 
 class Trajectory(NamedTuple):
@@ -64,6 +65,12 @@ def _valued(agent: Agent, scaling: Scaling, state: State, first: Array, observat
     return for_seeds(take, of_seeds(state, first, len(observation)), observation)
 
 
+@partial(jax.jit, static_argnames=("agent", "scaling"))
+def _explored(agent: Agent, scaling: Scaling, state: State, first: Array, observation: Array, key: Array) -> Array:
+    act = lambda state, seen, key: agent.act(state, scaling.see(seen), key, True)  # noqa: E731
+    return for_seeds(act, of_seeds(state, first, len(observation)), observation, key)
+
+
 def of_seed(state: State, seed: Array) -> State:
     """One seed's part of a state."""
     return jax.tree.map(lambda x: x[seed], state)
@@ -92,11 +99,35 @@ def valued_action(slot: Slot, first: int, observation: np.ndarray, number: int) 
     return np.asarray(action), np.asarray(added)
 
 
+def best(slot: Slot, seeds: Group, observation: np.ndarray, number: tuple[int, int]) -> np.ndarray:
+    """Actions of an evaluation: see `best_action`."""
+    return best_action(slot, seeds.first, observation)
+
+
+def drawn(slot: Slot, seeds: Group, observation: np.ndarray, number: tuple[int, int]) -> np.ndarray:
+    """Actions that a backup takes: see `valued_action`."""
+    return valued_action(slot, seeds.first, observation, number[1])[0]
+
+
+def explored(slot: Slot, seeds: Group, observation: np.ndarray, number: tuple[int, int]) -> np.ndarray:
+    """Actions (n, B, A) with exploration noise, as a phase that collects takes them; `number` numbers the draw."""
+    agent: Any = slot.learner
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), number[0]), number[1])
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(seeds.first, seeds.first + seeds.size))
+    return np.asarray(_explored(agent, slot.scaling, slot.state, np.int32(seeds.first), observation, keys))
+
+
+Choose = Callable[[Slot, Group, np.ndarray, tuple[int, int]], np.ndarray]
+"""Actions of the seeds of a group; the numbers are those of the first episode and of the call."""
+
+
 class Evaluator:
     """Evaluates slots on its own simulators: a seed has the same start states at every evaluation.
 
     Seeds that one program trains (`segue.core.groups`) are rolled out side by side; on a CPU that is one seed after the
     other, since stepping a few simulators takes longer than to ask a policy, and simulators take memory.
+
+    The episodes of a seed share up to `each` simulators.  `cure` is what to do where one of them fails.
     """
 
     def __init__(
@@ -106,24 +137,26 @@ class Evaluator:
         episodes: int,
         stream: int = EVALUATION,
         simulators: Callable[[], Simulator] | None = None,
+        each: int = ENVS,
+        cure: str = RESUME,
     ) -> None:
-        self.task, self.seeds, self.episodes, self.stream = task, seeds, episodes, stream
+        self.task, self.seeds, self.episodes, self.stream, self._cure = task, seeds, episodes, stream, cure
         self._make = simulators or here(task.make_env)
         self._groups = Groups.of(len(seeds)).members
-        self._each = min(ENVS, episodes)
+        self._each = min(each, episodes)
         """Simulators of a seed."""
         self._envs: list[Simulator] = []
 
-    def __call__(self, slot: Slot, first: int = 0) -> Evaluation:
+    def __call__(self, slot: Slot, first: int = 0, choose: Choose = best) -> Evaluation:
         """Roll out the policy without exploration noise, `episodes` times for each seed; `first` numbers the first.
 
-        Raises `SegueError` where an environment fails.
+        `choose` may be `explored`, with noise.  Raises `SegueError` where an environment fails.
         """
         new = [self._make() for _ in range(self._each * max(g.size for g in self._groups) - len(self._envs))]
         self._envs += new
         for env in new:
             env.answer()
-        return self._of(slot, first, False)
+        return self._of(slot, first, choose)
 
     def lived(self, slot: Slot, evaluation: Evaluation) -> Evaluation:
         """Episodes of the policy that the critics evaluate, from the start states of the last evaluation.
@@ -133,20 +166,20 @@ class Evaluator:
         """
         if not isinstance(slot.learner, Drawing):
             return evaluation
-        return self._of(slot, 0, True)
+        return self._of(slot, 0, drawn)
 
-    def _of(self, slot: Slot, first: int, drawing: bool) -> Evaluation:
+    def _of(self, slot: Slot, first: int, choose: Choose) -> Evaluation:
         try:
-            trajectories = tuple(ts for group in self._groups for ts in self._together(slot, group, first, drawing))
+            trajectories = tuple(ts for group in self._groups for ts in self._together(slot, group, first, choose))
         except EnvError as error:  # training has not failed, and stands where the last checkpoint was taken
-            raise SegueError(f"in an evaluation, {error}; fix it, then `segue resume` the run") from error
+            raise SegueError(f"in an evaluation, {error}; {self._cure}") from error
         table = lambda f: np.asarray([[f(t) for t in ts] for ts in trajectories], np.float64)  # noqa: E731
         total, success = table(lambda t: t.reward.sum()), table(lambda t: t.success)
         return Evaluation(
             total, table(lambda t: len(t.reward)), success, np.asarray(self.task.score(total, success)), trajectories
         )
 
-    def _together(self, slot: Slot, group: Group, first: int, drawn: bool) -> list[tuple[Trajectory, ...]]:
+    def _together(self, slot: Slot, group: Group, first: int, choose: Choose) -> list[tuple[Trajectory, ...]]:
         """The episodes of a group's seeds, which are all rolled out at once; the simulators of a seed share its own."""
         worlds = [(s, n) for s in range(group.size) for n in range(self._each)]
         seeds, envs = self.seeds[group.lanes], dict(zip(worlds, self._envs))
@@ -174,8 +207,7 @@ class Evaluator:
         while current:
             moving, actions, over = sorted(current), {}, []
             if any(len(rows[w]) % slot.chunk == 0 for w in moving):
-                there = slot, group.first, observation
-                plan = valued_action(*there, number)[0] if drawn else best_action(*there)
+                plan = choose(slot, group, observation, (first, number))
             number += 1
             for w in moving:
                 step = len(rows[w]) % slot.chunk

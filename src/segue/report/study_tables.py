@@ -21,9 +21,8 @@ def overall(study: Study) -> Table:
         lost = sum(one.label == label for one in study.lost)
         rows.append(Row(Cell(label), [Cell(count(runs)), *cells, fall, regret, Cell(count(lost))]))
     head = ["", "runs", "score at the switch", "score at the end", "lowest after − at the switch", "regret"]
-    caption = (
-        f"Interquartile means over all runs of {len(study.scored)} tasks [95 % interval; seeds redrawn within tasks]."
-    )
+    tasks = "1 task" if len(study.scored) == 1 else f"{len(study.scored)} tasks"
+    caption = f"Interquartile means over all runs of {tasks} [95 % interval; seeds redrawn within tasks]."
     return Table(caption, [*head, "folders left out"], rows)
 
 

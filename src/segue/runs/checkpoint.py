@@ -31,7 +31,7 @@ from segue.core.experience import Experience, Step
 from segue.core.groups import Groups
 from segue.core.observations import parts_seen
 from segue.core.scaling import Scaling, plain_scaling, scaling_of
-from segue.core.types import Array, EnvError, Learned, SegueError, Slot, Spec, State
+from segue.core.types import Array, EnvError, Learned, NoRoom, SegueError, Slot, Spec, State
 from segue.engine.envs import Envs, Simulator
 from segue.engine.loop import Plan, as_plan
 from segue.engine.phase import Phase
@@ -374,7 +374,7 @@ def _full_disk(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise SegueError(
+        raise NoRoom(
             f"{folder}: the disk is full while saving a checkpoint; free some space, then "
             f"`segue resume {files.word(folder)}` "
             "(the checkpoint before is intact)"

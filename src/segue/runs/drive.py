@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from segue.bonuses import Nothing
 from segue.core import files
 from segue.core.scaling import plain_scaling
 from segue.core.types import Agent, EnvError, Interrupted, SegueError, Task
@@ -258,6 +259,7 @@ class _Book:
                 "environment_step": record.environment_step,
                 "update": record.update,
             },
+            "bonus": not isinstance(record.phase.bonus, Nothing),
         }
 
     def row(self, record: Record, kind: str, values: Mapping[str, Values], **more: object) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from segue.agents import build, describe
 from segue.core import files
 from segue.core.observations import pack, parts_of, parts_seen, plain
 from segue.core.scaling import Scaling, plain_scaling, scaling_of
-from segue.core.types import Agent, Array, SegueError, Slot, Spec, State
+from segue.core.types import Agent, Array, Learned, SegueError, Slot, Spec, State
 from segue.runs.checkpoint import named_leaves
 from segue.runs.fork import find_end
 
@@ -127,6 +128,38 @@ def save_policy(folder: Path, slot: Slot, spec: Spec, seeds: tuple[int, ...], fa
     return folder
 
 
+@dataclass(frozen=True)
+class Bundle:
+    """A policy's folder, read and checked: all seeds, with their critics."""
+
+    place: Path
+    facts: Mapping[str, Any]
+    """policy.json."""
+    agent: Agent
+    spec: Spec
+    state: State
+    """Leading axis: `seeds`; arrays of numpy."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that it has."""
+        return tuple(self.facts["seeds"])
+
+    def rows(self, seeds: Sequence[int]) -> list[int]:
+        """The places of seeds; `SegueError` for one that is not there."""
+        for seed in seeds:
+            if seed not in self.seeds:
+                raise SegueError(f"{self.place}: there is no seed {seed}; the run has {list(self.seeds)}")
+        return [self.seeds.index(seed) for seed in seeds]
+
+    def slot(self, seeds: Sequence[int]) -> Slot:
+        """The slot that these seeds have trained."""
+        rows = self.rows(seeds)
+        scaling = scaling_of(self.facts["scaling"], parts_seen(self.spec))
+        state = jax.tree.map(lambda x: jnp.asarray(x[np.asarray(rows)]), self.state)
+        return Slot(self.agent, Learned(state), scaling, chunk=int(self.facts.get("chunk", 1)))
+
+
 def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
     """Load the policy of a run's folder (or of a bundle) for one of its seeds; by default the first, never the best.
 
@@ -135,11 +168,15 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
     An agent of your own is imported from the module that the bundle names; nothing is unpickled.  Raises `SegueError`
     if there is no bundle, the seed is not in it, or the files do not match.
     """
-    _, bundle, arrays = read_bundle(run)
-    seeds = bundle["seeds"]
-    if seed is not None and seed not in seeds:
-        raise SegueError(f"{run}: there is no seed {seed}; the run has {seeds}")
-    row = 0 if seed is None else seeds.index(seed)
+    bundle = read_policies(run)
+    (row,) = bundle.rows([bundle.seeds[0] if seed is None else seed])
+    state = jax.tree.map(lambda x: jnp.asarray(x[row]), bundle.state)
+    return Policy(bundle.agent, state, bundle.spec, bundle.seeds[row], bundle.facts)
+
+
+def read_policies(run: str | os.PathLike[str]) -> Bundle:
+    """The policies of all seeds of what `load` takes; raises what `load` does."""
+    folder, bundle, arrays = read_bundle(run)
     said = bundle["spec"]
     parts = parts_of(said.get("parts", ()), f"{run}: the policy's description")
     spec = Spec(tuple(said["observation"]), said["action"], said["dtype"], parts)
@@ -151,11 +188,11 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:
     template = jax.eval_shape(lambda: agent.init(jax.random.key(0), wide))
     leaves = []
     for name, leaf in named_leaves("state", template).items():
-        if name not in arrays or arrays[name].shape[1:] != leaf.shape:
+        if name not in arrays or arrays[name].shape != (len(bundle["seeds"]), *leaf.shape):
             raise SegueError(f"{run}: weights and description of the policy do not match at {name}; export it again")
-        leaves.append(jnp.asarray(arrays[name][row], leaf.dtype))
+        leaves.append(np.asarray(arrays[name], leaf.dtype))
     state = jax.tree.unflatten(jax.tree.structure(template), leaves)
-    return Policy(agent, state, spec, seeds[row], bundle)
+    return Bundle(folder, bundle, agent, spec, state)
 
 
 def read_bundle(run: str | os.PathLike[str]) -> tuple[Path, dict[str, Any], dict[str, np.ndarray]]:

@@ -49,6 +49,18 @@ def read(folder: Path) -> Study:
         ) from error
     if not files.is_whole(known):
         raise SegueError(f"{folder / 'study.json'}: is damaged (its checksum does not fit); restore it from a backup")
+    try:
+        return _study(folder, known)
+    except (KeyError, TypeError) as error:
+        made, now = known.get("segue", "?"), metadata.version("segue")
+        raise SegueError(
+            f"{folder / 'study.json'}: was written by Segue {made}, and this one, {now}, cannot read it; use that "
+            "version, or make the study again"
+        ) from error
+
+
+def _study(folder: Path, known: Mapping[str, Any]) -> Study:
+    """The study that JSON describes."""
     asked = known["asked"]
     whole = {
         **asked,

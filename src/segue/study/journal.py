@@ -47,7 +47,8 @@ def shown_name(folder: Path, done: Sequence[Trial]) -> str:
     for trial in done:
         for cell in trial.cells:
             run = run_of(place(folder, cell.name))
-            for line in (run / "metrics.jsonl").open() if run is not None else ():
+            log = "" if run is None else (run / "metrics.jsonl").read_text("utf-8")
+            for line in log.splitlines():
                 if (row := json.loads(line))["kind"] == "evaluation":
                     return next(name for name in SHOWN if name in row["values"])
     return SHOWN[-1]

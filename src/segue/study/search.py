@@ -24,6 +24,8 @@ from segue.study.lease import lease_of, run_of
 from segue.study.plan import Planner, expand, shared
 from segue.study.trials import Trial, trials, write
 
+DIGITS = 4  # of chosen fractions (default of ours)
+
 
 def choose(folder: Path, number: int) -> None:
     """Take a turn: tell the search how trials went, and choose the next one, if there is to be one.
@@ -38,8 +40,13 @@ def choose(folder: Path, number: int) -> None:
     if number >= search.trials or any(trial.number == number for trial in done):
         return
     trial = known.ask(_distributions(search))
-    settings = {path: trial.params[path] for path in search.space}
+    settings = {path: _short(trial.params[path]) for path in search.space}
     write(folder, Trial(number, trial.number, settings, cells(study, settings, done)))
+
+
+def _short(value: Any) -> Any:
+    """A fraction with as many digits as one would write by hand; more would tell nothing."""
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def cells(study: Study, settings: Mapping[str, Any], done: Sequence[Trial]) -> tuple[Cell, ...]:

@@ -215,6 +215,23 @@ class GymEnv:
         """Lowest and highest action (A,) of the environment itself."""
         return self._middle - self._half, self._middle + self._half
 
+    def draw(self) -> np.ndarray:
+        """A picture of the world as it stands, (height, width, 3) of uint8; made with render_mode="rgb_array"."""
+        with _named(self.env, "render()"):
+            picture = np.asarray(self.env.render())
+        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+            raise EnvError(
+                f"{_title(self.env)}: render() returned {picture.dtype} of shape {picture.shape}; a picture is uint8 "
+                'of shape (height, width, 3), and the environment must take render_mode="rgb_array"'
+            )
+        return picture
+
+    @property
+    def steps_per_second(self) -> float | None:
+        """How fast the world moves, where the environment says so."""
+        said = self.env.metadata.get("render_fps")
+        return None if said is None else float(said)
+
     def close(self) -> None:
         """Release the simulator."""
         self.env.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import gymnasium
 import numpy as np
@@ -217,6 +217,10 @@ class GymTask:
             self.success,
             self.terminal_success,
         )
+
+    def drawn(self) -> GymTask:
+        """The same task with simulators that can be drawn (`GymEnv.draw`)."""
+        return replace(self, env_kwargs=pairs({**dict(self.env_kwargs), "render_mode": "rgb_array"}))
 
     def score(self, raw_return: np.ndarray, success: np.ndarray) -> np.ndarray:
         """Normalised scores, 100 = expert: 100 (return - random) / (expert - random), or the success percentage.
