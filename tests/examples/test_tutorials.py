@@ -6,6 +6,7 @@ added to each `segue run`; those after --set also stand in a study's file.
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import signal
@@ -28,7 +29,7 @@ done: set[str] = set()
 class Inline:
     """A process of a study's worker or run, done here before it is asked for."""
 
-    stdin = open("/dev/null")  # noqa: SIM115 - closed again and again
+    stdin = io.BytesIO()
 
     def __init__(self, words: list[str], output: Any, env: dict[str, str]) -> None:
         self.returncode = main.command([word for word in words if word != "--on"][: -1 if "--on" in words else None])
