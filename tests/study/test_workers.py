@@ -203,7 +203,7 @@ def test_a_study_survives_whatever_is_killed(tmp_path: Path, environment: dict[s
     file, folder = tmp_path / "study.toml", tmp_path / "s"
     file.write_text(
         f'recipes = ["{own.RECIPE}"]\ntasks = ["{own.TASK}"]\nseeds = 1\npatience = 5\n'
-        "settings.online.environment_steps = 1000\ngrid.online.utd_ratio = [1, 2]\n"
+        "settings.online.environment_steps = 400\nsettings.online.log_every = 50\ngrid.online.utd_ratio = [1, 2]\n"
     )
     words = ["study", "run", file, "--out", folder, "--workers", "1"]
     with started(words, environment) as process:
