@@ -17,7 +17,7 @@ from segue.core.display import prepare
 from segue.core.lazy import face
 
 if TYPE_CHECKING:
-    from segue import data, recipes, report
+    from segue import data, recipes, report, study
     from segue.agents import AWAC, CQL, IQL, OPT, PEX, RLPD, SAC, SPOT, TD3, TD3BC, CalQL, ReBRAC
     from segue.agents.cql import from_cql
     from segue.bonuses import RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
@@ -113,6 +113,7 @@ __all__ = [
     "resume",
     "run",
     "save_policy",
+    "study",
     "train",
     "write_report",
 ]
