@@ -98,7 +98,12 @@ def convolution(
     return patches @ weight.reshape(-1, weight.shape[-1])
 
 
-EXPANDED: dict[str, Callable[..., Array]] = {
+def unstack(x: Array, *, axis: int) -> tuple[Array, ...]:
+    """An array as its slices along an axis (a primitive from JAX 0.11 on)."""
+    return tuple(jax.lax.index_in_dim(x, place, axis, keepdims=False) for place in range(x.shape[axis]))
+
+
+EXPANDED: dict[str, Callable[..., Array | tuple[Array, ...]]] = {
     "conv_general_dilated": convolution,
     "erf_inv": erf_inv,
     "integer_pow": power,
@@ -108,5 +113,6 @@ EXPANDED: dict[str, Callable[..., Array]] = {
     "random_split": split,
     "rsqrt": lambda x, **_: 1.0 / jnp.sqrt(x),
     "square": lambda x, **_: x * x,
+    "unstack": unstack,
 }
 """By the primitive's name; each takes its parameters, and keys as (..., 2) uint32."""

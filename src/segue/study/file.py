@@ -1,7 +1,7 @@
 """What a study asks for: recipes on tasks with settings, from a TOML file or from the command line.
 
     recipes = ["cal-ql", "iql", "opt(spot)"]
-    tasks = ["pointmaze-*"]                  # patterns of `segue list tasks`, or any task's name
+    tasks = ["adroit-*-binary"]              # patterns of `segue list tasks`, or any task's name
     seeds = 8                                # how many, or which ones: [3, 5, 9]
     seeds_per_cell = 4
     rules = ["warm_up=2000"]                 # hand-over rules, for all
