@@ -165,7 +165,11 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
     """A bar on a terminal for what is told: what is done, how much of how much."""
     from rich.progress import Progress
 
-    with Progress(console=console(), transient=True, disable=not console().is_terminal) as bars:
+    screen = console()
+    if not screen.is_terminal:  # an older rich would print an empty line for a bar that it does not show
+        yield lambda what, done, whole: None
+        return
+    with Progress(console=screen, transient=True) as bars:
         known = {}
 
         def tell(what: str, done: int, whole: int) -> None:
