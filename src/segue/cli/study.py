@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
+from typing import Annotated, Literal, Protocol, Self
 
 import tyro
 
@@ -16,9 +17,6 @@ from segue.cli.words import gather, split_settings
 from segue.core.files import word
 from segue.core.options import unknown
 from segue.core.types import Interrupted, NoRoom, SegueError
-
-if TYPE_CHECKING:
-    pass
 
 # What plans and runs cells is imported by the commands that do: help and status answer at once.
 
@@ -63,7 +61,7 @@ def run_command(
     Args:
         what: The study's file, or the folder of one that has begun; or leave it out and name recipes and tasks.
         recipes: Recipes, with commas between them: cal-ql,iql,opt(spot).
-        tasks: Tasks or patterns of them, with commas between: pointmaze-*.
+        tasks: Tasks or patterns of them, with commas between: adroit-*-binary.
         seeds: How many (8), or which ones (3,5,9); 4 by default.
         settings: Options of all runs, for example online.utd_ratio=2.
         rules: Hand-over rules of all runs.
@@ -249,8 +247,6 @@ def work_command(study: Folder, /, on: str = "") -> None:
         study: The study's folder.
         on: Numbers of the cores to stay on, with commas between; by default wherever the system puts it.
     """
-    import os
-
     from segue.study import leash
     from segue.study.work import Worker
 

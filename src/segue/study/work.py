@@ -22,7 +22,7 @@ from segue.study.lease import BEATS, Held, Lease, Lost, Watch, claim, kept, leas
 from segue.study.leash import last_line
 from segue.study.trials import turn, turns
 
-MOST_DEATHS = 3  # of holders that left nothing new, until a cell counts as failed (default of ours)
+MOST_DEATHS = 3  # of runs one after the other that left nothing new, until a cell counts as failed (default of ours)
 FULL = 75  # exit code of a run that its machine had no room for
 STOPPED = (130, 143)
 PAUSE, POLL = 1.0, 0.5  # seconds between looks for a cell, and at a run
