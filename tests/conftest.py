@@ -29,6 +29,9 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 # The older fusion compiles in half the time; jaxlib 0.11 has no other one.
 OLDER = version("jaxlib").startswith("0.10.")
 _QUICK = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
+_QUICK += [
+    "--xla_cpu_parallel_codegen_split_count=1"
+]  # each worker has one core: a program in parts costs a sixth more
 _QUICK += ["--xla_cpu_use_fusion_emitters=false"] * OLDER
 os.environ.setdefault("XLA_FLAGS", " ".join(_QUICK))
 

@@ -9,7 +9,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
 from safetensors.numpy import load_file
 
 from tests.cli.conftest import RUN, rows
@@ -54,41 +53,50 @@ def status(folder: Path) -> str:
     return json.loads((folder / "run.json").read_text())["status"]
 
 
-@pytest.mark.parametrize(("phase", "step"), [(0, 300), (1, 200)], ids=["offline", "online"])
-def test_kill(phase: int, step: int, launch, segue, reference: Path, tmp_path: Path) -> None:
+def test_a_run_is_the_same_however_often_it_is_stopped_and_killed(
+    launch, segue, reference: Path, tmp_path: Path
+) -> None:
+    """While it compiles, in both of its phases, by signals that it hears and by one that it does not."""
     folder = tmp_path / "run"
-    process = launch(*RUN, "--out", folder)
-    until(process, lambda: stands(folder, phase, step))
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert status(folder) == "running"
-    assert 0 < len(rows(folder)) < len(rows(reference))
 
-    moved = tmp_path / "elsewhere"  # a run's folder may be moved
-    folder.rename(moved)
-    code, out, err = segue("resume", moved)
-    assert (code, err) == (0, "")
-    assert str(moved) in out
-    same_as(reference, moved)
+    def ended(process: subprocess.Popen[str], number: signal.Signals) -> tuple[str, str]:
+        process.send_signal(number)
+        return process.communicate(timeout=120)
 
+    def asked(process: subprocess.Popen[str], number: signal.Signals, code: int) -> None:
+        out, err = ended(process, number)
+        assert process.returncode == code
+        assert f"continue with `segue resume {folder}`" in out
+        assert "stopping at the next safe point" in err
+        assert "Traceback" not in err
+        assert status(folder) == "interrupted"
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"])
-def test_signals_save(number: signal.Signals, code: int, launch, segue, reference: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
+    def killed(process: subprocess.Popen[str]) -> None:
+        ended(process, signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+        assert status(folder) == "running"
+        assert 0 < len(rows(folder)) < len(rows(reference))
+
     process = launch(*RUN, "--out", folder, SEGUE_SAVE_EVERY="1000")
-    if number == signal.SIGINT:
-        until(process, lambda: len(rows(folder)) > 1)  # it compiles the offline phase
-    else:
-        until(process, lambda: any(r["phase_index"] == 1 and r["phase_step"] >= 100 for r in rows(folder)))
-    process.send_signal(number)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == code
-    assert f"continue with `segue resume {folder}`" in out
-    assert "stopping at the next safe point" in err
-    assert "Traceback" not in err
-    assert status(folder) == "interrupted"
-    assert segue("resume", folder)[0] == 0
+    until(process, lambda: len(rows(folder)) > 1)  # it compiles the offline phase
+    asked(process, signal.SIGINT, 130)
+
+    process = launch("resume", folder)
+    until(process, lambda: stands(folder, 0, 300))
+    killed(process)
+
+    folder = folder.rename(tmp_path / "elsewhere")  # a run's folder may be moved
+    process = launch("resume", folder, SEGUE_SAVE_EVERY="1000")
+    until(process, lambda: any(r["phase_index"] == 1 and r["phase_step"] >= 100 for r in rows(folder)))
+    asked(process, signal.SIGTERM, 143)
+
+    process = launch("resume", folder)
+    until(process, lambda: stands(folder, 1, 200))
+    killed(process)
+
+    code, out, err = segue("resume", folder)
+    assert (code, err) == (0, "")
+    assert str(folder) in out
     same_as(reference, folder)
 
 

@@ -22,6 +22,7 @@ UPDATES = 2_000
 FAST: dict[str, Any] = {
     "actor_hidden": (32,),
     "critic_hidden": (32, 32),
+    "hidden": (64, 64),
     "actor_learning_rate": 3e-3,
     "critic_learning_rate": 3e-3,
     "value_learning_rate": 3e-3,

@@ -69,16 +69,18 @@ def test_real_data(
 
 @pytest.mark.slow
 def test_cal_ql_learns_pointmaze(tmp_path: Path) -> None:
-    """The README's main job, shorter and with two seeds: most evaluations of the last third must succeed.
+    """The README's main job, half as long and with one seed: most of the last evaluations must succeed.
 
-    In a process of its own, compiled as users have it: the suite's own programs are not optimised.
+    (Six seeds of six had 100 % in all of these.)  In a process of its own, compiled as users have it: the suite's own
+    programs are not optimised.
     """
     folder = tmp_path / "run"
-    settings = ("online.environment_steps=1500", "evaluation.episodes=5", "offline.evaluate_every=0")
-    words = ("run", "cal-ql", "pointmaze-umaze", "--seeds", "2", "--out", str(folder), "--set", *settings)
+    settings = ("offline.gradient_steps=2000", "online.environment_steps=1250")
+    settings += ("evaluation.episodes=5", "offline.evaluate_every=0")
+    words = ("run", "cal-ql", "pointmaze-umaze", "--seeds", "1", "--out", str(folder), "--set", *settings)
     plain = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     done = subprocess.run([sys.executable, "-m", "segue", *words], env=plain, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    late = [r["values"]["success"] for r in rows if r["kind"] == "evaluation" and r["environment_step"] >= 1000]
+    late = [r["values"]["success"] for r in rows if r["kind"] == "evaluation" and r["environment_step"] >= 750]
     assert np.mean(late) >= 0.6, late
