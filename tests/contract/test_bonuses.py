@@ -89,7 +89,7 @@ def test_a_weight_of_zero_changes_no_reward(name: str) -> None:
     view = View(replay.from_data(corridor_data(4), UNITS), jnp.int32(0), 0.0)
     slot = Slot(agent, Learned(agent.init(KEY, SPEC)), UNITS)
     state = bonus.init(KEY, Handover(SPEC, {"agent": slot}, view, view, UNITS, "agent"))
-    rows = view.take(jnp.arange(8))
+    rows = view.take(jnp.arange(8)).transition(UNITS)
     _, paid_for, metrics = jax.jit(lambda state, rows: bonus.reward(state, rows, KEY, slot))(state, rows)
     jax.tree.map(np.testing.assert_array_equal, paid_for, rows)
     shares = [float(v) for k, v in metrics.items() if k.endswith("_bonus_share")]
