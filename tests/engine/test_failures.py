@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from segue.agents import TD3
 from segue.core.types import EnvError, SegueError
 from segue.engine.envs import Envs, here
 from segue.engine.loop import run
@@ -24,7 +25,7 @@ from segue.runs.request import Request
 from segue.samplers.uniform import Mix
 from segue.tasks import GymTask
 from tests.engine.test_run import DATA, plan
-from tests.toys import SPEC, UNITS, Corridor, CorridorTask, small_cql
+from tests.toys import SPEC, UNITS, Corridor, CorridorTask
 
 pytestmark = pytest.mark.xdist_group("engine")  # they compile the same programs
 SEEDS = (0, 1)
@@ -149,8 +150,8 @@ def asked(untrained: bool = False) -> Request:
     return Request("own", "robot", (0,), {}, untrained=untrained)
 
 
-OFFLINE = Phase("offline", small_cql(), gradient_steps=3, batch=Mix(16))
-MOVES = Phase("online", small_cql(), environment_steps=5, batch=Mix(8, 8))
+OFFLINE = Phase("offline", TD3((16,), (16,)), gradient_steps=3, batch=Mix(16))
+MOVES = Phase("online", TD3((16,), (16,)), environment_steps=5, batch=Mix(8, 8))
 
 
 @pytest.mark.parametrize(
