@@ -19,11 +19,11 @@ from segue.runs import manifest
 Said = tuple[int, str, str]
 # Small networks: what is tested is the bookkeeping.  Phases last seconds, so that they can be killed.
 TINY = (
-    *("--seeds", "2", "--set", "offline.gradient_steps=1500", "online.environment_steps=400", "offline.log_every=100"),
+    *("--seeds", "2", "--set", "offline.gradient_steps=4000", "online.environment_steps=400", "offline.log_every=100"),
     *("online.log_every=100", "offline.evaluate_every=0", "online.evaluate_every=200", "evaluation.episodes=1"),
-    *("agent.actor_hidden=(16,)", "agent.critic_hidden=(16,)", "agent.samples=2"),
+    *("agent.actor_hidden=(16,)", "agent.critic_hidden=(16,)"),
 )
-RUN = ("run", "cal-ql", "pointmaze-umaze", *TINY)
+RUN = ("run", "td3-bc", "pointmaze-umaze", *TINY)
 
 
 @pytest.fixture(scope="session")

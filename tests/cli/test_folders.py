@@ -128,10 +128,10 @@ def test_settings_that_change_in_the_middle(mistake, say, run_copy: Path) -> Non
     (change,) = described["provenance"]["changes"]
     assert change["phase"] == "online"
     assert change["step"] == standing["step"]
-    path = "online.learner.base.base.actor_learning_rate"
+    path = "online.learner.actor_learning_rate"
     assert change["settings"] == {path: [3e-4, 1e-5]}
     assert described["config"][path]["value"] == 1e-5
-    assert described["config"]["offline.learner.base.base.actor_learning_rate"]["value"] == 3e-4
+    assert described["config"]["offline.learner.base.actor_learning_rate"]["value"] == 3e-4
     assert "provenance.changes" not in out
     assert path in (run_copy / "report.html").read_text()
     edit(run_copy, status="interrupted")
@@ -152,11 +152,11 @@ def test_another_dataset(mistake, run_copy: Path) -> None:
 
 def test_another_version(mistake, run_copy: Path) -> None:
     described = json.loads((run_copy / "run.json").read_text())
-    described["config"]["online.batch.online"]["value"] = 77
+    described["config"]["online.batch.batch"]["value"] = 77
     described["config"]["online.batch.visible"]["source"] = "elsewhere"  # the same number is no change
     edit(run_copy, **(described | {"segue": "0.0.1"}))
     err = mistake("resume", run_copy)
-    assert "differs from the run's in online.batch.online; " in err
+    assert "differs from the run's in online.batch.batch; " in err
     assert "resume with segue 0.0.1" in err
 
     edit(run_copy, **described)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import segue
-from segue.agents import IQL, TD3, TD3BC
+from segue.agents import IQL, TD3, TD3BC, CalQL
 from segue.core.types import Interrupted, SegueError
 from segue.engine.phase import Phase
 from segue.engine.running import Running
@@ -39,7 +39,8 @@ TD3_PHASES = (
     Phase("gather", TD3BC(TD3(**SMALL)), environment_steps=15, utd_ratio=0),  # type: ignore[arg-type]
     Phase("online", TD3BC(TD3(**SMALL)), **LATER),  # type: ignore[arg-type]
 )
-METHODS = {"cal-toy": toy(*PHASES), "iql-toy": toy(*IQL_PHASES), "td3-toy": toy(*TD3_PHASES)}
+CAL_PHASES = tuple(replace(phase, learner=CalQL(small_cql())) for phase in PHASES)
+METHODS = {"cal-toy": toy(*CAL_PHASES), "iql-toy": toy(*IQL_PHASES), "td3-toy": toy(*TD3_PHASES)}
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +117,12 @@ def test_another_recipe_takes_over(tmp_path: Path) -> None:
     whole = begin(tmp_path / "whole", "cal-toy")
     other = toy(
         Phase("before", IQL(), gradient_steps=3, batch=Mix(16)),
-        replace(PHASES[1], name="offline", learner=replace(small_cql(), conservative_weight=1.0), environment_steps=10),
+        replace(
+            CAL_PHASES[1],
+            name="offline",
+            learner=CalQL(small_cql(conservative_weight=1.0)),
+            environment_steps=10,
+        ),
     )
     folder = begin(tmp_path / "run", "other", str(whole), recipe=other)
     described = json.loads((folder / "run.json").read_text())

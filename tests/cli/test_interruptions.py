@@ -81,8 +81,9 @@ def test_a_run_is_the_same_however_often_it_is_stopped_and_killed(
     until(process, lambda: len(rows(folder)) > 1)  # it compiles the offline phase
     asked(process, signal.SIGINT, 130)
 
+    before = len(rows(folder))
     process = launch("resume", folder)
-    until(process, lambda: stands(folder, 0, 300))
+    until(process, lambda: len(rows(folder)) > before and stands(folder, 0, 300))
     killed(process)
 
     folder = folder.rename(tmp_path / "elsewhere")  # a run's folder may be moved
@@ -90,8 +91,9 @@ def test_a_run_is_the_same_however_often_it_is_stopped_and_killed(
     until(process, lambda: any(r["phase_index"] == 1 and r["phase_step"] >= 100 for r in rows(folder)))
     asked(process, signal.SIGTERM, 143)
 
+    before = len(rows(folder))
     process = launch("resume", folder)
-    until(process, lambda: stands(folder, 1, 200))
+    until(process, lambda: len(rows(folder)) > before and stands(folder, 1, 200))
     killed(process)
 
     code, out, err = segue("resume", folder)
@@ -129,7 +131,6 @@ def test_run_json_is_strict(reference: Path) -> None:
     described = json.loads((reference / "run.json").read_text(), parse_constant=validate)
     assert described["seeds"] == [0, 1]
     assert described["config"]["online.environment_steps"] == {"value": 400, "source": "settings"}
-    assert described["config"]["offline.learner.base.clip_maximum"]["value"] == "inf"
     assert described["provenance"]["versions"]["jax"]
     assert len(described["provenance"]["dataset"]["sha256"]) == 64
     for line in (reference / "metrics.jsonl").read_text().splitlines():
