@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from segue.agents import TD3
+from segue.agents import TD3, OnlinePretraining
+from segue.agents.opt import grow
 from segue.core.types import Interrupted, SegueError
 from segue.data.readers import open_source
 from segue.engine import running
@@ -27,7 +28,7 @@ from segue.engine.phase import Phase
 from segue.recipes import RECIPES, Evaluation, Recipe, published
 from segue.runs import checkpoint, drive, lock, policy, train
 from segue.runs.request import Request
-from segue.samplers.uniform import Mix
+from segue.samplers.uniform import Halves, Mix
 from segue.tasks import apart
 from tests.cli.conftest import rows
 from tests.toys import HORIZON, SPEC, UNITS, Corridor, corridor_data
@@ -56,11 +57,10 @@ class Toy:
         return 100.0 * success
 
 
+AGENT = TD3((16,), (16,))
 PHASES = (
-    Phase("offline", TD3((16,), (16,)), gradient_steps=6, batch=Mix(16), log_every=4),
-    Phase(
-        "online", TD3((16,), (16,)), environment_steps=30, batch=Mix(8, 8, "closed"), log_every=10, evaluate_every=10
-    ),
+    Phase("offline", AGENT, gradient_steps=6, batch=Mix(16), log_every=4),
+    Phase("online", AGENT, environment_steps=30, batch=Mix(8, 8, "closed"), log_every=10, evaluate_every=10),
 )
 
 
@@ -156,6 +156,18 @@ def test_a_full_disk_for_real(whole: Path, tmp_path: Path) -> None:
         assert rows(small / "run") == rows(whole)
     finally:
         subprocess.run(["umount", small], check=True)
+
+
+def test_what_a_learner_warns_of_is_in_the_log_the_rows_and_the_report(tmp_path: Path) -> None:
+    meta = Phase("meta", OnlinePretraining(AGENT), gradient_steps=2, batch=Halves(8), init_from=grow)
+    recipe = toy(PHASES[0], Phase("gather", AGENT, environment_steps=16, utd_ratio=0), meta)
+    told = io.StringIO()
+    request = Request("toy", "corridor", (0, 1), {"evaluation.episodes": 1}, ())
+    folder = train.start(recipe, Toy(), request, tmp_path / "run", stream=told)
+    said = "the new critics have come"
+    assert f"warning: phase 'meta': {said}" in told.getvalue()
+    assert [r["phase"] for r in rows(folder) if r.get("remark", "").startswith(said)] == ["meta"]
+    assert f"Phase &#39;meta&#39;: {said}" in (folder / "report.html").read_text()
 
 
 def test_a_crash_before_the_first_checkpoint(whole: Path, tmp_path: Path, monkeypatch) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from segue.agents import CQL, IQL, RLPD, TD3BC, CalQL
-from segue.bonuses import RND, SERA, Both, Nothing, Returns
+from segue.bonuses import RND, SERA, Both, Nothing
 from segue.core.options import reachable
 from segue.core.scaling import Scaling
 from segue.core.types import Agent, Handover, SegueError
@@ -84,18 +84,18 @@ def test_ooo_explores_with_a_bonus_and_exploits_without(name: str, explorer: Any
     assert [p.name for p in exploits] == [f"exploit-{n}" for n in (1, 2, 3, 4)]
     assert [p.batch.share for p in exploits if isinstance(p.batch, Prefix)] == [0.25, 0.5, 0.75, 1.0]
     assert all(isinstance(p.bonus, Nothing) for p in exploits)
-    rnd: Any = getattr(learning_of_explorer(recipe)[0].bonus, "inner", learning_of_explorer(recipe)[0].bonus)
+    rnd: Any = learning_of_explorer(recipe)[0].bonus
     # Spec 5.1: whose networks the weight was chosen with.
     if name == "ooo(rlpd)":
         assert (rnd.initialiser, rnd.before_learning) == ("xavier", True)
         assert (learning_of_explorer(recipe)[0].learner.critics, exploits[0].learner.critics) == (5, 2)  # type: ignore[attr-defined]
         assert all(p.learner.actor_value == "mean" for p in exploits)  # type: ignore[attr-defined]
     published = learning_of_explorer(find_recipe(name)())[0].bonus
-    assert getattr(published, "inner", published).output_gain == (1e-2 if explorer is CalQL else 2.0**0.5)  # type: ignore[attr-defined]
+    assert published.output_gain == (1e-2 if explorer is CalQL else 2.0**0.5)  # type: ignore[attr-defined]
     assert all(isinstance(p.learner, exploiter) for p in exploits)
     learning = learning_of_explorer(recipe)
     assert isinstance(learning[0].learner, explorer)
-    assert all(isinstance(p.bonus, Returns if name == "ooo(cal-ql)" else RND) for p in learning)
+    assert all(isinstance(p.bonus, RND) for p in learning)
     metrics = traced(recipe, TASK)
     assert all(("rnd_bonus" in m) == (phase in ("online", "offline")) for phase, m in metrics.items())
 
@@ -206,7 +206,7 @@ def test_presets_reach_the_exploiter() -> None:
     rlpd: Any = resolve(find_recipe("ooo(rlpd)"), TaskFacts(("pointmaze", "pointmaze-umaze")), {}).phases
     assert (rlpd[1].learner.critics, rlpd[1].batch.offline, rlpd[1].batch.online) == (5, 0, 512)
     assert (rlpd[2].learner.critics, rlpd[2].learner.critic_updates, rlpd[2].learner.temperature) == (2, 1, 0.1)
-    assert bonus.first.inner.weight == 50.0  # type: ignore[attr-defined]
+    assert bonus.first.weight == 50.0  # type: ignore[attr-defined]
     assert bonus.second == SERA(neighbours=25)
 
 

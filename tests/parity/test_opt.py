@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from segue.agents import OPT, TD3, OnlinePretraining, opt, td3
-from segue.agents.opt import Blend, Climber, grow, renew_base
+from segue.agents.opt import Blend, Climber, grow, progress, renew_base
 from segue.core.optim import trained
 from segue.core.replay import Rows
 from segue.core.scaling import Scaling
@@ -54,7 +54,7 @@ def start(fixture: Numbers) -> opt.State:
         pairs(fixture, "before", "target_off"),
     )
     new = trained(pairs(fixture, "before", "on"), 1.0)
-    return opt.State(base, new, pairs(fixture, "before", "target_on"), jnp.asarray(0.0))
+    return opt.State(base, new, pairs(fixture, "before", "target_on"), jnp.asarray(0.0), jnp.asarray(0.0))
 
 
 @precise
@@ -173,12 +173,13 @@ def test_the_meta_gradient_of_two_parabolas(
     """L_off = (psi - 1)^2 and L_on = (psi - 3)^2 at psi = 0, inner rate 0.1."""
     monkeypatch.setattr(opt, "bellman_target", lambda target, batch, following: following)
     monkeypatch.setattr(opt, "critic_loss", lambda psi, batch, target: jnp.square(psi - target))
-    state: Any = opt.State((), trained(jnp.asarray(0.0), 1.0), jnp.asarray(0.0), jnp.asarray(0.0))
+    nothing = jnp.asarray(0.0)
+    state: Any = opt.State((), trained(nothing, 1.0), nothing, nothing, nothing)
     meta = OnlinePretraining(TD3(), 1.0, 0.1, weigh, second_order)
     rows = some_batch()._replace(observation=jnp.zeros((1, 1)), action=jnp.zeros((1, 1)))
-    monkeypatch.setattr(jnp, "min", lambda x, axis=None: x)
-    flat: Any = jax.tree_util.Partial(lambda o, a: jnp.zeros(()))
-    monkeypatch.setattr(opt, "descend", lambda network, rate, slope: network._replace(params=flat, optimiser=slope))
+    monkeypatch.setattr(opt, "least", lambda critic, batch: nothing)
+    monkeypatch.setattr(opt, "progress", lambda state, batch: nothing)
+    monkeypatch.setattr(opt, "descend", lambda network, rate, slope: network._replace(optimiser=slope))
     monkeypatch.setattr(opt, "every", lambda n, step, update, state: state)
     moved, metrics = meta.learn(state, rows, rows, jnp.asarray(1.0), jnp.asarray(3.0), jnp.int32(0))
     np.testing.assert_allclose(moved.new.optimiser, want, atol=1e-5)
@@ -232,6 +233,19 @@ def test_kappa_zero_is_the_base_agent_bit_for_bit(name: str, fused_as_for_users:
     raised = jax.jit(OPT(base, 1.0, 1.0).update)(state, some_batch(3), jax.random.key(3), jnp.int32(1))[0]
     other = blended(state, some_batch(3), jax.random.key(3), jnp.int32(1))[0]
     assert not equal(part_of(raised, "actor"), part_of(other, "actor"))
+
+
+def test_progress_is_the_way_from_the_first_values_to_those_of_the_offline_critics() -> None:
+    meta = OnlinePretraining(small("TD3"))
+    state = meta.init(jax.random.key(0), SPEC)
+    state, metrics = jax.jit(meta.learn)(state, some_batch(), some_batch(), *[some_batch().action] * 2, jnp.int32(0))
+    assert abs(float(metrics["new_progress"])) < 0.2  # of a single update
+    said = meta.remark(metrics)
+    assert said
+    assert "of the way from their first values" in said
+    there = state._replace(new=state.base.critic)
+    assert float(progress(there, some_batch())) == pytest.approx(1.0)
+    assert meta.remark({"new_progress": jnp.ones(3)}) is meta.remark({}) is None
 
 
 def test_the_phase_between_trains_the_new_critics_alone() -> None:

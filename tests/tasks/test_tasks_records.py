@@ -244,7 +244,7 @@ def test_every_preset_is_of_some_task() -> None:
         ("cal-ql+sera", "online.bonus.neighbours", {"hopper-medium-v2": 10, "walker2d-medium-v2": 20,
                                                       "antmaze-large-diverse-v2": 25}),
         ("cal-ql+sera", "online.bonus.normalise_bonus", {"antmaze-umaze-v2": False}),
-        ("iql+sera", "online.bonus.normalise_bonus", {"antmaze-umaze-v2": True, "hopper-medium-v2": False}),
+        ("iql+sera", "online.bonus.normalise_bonus", {"antmaze-umaze-v2": False, "pen-binary-v0": True}),
         ("cal-ql", "online.environment_steps", {"pen-binary-v0": 200_000, "adroit-pen-binary": 200_000,
                                     "door-binary-v0": 1_000_000}),
         ("ooo(cal-ql)", "online.environment_steps", {"pen-binary-v0": 1_000_000, "kitchen-mixed": 1_000_000,

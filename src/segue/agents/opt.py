@@ -7,11 +7,13 @@ was not available: this follows the paper's equations and a re-implementation th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from segue.agents.td3 import TD3
 from segue.core.nets import Critics, Maximise, own_critics
@@ -30,6 +32,10 @@ class WithCritics(Protocol):
 
 
 B = TypeVar("B", bound=WithCritics)
+
+READY = 0.7
+"""Progress of the new critics from which on the policy may climb them (default of ours): the published 50,000 updates
+of a value whose time constant is 40,000 come to 0.71."""
 
 
 @runtime_checkable
@@ -59,6 +65,7 @@ class State(NamedTuple, Generic[B]):
     new: Trained  # Critics
     new_target: Critics
     kappa: Array  # weight of the new critics in what the actor climbs
+    began: Array  # mean value of the new critics before their first update
 
 
 def number_of(base: Climber, own: float | None, name: str) -> float:
@@ -88,7 +95,8 @@ def fresh(base: Climber[B], key: Key, spec: Spec) -> State[B]:
     """A base agent that has learned nothing, and new critics like its own."""
     k_base, k_new = jax.random.split(key)
     new = base.init(k_new, spec).critic
-    return State(base.init(k_base, spec), new, jax.tree.map(jnp.copy, new.params), jnp.asarray(0.0, float))
+    nothing = jnp.asarray(0.0, float)
+    return State(base.init(k_base, spec), new, jax.tree.map(jnp.copy, new.params), nothing, nothing)
 
 
 def bellman_target(target: Critics, batch: Transition, following: Array) -> Array:
@@ -105,6 +113,17 @@ def critic_loss(critic: Critics, batch: Transition, target: Array) -> Array:
 def trail(target: Critics, new: Trained, rate: float, delay: int, step: Array) -> Critics:
     """Move the new targets towards the new critics in every `delay`-th update."""
     return every(delay, step + 1, lambda t: polyak(t, new.params, rate), target)
+
+
+def least(critic: Critics, batch: Transition) -> Array:
+    """Mean of min_j Q_j(s, a) over a batch."""
+    return jnp.mean(jnp.min(critic(batch.observation, batch.action), axis=0))
+
+
+def progress(state: State[B], batch: Transition) -> Array:
+    """How far the new critics have come on a batch, from their first mean value (0) to the offline critics' (1)."""
+    there = least(state.base.critic.params, batch) - state.began
+    return (least(state.new.params, batch) - state.began) / jnp.where(jnp.abs(there) > 1e-6, there, 1e-6)
 
 
 def values(base: Climber[B], state: State[B], observation: Array, action: Array) -> Array:
@@ -189,9 +208,22 @@ class OnlinePretraining:
         (_, (loss_off, loss_on, weight)), gradient = jax.value_and_grad(objective, has_aux=True)(state.new.params)
         new = descend(state.new, self.learning_rate, gradient)
         new_target = trail(state.new_target, new, self.target_rate, self.new_target_delay, step)
-        q = jnp.mean(jnp.min(new.params(offline.observation, offline.action), axis=0))
-        metrics = {"new_loss_offline": loss_off, "new_loss_online": loss_on, "online_weight": weight, "new_q_data": q}
-        return state._replace(new=new, new_target=new_target), metrics
+        began = jnp.where(step == 0, least(state.new.params, offline), state.began)
+        state = state._replace(new=new, new_target=new_target, began=began)
+        metrics = {"new_loss_offline": loss_off, "new_loss_online": loss_on, "online_weight": weight}
+        metrics |= {"new_q_data": least(new.params, offline), "new_progress": progress(state, offline)}
+        return state, metrics
+
+    def remark(self, metrics: Mapping[str, np.ndarray]) -> str | None:
+        """Warn where the new critics know less than the offline ones, whose place they begin to take."""
+        come = float(np.mean(metrics["new_progress"])) if "new_progress" in metrics else 1.0
+        if come >= READY:
+            return None
+        return (
+            f"the new critics have come {100 * max(come, 0.0):.0f} % of the way from their first values to those of "
+            "the offline critics, and the policy climbs them from now on; give them more updates, or faster targets "
+            "(agent.new_target_rate=0.02 agent.new_target_delay=1)"
+        )
 
     def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
         """Act as the base agent does: its policy is frozen."""
@@ -289,10 +321,10 @@ class OPT:
         loss, gradient = jax.value_and_grad(critic_loss)(state.new.params, batch, target)
         new = descend(state.new, self.learning_rate, gradient)
         new_target = trail(state.new_target, new, self.target_rate, self.new_target_delay, step)
-        q = jnp.mean(jnp.min(new.params(batch.observation, batch.action), axis=0))
         kappa = self.at(step)
-        metrics = {"new_critic_loss": loss, "new_q_data": q, "kappa": kappa}
-        return State(state.base, new, new_target, kappa), metrics
+        state = State(state.base, new, new_target, kappa, state.began)
+        metrics = {"new_critic_loss": loss, "new_q_data": least(new.params, batch), "kappa": kappa}
+        return state, metrics | {"new_progress": progress(state, batch)}
 
     def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
         """Act as the base agent does."""

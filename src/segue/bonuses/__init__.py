@@ -75,14 +75,16 @@ BONUSES: dict[str, Entry] = {
         "our reading of the paper, by hand; its estimator against VCSE's program",
         {
             "antmaze": {"neighbours": 25},
-            # Ours: the literal form pays a constant, and where steps are free an agent then learns never to arrive.
-            # Ten times the weight takes the goal from IQL and finds it for CQL (docs/results/systems.md).
+            # Ours: in four dimensions the literal form pays nearly a constant (0.90 with a spread of 0.04 on the medium
+            # log), and where steps are free an agent then learns never to arrive.  Ten times the weight takes the goal
+            # from IQL and finds it for CQL (docs/results/systems.md).
             "pointmaze": {"normalise_bonus": True, "weight": 0.01},
             "hopper": {"neighbours": 10},
         },
-        # Ours, not measured: the literal bonus is nearly 1 a step, as much as a step costs there.
-        {domain: {"normalise_bonus": True, "weight": 0.1} for domain in ("antmaze", "adroit-binary")},
-        partial(_SERA, q_source="current", scale="dimension"),
+        # Ours, not measured: on Adroit the literal bonus is between -0.6 and -0.9 in nearly all rows, as much as a step
+        # costs there.
+        {"adroit-binary": {"normalise_bonus": True, "weight": 0.1}},
+        partial(_SERA, q_source="current"),
     ),
     "vcse": Entry(
         Later("segue.bonuses.vcse:VCSE"),

@@ -27,8 +27,8 @@ class SERA:
     """Q-conditioned state entropy:  r + weight * tanh(bonus),  the bonus with v_i = min_j Q_j(s_i, a_i).
 
     The paper does not say whether Q is frozen, how states and values are scaled, and where neighbours are searched.
-    Defaults of ours are a frozen copy of the offline critic, states standardised by the dataset, values standardised
-    by the batch, and neighbours in the batch.
+    Defaults of ours are a frozen copy of the offline critic, states divided by their dimension (as VCSE's program, the
+    only public code of the estimator, does), values standardised by the batch, and neighbours in the batch.
     """
 
     weight: float = tunable(1.0)
@@ -39,12 +39,13 @@ class SERA:
     average_rate: float = option(5e-3, when=lambda a: a.q_source == "average", why="q_source=average", tunable=True)
     slot: str | None = option(None, when=lambda a: a.q_source != "current", why="a q_source that is copied")
     """Slot whose critic is copied at the beginning of the phase; the phase's own by default."""
-    scale: Scale = "data"
-    normalise_bonus: bool = tunable(False)
-    """Standardise the bonus by running moments before the tanh.
+    scale: Scale = "dimension"
+    """How distances see states: divided by their dimension, standardised by the dataset, or as they are.
 
-    Raw bonuses of a batch are mostly above 1, where tanh is flat: the bonus is then nearly constant.
+    Standardised states are so far apart that the bonus lies where tanh is flat: it is nearly constant then.
     """
+    normalise_bonus: bool = tunable(False)
+    """Standardise the bonus by running moments before the tanh."""
     rows: Literal["all", "online"] = tunable("all")
     """Rows that get the bonus: all of the batch, or only the run's own."""
 

@@ -204,6 +204,15 @@ class Freezable(Protocol):
         ...
 
 
+@runtime_checkable
+class Remarking(Protocol):
+    """A learner that says in one line what the last numbers of its phase mean for the next one."""
+
+    def remark(self, metrics: Mapping[str, np.ndarray]) -> str | None:
+        """Return the line, or None, for the last training metrics of the phase, each (S,)."""
+        ...
+
+
 class Sampler(Protocol):
     """Chooses the rows of a batch; may have a learned state (`()` if it has none)."""
 

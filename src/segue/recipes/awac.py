@@ -5,7 +5,7 @@ from __future__ import annotations
 from segue.agents import AWAC
 from segue.core.scaling import Scaling
 from segue.engine.phase import Phase
-from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.common import ANTMAZE, SHORT, pointmaze
 from segue.recipes.method import Method
 from segue.recipes.plan import Evaluation
 from segue.samplers.uniform import Mix, Union
@@ -18,7 +18,7 @@ AWAC_METHOD = Method(
     Scaling(standardise=True),  # CORL does so for every task
     Evaluation(20),
     {
-        "antmaze": {"scaling.reward_shift": -1.0, "agent.advantage_temperature": 0.1},
+        "antmaze": ANTMAZE | {"scaling.reward_shift": -1.0, "agent.advantage_temperature": 0.1},
         "adroit": {"agent.advantage_temperature": 0.1},
         "adroit-binary": {
             "agent.advantage_temperature": 0.1,

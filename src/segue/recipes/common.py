@@ -14,6 +14,9 @@ SHORT: dict[str, object] = {
     "offline.evaluate_every": 5_000,
 }
 
+# As CORL evaluates: 20 episodes every 5,000 steps would be up to four steps of evaluation for each of training.
+ANTMAZE: dict[str, object] = {"evaluation.episodes": 100, "online.evaluate_every": 50_000}
+
 # Default of ours: a laptop's networks, batches and budgets, those of Cal-QL's preset.
 _LAPTOP = {
     "scaling.reward_scale": 10.0,

@@ -7,7 +7,7 @@ from __future__ import annotations
 from segue.agents import IQL
 from segue.core.scaling import Scaling
 from segue.engine.phase import Phase
-from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.common import ANTMAZE, SHORT, pointmaze
 from segue.recipes.method import Method
 from segue.recipes.plan import Evaluation
 from segue.samplers.uniform import Mix, Union
@@ -22,7 +22,7 @@ IQL_METHOD = Method(
     Scaling(),
     Evaluation(20),
     {
-        "antmaze": {"scaling.reward_shift": -1.0},
+        "antmaze": ANTMAZE | {"scaling.reward_shift": -1.0},
         "adroit-binary": {
             "agent.expectile": 0.7,
             "agent.inverse_temperature": 0.5,

@@ -9,7 +9,7 @@ from segue.agents import ReBRAC
 from segue.core.scaling import Scaling
 from segue.core.schedules import Linear
 from segue.engine.phase import Phase
-from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.common import ANTMAZE, SHORT, pointmaze
 from segue.recipes.method import Method
 from segue.recipes.plan import Evaluation
 from segue.samplers.uniform import Mix
@@ -83,7 +83,8 @@ REBRAC_METHOD = Method(
     Scaling(),
     Evaluation(20),
     {
-        "antmaze": {
+        "antmaze": ANTMAZE
+        | {
             "agent.actor_learning_rate": 3e-4,
             "agent.critic_learning_rate": 5e-5,
             "scaling.discount": 0.999,

@@ -9,7 +9,7 @@ from segue.agents.spot import with_density
 from segue.core.scaling import Scaling
 from segue.core.schedules import Linear
 from segue.engine.phase import Phase
-from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.common import ANTMAZE, SHORT, pointmaze
 from segue.recipes.method import Method
 from segue.recipes.plan import Evaluation
 from segue.samplers.uniform import Mix, Union
@@ -46,7 +46,8 @@ SPOT_METHOD = Method(
     Scaling(),
     Evaluation(20),
     {
-        "antmaze": _LAST_LAYERS
+        "antmaze": ANTMAZE
+        | _LAST_LAYERS
         | {
             "scaling.reward_shift": -1.0,
             "online.scaling.discount": 0.995,  # as in CORL; the authors' have it in the large mazes alone

@@ -9,12 +9,12 @@ from __future__ import annotations
 from segue.agents import TD3, TD3BC
 from segue.core.scaling import Scaling
 from segue.engine.phase import RANDOM, Phase
-from segue.recipes.common import SHORT, pointmaze
+from segue.recipes.common import ANTMAZE, SHORT, pointmaze
 from segue.recipes.method import Method
 from segue.recipes.plan import Evaluation
 from segue.samplers.uniform import Mix, Union
 
-_SPARSE = {"antmaze": {"scaling.reward_shift": -1.0}}
+_SPARSE = {"antmaze": ANTMAZE | {"scaling.reward_shift": -1.0}}
 
 TD3_METHOD = Method(
     (

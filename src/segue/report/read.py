@@ -23,6 +23,7 @@ class Row(TypedDict):
     """A line of `metrics.jsonl`; `values` hold a number for each seed."""
 
     kind: str
+    phase: NotRequired[str]
     phase_index: int
     environment_step: int
     update: int
@@ -31,6 +32,7 @@ class Row(TypedDict):
     tick: NotRequired[int]  # its name before version 0.3
     values: NotRequired[Mapping[str, Numbers]]
     wall_s: NotRequired[float]
+    remark: NotRequired[str]
     points: NotRequired[Mapping[str, Numbers]]
     episodes: NotRequired[Mapping[str, Sequence[Numbers]]]
 
@@ -106,6 +108,7 @@ def read_run(folder: Path) -> Run:
         logged=_logged(about.get("task_card") or {}),
         request=about.get("request") or {},
         horizon=int((about.get("task_card") or {}).get("horizon") or 0),
+        remarks=tuple(f"Phase '{row.get('phase')}': {row['remark']}." for row in rows if row.get("remark")),
         kept=any((folder / "phases").glob(f"{(switch or 0) - 1}-*")),
     )
 

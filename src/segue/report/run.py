@@ -149,6 +149,8 @@ class Run:
     """What was asked for, as run.json has it; empty in runs of earlier versions."""
     horizon: int
     """Longest episode, in environment steps; 0 where run.json does not say."""
+    remarks: tuple[str, ...]
+    """What learners said at the ends of their phases."""
     kept: bool
     """Whether the end of the last phase before the switch is there to begin from."""
 

@@ -15,7 +15,7 @@ import numpy as np
 from segue.bonuses import Nothing
 from segue.core import files
 from segue.core.scaling import plain_scaling
-from segue.core.types import Agent, EnvError, Interrupted, SegueError, Task
+from segue.core.types import Agent, EnvError, Interrupted, Remarking, SegueError, Task
 from segue.engine import loop
 from segue.engine.diagnostics import handover
 from segue.engine.envs import Episode, Simulator, here
@@ -238,7 +238,7 @@ class _Book:
                 values = {"return": tried["return"], "length": tried["steps"]}
                 clocks = earlier(record, record.phase_step - tried["phase_step"])
                 self.row(record, "validation", values, keeps=record.phase.validation.keep, **clocks)
-            self.row(record, "phase", {}, event="end")
+            self.row(record, "phase", {}, event="end", **remarked(record))
 
     def keep(self, record: Record, whatever: bool = False) -> None:
         """Write the policy that acts as the run's bundle, where it has had updates since (or `whatever`)."""
@@ -279,6 +279,13 @@ class _Book:
         self.sinks.write(row)
         for see in self.after:
             see(row)
+
+
+def remarked(record: Record) -> dict[str, str]:
+    """What the learner says of its last numbers, where it says something."""
+    learner = record.phase.learner
+    line = learner.remark(record.metrics) if record.metrics and isinstance(learner, Remarking) else None
+    return {} if line is None else {"remark": line}
 
 
 def ended(record: Record, episode: Episode) -> dict[str, int]:

@@ -50,6 +50,8 @@ class LiveView:
         """Show a row that the run emitted."""
         self._try(lambda: self.progress.row(row))
         self._try(lambda: self.face.show(row))
+        if remark := row.get("remark"):
+            self.message(f"warning: phase '{row['phase']}': {remark}")
 
     def pulse(self, phase_index: int, phase_step: int, environment_step: int, update: int) -> None:
         """Show how far the run is.  Cheap enough to be called at every step."""

@@ -40,6 +40,7 @@ class Row(TypedDict):
     seeds: list[int]
     values: Mapping[str, Values]
     event: NotRequired[str]
+    remark: NotRequired[str]
 
 
 Folder = str | os.PathLike[str]

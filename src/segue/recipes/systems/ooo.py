@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from segue.agents import CQL, IQL, RLPD, SAC, CalQL
-from segue.bonuses import RND, Nothing, Returns
+from segue.bonuses import RND, Nothing
 from segue.core.options import reachable
 from segue.core.types import Learner, Sampler, SegueError
 from segue.engine.measured import measured
@@ -114,8 +114,7 @@ def _optimist(phase: Phase) -> Phase:
         learner = replace(learner, mean_over_critics=True)
     if isinstance(learner, RLPD) and isinstance(batch, Mix):  # without prior data
         batch = replace(batch, offline=0, online=batch.offline + batch.online)
-    bonus = _novelty(learner)
-    return replace(phase, learner=learner, batch=batch, bonus=Returns(bonus) if isinstance(learner, CalQL) else bonus)
+    return replace(phase, learner=learner, batch=batch, bonus=_novelty(learner))
 
 
 def _novelty(learner: Learner) -> RND:
@@ -208,25 +207,19 @@ CQL_PRESETS: dict[str, Settings] = {
         "online.environment_steps": 1_000_000,
     },
     "kitchen-complete": _KITCHEN_ROWS | {"online.environment_steps": 4_000_000},
-    # As many as its base's offline phase has: one takes seven times as long as IQL's.
-    "pointmaze-medium": {"exploit.gradient_steps": 5_000, "exploit.evaluate_every": 1_000},
 }
 # Default of ours: sizes for a laptop.
 _POINTMAZE = {
-    # At 10 the first bonuses, before the predictor has learned, lift values to 80 where a goal is worth 10.
+    # At 10 IQL's first bonuses, before the predictor has learned, lift values to 80 where a goal is worth 10.
     "offline.bonus.weight": 0.5,
     "online.bonus.weight": 0.5,
     "offline.bonus.hidden": (128,),
     "offline.bonus.features": 128,
     "online.bonus.hidden": (128,),
     "online.bonus.features": 128,
-    "offline.bonus.output_gain": 2.0**0.5,
-    "online.bonus.output_gain": 2.0**0.5,
     "exploit.log_every": 100,
 }
 SIZES: dict[str, Settings] = {
-    "pointmaze": _POINTMAZE | {"exploit.gradient_steps": 5_000, "exploit.evaluate_every": 1_000},
-    "pointmaze-medium": {"exploit.gradient_steps": 20_000, "exploit.evaluate_every": 2_500},
-    "pointmaze-large": {"exploit.gradient_steps": 20_000, "exploit.evaluate_every": 2_500},
+    "pointmaze": _POINTMAZE | {"exploit.gradient_steps": 20_000, "exploit.evaluate_every": 2_500},
     "custom": {"exploit.gradient_steps": 20_000, "exploit.evaluate_every": 5_000},
 }
