@@ -199,15 +199,17 @@ class TD3:
 
 @dataclass(frozen=True)
 class TD3BC:
-    """TD3 with a behaviour-cloning term: the actor's loss is -lambda mean Q_1 + mean (pi(s) - a)^2."""
+    """TD3 with a behaviour-cloning term: the actor's loss is -lambda mean Q_1 + cloning_weight mean (pi(s) - a)^2."""
 
     policy: ClassVar[tuple[str, ...]] = ("actor",)
     base: TD3 = field(default_factory=TD3)
     q_weight: Schedule = 2.5
     """alpha; lambda = alpha / mean |Q_1(s, pi(s))|, without a gradient."""
+    cloning_weight: Schedule = 1.0
+    """Ours: the paper's is 1.  With 0 it is TD3 whose actor's loss does not grow with the values."""
 
     def __post_init__(self) -> None:
-        require(self, q_weight=min(ends(self.q_weight)) >= 0)
+        require(self, q_weight=min(ends(self.q_weight)) >= 0, cloning_weight=min(ends(self.cloning_weight)) >= 0)
 
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state, which TD3 can take over as it is."""
@@ -217,24 +219,24 @@ class TD3BC:
         self, state: State, batch: Transition, key: Key, step: Array, maximise: Maximise = own_critics
     ) -> tuple[State, Metrics]:
         """Do one update as TD3 does, with this actor's loss."""
-        weight = at(self.q_weight, step)
-        loss: ActorLoss = lambda actor, critic, rows: self.actor_loss(actor, maximise(critic), rows, weight)  # noqa: E731
+        weights = at(self.q_weight, step), at(self.cloning_weight, step)
+        loss: ActorLoss = lambda actor, critic, rows: self.actor_loss(actor, maximise(critic), rows, *weights)  # noqa: E731
         state, metrics = self.base.learn(state, batch, jax.random.normal(key, batch.action.shape), step, loss)
-        return state, metrics | reported(step, q_weight=self.q_weight)
+        return state, metrics | reported(step, q_weight=self.q_weight, cloning_weight=self.cloning_weight)
 
     def next_action(self, state: State, batch: Transition, key: Key) -> Array:
         """Draw the actions (B, A) that a bootstrap takes at s'."""
         return self.base.next_action(state, batch, key)
 
     def actor_loss(
-        self, actor: Network, critic: Critics, batch: Transition, weight: Array | float
+        self, actor: Network, critic: Critics, batch: Transition, weight: Array | float, cloned: Array | float = 1.0
     ) -> tuple[Array, Metrics]:
-        """-alpha mean Q_1 / mean |Q_1| + mean (pi(s) - a)^2 over batch and dimensions."""
+        """-alpha mean Q_1 / mean |Q_1| + cloning_weight mean (pi(s) - a)^2 over batch and dimensions."""
         action = jnp.tanh(actor(batch.observation))
         q = critic.first(batch.observation, action)
         scale = jax.lax.stop_gradient(weight / jnp.mean(jnp.abs(q)))
         cloning = jnp.mean(jnp.square(action - batch.action))
-        return cloning - scale * jnp.mean(q), {"cloning_error": cloning}
+        return cloned * cloning - scale * jnp.mean(q), {"cloning_error": cloning}
 
     def act(self, state: State, observation: Array, key: Key, explore: bool) -> Array:
         """Act as TD3 does."""
