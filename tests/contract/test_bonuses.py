@@ -49,7 +49,7 @@ EACH: dict[str, Bonus] = TABLE | {
 
 
 def phases(bonus: Bonus, online: Bonus | None = None) -> tuple[Phase, Phase]:
-    agent, rows = small("SAC"), Mix(8, 8)
+    agent, rows = small("TD3"), Mix(8, 8)
     before = bonus if online is None and "RND" in str(bonus) and not isinstance(bonus, Both) else Nothing()
     return (
         Phase("offline", agent, gradient_steps=5, batch=rows, log_every=2, bonus=before),

@@ -100,7 +100,7 @@ def test_a_budget_that_cannot_be_kept_is_one_line() -> None:
     found = resolve(find_recipe("recommend-fresh(sac,iql)"), TaskFacts(("pointmaze", "pointmaze-umaze")), {})
     with pytest.raises(SegueError, match="budget=4: too few for phase 'gather'"):
         rules.budget(4)(found.phases, found.scaling)
-    pairs = (Phase("online", small("SAC"), environment_steps=20, train_every=2, utd_ratio=1 / 2, batch=Mix(0, 8)),)
+    pairs = (Phase("online", small("TD3"), environment_steps=20, train_every=2, utd_ratio=1 / 2, batch=Mix(0, 8)),)
     with pytest.raises(SegueError, match="learns every 2 steps, which leaves 1 over"):
         rules.budget(31)(pairs, UNITS)
     still = tuple(replace(phase, environment_steps=0) for phase in pairs)
@@ -222,18 +222,18 @@ def test_validations_are_evenly_spaced_and_the_last_is_at_the_end() -> None:
 def plan(steps: int = 6 * HORIZON) -> tuple[Phase, ...]:
     online, kept = Validation(steps, 2, "best"), Validation(steps, 2, "kept")
     return (
-        Phase("online", small("SAC"), environment_steps=30, batch=Mix(0, 8), log_every=10, validation=online),
+        Phase("online", small("TD3"), environment_steps=30, batch=Mix(0, 8), log_every=10, validation=online),
         Phase(
             "gather",
-            small("SAC"),
+            small("TD3"),
             environment_steps=10,
             utd_ratio=0,
             slot="reference",
             init_from=from_slot("best"),
             greedy=True,
         ),
-        Phase("retrain", small("SAC"), gradient_steps=9, batch=Last(Mix(0, 8), 10), slot="student", validation=kept),
-        Phase("recommended", small("SAC"), slot="recommended", init_from=from_slot("kept")),
+        Phase("retrain", small("TD3"), gradient_steps=9, batch=Last(Mix(0, 8), 10), slot="student", validation=kept),
+        Phase("recommended", small("TD3"), slot="recommended", init_from=from_slot("kept")),
     )
 
 

@@ -167,14 +167,23 @@ def test_as_a_loop_over_rows(flags: list[str], capacity: int, shown: str, seed: 
 
 
 @partial(jax.jit, static_argnums=0)
+def begun(sampler: Sampler, key: Any, logged: View, early: View) -> Any:
+    return sampler.init(key, Handover(SPEC, {}, logged, early, UNITS, "agent", chunk=3))
+
+
+@partial(jax.jit, static_argnums=0)
+def draw(sampler: Sampler, state: Any, key: Any, logged: View, view: View) -> Any:
+    state, indices, _ = sampler.sample(state, key, logged, view)
+    rows = gather(indices)
+    return state, (rows.observation[:, 0], rows.online)
+
+
 def drawn(sampler: Sampler, key: Any, logged: View, early: View, late: View) -> Any:
     """Observations of the rows that are drawn when a phase begins and, some rows later, again."""
-    handover = Handover(SPEC, {}, logged, early, UNITS, "agent", chunk=3)
-    state, out = sampler.init(key, handover), []
-    for view in (early, late, late):
-        state, indices, _ = sampler.sample(state, jax.random.fold_in(key, len(out)), logged, view)
-        rows = gather(indices)
-        out.append((rows.observation[:, 0], rows.online))
+    state, out = begun(sampler, key, logged, early), []
+    for number, view in enumerate((early, late, late)):
+        state, rows = draw(sampler, state, jax.random.fold_in(key, number), logged, view)
+        out.append(rows)
     return out
 
 
