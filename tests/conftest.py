@@ -57,7 +57,7 @@ def pytest_collection_finish() -> None:
     """Look for garbage seldom, and not among what imports have made: tracing makes millions of objects."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(200_000, 20, 20)
 
 
 def mappings() -> int:

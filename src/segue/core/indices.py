@@ -29,26 +29,34 @@ class Segment(NamedTuple):
     def follow(self, length: int) -> tuple[list[Rows], Array]:
         """The rows and those after them, as `window` has them."""
         count, here = self.view.at(self.at), jnp.ones(self.at.shape, jnp.bool_)
-        rows, there = [self.view.take(count)], [here]
+        counts, there = [count], [here]
         for _ in range(length - 1):
             here = here & self.view.followed(count)
             count = jnp.where(here, count + self.view.stride, count)
-            rows.append(self.view.take(count))
+            counts.append(count)
             there.append(here)
-        return rows, jnp.stack(there)
+        return self._taken(counts), jnp.stack(there)
 
     def plan(self, length: int) -> tuple[Array, Array]:
         """The actions as `plans` has them."""
-        count, here, known = self.view.at(self.at), jnp.ones(self.at.shape, jnp.bool_), jnp.zeros((), jnp.bool_)
-        actions = []
-        for n in range(2 * length):
-            row = self.view.take(count)
-            actions.append(row.action)
-            if n >= length:
-                known = known | (here & ((row.terminated > 0) | (n == 2 * length - 1)))
+        count, here = self.view.at(self.at), jnp.ones(self.at.shape, jnp.bool_)
+        counts, there = [count], [here]
+        for _ in range(2 * length - 1):
             here = here & self.view.followed(count)
             count = count + self.view.stride * self.view.more(count)
-        return jnp.stack(actions, axis=1), known
+            counts.append(count)
+            there.append(here)
+        rows, known = self._taken(counts), there[-1]
+        for row, here in zip(rows[length:], there[length:]):
+            known = known | (here & (row.terminated > 0))
+        return jnp.stack([row.action for row in rows], axis=1), known
+
+    def _taken(self, counts: list[Array]) -> list[Rows]:
+        """Rows at several places of each window; all are looked up at once, or a program would grow with the window."""
+        if len(counts) == 1:
+            return [self.view.take(counts[0])]
+        rows = self.view.take(jnp.concatenate(counts))
+        return [Rows(*part) for part in zip(*(jnp.split(x, len(counts)) for x in rows))]
 
 
 class Choice(NamedTuple):
