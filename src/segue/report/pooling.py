@@ -106,6 +106,7 @@ def _joined(runs: Sequence[Run]) -> Run:
         evaluation=_curves([run.evaluation for run in runs], sizes, held),
         episodes=_episodes(runs, sizes),
         handovers=_handovers(runs),
+        remarks=tuple(dict.fromkeys(remark for run in runs for remark in run.remarks)),
         retrained={phase: _curves([run.retrained.get(phase) for run in runs], sizes) for phase in beside},
     )
 
