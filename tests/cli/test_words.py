@@ -26,7 +26,7 @@ BASE = ("run", "cal-ql", "pointmaze-umaze", "--dry-run")
         (("rnu",), "there is no 'rnu'; did you mean 'run'?"),
         (("run", "calql", "pointmaze-umaze"), "did you mean 'cal-ql'?"),
         (("run", "cal-ql", "pointmase-umaze"), "did you mean pointmaze-umaze"),
-        (("run", "cal-ql", "zzz"), "there are pointmaze-umaze"),
+        (("run", "cal-ql", "zzz"), "there are pointmaze-{umaze,medium,large}, "),
         (("explain", "calql"), "did you mean 'cal-ql'?"),
         (("report",), "name at least one run's folder"),
         ((*BASE, "--set", "online.environment_step=3"), "did you mean 'environment_steps'?"),

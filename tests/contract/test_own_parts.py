@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -328,3 +329,10 @@ def test_names() -> None:
         *(True, True),
         *(False,) * 5,
     ]
+
+
+def test_a_command_is_not_the_module_of_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started = ModuleType("__main__")  # as Python sees bin/segue
+    started.__file__, started.__spec__ = str(tmp_path / "segue"), None
+    monkeypatch.setitem(sys.modules, "__main__", started)
+    assert named("segue:TD3BC", "a learner") is segue.TD3BC

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segue.core.types import SegueError
-from segue.data import describe, from_arrays, from_episodes, read_minari
+from segue.data import describe, from_arrays, from_episodes, read_minari, without
 from segue.data import extras as extras_module
 from segue.data.readers import minari as minari_module
 
@@ -34,6 +34,36 @@ def test_arrays_find_ends_where_the_log_jumps() -> None:
     data = from_arrays(whole.observation, whole.action, whole.reward, whole.terminated, whole.next_observation)
     assert data.ends().tolist() == [3, 5]
     assert data.truncated.tolist() == [False, False, True, False, False]
+
+
+def test_rows_near_a_place_are_left_out() -> None:
+    rng = np.random.default_rng(0)
+    walks = [
+        {
+            "observation": np.cumsum(rng.normal(size=(steps + 1, 3)), axis=0),
+            "action": rng.uniform(-1, 1, (steps, 2)),
+            "reward": rng.normal(size=steps),
+            "terminated": bool(steps % 2),
+        }
+        for steps in rng.integers(1, 40, 30).tolist()
+    ]
+    data = from_episodes(walks)
+    for radius in (0.0, 1.0, 3.0):
+        kept = without(data, (1.0, -2.0), radius).check()
+        far, runs, start = [], [], 0
+        for walk, stop in zip(walks, data.ends().tolist()):
+            away = np.linalg.norm(np.float32(walk["observation"])[:, :2] - (1.0, -2.0), axis=1) > radius
+            rows = start + np.flatnonzero(away[:-1] & away[1:])
+            far.extend(rows.tolist())
+            runs.extend(row for row in rows.tolist() if row + 1 not in rows)  # each the last of an episode now
+            start = stop
+        assert kept.observation.tolist() == data.observation[far].tolist()
+        assert kept.reward.tolist() == data.reward[far].tolist()
+        assert kept.terminated.tolist() == data.terminated[far].tolist()
+        assert [far[row - 1] for row in kept.ends()] == runs
+        assert not (kept.terminated & kept.truncated).any()
+    assert without(data, (1.0, -2.0), 0.0) is data
+    assert len(without(data, (1.0, -2.0), np.inf)) == 0
 
 
 @pytest.mark.parametrize(

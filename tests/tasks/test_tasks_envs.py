@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segue.core.types import Env, SegueError
-from segue.tasks import GymEnv, GymTask, make_env
+from segue.tasks import GymEnv, GymTask, find_task, make_env
 
 pytest.importorskip("gymnasium_robotics")
 
@@ -240,3 +240,22 @@ def test_pointmaze_ends_at_the_goal() -> None:
     assert steps[-1][2:] == (True, False, True)
     assert len(steps) < 50
     world.close()
+
+
+def test_late_rewards_are_sums() -> None:
+    task = find_task("hopper-sparse")
+    late, dense = task.make_env(), gymnasium.make("Hopper-v5", disable_env_checker=True)
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        late.reset(seed)
+        dense.reset(seed=seed)
+        paid, earned, over = [], [], False
+        while not over:
+            action = rng.uniform(-1.0, 1.0, 3)
+            _, reward, over, _, _ = late.step(action)
+            paid.append(reward)
+            earned.append(float(dense.step(action)[1]))
+        ends = [*range(19, len(paid) - 1, 20), len(paid) - 1]
+        assert np.flatnonzero(paid).tolist() == ends
+        np.testing.assert_allclose(np.cumsum(paid)[ends], np.cumsum(earned)[ends])
+    late.close()

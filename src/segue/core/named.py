@@ -44,12 +44,15 @@ def named(word: str, what: str) -> Any:
 
 
 def main_name() -> str:
-    """Name by which the module that Python was started with can be imported; "" for a notebook or an interpreter."""
+    """Name by which the module that Python was started with can be imported; "" for a notebook or an interpreter.
+
+    A command's script has none either: `bin/segue` is not the module segue.
+    """
     main = sys.modules["__main__"]
     if main.__spec__ is not None:
         return main.__spec__.name
     file = getattr(main, "__file__", None)
-    return Path(file).stem if file else ""
+    return Path(file).stem if file and Path(file).suffix == ".py" else ""
 
 
 def file_of(module: str) -> Path | None:

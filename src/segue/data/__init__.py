@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from segue.core.lazy import face
 
 if TYPE_CHECKING:
-    from segue.data.arrays import demonstrations, end_at_success, from_arrays, from_episodes
+    from segue.data.arrays import demonstrations, end_at_success, from_arrays, from_episodes, without
     from segue.data.card import describe
     from segue.data.files import cache_folder
     from segue.data.making import make_pointmaze, make_pointmaze_pixels, write_d4rl
@@ -46,5 +46,6 @@ __all__ = [
     "read",
     "read_d4rl",
     "read_minari",
+    "without",
     "write_d4rl",
 ]

@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from segue.core.log import Data
+from segue.core.scaling import BLOCK
 from segue.core.types import SegueError
 from segue.data.recorded import data_of, numbered
 
+ROWS = ("observation", "action", "reward", "terminated", "next_observation")
 SUCCESS_REWARD = 0.0  # raw reward of a step at which a binary task is achieved
 
 
@@ -67,6 +69,26 @@ def end_at_success(data: Data, success_reward: float = SUCCESS_REWARD) -> Data:
     return replace(data, terminated=data.terminated | hit, truncated=data.truncated & ~hit, digest=None)
 
 
+def without(data: Data, place: tuple[float, float], radius: float) -> Data:
+    """The log without the rows that begin or end within `radius` metres of `place`, x and y; episodes are cut there.
+
+    Positions are the first two numbers of observations.  As in OOO's goal-missing AntMaze (Mark et al. 2023, arXiv
+    2310.08558, radius 2.5).  The result may be empty: `check()` says so.
+    """
+    keep = ~(_near(data.observation, place, radius) | _near(data.next_observation, place, radius))
+    if keep.all():
+        return data
+    cut = np.append(~keep[1:], False) & ~data.terminated
+    kept = np.flatnonzero(keep)
+    rows = {name: getattr(data, name)[kept] for name in ROWS}
+    return replace(data, **rows, truncated=(data.truncated | cut)[kept], digest=None)
+
+
+def _near(positions: np.ndarray, place: tuple[float, float], radius: float) -> np.ndarray:
+    blocks = (positions[start : start + BLOCK][:, :2] for start in range(0, len(positions), BLOCK))  # may be on disk
+    return np.concatenate([np.linalg.norm(block.astype(np.float64) - place, axis=1) <= radius for block in blocks])
+
+
 def demonstrations(data: Data, success_reward: float = SUCCESS_REWARD) -> Data:
     """Cal-QL's rule for Adroit's demonstrations (parity fixture `mc_returns`, `adroit.*`).
 
@@ -79,6 +101,5 @@ def demonstrations(data: Data, success_reward: float = SUCCESS_REWARD) -> Data:
         hits = np.flatnonzero(data.reward[start:stop] == success_reward)
         if len(hits):
             keep[start : start + hits[-1] + 1] = True
-    names = ("observation", "action", "reward", "terminated", "truncated", "next_observation")
-    rows = {name: getattr(data, name)[keep] for name in names}
+    rows = {name: getattr(data, name)[keep] for name in (*ROWS, "truncated")}
     return end_at_success(replace(data, **rows), success_reward)

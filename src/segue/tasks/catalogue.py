@@ -31,7 +31,8 @@ def sources_of(name: str) -> tuple[str, ...] | None:
 
     Empty for a task whose log is published nowhere, or made by Segue itself.
     """
-    return records()[name].data if name in records() else None
+    known = records()
+    return known[known[name].log or name].data if name in known else None
 
 
 def task_of(record: Record, log: bool = True) -> GymTask:
@@ -57,6 +58,7 @@ def task_of(record: Record, log: bool = True) -> GymTask:
         success=record.success,
         terminal_success=record.terminal_success,
         failure=record.failure,
+        away=record.away if log else None,
         source=source,
         reference=reference_score(reference) if isinstance(reference, str) else reference,
     )
@@ -79,8 +81,9 @@ def log_of(record: Record) -> str | None:
 
 
 def _found(record: Record) -> str | None:
-    if is_stored(datasets_folder() / record.name):
-        return f"stored:{record.name}"
+    for name in filter(None, (record.name, record.log)):
+        if is_stored(datasets_folder() / name):
+            return f"stored:{name}"
     if record.made:
         return record.made
     folder = os.environ.get(FOLDER)
@@ -90,14 +93,15 @@ def _found(record: Record) -> str | None:
 
 def file_of(record: Record) -> str:
     """Name of a record's file in the folder $SEGUE_DATA."""
-    return record.file or f"{record.name}.hdf5"
+    return record.file or f"{record.log or record.name}.hdf5"
 
 
 def absence(record: Record) -> str:
     """What to do about a log that is not here."""
     folder, file = os.environ.get(FOLDER), file_of(record)
-    if record.data:
-        bring = f"its log is not here; download it: segue data import {record.name}"
+    whole = record.log or record.name
+    if records()[whole].data:
+        bring = f"its log is not here; download it: segue data import {whole}"
     elif record.file:
         here = f"no {file} in {folder} ({FOLDER}); put it there" if folder else f"set {FOLDER} to the folder of {file}"
         return f"{here}, or give the task as hdf5:PATH"
@@ -120,10 +124,11 @@ def listing() -> dict[str, list[tuple[str, str]]]:
 
 def _whereabouts(group: Group) -> str:
     here = [record.name for record in group.records if _found(record)]
-    if group.records[0].made:
-        return "made on first use"
+    if made := group.records[0].made:
+        return "has no log" if made == "none" else "made on first use"
     if len(here) == len(group.records):
         return "here"
     if here:
         return f"here: {', '.join(here)}"
-    return "not here" if group.records[0].data or group.records[0].file else "not published"
+    one = group.records[0]
+    return "not here" if one.data or one.file or one.log else "not published"

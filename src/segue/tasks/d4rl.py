@@ -6,6 +6,8 @@ Facts are from Farama-Foundation/D4RL (Apache-2.0) at commit 61b0d25: `infos.py`
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from segue.tasks.records import Group, Record, World, group, locomotion
 from segue.tasks.scores import SUCCESS
 
@@ -13,7 +15,7 @@ BASE = "d4rl:https://rail.eecs.berkeley.edu/datasets/offline_rl/"
 ANTMAZES = {"umaze": "segue/AntMazeUMaze-v2", "medium": "segue/AntMazeMedium-v2", "large": "segue/AntMazeLarge-v2"}
 HORIZONS = {"umaze": 700, "medium": 1000, "large": 1000}
 
-WORLDS = {id: World("segue.tasks.antmaze:AntMaze", HORIZONS[maze], maze) for maze, id in ANTMAZES.items()}
+WORLDS = {id: World("segue.tasks.antmaze:AntMaze", HORIZONS[maze], {"maze": maze}) for maze, id in ANTMAZES.items()}
 
 _INFOS = "D4RL infos.py at 61b0d25"
 _BODIES = {"halfcheetah": "HalfCheetah-v4", "hopper": "Hopper-v4", "walker2d": "Walker2d-v4", "ant": "Ant-v4"}
@@ -100,6 +102,23 @@ def _antmaze(_: str, kind: str, version: str) -> Record:
     )
 
 
+# The goal's mean, and the radius around it within which OOO's log has no row.
+_GOAL_MISSING = (32.75, 24.75, 2.5)
+
+
+def _goal_missing(*words: str) -> Record:
+    return replace(
+        _antmaze("antmaze", "large-diverse", "v2"),
+        name="-".join(words),
+        provenance="OOO (arXiv 2310.08558): large-diverse without its rows within 2.5 of the goal, 942,157 rows; "
+        "around which point of the goal's spread, and whether next observations count, is not said: the mean, and yes",
+        presets=("antmaze-large", "antmaze-large-diverse"),
+        data=(),
+        log="antmaze-large-diverse-v2",
+        away=_GOAL_MISSING,
+    )
+
+
 _KITCHENS = {
     "complete": ("microwave", "kettle", "light switch", "slide cabinet"),
     "partial": ("microwave", "kettle", "light switch", "slide cabinet"),
@@ -160,6 +179,7 @@ GROUPS: tuple[Group, ...] = (
     group("D4RL Adroit", (tuple(_HANDS), ("human", "cloned", "expert"), ("v1",)), _adroit),
     group("D4RL Adroit", (("pen", "door", "relocate"), ("binary",), ("v0",)), _binary),
     group("D4RL AntMaze", (("antmaze",), tuple(_MAZE_FILES), ("v2",)), _antmaze),
+    group("D4RL AntMaze", (("antmaze",), ("goal",), ("missing",), ("large",), ("v2",)), _goal_missing),
     group("D4RL kitchen (Minari's)", (("kitchen",), tuple(_KITCHENS)), _kitchen),
     group("D4RL maze2d (Minari's)", (("maze2d",), tuple(_POINTMAZES), ("v1", "dense-v1")), _maze2d),
 )

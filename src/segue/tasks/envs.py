@@ -26,7 +26,7 @@ from segue.data.extras import need, robotics
 from segue.tasks import d4rl, own
 
 for _id, _world in {**own.WORLDS, **d4rl.WORLDS}.items():
-    gymnasium.register(_id, _world.entry_point, max_episode_steps=_world.horizon, kwargs={"maze": _world.maze})
+    gymnasium.register(_id, _world.entry_point, max_episode_steps=_world.horizon, kwargs=_world.kwargs)
 
 
 def _share(terminated: bool, info: Mapping[str, Any]) -> float:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from segue.data.making.mazes import MAZES, PIXELS, VELOCITY, VIEWS, env_id, horizon
 from segue.tasks.records import Group, Record, World, group, locomotion
 from segue.tasks.scores import SUCCESS
 
-WORLDS = {env_id(maze): World("segue.tasks.pixels:PointMazePixels", horizon(maze), maze) for maze in VIEWS}
+_SPARSE = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "halfcheetah": "HalfCheetah-v5"}
+
+WORLDS = {
+    **{env_id(maze): World("segue.tasks.pixels:PointMazePixels", horizon(maze), {"maze": maze}) for maze in VIEWS},
+    **{f"segue/Sparse{id}": World("segue.tasks.sparse:make", 1000, {"env": id}) for id in _SPARSE.values()},
+}
 
 _FILES = "files in $SEGUE_DATA"
 _FROM = "the file's attributes; its rows were logged in this environment"
-_BODIES = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5"}
-_KINDS = {"medium": "medium", "mixed": "medium-replay", "expert": "expert"}  # the kind of D4RL's that comes closest
+_BODIES = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "halfcheetah": "HalfCheetah-v5"}
+# The kind of D4RL's that comes closest.
+_KINDS = {kind: kind for kind in ("random", "medium", "medium-replay", "expert")} | {"mixed": "medium-replay"}
 _ANTMAZES = {"umaze": ("AntMaze_UMaze-v5", 700, (3, 1), (1, 1)), "medium": ("AntMaze_Medium-v5", 1000, (1, 1), (6, 6))}
 
 
@@ -30,6 +38,42 @@ def _pointmaze(_: str, name: str) -> Record:
         failure=0.0,
         reference=SUCCESS,
         made=f"pointmaze:{name}",
+    )
+
+
+# Where the goals of mazes are whose logs have a form without the rows near it, in metres; and how near.
+_GOALS = {
+    "pointmaze": {"medium": (2.5, -2.5), "large": (4.5, 1.0)},
+    "antmaze": {"umaze": (-4.0, 4.0), "medium": (10.0, -10.0)},
+}
+_RADIUS = 2.5
+_MISSING = (("goal",), ("missing",))
+
+
+def _goal_missing(body: str, _: str, __: str, maze: str) -> Record:
+    whole = _pointmaze(body, maze) if body == "pointmaze" else _antmaze(body, maze, "diverse")
+    return replace(
+        whole,
+        name=f"{body}-goal-missing-{maze}",
+        provenance=f"{whole.name} without the rows that begin or end within {_RADIUS} m of the goal, as OOO's AntMaze "
+        f"(arXiv 2310.08558, large, the same radius){'; a radius of two and a half cells' * (body == 'pointmaze')}",
+        presets=(*whole.presets, whole.name),
+        log=whole.name,  # and its file
+        away=(*_GOALS[body][maze], _RADIUS),
+    )
+
+
+def _sparse(body: str, _: str) -> Record:
+    return Record(
+        f"{body}-sparse",
+        f"segue/Sparse{_SPARSE[body]}",
+        1000,
+        "locomotion",
+        "segue.tasks.sparse: Gymnasium's environment, which pays the rewards of 20 steps at once; the author of the "
+        "subroutine makes tasks sparse in this way, of how many steps could not be read",
+        presets=(body,),
+        reference=f"{body}-expert-v2",
+        made="none",
     )
 
 
@@ -111,8 +155,11 @@ def _binary(_: str, task: str, __: str) -> Record:
 GROUPS: tuple[Group, ...] = (
     group("Segue's own", (("pointmaze",), tuple(MAZES)), _pointmaze),
     group("Segue's own", (("pointmaze",), tuple(VIEWS), ("pixels",)), _pointmaze_pixels),
+    group("Segue's own", (("pointmaze",), *_MISSING, tuple(_GOALS["pointmaze"])), _goal_missing),
+    group("Segue's own", (tuple(_SPARSE), ("sparse",)), _sparse),
     group(_FILES, (("antmaze",), tuple(_ANTMAZES), ("diverse",)), _antmaze),
-    group(_FILES, (tuple(_BODIES), ("medium", "mixed", "expert")), _locomotion),
+    group(_FILES, (("antmaze",), *_MISSING, tuple(_GOALS["antmaze"])), _goal_missing),
+    group(_FILES, (tuple(_BODIES), tuple(_KINDS)), _locomotion),
     group(_FILES, (("adroit",), ("door", "pen")), _adroit),
     group(_FILES, (("adroit",), ("door", "pen"), ("binary",)), _binary),
 )

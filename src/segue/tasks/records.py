@@ -19,6 +19,9 @@ class Record:
     or None.  `discount`: what the literature uses where that is not 0.99; shown, never applied.  `provenance`: where
     these facts are from, and what is not certain.
 
+    `away`: as in `GymTask`.  `log`: the name of the task whose log this task's is, before rows are left out; its own
+    unless given.
+
     `data`: sources of the log as `segue data import` takes them, in order of preference.  `file`: its name in the
     folder $SEGUE_DATA, for a log that is only there (any log is found there as NAME.hdf5).  `made`: the source of a
     log that Segue makes itself.
@@ -40,6 +43,8 @@ class Record:
     failure: float | None = None
     reference: str | tuple[float, float] | None = None
     discount: float | None = None
+    away: tuple[float, float, float] | None = None
+    log: str = ""
     data: tuple[str, ...] = ()
     file: str = ""
     made: str = ""
@@ -55,7 +60,7 @@ class World(NamedTuple):
 
     entry_point: str
     horizon: int
-    maze: str
+    kwargs: dict[str, object]
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def find_task(name: str) -> Task:
     if (full := _meant(name)) is not None:
         raise SegueError(f"no task {name!r}; did you mean {full}?")
     close = difflib.get_close_matches(name, task_names(), n=3, cutoff=0.4)
-    own = [record.name for group in OWN for record in group.records]
+    own = [group.pattern for group in OWN]
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join((*own, *MORE, *FORMS))}"
     raise SegueError(f"no task {name!r}; {hint}")
 

@@ -12,7 +12,7 @@ import numpy as np
 from segue.core.log import Data
 from segue.core.observations import plain
 from segue.core.types import SegueError, Spec
-from segue.data import describe, end_at_success, make_pointmaze, make_pointmaze_pixels, read_d4rl, read_minari
+from segue.data import describe, end_at_success, make_pointmaze, make_pointmaze_pixels, read_d4rl, read_minari, without
 from segue.data.extras import versions
 from segue.data.facts import RULES
 from segue.data.store import find_stored
@@ -37,7 +37,8 @@ class GymTask:
     `source`: "stored:NAME", "pointmaze:MAZE", "pointmaze-pixels:MAZE", "d4rl:PATH", "minari:ID", "data" (the field
     `data`), "none", or "absent:CURE" for a log that is not here.  `reference`: (random, expert) raw returns; (0, 1)
     scores by success.  `real`: the environment exists once and cannot be replayed (a robot): one connection, moved only
-    in phases that collect.
+    in phases that collect.  `away`: x, y and a radius in metres; rows of the log that come so near to it are left
+    out (`segue.data.without`).
     """
 
     name: str
@@ -56,6 +57,7 @@ class GymTask:
     source: str = "none"
     reference: tuple[float, float] | None = None
     real: bool = False
+    away: tuple[float, float, float] | None = None
     data: Data | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -198,7 +200,11 @@ class GymTask:
         kind, _, where = self.source.partition(":")
         if kind not in SOURCES:
             raise SegueError(f"{self.name}: no source {self.source!r}; there are {', '.join(SOURCES)}")
-        return SOURCES[kind](self, where)
+        data = SOURCES[kind](self, where)
+        if data is None or self.away is None:
+            return data
+        x, y, radius = self.away
+        return without(data, (x, y), radius)
 
     def make_env(self) -> GymEnv:
         """Make one new simulator, or connect to the world that exists once."""
@@ -267,6 +273,7 @@ class GymTask:
             "score": "raw return" if self.reference is None else list(self.reference),
             "real": self.real,
             "source": self.source,
+            "away": self.away and list(self.away),
             "dataset": dataset,
             "versions": versions(),
         }
