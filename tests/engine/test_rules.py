@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from segue.agents import AGENTS, AWAC, OPT, RLPD, SAC, SPOT, TD3BC, VAE, ReBRAC
-from segue.agents.rlpd import from_sac
+from segue.agents.from_sac import from_sac
 from segue.core.options import movable, option_of
 from segue.core.scaling import Scaling
 from segue.core.schedules import Linear

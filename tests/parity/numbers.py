@@ -72,3 +72,22 @@ def batch(tree: Mapping[str, Any], t: int, discount: float) -> Transition:
         jnp.zeros_like(x["rewards"]),
         x.get("next_actions", jnp.full_like(x["actions"], jnp.nan)),
     )
+
+
+def chunks(tree: Mapping[str, Any], t: int, chunked: bool) -> Transition:
+    """Q-chunking's batch of update `t` as the engine makes it: rewards summed, the actions of a chunk in a row."""
+    x = {k: jnp.asarray(v) for k, v in under(tree, f"in.batch{t}.").items()}
+    action = x["actions"].reshape(len(x["actions"]), -1) if chunked else x["actions"][:, 0]
+    nothing = jnp.zeros_like(x["rewards"][:, -1])
+    return Transition(
+        x["observations"],
+        action,
+        x["rewards"][:, -1],
+        float(tree["hp.discount"]) ** int(tree["hp.horizon"]) * x["masks"][:, -1],
+        x["next_observations"][:, -1],
+        nothing,
+        nothing,
+        jnp.full_like(action, jnp.nan),
+        x["valid"] if chunked else None,
+        x["valid"][:, -1],
+    )

@@ -1,4 +1,4 @@
-"""RLPD against numbers of the official implementation."""
+"""RLPD against numbers of the official implementation, and of Q-chunking's."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from segue.agents.rlpd import RLPD, Noise, State
 from segue.core.nets import Critics, TanhGaussian
 from segue.core.optim import trained
 from segue.core.types import Transition
-from tests.parity.numbers import batch, close, gradients, load, mlp, same, under
+from tests.parity.numbers import batch, chunks, close, gradients, load, mlp, same, under
 
 pytestmark = pytest.mark.usefixtures("double_precision")
-FIXTURE = load("rlpd")
+FIXTURE, CHUNKED = load("rlpd"), load("qc_rlpd")
 
 
 def parts(tree: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    tree = {key.replace("actor.trunk.", "actor."): value for key, value in tree.items()}
     if "actor.W0" in tree:  # two heads there, one layer with both here
         heads = {k: jnp.concatenate([tree[f"actor.{h}.{k}"] for h in ("mean", "log_std")], -1) for k in ("W", "b")}
         depth = sum(k.startswith("actor.W") for k in tree)
@@ -75,3 +76,48 @@ def test_two_updates(case: str) -> None:
             compared.add((t, part))
     stored = {"critic"} if case == "weight_decay" else set(state._fields)
     assert {(2, part) for part in stored} <= compared
+
+
+@pytest.mark.parametrize("case", [str(c) for c in CHUNKED["meta.cases"]])
+def test_two_updates_of_q_chunking(case: str) -> None:
+    """RLPD-AC, QC-RLPD and n-step RLPD: the mean (or least) of all targets, no entropy, all losses at once."""
+    hp, own = under(CHUNKED, "hp."), under(CHUNKED, f"case.{case}.")
+    nets, rate = str(own["nets"]), float(hp["lr"])
+    start = parts(under(CHUNKED, f"before.{nets}.") | {"log_temp": CHUNKED["before.log_temp"]})
+    count = start["critic"].members.layers[0].weight.shape[0]
+    agent = RLPD(
+        critics=count,
+        subset=count,
+        target_value=str(own["q_agg"]),  # type: ignore[arg-type]
+        simultaneous=True,
+        backup_entropy=False,
+        cloning_weight=float(own["bc_alpha"]),
+        critic_updates=1,
+        actor_learning_rate=rate,
+        critic_learning_rate=rate,
+        temperature_learning_rate=rate,
+        target_rate=float(hp["tau"]),
+        entropy_share=float(hp["target_entropy_multiplier"]),
+    )
+    state = State(*(start[name] if name == "target" else trained(start[name], 1.0) for name in State._fields))
+    learn, compared = jax.jit(agent.learn), set()
+    for t in (1, 2):
+        rows = chunks(CHUNKED, t, bool(own["action_chunking"]))
+        assert float(own["target_entropy"]) == -agent.entropy_share * rows.action.shape[1]
+        draws = {k: jnp.asarray(v) for k, v in under(CHUNKED, f"in.noise{t}.{nets}.").items()}
+        noise = Noise(draws["next"][None], jnp.arange(count)[None], draws["pi"], jnp.zeros_like(draws["pi"]))
+        state, metrics = learn(state, jax.tree.map(lambda x: x[None], rows), noise)
+        want = under(own, f"out{t}.")
+        close(metrics["critic_loss"], want["critic_loss"], f"critics' loss of update {t}")
+        close(metrics["actor_loss"], want["actor_loss"] + want["bc_loss"], f"actor's loss of update {t}")
+        close(metrics["entropy"], want["entropy"], f"entropy of update {t}")
+        close(metrics["temperature"], want["alpha"], f"temperature of update {t}")
+        close(metrics["q_data"], want["q_mean"], f"values of update {t}")
+        for part, wanted in parts(under(own, f"grad{t}.")).items():
+            got, inner = gradients(getattr(state, part).optimiser), part == "actor"
+            same(got.network if inner else got, wanted.network if inner else wanted, f"gradient of the {part}")
+            compared.add(("gradient", part))
+        for part, wanted in parts(under(own, f"after{t}.")).items():
+            same(getattr(getattr(state, part), "params", getattr(state, part)), wanted, f"{part} after update {t}")
+            compared.add((t, part))
+    assert {(2, part) for part in state._fields} | {("gradient", "actor"), ("gradient", "critic")} <= compared

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from segue.agents import CQL, RLPD, SAC, CalQL
-from segue.agents.rlpd import from_sac
+from segue.agents.from_sac import from_sac
 from segue.core.scaling import Scaling
 from segue.core.types import Handover, Learned, SegueError, Slot, Spec, Transition
 from segue.recipes import find_recipe

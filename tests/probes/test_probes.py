@@ -44,6 +44,8 @@ OWN: dict[str, dict[str, Any]] = {
     "TD3BC": {"q_weight": 100.0},
     "ReBRAC": {"actor_cloning": 0.01, "critic_cloning": 0.0},
     "SPOT": {"weight": 0.01},
+    "FQL": {"cloning_weight": 0.003},
+    "BFN": {"samples": 64},
 }
 
 

@@ -12,8 +12,11 @@ from segue.core.types import Agent, Learner, SegueError
 
 if TYPE_CHECKING:
     from segue.agents.awac import AWAC
+    from segue.agents.bfn import BFN
     from segue.agents.cal_ql import CalQL
     from segue.agents.cql import CQL
+    from segue.agents.flow import Flow
+    from segue.agents.fql import FQL
     from segue.agents.iql import IQL
     from segue.agents.one_of import OneOf
     from segue.agents.opt import OPT, OnlinePretraining
@@ -89,6 +92,18 @@ _ROWS = (
         "two updates of the official RLPD program, three forms; WSRL's options by hand",
     ),
     Entry(
+        "FQL",
+        "Park, Li and Levine 2025, arXiv 2502.02538",
+        "offline and online",
+        "two updates of the official program, four forms; its samplers; of Q-chunking's program, three forms",
+    ),
+    Entry(
+        "BFN",
+        "Li, Zhou and Levine 2025, arXiv 2507.07969 (QC, where it plans chunks)",
+        "offline and online",
+        "two updates of the official program, three forms, and its choice of actions",
+    ),
+    Entry(
         "OPT",
         "Shin et al. 2025, arXiv 2507.08387",
         "online, around TD3, SPOT, IQL, CQL or CalQL",
@@ -97,12 +112,14 @@ _ROWS = (
 )
 AGENTS: dict[str, Entry] = {entry.name: entry for entry in _ROWS}
 # Learners that do not act, agents around agents, and what stands inside an agent.
-PARTS = ("VAE", "Encoder", "Linear", "Networks", "OneOf", "OnlinePretraining")
+PARTS = ("VAE", "Encoder", "Flow", "Linear", "Networks", "OneOf", "OnlinePretraining")
 
 __all__ = [
     "AGENTS",
     "AWAC",
+    "BFN",
     "CQL",
+    "FQL",
     "IQL",
     "OPT",
     "PEX",
@@ -115,6 +132,7 @@ __all__ = [
     "CalQL",
     "Encoder",
     "Entry",
+    "Flow",
     "Linear",
     "Networks",
     "OneOf",

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 
 from segue.agents import iql
 from segue.agents.iql import IQL
+from segue.core.draws import keys_of_states
 from segue.core.nets import Gaussian, rows_of
 from segue.core.networks import Network
 from segue.core.optim import APART, Trained, descend
@@ -152,20 +153,13 @@ class PEX:
             rows = rows_of(observation)
             return jnp.zeros((rows, actions)), jnp.full(rows, 0.5)
 
-        # An evaluated policy is a function of the state (one key serves all steps of an evaluation), so that which
-        # states are the exceptions must come from the state: from a hash of its bits.
-        numbers = [x.reshape(x.shape[0], -1).astype(jnp.float32) for x in jax.tree.leaves(observation)]
-        bits = jax.lax.bitcast_convert_type(jnp.concatenate(numbers, axis=-1), jnp.uint32)
-        odd = jnp.uint32(0x9E3779B1) * (2 * jnp.arange(bits.shape[-1], dtype=jnp.uint32) + 1)
-        hashed = jnp.sum(bits * odd, axis=-1, dtype=jnp.uint32)
-
-        def draws(number: Array) -> tuple[Array, Array]:
-            k_noise, k_choice, k_exceptions = jax.random.split(jax.random.fold_in(jax.random.key(0), number), 3)
+        def draws(key: Key) -> tuple[Array, Array]:
+            k_noise, k_choice, k_exceptions = jax.random.split(key, 3)
             drawn, chosen = jax.random.uniform(k_exceptions, (2,)) < self.evaluation_epsilon
             noise = jnp.where(drawn, jax.random.normal(k_noise, (actions,)), 0.0)
             return noise, jnp.where(chosen, jax.random.uniform(k_choice), 0.5)
 
-        return jax.vmap(draws)(hashed)
+        return jax.vmap(draws)(keys_of_states(observation))
 
     def q(self, state: State, observation: Array, action: Array) -> Array:
         """Smallest of the critics' values, (B,), or (B, N) of N actions per observation (B, N, A)."""

@@ -2,7 +2,7 @@
 (Zhou et al. 2024, arXiv 2412.07762), which has other options.
 
 One update here is `critic_updates` updates of the critics on equal parts of the batch, then one of the actor and of
-the temperature.  `from_sac` takes over a policy that SAC, CQL or Cal-QL has trained.
+the temperature.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.agents.cql import sac_of
 from segue.agents.sac import backup, valued
 from segue.core.layers import Initialiser
-from segue.core.nets import Critics, TanhGaussian, squash
+from segue.core.nets import Critics, TanhGaussian, squash, squashed_log_density
 from segue.core.networks import PUBLISHED, Networks, ours
-from segue.core.optim import Trained, descend, kind_of, polyak, scaled_moments
+from segue.core.optim import Trained, descend, polyak
 from segue.core.options import option, require, usual
-from segue.core.types import Array, Handover, Key, Metrics, SegueError, Spec, Transition
+from segue.core.types import Array, Key, Metrics, SegueError, Spec, Transition
+
+
+NEARLY = 1.0 - 1e-5  # a squashed policy has no finite density of an action at 1
 
 
 class State(NamedTuple):
@@ -66,7 +68,9 @@ class RLPD:
     critic_updates: int = 20
     """Updates of the critics in one update, each on an equal part of the batch."""
     subset: int = 2
-    """Number of target critics whose minimum the bootstrap takes, drawn for every update of the critics."""
+    """Number of target critics that the bootstrap takes, drawn for every update of the critics."""
+    target_value: Literal["min", "mean"] = "min"
+    """What the bootstrap takes of them (Q-chunking's RLPD: the mean of all)."""
     subset_replacement: bool = False
     """Draw the subset of critics with replacement (WSRL's code)."""
     target_samples: int = 1
@@ -83,6 +87,11 @@ class RLPD:
     """Share of the number of actions in the default target entropy: a half in RLPD, 1 in WSRL and SAC."""
     temperature_loss: Literal["exp", "softplus"] = "exp"
     """exp: alpha = exp(x), entropy at s (RLPD); softplus: alpha = softplus(x), entropy at s' (WSRL)."""
+    cloning_weight: float = 0.0
+    """Weight of -mean log pi(a|s) of the batch's actions in the actor's loss (QC-RLPD: 0.01)."""
+    simultaneous: bool = False
+    """All losses see the parameters from before the update, and targets move towards the critics from before it, as in
+    Q-chunking's code."""
     drift: bool = False
     """Let the optimisers' momentum move actor and temperature in the critics' updates too, as in WSRL's release."""
 
@@ -93,6 +102,7 @@ class RLPD:
             weight_decay=self.weight_decay >= 0,
             critic_updates=self.critic_updates > 0,
             subset=0 < self.subset <= self.critics,
+            cloning_weight=self.cloning_weight >= 0,
         )
 
     def init(self, key: Key, spec: Spec) -> State:
@@ -157,11 +167,12 @@ class RLPD:
         def critics(carry: State, xs: tuple[Transition, Array, Array]) -> tuple[State, Metrics]:
             return self.improve_critics(carry, *xs)
 
+        before = state.critic.params
         state, metrics = jax.lax.scan(critics, state, (parts, noise.target, noise.subset))
         last = jax.tree.map(lambda x: x[-1], parts)
         everything = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), parts)
         rows = last if self.actor_rows == "last" else everything
-        state, actor_metrics = self.improve_actor(state, rows, noise)
+        state, actor_metrics = self.improve_actor(state, rows, noise, before if self.simultaneous else None)
         return state, jax.tree.map(jnp.mean, metrics) | actor_metrics
 
     # -- losses ------------------------------------------------------------------------------------------------
@@ -171,27 +182,30 @@ class RLPD:
         return jnp.exp(raw) if self.temperature_loss == "exp" else jax.nn.softplus(raw)
 
     def bellman_target(self, state: State, batch: Transition, noise: Array, subset: Array) -> Array:
-        """y = r + gamma (1 - d) [min over the subset of Q'(s', a') - alpha log pi(a'|s') if backup_entropy], (B,)."""
+        """y = r + gamma (1 - d) [value of the subset's Q'(s', a') - alpha log pi(a'|s') if backup_entropy], (B,)."""
         mean, std = state.actor.params(batch.next_observation)
         if noise.ndim == 3:
             mean, std = mean[:, None], std[:, None]
         action, log_density = squash(mean, std, noise)
-        chosen = state.target.only(subset)
-        value = jnp.min(chosen(batch.next_observation, action), axis=0)
+        chosen = state.target if self.subset == self.critics else state.target.only(subset)
+        reduce = jnp.mean if self.target_value == "mean" else jnp.min
+        value = reduce(chosen(batch.next_observation, action), axis=0)
         alpha = self.alpha(state.temperature.params) if self.backup_entropy else 0.0
         return jax.lax.stop_gradient(backup(batch, value, log_density, alpha))
 
     def improve_critics(self, state: State, batch: Transition, noise: Array, subset: Array) -> tuple[State, Metrics]:
-        """One step of the critics along mean over members and rows of (Q_j(s, a) - y)^2, then of the targets."""
+        """One step of the critics along mean over members and rows of weight (Q_j(s, a) - y)^2, then of the targets."""
         target = self.bellman_target(state, batch, noise, subset)
 
         def critic_loss(critic: Critics) -> tuple[Array, Array]:
             q = critic(batch.observation, batch.action)
-            return jnp.mean(jnp.square(q - target)), q
+            error = jnp.square(q - target)
+            return jnp.mean(error if batch.weight is None else error * batch.weight), q
 
         (loss, q), gradient = jax.value_and_grad(critic_loss, has_aux=True)(state.critic.params)
         critic = descend(state.critic, self.critic_learning_rate, gradient, 0, self.weight_decay)
-        state = state._replace(critic=critic, target=polyak(state.target, critic.params, self.target_rate))
+        towards = state.critic.params if self.simultaneous else critic.params
+        state = state._replace(critic=critic, target=polyak(state.target, towards, self.target_rate))
         if self.drift:
             nothing = lambda part: jax.tree.map(jnp.zeros_like, part.params)  # noqa: E731
             state = state._replace(
@@ -200,15 +214,23 @@ class RLPD:
             )
         return state, {"critic_loss": loss, "q_data": jnp.mean(q), "td_target": jnp.mean(target)}
 
-    def improve_actor(self, state: State, batch: Transition, noise: Noise) -> tuple[State, Metrics]:
-        """One step of the actor along mean(alpha log pi(a|s) - Q(s, a)), and of the temperature."""
+    def improve_actor(
+        self, state: State, batch: Transition, noise: Noise, critic: Critics | None = None
+    ) -> tuple[State, Metrics]:
+        """One step of the actor along mean(alpha log pi(a|s) - Q(s, a)) - cloning_weight mean log pi(logged a|s), and
+        of the temperature; `critic` are critics to climb other than the state's."""
+        climbed = state.critic.params if critic is None else critic
         raw = state.temperature.params
         alpha, reduce = self.alpha(raw), jnp.mean if self.actor_value == "mean" else jnp.min
 
         def actor_loss(actor: TanhGaussian) -> tuple[Array, Array]:
-            action, log_density = squash(*actor(batch.observation), noise.actor)
-            q = reduce(state.critic.params(batch.observation, action), axis=0)
-            return jnp.mean(alpha * log_density - q), log_density
+            mean, std = actor(batch.observation)
+            action, log_density = squash(mean, std, noise.actor)
+            loss = jnp.mean(alpha * log_density - reduce(climbed(batch.observation, action), axis=0))
+            if self.cloning_weight:
+                logged = jnp.arctanh(jnp.clip(batch.action, -NEARLY, NEARLY))
+                loss -= self.cloning_weight * jnp.mean(squashed_log_density(mean, std, logged))
+            return loss, log_density
 
         (loss, log_density), gradient = jax.value_and_grad(actor_loss, has_aux=True)(state.actor.params)
         if not self.learn_log_std_scale:
@@ -249,36 +271,3 @@ class RLPD:
         """The action that a backup takes, (B, A), and -alpha log pi(a|s), (B,): 0 where it counts no entropy."""
         alpha = self.alpha(state.temperature.params) if self.backup_entropy else 0.0
         return valued(state.actor.params, partial(self.q, state), alpha, self.target_samples, observation, key)
-
-
-@dataclass(frozen=True)
-class from_sac:
-    """Continue from the state of SAC, CQL or Cal-QL in a slot, optimisers included: `init_from=from_sac()`.
-
-    The critics' loss is a sum over critics before the hand-over and a mean after it.  So their moments are divided by
-    the number of critics; Adam then steps as if both were means, as in WSRL's program.
-    """
-
-    slot: str = "agent"
-    temperature_loss: Literal["exp", "softplus"] = "softplus"
-    """Form of the temperature in the agent that continues; the temperature keeps its value."""
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Slots that must be there, for `check_handovers`."""
-        return (self.slot,)
-
-    def __call__(self, handover: Handover, state: State) -> State:
-        """Return the slot's networks in the form of RLPD's state."""
-        old = sac_of(handover.slots[self.slot].state)
-        kinds = lambda s: [kind_of(s.actor), kind_of(s.critic)]  # noqa: E731
-        if kinds(old) != kinds(state):
-            raise SegueError(
-                f"from_sac: the networks in slot '{self.slot}' differ from those of the next agent; give both "
-                "the same widths, number of critics, layer normalisation and options of 'networks'"
-            )
-        alpha = jnp.exp(old.temperature.params)
-        raw = jnp.log(jnp.expm1(alpha)) if self.temperature_loss == "softplus" else old.temperature.params
-        count = jax.tree.leaves(old.critic.params.members)[0].shape[0]
-        critic = scaled_moments(old.critic, 1.0 / count)
-        return State(old.actor, critic, old.target, state.temperature._replace(params=raw))

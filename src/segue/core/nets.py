@@ -76,17 +76,17 @@ class MLP(Network):
             x = x @ following.weight + following.bias
         return x
 
-    def value(self, observation: Array, action: Array) -> Array:
-        """Values (B,) of actions (B, A), or (B, N) of (B, N, A), with the observation's share computed once."""
+    def beside(self, observation: Array, more: Array) -> Array:
+        """Outputs (B, out) of (B, M), or (B, N, out) of (B, N, M), with the observation's share computed once."""
         first = self.layers[0]
         size = observation.shape[-1]
         seen = observation @ first.weight[:size] + first.bias
-        if action.ndim == 2:
-            return self.after_first(seen + action @ first.weight[size:])[..., 0]
+        if more.ndim == 2:
+            return self.after_first(seen + more @ first.weight[size:])
         # Rows are flattened before the wide layers: XLA's CPU backend runs the gradients of plain products faster.
-        rows, count, _ = action.shape
-        flat = (seen[:, None] + action @ first.weight[size:]).reshape(rows * count, -1)
-        return self.after_first(flat)[..., 0].reshape(rows, count)
+        rows, count, _ = more.shape
+        flat = (seen[:, None] + more @ first.weight[size:]).reshape(rows * count, -1)
+        return self.after_first(flat).reshape(rows, count, -1)
 
 
 def before(key: Key, spec: Spec, networks: Networks, *, critic: bool) -> tuple[Any, int, Key]:
@@ -112,6 +112,42 @@ def network(
     if (own := networks.own(role)) is not None:
         return Own.create(own, k_layers, width, sizes[-1], encoder)
     return MLP.create(k_layers, (width, *sizes), activation=networks.activation, encoder=encoder, **nets)
+
+
+class Conditional(eqx.Module):
+    """A network of an observation and of a vector beside it: a flow's velocity, a policy with noise as an input."""
+
+    inner: Network
+    actions: int = eqx.field(static=True)
+    """Size of the output."""
+    encoder: Any = None
+
+    @staticmethod
+    def create(
+        key: Key,
+        spec: Spec,
+        hidden: Sequence[int],
+        more: int,
+        *,
+        networks: Networks = PUBLISHED,
+        **nets: Any,
+    ) -> Conditional:
+        """Make a network of an observation and `more` numbers, with an action as its output; `nets` as in `MLP`."""
+        encoder, width, k_layers = before(key, spec, networks, critic=False)
+        if (own := networks.own("actor")) is not None:
+            return Conditional(Own.create(own, k_layers, width + more, spec.action), spec.action, encoder)
+        sizes = (width + more, *hidden, spec.action)
+        inner = MLP.create(k_layers, sizes, activation=networks.activation, **nets)
+        return Conditional(inner, spec.action, encoder)
+
+    def see(self, observation: Any) -> Array:
+        """The observation as a vector (B, O)."""
+        seen: Array = observation if self.encoder is None else self.encoder(observation)
+        return seen
+
+    def __call__(self, observation: Any, more: Array) -> Array:
+        """Outputs (B, A) for (B, M), or (B, N, A) for (B, N, M)."""
+        return self.inner.beside(self.see(observation), more)
 
 
 def rows_of(observation: Any) -> int:

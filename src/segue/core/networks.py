@@ -98,8 +98,12 @@ class Network(eqx.Module):
         """Map (..., in) to (..., out); with a key, `dropout` is the share of hidden units that are left out."""
 
     @abstractmethod
+    def beside(self, observation: Array, more: Array) -> Array:
+        """Outputs (B, out) for vectors (B, M) beside observations (B, O), or (B, N, out) for N each, (B, N, M)."""
+
     def value(self, observation: Array, action: Array) -> Array:
         """Values (B,) of actions (B, A), or (B, N) of N actions per observation (B, N, A); observations (B, O)."""
+        return self.beside(observation, action)[..., 0]
 
 
 class Own(Network):
@@ -140,11 +144,11 @@ class Own(Network):
         out = jax.vmap(_whole(self.arrays, self.rest))(x.reshape(-1, x.shape[-1]))
         return out.reshape(*x.shape[:-1], -1)
 
-    def value(self, observation: Array, action: Array) -> Array:
-        """Values (B,) or (B, N), observation and action side by side."""
-        if action.ndim == 3:
-            observation = jnp.broadcast_to(observation[:, None], (*action.shape[:2], observation.shape[-1]))
-        return self(jnp.concatenate([observation, action], axis=-1))[..., 0]
+    def beside(self, observation: Array, more: Array) -> Array:
+        """Outputs (B, out) or (B, N, out), both side by side."""
+        if more.ndim == 3:
+            observation = jnp.broadcast_to(observation[:, None], (*more.shape[:2], observation.shape[-1]))
+        return self(jnp.concatenate([observation, more], axis=-1))
 
 
 def _missing(x: Any) -> bool:

@@ -8,7 +8,7 @@ release also changes them by old momentum in between (`online.learner.drift=true
 from __future__ import annotations
 
 from segue.agents import CQL, RLPD, SAC, CalQL
-from segue.agents.rlpd import from_sac
+from segue.agents.from_sac import from_sac
 from segue.core.scaling import Scaling
 from segue.engine.phase import Phase
 from segue.recipes.common import SHORT, pointmaze
