@@ -29,6 +29,8 @@ from tests.toys import SPEC, UNITS, CorridorTask, corridor_data
 
 DATA = corridor_data()
 TASK = CorridorTask(DATA)
+CHUNKED = ("chunk(opt(td3-bc),3)", "opt(chunk(spot,3))", "chunk(iql+rnd,3)", "chunk(ooo(cal-ql)+sera,3)")
+CHUNKED += ("ooo(chunk(rebrac,3))", "chunk(fql,3)+sera", "ooo(chunk(bfn,3))", "chunk(wsrl,3)", "chunk(pex,3)")
 
 
 def shrunk(recipe: Recipe, online: int = 40) -> Plan:
@@ -63,7 +65,7 @@ def traced(recipe: Plan, task: Any = TASK) -> dict[str, set[str]]:
         check_phase(phase, shapes.slots, SPEC, task.horizon, logged, 100, 100)
         slot = shapes.hand_over(phase, index, UNITS)
         if phase.updates:
-            one = shapes.one(slot.learned)
+            one = shapes.one(slot.learned, phase.chunk)
             after, said = jax.eval_shape(steps.update_of(phase, UNITS), *one)
             assert jax.tree.structure(after) == jax.tree.structure(one[0])
             metrics[phase.name] = set(said)
@@ -165,13 +167,22 @@ def test_exploiters_start_from_scratch_and_share_nothing() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["opt(td3-bc)", "opt(spot)+rnd", "opt(iql)", "opt(cal-ql)+sera", "ooo(rlpd)+sera", "opt(ooo(iql))+state-entropy"],
+    [
+        "opt(td3-bc)",
+        "opt(spot)+rnd",
+        "opt(iql)",
+        "opt(cal-ql)+sera",
+        "ooo(rlpd)+sera",
+        "opt(ooo(iql))+state-entropy",
+        *CHUNKED,
+    ],
 )
 def test_compositions_fit_together(name: str) -> None:
     recipe = shrunk(find_recipe(name))
     agents = [p for p in recipe.phases if isinstance(p.learner, Agent)]
-    assert len(agents) >= 3
+    assert len(agents) >= (2 if name in CHUNKED else 3)
     metrics = traced(recipe, CorridorTask() if "rlpd" in name else TASK)
+    assert {p.chunk for p in recipe.phases} == ({3} if "chunk" in name else {1})
     bonuses = {k for k in metrics["online"] if k.endswith("_bonus")}
     wanted = {f"{b}_bonus" for b in ("sera", "rnd", "state_entropy") if b.replace("_", "-") in name}
     assert bonuses == wanted | ({"rnd_bonus"} if "ooo" in name else set())
@@ -184,9 +195,34 @@ def test_what_does_not_go_together_says_why() -> None:
         ("ooo(iql+rnd)", "already has a bonus"),
         ("opt(wsrl)", "cannot maximise critics other than its own"),
         ("ooo(ooo(iql))", "already has a bonus"),
+        ("chunk(chunk(iql,2),2)", "phase 'offline' plans 2 actions already; write chunk once"),
+        ("chunk(iql,1)", "a plan has 2 actions or more"),
+        ("chunk(iql)", r"chunk takes one recipe and a number; write chunk\(bfn,5\)"),
+        ("chunk(iql,2,3)", r"a '\)' is missing"),
+        ("recommend-better(sac,chunk(iql,3))", "chooses between policies that plan 1 and 3 actions"),
+        ("chunk(5)", "there is no '5'"),
+        ("ooo(iql,3)", "there is no '3'"),
     ):
         with pytest.raises(SegueError, match=why):
             find_recipe(name)
+
+
+def test_q_chunking_is_a_system_around_a_recipe() -> None:
+    cube = TaskFacts(("ogbench", "ogbench-cube-single", "cube-single-play-singletask-v0"))
+    puzzle = TaskFacts(("ogbench", "ogbench-puzzle-3x3"))
+    plain, qc = resolve(find_recipe("bfn"), cube, {}), resolve(find_recipe("chunk(bfn,5)"), cube, {})
+    assert [p.name for p in qc.phases] == [p.name for p in plain.phases] == ["offline", "warm-up", "online"]
+    samples: Any = [[p.learner.samples for p in plan.phases] for plan in (plain, qc)]  # type: ignore[attr-defined]
+    assert samples == [[4] * 3, [32] * 3]
+    assert resolve(find_recipe("chunk(bfn,5)"), puzzle, {}).phases[0].learner.samples == 64  # type: ignore[attr-defined]
+    assert qc.table()["online.chunk"] == {"value": 5, "source": "chunk(bfn,5)"}
+    fql: Any = resolve(find_recipe("chunk(fql,5)"), puzzle, {}).phases[0].learner
+    assert (fql.cloning_weight, fql.normalise_q) == (1000.0, False)
+    rlpd: Any = resolve(find_recipe("chunk(rlpd,5)"), cube, {}).phases[-1]
+    assert (rlpd.learner.subset, rlpd.learner.target_value, rlpd.learner.critic_updates) == (10, "mean", 1)
+    assert rlpd.batch == Mix(128, 128)
+    both = find_recipe("recommend(sac,chunk(iql,3))")().phases
+    assert {(p.slot, p.chunk) for p in both} == {("agent", 1), ("student", 3)}
 
 
 def test_presets_reach_the_exploiter() -> None:

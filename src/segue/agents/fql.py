@@ -62,9 +62,7 @@ class FQL:
         """Return a fresh state; targets start as copies of the critics."""
         k_base, k_actor = jax.random.split(key)
         actor = Conditional.create(k_actor, spec, self.base.actor_hidden, spec.action, **self.base.nets("actor"))
-        return State(
-            self.base.networks.trained(actor, self.base.actor_learning_rate), *self.base.init(k_base, spec)
-        )
+        return State(self.base.networks.trained(actor, self.base.actor_learning_rate), *self.base.init(k_base, spec))
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
         """Do one update of all networks, each along its own loss at the parameters from before it."""

@@ -22,7 +22,6 @@ from segue.core.optim import Trained, descend, polyak
 from segue.core.options import option, require, usual
 from segue.core.types import Array, Key, Metrics, SegueError, Spec, Transition
 
-
 NEARLY = 1.0 - 1e-5  # a squashed policy has no finite density of an action at 1
 
 

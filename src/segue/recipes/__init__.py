@@ -78,6 +78,20 @@ _ROWS = (
         Later("segue.recipes.rlpd:RLPD_METHOD"),
     ),
     Recipe(
+        "fql",
+        "Park, Li and Levine 2025, FQL, arXiv 2502.02538",
+        "OGBench's default tasks: cube-double 0.33, scene 0.53 offline, 0.76 and 0.95 after 1M online steps "
+        "(Q-chunking's runs of FQL, means of five tasks)",
+        Later("segue.recipes.fql:FQL_METHOD"),
+    ),
+    Recipe(
+        "bfn",
+        "Li, Zhou and Levine 2025, best-of-N flow policies, arXiv 2507.07969",
+        "cube-double 0.67, scene 0.87 offline, 0.80 and 0.99 after 1M online steps (the paper's runs, means of five "
+        "tasks)",
+        Later("segue.recipes.bfn:BFN_METHOD"),
+    ),
+    Recipe(
         "sac",
         "Haarnoja et al. 2018, SAC, arXiv 1812.05905 (JaxCQL's form)",
         "a control: what the same online budget gives without data",
@@ -102,6 +116,8 @@ class System(NamedTuple):
     paper: str
     example: str
     recipes: int = 1
+    number: bool = False
+    """Whether a whole number follows the recipes: chunk(iql,5)."""
 
 
 # How offline RL becomes a subroutine of online RL: what each form does.
@@ -135,6 +151,13 @@ SYSTEMS: dict[str, System] = {
         "Collect with the frozen policy, pre-train new critics, fine-tune with both pairs.",
         "Shin et al. 2025, OPT, arXiv 2507.08387",
         "opt(td3-bc) or opt(spot)",
+    ),
+    "chunk": System(
+        Later("segue.recipes.systems.chunk:chunk"),
+        "Plan several actions at once, take them one after the other, and value whole plans.",
+        "Li, Zhou and Levine 2025, Q-chunking, arXiv 2507.07969",
+        "chunk(bfn,5), which is QC, or chunk(fql,5), QC-FQL",
+        number=True,
     ),
     **{
         word: System(

@@ -2,7 +2,7 @@
 `opt(spot)+rnd` is OPT on SPOT with RND's, `my_lab.recipes:curious+rnd` a recipe of your own with RND's.
 
     expression := term { "+" bonus }
-    term := recipe | module ":" name | system "(" expression { "," expression } ")"
+    term := recipe | module ":" name | system "(" expression { "," expression } [ "," number ] ")"
 
 A composition is a recipe like any other: its phases can be looked at with `segue explain`, its options set by path, its
 runs resumed.
@@ -59,16 +59,21 @@ def _term(words: list[str], shown: str, recipes: Mapping[str, Recipe]) -> tuple[
     if words[:1] == ["("]:
         if name not in SYSTEMS:
             unknown(f"recipe {shown}", name, SYSTEMS)
-        inner: list[Recipe] = []
-        while words[:1] == ["(" if not inner else ","]:
-            recipe, words = _expression(words[1:], shown, recipes)
-            inner.append(recipe)
+        system, inner, number = SYSTEMS[name], list[Recipe](), list[int]()
+        while words[:1] == ["(" if not inner else ","] and not number:
+            if system.number and inner and (last := words[1:2]) and last[0].isdigit():
+                number, words = [int(last[0])], words[2:]
+            else:
+                recipe, words = _expression(words[1:], shown, recipes)
+                inner.append(recipe)
         if words[:1] != [")"]:
-            raise SegueError(f"recipe {shown}: a ')' is missing; write {SYSTEMS[name].example}")
-        if len(inner) != (wanted := SYSTEMS[name].recipes):
-            many = "one recipe" if wanted == 1 else f"{wanted} recipes"
-            raise SegueError(f"recipe {shown}: {name} takes {many}; write {SYSTEMS[name].example}")
-        return SYSTEMS[name].around(*inner), words[1:]
+            raise SegueError(f"recipe {shown}: a ')' is missing; write {system.example}")
+        if len(inner) != system.recipes or len(number) != system.number:
+            many = "one recipe" if system.recipes == 1 else f"{system.recipes} recipes"
+            raise SegueError(
+                f"recipe {shown}: {name} takes {many}{' and a number' * system.number}; write {system.example}"
+            )
+        return system.around(*inner, *number), words[1:]
     if name in SYSTEMS:
         raise SegueError(f"recipe {shown}: {name} needs a recipe in parentheses; write {SYSTEMS[name].example}")
     if is_named(name):

@@ -25,6 +25,21 @@ RLPD_METHOD = Method(
     {
         "antmaze": _SPARSE | {"scaling.reward_shift": -1.0, "agent.subset": 1, "online.environment_steps": 295_000},
         "adroit-binary": _SPARSE | {"online.environment_steps": 995_000},
+        # Q-chunking's form of it (arXiv 2507.07969, acrlpd.py).
+        "ogbench": {
+            "agent.critic_hidden": (512, 512, 512, 512),
+            "agent.actor_hidden": (512, 512, 512, 512),
+            "agent.subset": 10,
+            "agent.target_value": "mean",
+            "agent.simultaneous": True,
+            "agent.backup_entropy": False,
+            "agent.critic_updates": 1,
+            "online.batch.offline": 128,
+            "online.batch.online": 128,
+            "online.environment_steps": 995_000,
+            "online.evaluate_every": 100_000,
+            "evaluation.episodes": 50,
+        },
         **pointmaze(
             {
                 "agent.critics": 5,

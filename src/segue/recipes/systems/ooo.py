@@ -80,6 +80,7 @@ def ooo_plan(plan: Plan, names: Sequence[str], who: str = "ooo") -> Plan:
             batch=Prefix(rows, share),
             slot="exploiter",
             init_from=measured if bounded else fresh,
+            chunk=teacher.chunk,
             scaling=switch.scaling,
             evaluate_every=50_000,
         )

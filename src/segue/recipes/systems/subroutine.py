@@ -144,6 +144,10 @@ def subroutine_plan(
     """Return the plan of a form for a task of these names, whose steps and validations cost exactly its budget."""
     acting, taught = _online(who, online), [] if offline is None else _pair(who, offline)
     phases = form(acting, *(p.learner for p in taught or (acting[-1], acting[-1])))
+    chunks = {"recommended": acting[-1].chunk, STUDENT: taught[0].chunk if taught else acting[-1].chunk}
+    if any(p.slot == "recommended" for p in phases) and len({*chunks.values()}) > 1:
+        raise SegueError(f"{who}: chooses between policies that plan {' and '.join(map(str, chunks.values()))} actions")
+    phases = tuple(replace(p, chunk=chunks.get(p.slot, acting[-1].chunk)) for p in phases)
     students = [p.name for p in phases if p.slot in (STUDENT, "recommended")]
     made_from = {p.name: [(online, acting[-1].name)] for p in phases if p.name not in {a.name for a in acting}}
     if offline is not None:
