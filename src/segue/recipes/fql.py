@@ -15,14 +15,16 @@ from segue.recipes.method import Method
 from segue.recipes.plan import Evaluation
 from segue.samplers.uniform import Mix, Union
 
-LONG = {"scaling.discount": 0.995}
-_LEAST = {"agent.target_value": "min"}
+LONG: dict[str, object] = {"scaling.discount": 0.995}
+_LEAST: dict[str, object] = {"agent.target_value": "min"}
 
 
-def _weight(weight: float) -> dict[str, float]:
+def _weight(weight: float) -> dict[str, object]:
     return {"agent.cloning_weight": weight}
 
 
+# Default of ours: as the authors advise for new tasks, with a weight in the middle of their range.
+_NEW: dict[str, object] = _weight(1.0) | {"agent.normalise_q": True}
 _ADROIT = {
     "pen-human": 10_000.0,
     "pen-cloned": 1_000.0,
@@ -53,11 +55,8 @@ FQL_METHOD = Method(
         "antmaze-large": _weight(3.0),
         "adroit": _weight(30_000.0) | _LEAST | {"offline.gradient_steps": 500_000},
         **{name: _weight(weight) for name, weight in _ADROIT.items()},
-        # Default of ours: as the authors advise for new tasks, with a weight in the middle of their range.
-        "custom": SHORT | {"agent.normalise_q": True} | _weight(1.0),
-        "locomotion": {"agent.normalise_q": True} | _weight(1.0),
-        **pointmaze(
-            {"agent.normalise_q": True, "agent.actor_learning_rate": 1e-3, "online.batch.batch": 128} | _weight(1.0)
-        ),
+        "custom": SHORT | _NEW,
+        "locomotion": _NEW,
+        **pointmaze(_NEW | {"agent.actor_learning_rate": 1e-3, "online.batch.batch": 128}),
     },
 )

@@ -1,5 +1,5 @@
-"""Chunks of actions around a recipe (Q-chunking: Li, Zhou and Levine 2025, arXiv 2507.07969): the agent plans h actions,
-which are taken one after the other without looking, and values whole plans.
+"""Chunks of actions around a recipe (Q-chunking: Li, Zhou and Levine 2025, arXiv 2507.07969): the agent plans h
+actions, which are taken one after the other without looking, and values whole plans.
 
 `chunk(bfn,5)` is QC, `chunk(fql,5)` is QC-FQL, `chunk(rlpd,5)` is RLPD with chunks (RLPD-AC).  Around other recipes it
 is an experiment of ours.
