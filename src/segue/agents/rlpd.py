@@ -90,7 +90,7 @@ class RLPD:
     """Weight of -mean log pi(a|s) of the batch's actions in the actor's loss (QC-RLPD: 0.01)."""
     simultaneous: bool = False
     """All losses see the parameters from before the update, and targets move towards the critics from before it, as in
-    Q-chunking's code."""
+    Q-chunking's code (with critic_updates=1)."""
     drift: bool = False
     """Let the optimisers' momentum move actor and temperature in the critics' updates too, as in WSRL's release."""
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
+import os
 import shlex
 import sys
 import time
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from rich.table import Table
 
-from segue.cli.data_shown import plain, progress, received, show_report, waiting
+from segue.cli.data_shown import plain, progress, received, show_report, told, waiting
 from segue.cli.tables import console, show_table
 from segue.collect.recipe import RANDOM, Goals, Recipe, Starts
 from segue.core.options import unknown
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 # Readers, simulators, reports and JAX are imported by the commands that need them: help answers at once.
 
 app = tyro.extras.SubcommandApp()
-COMMANDS = ("import", "collect", "list", "show", "check", "card", "export", "sources")
+COMMANDS = ("import", "collect", "make", "list", "show", "check", "card", "export", "sources")
 SourceText = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="SOURCE")]]
 To = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="FILE.npz|minari")]]
 Name = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="NAME")]]
@@ -129,6 +132,47 @@ def collect_command(
     recipe = Recipe(policy, shares, noise, epsilon, explore, starts, goals, walker)
     made: Facts = {**facts_of(found, recipe, steps, seed), "versions": versions(), "imported": now()}
     said(name, save(folder, progress(collect(found, recipe, steps, seed), steps), made, replace=replace))
+
+
+@app.command(name="make")
+def make_command(
+    source: SourceText,
+    /,
+    rows: float | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    out: Path | None = None,
+    replace: bool = False,
+) -> None:
+    """Make a log of OGBench's manipulation suite by its own recipe, as its published files were made.
+
+    Its tasks find it where it is written: `segue run iql cube-single-play-singletask-v0`.
+
+    Args:
+        source: ogbench:PLACE-play or ogbench:PLACE-noisy, for example ogbench:cube-single-play.
+        rows: Transitions, rounded up to whole episodes of 1,000; as many as are published by default.
+        seed: Seed of everything.
+        workers: Processes; as many as there are cores by default.  The file is the same for any number.
+        out: Folder; the one that SEGUE_DATA names by default, or else that of imported datasets.
+        replace: Replace a file of that name.
+    """
+    from segue.collect.oracles import PLACES, ROWS, OracleLog, episodes_of, write_log
+    from segue.core.groups import cores
+
+    kind, _, name = source.partition(":")
+    if kind != "ogbench":
+        raise SegueError(f"segue data make {source}: write ogbench:PLACE-play or ogbench:PLACE-noisy")
+    log = OracleLog.named(name, seed)
+    if rows is not None and not 1 <= rows < math.inf:
+        raise SegueError(f"segue data make {source}: --rows {rows:g} makes no episode; give 1000 or more")
+    count = PLACES[log.place][0] if rows is None else math.ceil(rows / ROWS)
+    path = (out or Path(os.environ.get("SEGUE_DATA") or datasets_folder())) / log.file
+    if path.exists() and not replace:
+        raise SegueError(f"{path} exists; give another --out, or --replace")
+    checked = max(1, count // 10)  # episodes of their own for validation, a tenth as published
+    made = told(episodes_of(log, range(count + checked), workers or cores()), count + checked, log.file)
+    for file, wanted in ((path, count), (path.with_name(f"{path.stem}-val.npz"), checked)):
+        print(f"{file}: {write_log(file, itertools.islice(made, wanted)):,} transitions in {wanted:,} episodes")
 
 
 @app.command(name="list")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -51,6 +52,19 @@ def progress(episodes: Iterator[Recorded], rows: int | None) -> Iterator[Recorde
         for episode in episodes:
             yield episode
             bar.advance(task, len(episode))
+
+
+T = TypeVar("T")
+
+
+def told(parts: Iterator[T], count: int, what: str) -> Iterator[T]:
+    """The same parts, with a line on stderr after each twentieth of them."""
+    began = time.monotonic()
+    for number, part in enumerate(parts, 1):
+        if number * 20 // count > (number - 1) * 20 // count:
+            left = (time.monotonic() - began) / number * (count - number)
+            print(f"{what}: {number:,} of {count:,} episodes, {left / 60:.0f} minutes to go", file=sys.stderr)
+        yield part
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from segue.tasks.scores import reference_score
 if TYPE_CHECKING:
     from segue.tasks.task import GymTask
 
+SHOWN = 3  # names of logs in a listing
 FOLDER = "SEGUE_DATA"  # the environment variable that names the folder of files
 GROUPS: tuple[Group, ...] = (*own.GROUPS, *d4rl.GROUPS, *ogbench.GROUPS)
 
@@ -86,9 +87,11 @@ def _found(record: Record) -> str | None:
             return f"stored:{name}"
     if record.made:
         return record.made
-    folder = os.environ.get(FOLDER)
-    path = Path(folder or "") / file_of(record)
-    return f"d4rl:{path}" if folder and path.is_file() else None
+    for folder in filter(None, (os.environ.get(FOLDER), record.maker and str(datasets_folder()))):
+        if (path := Path(folder) / file_of(record)).is_file():
+            published, _, query = record.data[0].partition("?") if record.maker else ("d4rl:", "", "")
+            return f"{published.partition(':')[0]}:{path}{query and f'?{query}'}"
+    return None
 
 
 def file_of(record: Record) -> str:
@@ -102,6 +105,7 @@ def absence(record: Record) -> str:
     whole = record.log or record.name
     if records()[whole].data:
         bring = f"its log is not here; download it: segue data import {whole}"
+        bring += f", or make one like it: segue data make {record.maker}" if record.maker else ""
     elif record.file:
         here = f"no {file} in {folder} ({FOLDER}); put it there" if folder else f"set {FOLDER} to the folder of {file}"
         return f"{here}, or give the task as hdf5:PATH"
@@ -129,6 +133,6 @@ def _whereabouts(group: Group) -> str:
     if len(here) == len(group.records):
         return "here"
     if here:
-        return f"here: {', '.join(here)}"
+        return f"here: {', '.join(here)}" if len(here) <= SHOWN else f"{len(here)} of {len(group.records)} are here"
     one = group.records[0]
     return "not here" if one.data or one.file or one.log else "not published"

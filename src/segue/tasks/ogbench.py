@@ -30,7 +30,7 @@ def _family(
 
     def make(*words: str) -> Record:
         log, task, version = words[-3:]
-        place = "-".join(words[:-3])
+        place, look = "-".join(words[:-3]), words[0] == "visual"
         env, variant = f"{place}-{task}-{version}", words[-4]
         # Where one part is to be put right, a step without success has one reward.
         single = reward is _ONE or variant == "single"
@@ -45,6 +45,8 @@ def _family(
             reference=SUCCESS,
             discount=discount,
             data=(f"ogbench:{BASE}{place}-{log}-{version}.npz?task={env}",),
+            file=f"{place}-{log}-{version}.npz",
+            maker="" if look or log not in _HANDS else f"ogbench:{place}-{log}",
         )
 
     words: list[Words] = [(kind,), tuple(variants), logs, TASKS, ("v0",)]

@@ -23,8 +23,9 @@ class Record:
     unless given.
 
     `data`: sources of the log as `segue data import` takes them, in order of preference.  `file`: its name in the
-    folder $SEGUE_DATA, for a log that is only there (any log is found there as NAME.hdf5).  `made`: the source of a
-    log that Segue makes itself.
+    folder $SEGUE_DATA, for a log that is only there (any log is found there as NAME.hdf5), or for one that several
+    tasks share.  `made`: the source of a log that Segue makes itself.  `maker`: the word by which `segue data make`
+    makes it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Record:
     data: tuple[str, ...] = ()
     file: str = ""
     made: str = ""
+    maker: str = ""
 
 
 def locomotion(body: str, kind: str) -> tuple[str, ...]:

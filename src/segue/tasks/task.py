@@ -12,7 +12,16 @@ import numpy as np
 from segue.core.log import Data
 from segue.core.observations import plain
 from segue.core.types import SegueError, Spec
-from segue.data import describe, end_at_success, make_pointmaze, make_pointmaze_pixels, read_d4rl, read_minari, without
+from segue.data import (
+    describe,
+    end_at_success,
+    make_pointmaze,
+    make_pointmaze_pixels,
+    read,
+    read_d4rl,
+    read_minari,
+    without,
+)
 from segue.data.extras import versions
 from segue.data.facts import RULES
 from segue.data.store import find_stored
@@ -34,11 +43,11 @@ class GymTask:
     `env_kwargs`,
     `options` (of every reset): pairs, see `pairs`.  `keys`, `reward`, `success`, `terminal_success`: as in `GymEnv`.
     `exact_goal`: as in `make_env`.  `failure`: raw reward of a step that has not succeeded (None: dense rewards).
-    `source`: "stored:NAME", "pointmaze:MAZE", "pointmaze-pixels:MAZE", "d4rl:PATH", "minari:ID", "data" (the field
-    `data`), "none", or "absent:CURE" for a log that is not here.  `reference`: (random, expert) raw returns; (0, 1)
-    scores by success.  `real`: the environment exists once and cannot be replayed (a robot): one connection, moved only
-    in phases that collect.  `away`: x, y and a radius in metres; rows of the log that come so near to it are left
-    out (`segue.data.without`).
+    `source`: "stored:NAME", "pointmaze:MAZE", "pointmaze-pixels:MAZE", "d4rl:PATH", "ogbench:PATH?task=ENV",
+    "minari:ID", "data" (the field `data`), "none", or "absent:CURE" for a log that is not here.  `reference`: (random,
+    expert) raw returns; (0, 1) scores by success.  `real`: the environment exists once and cannot be replayed (a
+    robot): one connection, moved only in phases that collect.  `away`: x, y and a radius in metres; rows of the log
+    that come so near to it are left out (`segue.data.without`).
     """
 
     name: str
@@ -307,6 +316,7 @@ SOURCES: dict[str, Callable[[GymTask, str], Data | None]] = {
     "d4rl": _read_file,
     "stored": lambda task, name: find_stored(name).data(),
     "minari": lambda task, dataset: read_minari(dataset, task.keys),
+    "ogbench": lambda task, where: read(f"ogbench:{where}"),
 }
 
 
