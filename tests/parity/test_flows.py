@@ -109,17 +109,17 @@ def test_two_updates_of_q_chunking(case: str) -> None:
     agent: Any = BFN(inside, int(hp["n_samples"])) if single else FQL(inside, float(hp["alpha"]))
     before = {k: v for k, v in under(QC_NUMBERS, f"before.{nets}.").items() if not (single and "onestep" in k)}
     state = begun(bfn.State if single else fql.State, parts(before, single))
-    compared = set()
+    learn, compared = jax.jit(agent.learn), set()
     for t in (1, 2):
         draws = {k: jnp.asarray(v) for k, v in under(QC_NUMBERS, f"in.noise{t}.{nets}.").items()}
         rows, was = chunks(QC_NUMBERS, t, bool(own["action_chunking"])), state
         if single:
             following = agent.best(was, rows.next_observation, draws["next_n"])
-            state, metrics = jax.jit(agent.learn)(state, rows, bfn.Noise(draws["next_n"], draws["x0"], draws["t"]))
+            state, metrics = learn(state, rows, bfn.Noise(draws["next_n"], draws["x0"], draws["t"]))
         else:
             following = agent.one_step(was.actor.params, rows.next_observation, draws["next"])
             noise = fql.Noise(draws["next"], draws["x0"], draws["t"], draws["distill"])
-            state, metrics = jax.jit(agent.learn)(state, rows, noise, 0)
+            state, metrics = learn(state, rows, noise, 0)
         want = under(own, f"out{t}.")
         close(following, want["next_action"], f"next action of update {t}")
         close(inside.bellman_target(was.target, rows, following), want["td_target"], f"target of update {t}")

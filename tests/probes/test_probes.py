@@ -34,6 +34,7 @@ FAST: dict[str, Any] = {
     "policy_noise": 0.05,
     "samples": 2,
     "target_samples": 1,
+    "flow_steps": 3,
 }
 OWN: dict[str, dict[str, Any]] = {
     "CQL": {"conservative_weight": 0.01, "lagrange": False},
@@ -45,7 +46,7 @@ OWN: dict[str, dict[str, Any]] = {
     "ReBRAC": {"actor_cloning": 0.01, "critic_cloning": 0.0},
     "SPOT": {"weight": 0.01},
     "FQL": {"cloning_weight": 0.003},
-    "BFN": {"samples": 64},
+    "BFN": {"samples": 16},
 }
 
 

@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from segue.agents import CQL, IQL, RLPD, SAC, CalQL
-from segue.bonuses import RND, Nothing
+from segue.bonuses import BONUSES, RND, Nothing
 from segue.core.options import reachable
 from segue.core.types import Learner, Sampler, SegueError
 from segue.engine.measured import measured
@@ -209,15 +209,10 @@ CQL_PRESETS: dict[str, Settings] = {
     },
     "kitchen-complete": _KITCHEN_ROWS | {"online.environment_steps": 4_000_000},
 }
-# Default of ours: sizes for a laptop.
+# Default of ours: sizes for a laptop; the bonus is that of `RECIPE+rnd`.
+_RND = BONUSES["rnd"].presets["pointmaze"]
 _POINTMAZE = {
-    # At 10 IQL's first bonuses, before the predictor has learned, lift values to 80 where a goal is worth 10.
-    "offline.bonus.weight": 0.5,
-    "online.bonus.weight": 0.5,
-    "offline.bonus.hidden": (128,),
-    "offline.bonus.features": 128,
-    "online.bonus.hidden": (128,),
-    "online.bonus.features": 128,
+    **{f"{phase}.bonus.{name}": value for phase in ("offline", "online") for name, value in _RND.items()},
     "exploit.log_every": 100,
 }
 SIZES: dict[str, Settings] = {
