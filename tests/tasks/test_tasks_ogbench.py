@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -45,6 +46,28 @@ def test_default_tasks() -> None:
         np.testing.assert_array_equal(default.reset(3), named.reset(3))
         default.close()
         named.close()
+
+
+def test_success_before_or_after_the_step() -> None:
+    name = "cube-single-play-singletask-v0"
+    judged: dict[str, list[bool]] = {}
+    for when in ("", "?success_timing=pre", "?success_timing=post"):
+        task = find_task(f"{name}{when}")
+        assert (task.name, task.presets[0]) == (f"{name}{when}", "ogbench-cube-single")
+        world = task.make_env()
+        world.reset(0)
+        inner: Any = world.env.unwrapped
+        cube = inner._data.joint("object_joint_0").qpos
+        cube[:3] = inner._data.mocap_pos[inner._cube_target_mocap_ids[0]]  # there before the first step
+        judged[when] = []
+        while not any(judged[when]):
+            judged[when].append(bool(world.step(np.zeros(5))[2]))
+        world.close()
+    assert judged == {"": [False, True], "?success_timing=pre": [False, True], "?success_timing=post": [True]}
+    with pytest.raises(SegueError, match=r"nothing is known of '\?success_timing=now'; .* success_timing=pre\|post"):
+        find_task(f"{name}?success_timing=now")
+    with pytest.raises(SegueError, match="pointmaze-umaze has a choice of nothing"):
+        find_task("pointmaze-umaze?speed=2")
 
 
 def release(path: Path, size: int, qpos: np.ndarray, **more: np.ndarray) -> Path:

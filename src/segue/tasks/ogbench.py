@@ -1,6 +1,8 @@
 """OGBench's single-task suite (MIT): its 82 datasets, each with five tasks and a name for the default one.
 
-The datasets have no rewards.  A task's are computed by the library itself, see `reward`.
+The datasets have no rewards.  A task's are computed by the library itself, see `reward`.  Since its version 1.2.0
+environments judge success before the step, as the logs' rewards do; with NAME?success_timing=post they do so after it,
+as those that FQL and Q-chunking were published with (1.1).
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ def _family(
             reference=SUCCESS,
             discount=discount,
             data=(f"ogbench:{BASE}{place}-{log}-{version}.npz?task={env}",),
+            choices={"success_timing": ("pre", "post")},
             file=f"{place}-{log}-{version}.npz",
             maker="" if look or log not in _HANDS else f"ogbench:{place}-{log}",
         )

@@ -19,6 +19,8 @@ class Record:
     or None.  `discount`: what the literature uses where that is not 0.99; shown, never applied.  `provenance`: where
     these facts are from, and what is not certain.
 
+    `choices`: keywords of the environment that a task's name may set, and their values (NAME?success_timing=post).
+
     `away`: as in `GymTask`.  `log`: the name of the task whose log this task's is, before rows are left out; its own
     unless given.
 
@@ -46,6 +48,7 @@ class Record:
     discount: float | None = None
     away: tuple[float, float, float] | None = None
     log: str = ""
+    choices: Mapping[str, Words] = field(default_factory=dict)
     data: tuple[str, ...] = ()
     file: str = ""
     made: str = ""

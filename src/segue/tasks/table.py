@@ -20,6 +20,7 @@ from segue.data.store import find_stored, stored_names
 from segue.tasks.catalogue import records, task_of
 from segue.tasks.layouts import BINARY, LAYOUTS, Layout
 from segue.tasks.own import GROUPS as OWN
+from segue.tasks.records import Record
 from segue.tasks.scores import SUCCESS
 from segue.tasks.task import GymTask
 
@@ -65,6 +66,8 @@ def find_task(name: str) -> Task:
     "&": `env=ID` gives or replaces the environment of a log; `keys=a,b` are the parts of a dictionary observation to
     concatenate; `real=true` marks a robot; `reward=binary` is for files only.
 
+    "NAME?success_timing=post" is a named task with a choice that it offers (OGBench's).
+
     "module:name" is a task of one's own: a `Task`, or a class or function that makes one without arguments.
     Raises `SegueError` with the closest names if there is none.  The log of a named task is needed only when its
     `dataset` is read.
@@ -82,6 +85,8 @@ def find_task(name: str) -> Task:
             return replace(task, real=True) if asked.real else task
     if name in records():
         return task_of(records()[name])
+    if name.partition("?")[0] in records():
+        return task_of(_chosen(name))
     if is_named(name):
         return _own(name)
     if (full := _meant(name)) is not None:
@@ -90,6 +95,18 @@ def find_task(name: str) -> Task:
     own = [group.pattern for group in OWN]
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join((*own, *MORE, *FORMS))}"
     raise SegueError(f"no task {name!r}; {hint}")
+
+
+def _chosen(name: str) -> Record:
+    """The record of NAME?keyword=value: a task of the table with a choice that it offers; raises `SegueError`."""
+    whole, _, query = name.partition("?")
+    record, chosen = records()[whole], dict(item.partition("=")[::2] for item in query.split("&"))
+    for key, value in chosen.items():
+        if value not in record.choices.get(key, ()):
+            offered = ", ".join(f"{k}={'|'.join(v)}" for k, v in record.choices.items()) or "nothing"
+            raise SegueError(f"{name}: nothing is known of '?{key}={value}'; {whole} has a choice of {offered}")
+    presets, kwargs = (*record.presets, whole), {**record.env_kwargs, **chosen}
+    return replace(record, name=name, log=record.log or whole, presets=presets, env_kwargs=kwargs)
 
 
 def find_gym_task(name: str) -> GymTask:
