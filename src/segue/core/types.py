@@ -131,6 +131,12 @@ class Slot(NamedTuple):
     batch: Sampler | None = None
     bonus: Bonus | None = None
     chunk: int = 1  # actions of the task in one of the learner's
+    replan: int | None = None  # of which so many are taken before the next are planned; None: all
+
+    @property
+    def taken(self) -> int:
+        """Actions that are taken of each plan."""
+        return self.replan or self.chunk
 
     @property
     def state(self) -> State:

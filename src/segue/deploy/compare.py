@@ -41,9 +41,9 @@ class Greedy:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(A,), or (chunk, A) where the policy plans several actions at once."""
+        """(A,), or (taken, A) where the policy plans several actions at once."""
         action = self.policy.spec.action
-        return (action,) if self.policy.chunk == 1 else (self.policy.chunk, action)
+        return (action,) if self.policy.chunk == 1 else (self.policy.taken, action)
 
     @cached_property
     def program(self) -> Program:
@@ -57,6 +57,8 @@ class Greedy:
         seen: Any = parted if parts else policy.scaling.see(given[0])
         action = policy.agent.act(policy.state, seen, jax.random.key(0), False)  # the key that `Policy.act` takes
         low, high = (jnp.asarray(policy.facts["action"][k], jnp.float32) for k in ("low", "high"))
+        if policy.taken < policy.chunk:
+            action = action[:, : policy.taken * policy.spec.action]
         return low + 0.5 * (action.reshape(given[0].shape[0], *self.shape) + 1.0) * (high - low)
 
 

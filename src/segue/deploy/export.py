@@ -107,7 +107,7 @@ def about(policy: Policy) -> dict[str, Any]:
         "policy": facts.get(files.SEAL),
         "observation": {"keys": facts["observation"]["keys"]},
         "action": facts["action"],
-        "chunk": policy.chunk,
+        "chunk": policy.taken,
         "scaling": {k: scaling[k] for k in ("observation_mean", "observation_std")},
         "trained": facts.get("trained"),
     }

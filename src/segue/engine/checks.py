@@ -46,6 +46,8 @@ def check_phase(
         raise SegueError(f"{where}: n_steps={phase.n_steps} is out of range; give 1 (no n-step returns) or more")
     if not 1 <= phase.chunk <= max(horizon, 1):
         raise SegueError(f"{where}: chunk={phase.chunk} is out of range; episodes of the task have {horizon} steps")
+    if phase.replan is not None and not 1 <= phase.replan <= phase.chunk:
+        raise SegueError(f"{where}: replan={phase.replan} is out of range; a plan has {phase.chunk} actions")
     if phase.chunk > 1 and phase.n_steps > 1:
         raise SegueError(f"{where}: chunk={phase.chunk} sums its rewards already; leave n_steps={phase.n_steps} out")
     for name in _goes_on_from(phase):

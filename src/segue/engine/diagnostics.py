@@ -143,7 +143,7 @@ def on_fresh(slot: Slot, s: int, episodes: tuple[Trajectory, ...]) -> list[Fresh
     """Episodes of the policy at place `s` against its critic: one row for each decision of the policy."""
     agent: Any = slot.learner
     scaling: Scaling = slot.scaling
-    step, discount = slot.chunk, slot.scaling.discount**slot.chunk
+    step, discount = slot.taken, slot.scaling.discount**slot.taken
     observation = np.concatenate([*(e.observation[::step] for e in episodes), np.stack([e.last for e in episodes])])
     draws = lambda number, seen: tuple(x[0] for x in valued_action(slot, s, seen[None], number))  # noqa: E731
     taken, added = _in_blocks(draws, observation)

@@ -24,7 +24,8 @@ class Trajectory(NamedTuple):
     """One evaluation episode unscaled: observations (T, ...), actions (T, A), rewards and terminals (T,).
 
     An episode whose last row is not terminal was cut by a time limit; `last` is the observation after its last row.
-    `plan` (D, A) is what the policy decided at rows 0, h, 2h, ..: chunks of h actions, or the actions themselves.
+    `plan` (D, A) is what the policy decided at rows 0, h, 2h, ..: chunks of h actions, or the actions themselves; with
+    `Phase.replan` at rows 0, k, 2k, ...
     """
 
     observation: np.ndarray
@@ -206,11 +207,11 @@ class Evaluator:
         number = 0
         while current:
             moving, actions, over = sorted(current), {}, []
-            if any(len(rows[w]) % slot.chunk == 0 for w in moving):
+            if any(len(rows[w]) % slot.taken == 0 for w in moving):
                 plan = choose(slot, group, observation, (first, number))
             number += 1
             for w in moving:
-                step = len(rows[w]) % slot.chunk
+                step = len(rows[w]) % slot.taken
                 if step == 0:
                     plans[w].append(plan[w])
                 actions[w] = plans[w][-1].reshape(slot.chunk, -1)[step]

@@ -76,6 +76,8 @@ class Phase:
     chunk: int = 1
     """Number of actions that the policy plans at once and then takes one after the other (Q-chunking, arXiv
     2507.07969); the learner is built for so many times the task's actions.  Default of ours: 1."""
+    replan: int | None = option(None, when=lambda p: p.chunk > 1, why="chunk above 1")
+    """Number of actions of a plan that are taken before the next plan is made; none takes all, as published."""
     init_from: InitFrom | None = None
     """(handover, fresh state) -> initial state.  None keeps the slot's state, or takes the fresh one if it is new."""
     scaling: Scaling | None = None

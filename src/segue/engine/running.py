@@ -326,12 +326,12 @@ class Running:
     def act(self, observation: np.ndarray, policy: list[State] | None = None) -> Iterable[np.ndarray]:
         """An action (A,) of each world for observations (W, *observation): what a chunk has planned, or what is decided
         now."""
-        chunk = self.state.held[self.phase.actors[0]].chunk if self.phase.actors != (RANDOM,) else 1
-        if chunk == 1:
+        slot = None if self.phase.actors == (RANDOM,) else self.state.held[self.phase.actors[0]]
+        if slot is None or slot.chunk == 1:
             return self.decide(observation, policy)
         queue = self.state.queue
         if waiting := [w for w in range(len(observation)) if w not in queue]:
-            plan = [action.reshape(chunk, -1) for action in self.decide(observation, policy)]
+            plan = [action.reshape(slot.chunk, -1)[: slot.taken] for action in self.decide(observation, policy)]
             queue.update((w, plan[w]) for w in waiting)
         return [queue[w][0] for w in range(len(observation))]
 

@@ -44,7 +44,7 @@ def trained(phase: Phase, scaling: Scaling, learned: Learned, before: Slot | Non
     bonus: Bonus | None = phase.bonus
     if not phase.learns:
         batch, bonus = (None, None) if before is None else (before.batch, before.bonus)
-    return Slot(phase.learner, learned, scaling, batch, bonus, phase.chunk)
+    return Slot(phase.learner, learned, scaling, batch, bonus, phase.chunk, phase.replan)
 
 
 def update_of(phase: Phase, scaling: Scaling) -> Update:

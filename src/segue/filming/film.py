@@ -175,7 +175,7 @@ def curves(bundle: Bundle, slot: Slot, episodes: tuple[Trajectory, ...], title: 
     for number, (episode, fresh) in enumerate(zip(episodes, on_fresh(slot, 0, episodes))):
         named = f"{title} · episode {number + 1}" if len(episodes) > 1 else title
         steps, cut = len(episode.reward), not episode.terminated[-1]
-        value, came = (_each_step(x, slot.chunk, steps) for x in (fresh.value, fresh.came))
+        value, came = (_each_step(x, slot.taken, steps) for x in (fresh.value, fresh.came))
         out.append(Curves(value, came, episode.reward, episode.success, cut, named, caption(bundle, slot.scaling)))
     return out
 
@@ -189,10 +189,10 @@ def caption(bundle: Bundle, scaling: Scaling) -> str:
     return f"discount {scaling.discount:g}{said}{bonus}"
 
 
-def _each_step(decisions: np.ndarray, chunk: int, steps: int) -> np.ndarray:
+def _each_step(decisions: np.ndarray, taken: int, steps: int) -> np.ndarray:
     """Numbers of decisions as (T,): known where a plan is made, NaN within it and after the last that is valued."""
     out = np.full(steps, np.nan)
-    out[: len(decisions) * chunk : chunk] = decisions
+    out[: len(decisions) * taken : taken] = decisions
     return out
 
 

@@ -62,6 +62,7 @@ class warm_up:
             scaling=switch.scaling if before is None else before.scaling,
             actor=engine.RANDOM if self.policy == "random" else None,
             chunk=switch.chunk if before is None else before.chunk,
+            replan=switch.replan if before is None else before.replan,
         )
         return (*phases[:index], extra, *phases[index:])
 

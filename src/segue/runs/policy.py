@@ -42,6 +42,7 @@ class Policy:
     def __init__(self, agent: Agent, state: State, spec: Spec, seed: int, facts: Mapping[str, Any]) -> None:
         self.agent, self.state, self.spec, self.seed, self.facts = agent, state, spec, seed, dict(facts)
         self.scaling, self.chunk = scaling_of(facts["scaling"], parts_seen(spec)), int(facts.get("chunk", 1))
+        self.taken = int(facts.get("replan") or self.chunk)
         self._low, self._high = (np.asarray(facts["action"][k], np.float32) for k in ("low", "high"))
 
     def act(self, observation: Observation, *, explore: bool = False, key: Array | None = None) -> np.ndarray:
@@ -61,10 +62,10 @@ class Policy:
     def plan(
         self, observation: Observation, *, explore: bool = False, key: Array | None = None, bounds: bool = True
     ) -> np.ndarray:
-        """As `act`, the `chunk` actions to take one after the other, (chunk, A) or (B, chunk, A).
+        """As `act`, the `taken` actions to take one after the other, (taken, A) or (B, taken, A).
 
-        So the policy was trained and is evaluated: a new plan is due when one is done.  Without `bounds` actions are in
-        [-1, 1].
+        So the policy was trained and is evaluated: a new plan is due when they are done.  Of a plan of `chunk` actions
+        these are all, or the first ones (`Phase.replan`).  Without `bounds` actions are in [-1, 1].
         """
         array = self._flat(observation)
         single = array.ndim == len(self.spec.observation)
@@ -77,7 +78,7 @@ class Policy:
             raise SegueError("explore=True draws random actions; give key=jax.random.key(...)")
         key = jax.random.key(0) if key is None else key
         action = np.asarray(_act(self.agent, self.scaling, explore, self.state, batch, key))
-        action = action.reshape(len(batch), self.chunk, self.spec.action)
+        action = action.reshape(len(batch), self.chunk, self.spec.action)[:, : self.taken]
         if bounds:
             action = self._low + 0.5 * (action + 1.0) * (self._high - self._low)
         return action[0] if single else action
@@ -118,6 +119,7 @@ def save_policy(folder: Path, slot: Slot, spec: Spec, seeds: tuple[int, ...], fa
             "parts": plain(spec.parts),
         },
         "chunk": slot.chunk,
+        "replan": slot.replan,
         "scaling": plain_scaling(slot.scaling),
         "seeds": list(seeds),
         "weights": files.sha256(weights),
@@ -157,7 +159,8 @@ class Bundle:
         rows = self.rows(seeds)
         scaling = scaling_of(self.facts["scaling"], parts_seen(self.spec))
         state = jax.tree.map(lambda x: jnp.asarray(x[np.asarray(rows)]), self.state)
-        return Slot(self.agent, Learned(state), scaling, chunk=int(self.facts.get("chunk", 1)))
+        chunk, replan = int(self.facts.get("chunk", 1)), self.facts.get("replan")
+        return Slot(self.agent, Learned(state), scaling, chunk=chunk, replan=replan)
 
 
 def load(run: str | os.PathLike[str], seed: int | None = None) -> Policy:

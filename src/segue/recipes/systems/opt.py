@@ -97,7 +97,7 @@ def opt_plan(plan: Plan, names: Sequence[str], who: str = "opt") -> Plan:
         why = "has its own init_from=" if trained else "has no offline phase before it"
         raise SegueError(f"{who}: its fine-tuning {why}; opt continues an agent that was trained offline")
     spot = isinstance(base, SPOT)
-    between = partial(Phase, slot=switch.slot, scaling=switch.scaling, chunk=switch.chunk)
+    between = partial(Phase, slot=switch.slot, scaling=switch.scaling, chunk=switch.chunk, replan=switch.replan)
     visible: Visible = getattr(switch.batch, "visible", "all")
     often = f"{switch.name}.evaluate_every"
     phases = (
