@@ -161,9 +161,11 @@ def test_a_full_disk_for_real(whole: Path, tmp_path: Path) -> None:
 def test_what_a_learner_warns_of_is_in_the_log_the_rows_and_the_report(tmp_path: Path) -> None:
     meta = Phase("meta", OnlinePretraining(AGENT), gradient_steps=2, batch=Halves(8), init_from=grow)
     recipe = toy(PHASES[0], Phase("gather", AGENT, environment_steps=16, utd_ratio=0), meta)
-    told = io.StringIO()
+    told, task = io.StringIO(), Toy()
+    task.data = replace(task.data, reward=np.zeros_like(task.data.reward))
     request = Request("toy", "corridor", (0, 1), {"evaluation.episodes": 1}, ())
-    folder = train.start(recipe, Toy(), request, tmp_path / "run", stream=told)
+    folder = train.start(recipe, task, request, tmp_path / "run", stream=told)
+    assert f"warning: phase '{PHASES[0].name}': no row of the dataset has success, so offline" in told.getvalue()
     said = "the new critics have come"
     assert f"warning: phase 'meta': {said}" in told.getvalue()
     assert [r["phase"] for r in rows(folder) if r.get("remark", "").startswith(said)] == ["meta"]

@@ -215,7 +215,8 @@ class _Book:
     def write(self, record: Record) -> None:
         """Write what the record holds, and evaluate where it asks for it."""
         if record.begins:
-            self.row(record, "phase", {}, event="begin", scaling=manifest.plain(plain_scaling(record.scaling)))
+            scaling = manifest.plain(plain_scaling(record.scaling))
+            self.row(record, "phase", {}, event="begin", scaling=scaling, **unsuccessful(self.task, record))
         for e in record.episodes:
             values: dict[str, Values] = {"return": [e.raw_return], "length": [e.length], "success": [e.success]}
             values |= {} if e.own is None else {"own": [float(e.own)]}
@@ -279,6 +280,18 @@ class _Book:
         self.sinks.write(row)
         for see in self.after:
             see(row)
+
+
+def unsuccessful(task: Task, record: Record) -> dict[str, str]:
+    """What there is to say before a run learns offline from a log of a sparse task in which nothing succeeds."""
+    if record.index or record.phase.collects or task.failure is None or (data := task.dataset()) is None:
+        return {}
+    if not (np.asarray(data.reward) == task.failure).all():
+        return {}
+    line = (
+        "no row of the dataset has success, so offline all actions come to be worth the same; online steps must find it"
+    )
+    return {"remark": line}
 
 
 def remarked(record: Record) -> dict[str, str]:
