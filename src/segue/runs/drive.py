@@ -288,10 +288,7 @@ def unsuccessful(task: Task, record: Record) -> dict[str, str]:
         return {}
     if not (np.asarray(data.reward) == task.failure).all():
         return {}
-    line = (
-        "no row of the dataset has success, so offline all actions come to be worth the same; online steps must find it"
-    )
-    return {"remark": line}
+    return {"remark": "no row of the dataset has success, so offline all actions come to be worth the same"}
 
 
 def remarked(record: Record) -> dict[str, str]:
