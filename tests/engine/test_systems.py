@@ -29,8 +29,8 @@ from tests.toys import SPEC, UNITS, CorridorTask, corridor_data
 
 DATA = corridor_data()
 TASK = CorridorTask(DATA)
-CHUNKED = ("chunk(opt(td3-bc),3)", "opt(chunk(spot,3))", "chunk(iql+rnd,3)", "chunk(ooo(cal-ql)+sera,3)")
-CHUNKED += ("ooo(chunk(rebrac,3))", "chunk(fql,3)+sera", "ooo(chunk(bfn,3))", "chunk(wsrl,3)", "chunk(pex,3)")
+CHUNKED = ("chunk(opt(td3-bc),3)", "opt(chunk(spot,3))", "ooo(chunk(bfn,3))", "chunk(ooo(cal-ql)+sera,3)")
+CHUNKED += ("chunk(fql,3)+sera",)
 
 
 def shrunk(recipe: Recipe, online: int = 40) -> Plan:
