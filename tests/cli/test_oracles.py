@@ -51,6 +51,10 @@ def test_made_by_the_command_and_found_by_its_tasks(say, tmp_path: Path, monkeyp
     assert data is not None
     assert (len(data), set(np.unique(data.reward)) <= {-1.0, 0.0}) == (1000, True)
     assert data.terminated.sum() == (data.reward == 0).sum()
+    (tmp_path / "pointmaze-giant-stitch-v0.npz").touch()  # a release's own file, which is not made here
+    giant = "pointmaze-giant-stitch-singletask"
+    place = tmp_path / f"{giant.removesuffix('-singletask')}-v0.npz"
+    assert find_task(f"{giant}-task1-v0").source == f"ogbench:{place}?task=pointmaze-giant-singletask-task1-v0"  # type: ignore[attr-defined]
     with np.load(tmp_path / "cube-single-play-v0.npz") as log:
         alone = Table(OracleLog("cube-single")).episode(0)
         np.testing.assert_array_equal(log["observations"], alone["observations"])

@@ -87,10 +87,15 @@ def _found(record: Record) -> str | None:
             return f"stored:{name}"
     if record.made:
         return record.made
-    for folder in filter(None, (os.environ.get(FOLDER), record.maker and str(datasets_folder()))):
-        if (path := Path(folder) / file_of(record)).is_file():
-            published, _, query = record.data[0].partition("?") if record.maker else ("d4rl:", "", "")
-            return f"{published.partition(':')[0]}:{path}{query and f'?{query}'}"
+    folder = os.environ.get(FOLDER)
+    released = record.file if record.data else ""  # which several tasks share
+    own = f"{record.log or record.name}.hdf5" if released else file_of(record)
+    if folder and (path := Path(folder) / own).is_file():
+        return f"d4rl:{path}"
+    for place in (folder, datasets_folder()) if released else ():
+        if place and (path := Path(place) / released).is_file():
+            published, _, query = record.data[0].partition("?")
+            return f"{published.partition(':')[0]}:{path}?{query}"
     return None
 
 
