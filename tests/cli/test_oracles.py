@@ -72,5 +72,5 @@ def test_made_by_the_command_and_found_by_its_tasks(say, tmp_path: Path, monkeyp
 
 
 def test_published_sizes() -> None:
-    assert {n for n, _ in PLACES.values()} == {1000, 3000, 5000}
+    assert {place.episodes for place in PLACES.values()} == {1000, 3000, 5000}
     assert OracleLog.named("puzzle-4x6-noisy-v0").file == "puzzle-4x6-noisy-v0.npz"

@@ -46,12 +46,12 @@ class Noise(NamedTuple):
 
 @dataclass(frozen=True)
 class FQL:
-    """Hyper-parameters of FQL; the defaults are the official ones, but for the weight."""
+    """Hyper-parameters of FQL; the defaults are the official ones."""
 
     policy: ClassVar[tuple[str, ...]] = ("actor", "flow")
     base: Flow = field(default_factory=Flow)
     cloning_weight: Schedule = 10.0
-    """alpha, the weight of the distance to the flow; the papers choose it for each task, from 0.03 to 30,000."""
+    """alpha, the weight of the distance to the flow; the papers choose it for each task, from 3 to 30,000."""
     normalise_q: bool = False
     """Divide Q in the actor's loss by mean |Q|; the authors advise it for new tasks, with a weight from 0.03 to 10."""
 

@@ -165,10 +165,12 @@ def make_command(
     log = OracleLog.named(name, seed)
     if rows is not None and not 1 <= rows < math.inf:
         raise SegueError(f"segue data make {source}: --rows {rows:g} makes no episode; give 1000 or more")
-    count = PLACES[log.place][0] if rows is None else math.ceil(rows / ROWS)
+    count = PLACES[log.place].episodes if rows is None else math.ceil(rows / ROWS)
     path = (out or Path(os.environ.get("SEGUE_DATA") or datasets_folder())) / log.file
     if path.exists() and not replace:
         raise SegueError(f"{path} exists; give another --out, or --replace")
+    if not os.access(next(p for p in (path.parent, *path.parent.parents) if p.exists()), os.W_OK):
+        raise SegueError(f"{path.parent} cannot be written; give another --out")
     checked = max(1, count // 10)  # episodes of their own for validation, a tenth as published
     made = told(episodes_of(log, range(count + checked), workers or cores()), count + checked, log.file)
     for file, wanted in ((path, count), (path.with_name(f"{path.stem}-val.npz"), checked)):

@@ -21,7 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -32,20 +32,35 @@ from segue.data.extras import need
 from segue.data.files import write_atomically
 
 ROWS = 1000  # transitions of an episode; a last row, which has no next one, comes on top
-# Published episodes, and the share of uniform actions in "noisy".
-PLACES: Mapping[str, tuple[int, float]] = {
-    "cube-single": (1000, 0.1),
-    "cube-double": (1000, 0.1),
-    "cube-triple": (3000, 0.1),
-    "cube-quadruple": (5000, 0.1),
-    "scene": (1000, 0.1),
-    "puzzle-3x3": (1000, 0.2),
-    "puzzle-4x4": (1000, 0.2),
-    "puzzle-4x5": (3000, 0.2),
-    "puzzle-4x6": (5000, 0.2),
+
+
+class Place(NamedTuple):
+    """What is published of a place's logs."""
+
+    episodes: int
+    random: float
+    """Share of uniform actions in "noisy"."""
+    oracles: tuple[str, ...]
+    closed: bool = False
+    """The gripper stays closed."""
+    stacking: tuple[float, float] | None = None
+    """Bounds of an episode's probability that a cube is to be put on another."""
+    loses_cube: bool = False
+    """The cube may leave the middle of the table; such episodes are made anew."""
+
+
+_CUBE, _BUTTON = ("cube",), ("button",)
+PLACES: Mapping[str, Place] = {
+    "cube-single": Place(1000, 0.1, _CUBE, stacking=(0.0, 0.0)),
+    "cube-double": Place(1000, 0.1, _CUBE, stacking=(0.0, 0.25)),
+    "cube-triple": Place(3000, 0.1, _CUBE, stacking=(0.05, 0.35)),
+    "cube-quadruple": Place(5000, 0.1, _CUBE, stacking=(0.1, 0.5)),
+    "scene": Place(1000, 0.1, ("cube", "button", "drawer", "window"), loses_cube=True),
+    "puzzle-3x3": Place(1000, 0.2, _BUTTON, closed=True),
+    "puzzle-4x4": Place(1000, 0.2, _BUTTON, closed=True),
+    "puzzle-4x5": Place(3000, 0.2, _BUTTON, closed=True),
+    "puzzle-4x6": Place(5000, 0.2, _BUTTON, closed=True),
 }
-STACKING = {"single": (0.0, 0.0), "double": (0.0, 0.25), "triple": (0.05, 0.35), "quadruple": (0.1, 0.5)}
-"""Bounds of an episode's probability that a cube is to be put on another."""
 NOISE, SMOOTHING, NEAREST = 0.1, 0.5, 0.4
 SPREAD = np.array([1.0, 1.0, 1.0, 3.0, 10.0])  # of the noise on x, y, z, yaw and gripper
 ATTEMPTS = 100
@@ -90,7 +105,7 @@ class Table:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")  # OGBench's arms make their action space anew, and Gymnasium says so
             import_module("ogbench.manipspace")
-            self.log = log
+            self.log, self.place = log, PLACES[log.place]
             self.env = gymnasium.make(
                 log.env,
                 disable_env_checker=True,
@@ -98,12 +113,10 @@ class Table:
                 mode="data_collection",
                 max_episode_steps=log.steps + 1,
             )
-        puzzle = log.place.startswith("puzzle")
-        names = ["button"] if puzzle else ["cube"] if log.place.startswith("cube") else [*_KINDS]
         how: dict[str, Any] = {"noise": NOISE, "noise_smoothing": SMOOTHING} if log.kind == "play" else {}
         how |= {} if log.kind == "play" else {"min_norm": NEAREST}
-        how |= {"gripper_always_closed": True} if puzzle else {}
-        self.oracles = {name: _oracle(name, log.kind)(env=self.env, **how) for name in names}
+        how |= {"gripper_always_closed": True} if self.place.closed else {}
+        self.oracles = {name: _oracle(name, log.kind)(env=self.env, **how) for name in self.place.oracles}
 
     def episode(self, number: int) -> Columns:
         """Rows of one episode; where a scene's cube is lost it is made anew, as in the published script."""
@@ -111,17 +124,16 @@ class Table:
             name = zlib.crc32(f"{self.log.env} {self.log.kind}".encode())
             world, oracle, noise = np.random.SeedSequence((self.log.seed, name, number, attempt)).generate_state(3)
             rows = self._rolled(int(world), int(oracle), np.random.default_rng(int(noise)))
-            if not self.log.place.startswith("scene") or _healthy(rows["qpos"]):
+            if not self.place.loses_cube or _healthy(rows["qpos"]):
                 return rows
         raise SegueError(f"{self.log.file}: episode {number} lost its cube in {ATTEMPTS} attempts; take another seed")
 
     def _rolled(self, world: int, oracle: int, rng: np.random.Generator) -> Columns:
         np.random.seed(oracle)  # noqa: NPY002 - the oracles draw from NumPy's global generator
         observation, info = self.env.reset(seed=world)
-        stacking = next((bounds for word, bounds in STACKING.items() if self.log.place.endswith(word)), None)
-        stack = 0.5 if stacking is None else rng.uniform(*stacking)
+        stack = 0.5 if self.place.stacking is None else rng.uniform(*self.place.stacking)
         noisy = self.log.kind == "noisy"
-        width, share = (rng.uniform(0, NOISE), PLACES[self.log.place][1]) if noisy else (0.0, 0.0)
+        width, share = (rng.uniform(0, NOISE), self.place.random) if noisy else (0.0, 0.0)
         acting = self._begun(observation, info)
         rows: dict[str, list[Any]] = {name: [] for name in ("observations", "actions", "terminals", "qpos", "qvel")}
         over = False
@@ -154,13 +166,10 @@ class Table:
         return oracle
 
 
-_KINDS = {name: f"{name.capitalize()}{{}}Oracle" for name in ("cube", "button", "drawer", "window")}
-
-
 def _oracle(name: str, kind: Kind) -> Any:
     word = "plan" if kind == "play" else "markov"
     module = import_module(f"ogbench.manipspace.oracles.{word}.{name}_{word}")
-    return getattr(module, _KINDS[name].format(word.capitalize()))
+    return getattr(module, f"{name.capitalize()}{word.capitalize()}Oracle")
 
 
 def _healthy(qpos: np.ndarray) -> bool:
@@ -170,7 +179,8 @@ def _healthy(qpos: np.ndarray) -> bool:
 
 
 def episodes_of(log: OracleLog, numbers: range, workers: int = 1) -> Iterator[Columns]:
-    """Some episodes of a log in order, made by so many processes."""
+    """Some episodes of a log in order, made by so many processes; `SegueError` where the package is missing."""
+    need("ogbench", "ogbench", f"making {log.file}")  # here, because a process that cannot begin says less
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start, (log,)) as pool:
         yield from pool.map(_one, numbers)

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from segue.core.nets import rows_of
 from segue.core.types import Array, Key
 
 
@@ -27,5 +28,5 @@ def keys_of_states(observation: Any) -> Array:
 def drawn(observation: Any, key: Key, explore: bool, shape: tuple[int, ...]) -> Array:
     """Standard normal draws (B, *shape): fresh ones where a policy explores, else functions of the observations."""
     if explore:
-        return jax.random.normal(key, (jax.tree.leaves(observation)[0].shape[0], *shape))
+        return jax.random.normal(key, (rows_of(observation), *shape))
     return jax.vmap(lambda own: jax.random.normal(own, shape))(keys_of_states(observation))
