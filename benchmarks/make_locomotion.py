@@ -2,10 +2,11 @@
 
     python benchmarks/make_locomotion.py --env hopper walker2d halfcheetah --seed 0 --out FOLDER
 
-A million steps of SAC for each environment, an evaluation and a snapshot of the policy every 10,000 steps; then a
-million rows each of random, expert and medium, and medium-replay (`KINDS` says of what).  Policies act with their
-exploration, as in D4RL; evaluations are without it.  Takes two and a half hours for each environment on one core that
-does nothing else (145 steps of training a second, 1,400 of a policy), a night for all three, and 1 GB of disk for each.
+A million steps of SAC for each environment, an evaluation and a snapshot of the policy every 10,000 steps; a million
+rows each of random, medium and expert, and medium-replay (`KINDS` says of what).  Policies act with their exploration,
+as in D4RL; evaluations are without it.  Takes two and a half hours for each environment on one core that does nothing
+else (145 steps of training a second, 1,400 of a policy), a night for all three, and 1 GB of disk for each.  Without
+`expert` (`--kinds medium medium-replay`) training stops at the medium policy, after a small part of that time.
 
 The same command goes on after a kill: training from its last checkpoint, with the same numbers; what is made already is
 left alone.  Hashes are the same where versions, processor and number of threads are.
@@ -25,7 +26,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,13 @@ from segue.tasks import GymTask
 ENVIRONMENTS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "halfcheetah": "HalfCheetah-v5"}
 KINDS = {
     "random": "uniform random actions",
-    "expert": "the last policy",
-    "medium": "the first snapshot whose evaluation is about a third of the way from random to the last policy",
+    "medium": "the first snapshot whose normalised score is about a third of D4RL's expert's",
     "medium-replay": "all that SAC had seen when the medium policy was taken",
+    "expert": "the last policy",
 }
+LOG = "training.json"
 COLUMNS = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
-MEDIUM = (0.25, 0.5)  # about a third (default of ours)
+MEDIUM = (25.0, 50.0)  # normalised scores: about a third (default of ours)
 SAVE_EVERY, SAY_EVERY = 300.0, 60.0  # seconds
 
 
@@ -102,21 +104,28 @@ class Speaker:
             self.spoke = time.monotonic()
 
 
-def train(task: GymTask, folder: Path, settings: Settings, say: Speaker) -> list[dict[str, Any]]:
-    """Train SAC, or go on with it; return all evaluations, the last one that of the last policy."""
-    log, phases = folder / "training.json", settings.phases()
-    about = {"env_id": task.env, "settings": asdict(settings), "agent": describe(phases[1].learner)}
+def begun_with(task: GymTask, folder: Path, settings: Settings) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What training.json says of the training, and its evaluations so far; refuses that of other settings."""
+    about = {"env_id": task.env, "settings": asdict(settings), "agent": describe(settings.phases()[1].learner)}
     about = json.loads(json.dumps(about))  # lists for tuples, as they are read
-    before = json.loads(log.read_text()) if log.exists() else {**about, "evaluations": []}
+    before = json.loads((folder / LOG).read_text()) if (folder / LOG).exists() else {**about, "evaluations": []}
     if {key: before[key] for key in about} != about:
         raise segue.SegueError(f"{folder}: was begun with other settings ({before['settings']}); give another --out")
+    return about, before["evaluations"]
+
+
+def train(task: GymTask, folder: Path, settings: Settings, say: Speaker, whole: bool) -> list[dict[str, Any]]:
+    """Train SAC, or go on with it, to its last step or (not `whole`) to the medium policy; return all evaluations."""
+    phases, (about, evaluations) = settings.phases(), begun_with(task, folder, settings)
     state = None
     if checkpoint.latest(folder) is not None:
         state, _ = checkpoint.load(folder, phases, task.spec, 0, here(task.make_env))
         say(f"{folder.name}: going on at step {state.environment_steps:,}", news=True)
     begun = 0 if state is None else state.environment_steps
     # Those after the checkpoint are made again, and come out the same.
-    found = [e for e in before["evaluations"] if e["environment_step"] <= begun]
+    found = [e for e in evaluations if e["environment_step"] <= begun]
+    if not whole and is_medium(found).any():
+        return found
     low, high = (bound.tolist() for bound in task.action_bounds)
     facts = {"task": task.name, "observation": {"keys": []}, "action": {"low": low, "high": high}}
     saved = since = time.monotonic()
@@ -130,26 +139,34 @@ def train(task: GymTask, folder: Path, settings: Settings, say: Speaker) -> list
                 result, policy = evaluator(record.slot), f"policies/{step:07d}"
                 segue.save_policy(folder / policy, record.slot, task.spec, (settings.seed,), facts)
                 means = {"return": float(result.raw_return.mean()), "length": float(result.length.mean())}
+                means["score"] = float(task.score(result.raw_return, result.success).mean())
                 returns = result.raw_return[0].tolist()
                 found.append({"environment_step": step, **means, "returns": returns, "policy": policy})
-                write_json(log, {**about, "versions": versions(), "evaluations": found})
+                write_json(folder / LOG, {**about, "versions": versions(), "evaluations": found})
             if evaluates or time.monotonic() - saved > SAVE_EVERY:
                 checkpoint.save(folder, record.state)
                 saved = time.monotonic()
             rate = (step - begun) / (time.monotonic() - since)
             last = f"; return {found[-1]['return']:.1f} at {found[-1]['environment_step']:,}" if found else ""
             say(f"{folder.name}: step {step:,} of {settings.steps:,}, {rate:.0f} a second{last}")
+            if evaluates and not whole and is_medium(found).any():
+                break
     return found
 
 
-def about_a_third(evaluations: Sequence[dict[str, Any]], random: float) -> dict[str, Any]:
-    """The first evaluation within `MEDIUM` of the way from random actions to the last policy, else the nearest to it.
+def is_medium(evaluations: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Which evaluations are within `MEDIUM`."""
+    score = np.array([e["score"] for e in evaluations])
+    return (score >= MEDIUM[0]) & (score <= MEDIUM[1])
+
+
+def about_a_third(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The first evaluation within `MEDIUM`, else the nearest to a third.
 
     SAC may come from nothing to near its best between two evaluations: the first above a third could be an expert.
     """
-    share = (np.array([e["return"] for e in evaluations]) - random) / (evaluations[-1]["return"] - random)
-    within = np.flatnonzero((share >= MEDIUM[0]) & (share <= MEDIUM[1]))
-    return evaluations[within[0] if len(within) else np.argmin(np.abs(share - 1.0 / 3.0))]
+    within, score = is_medium(evaluations), np.array([e["score"] for e in evaluations])
+    return evaluations[np.argmax(within) if within.any() else np.argmin(np.abs(score - 100.0 / 3.0))]
 
 
 def experience(task: GymTask, folder: Path, settings: Settings, until: int) -> Iterator[Recorded]:
@@ -201,31 +218,33 @@ def write(path: Path, task: GymTask, arrays: dict[str, np.ndarray], made: dict[s
     return manifest
 
 
-def make(body: str, out: Path, settings: Settings, say: Speaker) -> None:
-    """Make all datasets of one environment that are not there yet."""
+def make(body: str, kinds: Collection[str], out: Path, settings: Settings, say: Speaker) -> None:
+    """Make those datasets of one environment that are not there yet."""
     task, folder = segue.find_task(f"gym:{ENVIRONMENTS[body]}"), out / f"{body}-sac"
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder):
+        begun_with(task, folder, settings)
         for left in out.glob(f".{body}-*"):  # by a kill
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-        evaluations, random = train(task, folder, settings, say), np.nan
         for number, (kind, how) in enumerate(KINDS.items()):
-            path, rows = out / f"{body}-{kind}.hdf5", settings.rows
-            if not path.with_suffix(".json").exists():
-                policy = evaluations[-1] if kind == "expert" else about_a_third(evaluations, random)
-                if kind == "medium-replay":
-                    rows = policy["environment_step"]
-                    episodes = experience(task, folder, settings, rows)
-                else:
-                    acts = RANDOM if kind == "random" else f"{folder / policy['policy']}@{settings.seed}"
-                    seed = len(KINDS) * settings.seed + number  # each has starts and noise of its own
-                    episodes = collect(task, Recipe((acts,), explore="yes"), rows, seed)
-                made: dict[str, Any] = {"by": "benchmarks/make_locomotion.py", "kind": kind, "how": how}
-                made |= {"settings": asdict(settings), "policy": None if kind == "random" else policy}
-                found = write(path, task, stream(episodes, rows, path.stem, say), made)
-                say(f"{path.stem}: {found['episodes']:,} episodes, return {found['return_mean']:.1f}", news=True)
-            if kind == "random":
-                random = json.loads(path.with_suffix(".json").read_text())["return_mean"]
+            path, rows, policy = out / f"{body}-{kind}.hdf5", settings.rows, None
+            if kind not in kinds or path.with_suffix(".json").exists():
+                continue
+            if kind != "random":
+                evaluations = train(task, folder, settings, say, whole=kind == "expert")
+                policy = evaluations[-1] if kind == "expert" else about_a_third(evaluations)
+            if kind == "medium-replay":
+                assert policy is not None
+                rows = policy["environment_step"]
+                episodes = experience(task, folder, settings, rows)
+            else:
+                acts = RANDOM if policy is None else f"{folder / policy['policy']}@{settings.seed}"
+                seed = len(KINDS) * settings.seed + number  # each has starts and noise of its own
+                episodes = collect(task, Recipe((acts,), explore="yes"), rows, seed)
+            made: dict[str, Any] = {"by": "benchmarks/make_locomotion.py", "kind": kind, "how": how}
+            made |= {"settings": asdict(settings), "policy": policy}
+            found = write(path, task, stream(episodes, rows, path.stem, say), made)
+            say(f"{path.stem}: {found['episodes']:,} episodes, return {found['return_mean']:.1f}", news=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -237,14 +256,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Make what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--env", nargs="+", choices=ENVIRONMENTS, default=list(ENVIRONMENTS))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--out", type=Path, required=True)
     for name, value in asdict(Settings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
     args = vars(parser.parse_args(arguments))
-    bodies, out, say = args.pop("env"), args.pop("out"), Speaker()
+    bodies, kinds, out, say = args.pop("env"), args.pop("kinds"), args.pop("out"), Speaker()
     try:
         for body in bodies:
-            make(body, out, Settings(**args), say)
+            make(body, kinds, out, Settings(**args), say)
     except segue.SegueError as error:
         sys.exit(f"make_locomotion.py: {error}")
 

@@ -101,6 +101,11 @@ def test_locomotion_datasets_are_the_same_after_kills(tmp_path: Path, monkeypatc
             locomotion.main([*small, str(tmp_path / "killed")])
     for folder in ("killed", "whole"):
         locomotion.main([*small, str(tmp_path / folder)])
+    monkeypatch.setattr(locomotion, "MEDIUM", (-100.0, 100.0))  # the first evaluation is one
+    locomotion.main([*small, str(tmp_path / "part"), "--kinds", "medium-replay"])
+    assert {path.name for path in (tmp_path / "part").glob("*.json")} == {"hopper-medium-replay.json"}
+    part = json.loads((tmp_path / "part/hopper-sac/training.json").read_text())["evaluations"]
+    assert [e["environment_step"] for e in part] == [200]  # and training stops there
     for name in ("hopper-sac/training", *(f"hopper-{kind}" for kind in locomotion.KINDS)):
         assert len({(tmp_path / f / f"{name}.json").read_text() for f in ("killed", "whole")}) == 1, name
 
@@ -117,8 +122,8 @@ def test_locomotion_datasets_are_the_same_after_kills(tmp_path: Path, monkeypatc
         locomotion.main([*small, str(tmp_path / "whole"), "--seed", "1"])
 
 
-def test_medium_is_the_first_about_a_third_of_the_way() -> None:
+def test_medium_is_the_first_about_a_third_of_the_experts_score() -> None:
     chosen = importlib.import_module("make_locomotion").about_a_third
-    tried = [{"return": value} for value in (-90.0, 150.0, 5.0, 0.0, 200.0)]
-    assert chosen(tried, -100.0) is tried[2]
-    assert chosen(tried[:2] + tried[-1:], -100.0) is tried[0]  # 3 % of the way: nearer to a third than 83 %
+    tried = [{"score": value} for value in (3.0, 83.0, 35.0, 33.0, 100.0)]
+    assert chosen(tried) is tried[2]
+    assert chosen(tried[:2] + tried[-1:]) is tried[0]  # 3 % of the way: nearer to a third than 83 %
