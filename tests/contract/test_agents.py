@@ -13,7 +13,7 @@ import pytest
 from segue.agents import AGENTS, build, describe
 from segue.core import options
 from segue.core.options import reachable
-from segue.core.types import Agent, Spec, Transition
+from segue.core.types import Acting, Agent, Spec, Transition
 
 SPEC = Spec((5,), 3)
 ROWS = 16
@@ -86,7 +86,7 @@ def learned(request: pytest.FixtureRequest) -> tuple[Any, Any, Any]:
 
 def test_protocol_and_arrays(learned: Any) -> None:
     agent, _, state = learned
-    assert isinstance(agent, Agent)
+    assert isinstance(agent, Acting)
     assert hash(agent) == hash(build(describe(agent)))
     fresh = begin(agent, jax.random.key(0), SPEC)
     assert jax.tree.structure(fresh) == jax.tree.structure(state)
@@ -103,11 +103,11 @@ def test_description_round_trip(learned: Any) -> None:
 
 
 def test_deterministic_and_moved_by_the_key(learned: Any) -> None:
-    _, update, state = learned
+    agent, update, state = learned
     once, again = (update(state, batch(), jax.random.key(2), 1)[0] for _ in range(2))
     other = update(state, batch(), jax.random.key(3), 1)[0]
     assert equal(once, again)
-    assert not equal(once, other)
+    assert equal(once, other) == (not isinstance(agent, Agent))  # cloning draws nothing
 
 
 def test_seeds_do_not_mix_under_vmap(learned: Any) -> None:
@@ -132,7 +132,8 @@ def test_acts_in_bounds(learned: Any) -> None:
     near = batch().observation  # far from the data a squashed policy may be certain
     assert not equal(agent.act(state, near, jax.random.key(0), True), agent.act(state, near, jax.random.key(1), True))
     assert equal(agent.act(state, near, jax.random.key(0), False), agent.act(state, near, jax.random.key(1), False))
-    assert agent.q(state, far, action).shape == (ROWS,)
+    if isinstance(agent, Agent):
+        assert agent.q(state, far, action).shape == (ROWS,)
 
 
 def part_of(state: Any, name: str) -> Any:
@@ -147,6 +148,8 @@ def test_a_part_moves_by_its_own_loss_alone(learned: Any) -> None:
     rates = sorted({name for name in reachable(agent) if name.endswith("_learning_rate")})
     parts = [r.removesuffix("_learning_rate") for r in rates if part_of(state, r.removesuffix("_learning_rate"))]
     assert {"actor", "critic"} <= set(parts)
+    if not isinstance(agent, Agent):
+        pytest.skip("only its policy moves (test_cloning.py)")
 
     def two(update: Any) -> tuple[Any, Any]:  # a delayed actor moves in one of two updates
         once, _ = update(state, batch(), jax.random.key(2), 0)

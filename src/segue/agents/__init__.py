@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segue.core import parts
 from segue.core.lazy import face
-from segue.core.types import Agent, Learner, SegueError
+from segue.core.types import Acting, Learner, SegueError
 
 if TYPE_CHECKING:
     from segue.agents.awac import AWAC
+    from segue.agents.bc import BC
     from segue.agents.bfn import BFN
     from segue.agents.cal_ql import CalQL
     from segue.agents.cql import CQL
@@ -44,9 +45,9 @@ class Entry(NamedTuple):
     """Source of the numbers that its tests compare with."""
 
     @property
-    def agent(self) -> type[Agent]:
+    def agent(self) -> type[Acting]:
         """Its class."""
-        kind: type[Agent] = class_of(self.name)
+        kind: type[Acting] = class_of(self.name)
         return kind
 
 
@@ -104,6 +105,12 @@ _ROWS = (
         "two updates of the official program, three forms, and its choice of actions",
     ),
     Entry(
+        "BC",
+        "Pomerleau 1989; its numbers are CORL's BC's",
+        "offline, the policy of any agent",
+        "the loss and the first step by hand; flows are those of FQL and BFN",
+    ),
+    Entry(
         "OPT",
         "Shin et al. 2025, arXiv 2507.08387",
         "online, around TD3, SPOT, IQL, CQL or CalQL",
@@ -117,6 +124,7 @@ PARTS = ("VAE", "Encoder", "Flow", "Linear", "Networks", "OneOf", "OnlinePretrai
 __all__ = [
     "AGENTS",
     "AWAC",
+    "BC",
     "BFN",
     "CQL",
     "FQL",
@@ -146,22 +154,23 @@ __all__ = [
 
 def title(learner: Learner) -> str:
     """Name of a learner: its class, and the agents inside it."""
+    from segue.agents.bc import BC
     from segue.agents.one_of import OneOf
     from segue.agents.opt import OPT, OnlinePretraining
 
-    if isinstance(learner, (OPT, OnlinePretraining)):
+    if isinstance(learner, (BC, OPT, OnlinePretraining)):
         return f"{type(learner).__name__} of {title(learner.base)}"
     if isinstance(learner, OneOf):
         return f"{title(learner.first)} or {title(learner.second)}"
     return type(learner).__name__
 
 
-def build(description: Mapping[str, Any]) -> Agent:
+def build(description: Mapping[str, Any]) -> Acting:
     """Return the agent that `describe` described; a class outside Segue is imported, as module:name says.
 
     Raises `SegueError` if the class does not exist or its fields have changed.
     """
-    agent: Agent = parts.build(description, class_of, "an agent")
+    agent: Acting = parts.build(description, class_of, "an agent")
     return agent
 
 

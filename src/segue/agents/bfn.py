@@ -70,6 +70,13 @@ class BFN:
         flow, more = self.base.improve_flow(state.actor, batch, noise.flow, noise.time)
         return State(flow, critic, moved), metrics | more
 
+    def clone(self, state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
+        """Do one update of the flow alone."""
+        k_flow, k_time = jax.random.split(key)
+        time = jax.random.uniform(k_time, (len(batch.action), 1))
+        flow, metrics = self.base.improve_flow(state.actor, batch, jax.random.normal(k_flow, batch.action.shape), time)
+        return state._replace(actor=flow), metrics
+
     def best(self, state: State, observation: Array, noise: Array) -> Array:
         """Of N actions that noise (B, N, D) flows to, the one that the learning critics value most, (B, D)."""
         actions = flowed(state.actor.params, observation, noise, self.base.flow_steps)

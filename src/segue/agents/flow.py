@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from segue.core.flows import flow_error
+from segue.core.indices import mean_error
 from segue.core.layers import Initialiser
 from segue.core.nets import Conditional, Critics
 from segue.core.networks import Networks, Role, ours
@@ -96,11 +97,7 @@ class Flow:
         """One step of the flow towards the data; of a chunk, only the actions before an episode's end are cloned."""
 
         def loss(velocity: Conditional) -> Array:
-            error = flow_error(velocity, batch.observation, batch.action, noise, time)
-            if batch.valid is None:
-                return jnp.mean(error)
-            rows, steps = batch.valid.shape
-            return jnp.mean(error.reshape(rows, steps, -1) * batch.valid[..., None])
+            return mean_error(flow_error(velocity, batch.observation, batch.action, noise, time), batch)
 
         value, gradient = jax.value_and_grad(loss)(flow.params)
         return descend(flow, self.actor_learning_rate, gradient), {"flow_loss": value}

@@ -93,6 +93,18 @@ class FQL:
         metrics = metrics | more | said | {"actor_loss": loss} | reported(step, cloning_weight=self.cloning_weight)
         return State(actor, flow, critic, moved), metrics
 
+    def clone(self, state: State, batch: Transition, key: Key) -> tuple[State, Metrics]:
+        """Do one update of the flow towards a batch's actions, and of the policy towards where the flow arrives."""
+        k_flow, k_time, k_actor = jax.random.split(key, 3)
+        base, shape = self.base, batch.action.shape
+        time, noise = jax.random.uniform(k_time, (shape[0], 1)), jax.random.normal(k_actor, shape)
+        flow, metrics = base.improve_flow(state.flow, batch, jax.random.normal(k_flow, shape), time)
+        arrived = flowed(state.flow.params, batch.observation, noise, base.flow_steps)
+        distance = lambda actor: jnp.mean(jnp.square(actor(batch.observation, noise) - arrived))  # noqa: E731
+        loss, gradient = jax.value_and_grad(distance)(state.actor.params)
+        actor = descend(state.actor, base.actor_learning_rate, gradient)
+        return state._replace(actor=actor, flow=flow), metrics | {"distillation_loss": loss}
+
     def one_step(self, actor: Conditional, observation: Array, noise: Array) -> Array:
         """The policy's actions (B, D) in [-1, 1] for noise (B, D)."""
         return jnp.clip(actor(observation, noise), -1.0, 1.0)

@@ -163,3 +163,11 @@ def fold(rows: Sequence[Transition], there: Array) -> Transition:
         next_observation=last.next_observation,
         next_action=last.next_action,
     )
+
+
+def mean_error(error: Array, batch: Transition) -> Array:
+    """Mean of errors (B, D) over batch and dimensions; what lies behind an episode's end in a chunk counts 0."""
+    if batch.valid is None:
+        return jnp.mean(error)
+    rows, steps = batch.valid.shape
+    return jnp.mean(error.reshape(rows, steps, -1) * batch.valid[..., None])

@@ -177,12 +177,17 @@ class Learner(Protocol[S]):
 
 
 @runtime_checkable
-class Agent(Learner[S], Protocol[S]):
+class Acting(Learner[S], Protocol[S]):
     """A learner that acts."""
 
     def act(self, state: S, observation: Array, key: Key, explore: bool) -> Array:
         """Return actions (B, A) in [-1, 1] for observations (B, *observation)."""
         ...
+
+
+@runtime_checkable
+class Agent(Acting[S], Protocol[S]):
+    """A learner that acts and knows what actions are worth."""
 
     def q(self, state: S, observation: Array, action: Array) -> Array:
         """Return values (B,) of actions, in the learner's reward scaling: for bonuses, mixtures and diagnostics."""
@@ -344,7 +349,7 @@ class Task(Protocol):
         ...
 
 
-def valued(agent: Agent[S], state: S, observation: Array, key: Key) -> tuple[Array, Array]:
+def valued(agent: Acting[S], state: S, observation: Array, key: Key) -> tuple[Array, Array]:
     """What a backup takes at next observations, see `Drawing`; the best action and 0 where an agent does not say."""
     import jax
     import jax.numpy as jnp

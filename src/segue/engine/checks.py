@@ -9,7 +9,7 @@ from segue.core.log import Data
 from segue.core.observations import is_image, parts_seen
 from segue.core.parts import within
 from segue.core.scaling import Scaling
-from segue.core.types import Agent, SegueError, Slot, Spec, policy_of
+from segue.core.types import Acting, SegueError, Slot, Spec, policy_of
 from segue.engine.phase import RANDOM, Phase
 from segue.samplers.subset import Prefix
 
@@ -62,7 +62,7 @@ def check_phase(
         raise SegueError(f"{where}: image_shift={phase.image_shift} and the task has no images; leave it out")
     if phase.validation.steps and (phase.validation.steps < 0 or phase.validation.episodes < 1):
         raise SegueError(f"{where}: validation.steps must not be negative, validation.episodes must be at least 1")
-    if phase.validation.steps and not isinstance(phase.learner, Agent):
+    if phase.validation.steps and not isinstance(phase.learner, Acting):
         raise SegueError(
             f"{where}: {type(phase.learner).__name__} does not act, so it cannot be validated; set validation.steps=0"
         )

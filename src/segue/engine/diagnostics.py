@@ -88,6 +88,8 @@ def handover(
     On fresh episodes, see this module: `q_fresh`, `return_fresh`, and `fresh_share`, the mean weight, which is the
     share of the value before the cut.  `episodes` has, per seed and episode, sums over rows of errors, returns, weights
     and row weights, for intervals.  `evaluation` is the result of `Evaluator.lived`.
+
+    A policy without values has only the returns of logged rows and the distance.
     """
     seeds = range(jax.tree.leaves(slot.state)[0].shape[0])
     values: dict[str, list[float]] = {}
@@ -96,7 +98,7 @@ def handover(
             for name, value in _on_data(slot, s, data).items():
                 values.setdefault(name, []).append(value)
     more: dict[str, Any] = {}
-    if evaluation is not None:
+    if evaluation is not None and isinstance(slot.learner, Agent):
         points: dict[str, list[float]] = {"q": [], "mc_return": []}
         sums: dict[str, list[list[float]]] = {k: [[] for _ in seeds] for k in ("error", "came", "weight", "rows")}
         for s in seeds:
@@ -127,15 +129,18 @@ def _on_data(slot: Slot, s: int, data: Data) -> dict[str, float]:
     action = np.asarray(data.action[done]).reshape(PROBE, -1)
     observation, returns = data.observation[rows], data.mc_returns(slot.scaling)[rows]
     chosen = best_action(slot, s, observation[None])[0]
-    agent: Any = slot.learner
+    found = {
+        "mc_return_data": float(returns.mean()),
+        "action_distance": float(np.linalg.norm(chosen - action, axis=1).mean()),
+    }
+    if not isinstance(agent := slot.learner, Agent):
+        return found
     of = partial(_value, agent, slot.scaling, slot.state, np.int32(s), observation)
     q_policy = np.asarray(of(chosen))
-    return {
+    return found | {
         "q_data": float(np.mean(of(action))),
-        "mc_return_data": float(returns.mean()),
         "q_policy_data": float(q_policy.mean()),
         "bound_rate": float(np.mean(q_policy < returns)),
-        "action_distance": float(np.linalg.norm(chosen - action, axis=1).mean()),
     }
 
 

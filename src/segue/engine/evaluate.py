@@ -12,7 +12,7 @@ import numpy as np
 
 from segue.core.groups import Group, Groups
 from segue.core.scaling import Scaling
-from segue.core.types import Agent, Array, Drawing, EnvError, SegueError, Slot, State, Task, valued
+from segue.core.types import Acting, Array, Drawing, EnvError, SegueError, Slot, State, Task, valued
 from segue.engine.envs import EVALUATION, Simulator, answers, episode_seed, here
 from segue.engine.steps import for_seeds
 
@@ -54,20 +54,20 @@ class Evaluation:
 
 
 @partial(jax.jit, static_argnames=("agent", "scaling"))
-def _best(agent: Agent, scaling: Scaling, state: State, first: Array, observation: Array) -> Array:
+def _best(agent: Acting, scaling: Scaling, state: State, first: Array, observation: Array) -> Array:
     act = lambda state, seen: agent.act(state, scaling.see(seen), jax.random.key(0), False)  # noqa: E731
     return for_seeds(act, of_seeds(state, first, len(observation)), observation)
 
 
 @partial(jax.jit, static_argnames=("agent", "scaling"))
-def _valued(agent: Agent, scaling: Scaling, state: State, first: Array, observation: Array, number: Array) -> Any:
+def _valued(agent: Acting, scaling: Scaling, state: State, first: Array, observation: Array, number: Array) -> Any:
     key = jax.random.fold_in(jax.random.key(0), number)
     take = lambda state, seen: valued(agent, state, scaling.see(seen), key)  # noqa: E731
     return for_seeds(take, of_seeds(state, first, len(observation)), observation)
 
 
 @partial(jax.jit, static_argnames=("agent", "scaling"))
-def _explored(agent: Agent, scaling: Scaling, state: State, first: Array, observation: Array, key: Array) -> Array:
+def _explored(agent: Acting, scaling: Scaling, state: State, first: Array, observation: Array, key: Array) -> Array:
     act = lambda state, seen, key: agent.act(state, scaling.see(seen), key, True)  # noqa: E731
     return for_seeds(act, of_seeds(state, first, len(observation)), observation, key)
 

@@ -15,10 +15,11 @@ from segue.core.encoders import lent
 from segue.core.indices import chunked, fold, plans, window
 from segue.core.look import shifted
 from segue.core.options import alike
+from segue.core.paths import part_at, with_part
 from segue.core.replay import Replay, View
 from segue.core.scaling import Scaling
 from segue.core.types import (
-    Agent,
+    Acting,
     Array,
     Bonus,
     Handover,
@@ -122,15 +123,9 @@ class Update:
 def held(paths: Sequence[str], before: State, after: State, frozen: Array) -> State:
     """The state after an update, with the parts at `paths` as they were before it where `frozen` holds."""
     for path in paths:
-        after = _hold(path.split("."), before, after, frozen)
+        stays = jax.tree.map(lambda old, new: jnp.where(frozen, old, new), part_at(before, path), part_at(after, path))
+        after = with_part(after, path, stays)
     return after
-
-
-def _hold(path: list[str], before: Any, after: Any, frozen: Array) -> Any:
-    if not path:
-        return jax.tree.map(lambda old, new: jnp.where(frozen, old, new), before, after)
-    name, *rest = path
-    return after._replace(**{name: _hold(rest, getattr(before, name), getattr(after, name), frozen)})
 
 
 class Sums(NamedTuple):
@@ -147,7 +142,7 @@ class Explore:
     greedy: bool = False
     epsilon: float = 0.0
 
-    def __call__(self, agent: Agent, state: State, observation: Array, key: Key) -> Array:
+    def __call__(self, agent: Acting, state: State, observation: Array, key: Key) -> Array:
         """Actions (B, A) for observations (B, *observation) in the learner's scaling."""
         action = agent.act(state, observation, key, not self.greedy)
         if not (self.greedy and self.epsilon):
@@ -174,7 +169,7 @@ class Turn:
     def act(self, learned: Learned, observation: Array, key: Key) -> Array:
         """Actions (envs, A) for raw observations (envs, *observation); (0,) where the learner does not act."""
         agent, scaling = self.update.learner, self.update.scaling
-        if not isinstance(agent, Agent):
+        if not isinstance(agent, Acting):
             return jnp.zeros(0)
         return self.explore(agent, learned.learner, scaling.see(observation), key)
 
@@ -246,7 +241,7 @@ def returns(
 
 @partial(jax.jit, static_argnames=("agent", "scaling", "explore"))
 def act(
-    agent: Agent, scaling: Scaling, explore: Explore, state: State, observation: Array, keys: Array, step: Array
+    agent: Acting, scaling: Scaling, explore: Explore, state: State, observation: Array, keys: Array, step: Array
 ) -> Array:
     """Actions (or chunks) (S, envs, A) for raw observations (S, envs, *observation); `step` is the seeds' environment
     step."""

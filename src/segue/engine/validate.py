@@ -20,7 +20,7 @@ from segue.core.log import Data
 from segue.core.observations import parts_seen
 from segue.core.optim import Trained, kind_of
 from segue.core.scaling import Scaling, settled
-from segue.core.types import Agent, Learned, SegueError, Slot, Spec, State, Task
+from segue.core.types import Acting, Learned, SegueError, Slot, Spec, State, Task
 from segue.engine import steps
 from segue.engine.checks import check_first, check_handovers, check_phase, check_windows
 from segue.engine.phase import Phase, fresh, room
@@ -162,7 +162,7 @@ def _check_actions(phase: Phase, shapes: Shapes) -> None:
     seen = jax.ShapeDtypeStruct((1, *spec.observation), spec.dtype)
     for name in phase.actors:
         slot = shapes.slots.get(name)
-        if slot is None or not isinstance(slot.learner, Agent):
+        if slot is None or not isinstance(slot.learner, Acting):
             continue
         state = shapes.one(slot.learned)[0].learner
         act = lambda state, seen, key, s=slot: s.learner.act(state, s.scaling.see(seen), key, True)  # noqa: E731

@@ -92,6 +92,18 @@ _ROWS = (
         Later("segue.recipes.bfn:BFN_METHOD"),
     ),
     Recipe(
+        "bc",
+        "Pomerleau 1989, behaviour cloning; numbers of CORL's BC",
+        "hopper-medium 53.5, walker2d-medium 63.2, halfcheetah-medium 42.4 (CORL's runs of BC, 4 seeds)",
+        Later("segue.recipes.bc:BC_METHOD"),
+    ),
+    Recipe(
+        "flow-bc",
+        "cloning with a flow: FBC in Park, Li and Levine 2025, FQL, arXiv 2502.02538",
+        "a control: what the log alone gives to a policy that can have several modes",
+        Later("segue.recipes.bc:FLOW_BC_METHOD"),
+    ),
+    Recipe(
         "sac",
         "Haarnoja et al. 2018, SAC, arXiv 1812.05905 (JaxCQL's form)",
         "a control: what the same online budget gives without data",
@@ -151,6 +163,12 @@ SYSTEMS: dict[str, System] = {
         "Collect with the frozen policy, pre-train new critics, fine-tune with both pairs.",
         "Shin et al. 2025, OPT, arXiv 2507.08387",
         "opt(td3-bc) or opt(spot)",
+    ),
+    "clone": System(
+        Later("segue.recipes.systems.clone:clone"),
+        "Let the recipe's policy imitate the log first; what the recipe does then begins from it.",
+        "behaviour cloning, as the first step of DAPG: Rajeswaran et al. 2018, arXiv 1709.10087",
+        "clone(rlpd) or clone(sac)",
     ),
     "chunk": System(
         Later("segue.recipes.systems.chunk:chunk"),

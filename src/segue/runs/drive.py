@@ -15,7 +15,7 @@ import numpy as np
 from segue.bonuses import Nothing
 from segue.core import files
 from segue.core.scaling import plain_scaling
-from segue.core.types import Agent, EnvError, Interrupted, Remarking, SegueError, Task
+from segue.core.types import Acting, EnvError, Interrupted, Remarking, SegueError, Task
 from segue.engine import loop
 from segue.engine.diagnostics import handover
 from segue.engine.envs import Episode, Simulator, here
@@ -225,7 +225,7 @@ class _Book:
             self.row(record, "training", record.metrics)
         slot = record.acting
         # A phase may train what does not act (a density, a second critic): there is nothing to roll out or to export.
-        if record.evaluates and isinstance(slot.learner, Agent):
+        if record.evaluates and isinstance(slot.learner, Acting):
             result = None if self.evaluator is None else self.evaluator(slot)
             if result is not None:
                 self.row(record, "evaluation", result.values())
@@ -243,7 +243,7 @@ class _Book:
 
     def keep(self, record: Record, whatever: bool = False) -> None:
         """Write the policy that acts as the run's bundle, where it has had updates since (or `whatever`)."""
-        if isinstance(record.acting.learner, Agent) and (whatever or record.update != self.kept):
+        if isinstance(record.acting.learner, Acting) and (whatever or record.update != self.kept):
             save_policy(self.folder / "policy", record.acting, self.task.spec, self.seeds, self.facts(record))
             self.kept = record.update
 

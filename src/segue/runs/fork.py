@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segue.core import files
-from segue.core.types import Agent, SegueError, Task
+from segue.core.types import Acting, SegueError, Task
 from segue.engine.phase import Phase, room
 from segue.engine.state import RunState
 from segue.recipes import Plan
@@ -58,7 +58,7 @@ def keep_end(folder: Path, saved: Path, index: int, phase: Phase, most: int | No
     temporary = ends / f".{index}"
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(saved, temporary, copy_function=_second_name)
-    if phase.learns and isinstance(phase.learner, Agent) and (folder / "policy").is_dir():
+    if phase.learns and isinstance(phase.learner, Acting) and (folder / "policy").is_dir():
         shutil.copytree(folder / "policy", temporary / "policy", copy_function=_second_name)
     files.swap(temporary, ends / f"{index}-{phase.name}")
     if most is not None:

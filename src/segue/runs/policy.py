@@ -22,7 +22,7 @@ from segue.agents import build, describe
 from segue.core import files
 from segue.core.observations import pack, parts_of, parts_seen, plain
 from segue.core.scaling import Scaling, plain_scaling, scaling_of
-from segue.core.types import Agent, Array, Learned, SegueError, Slot, Spec, State
+from segue.core.types import Acting, Array, Learned, SegueError, Slot, Spec, State
 from segue.runs.checkpoint import named_leaves
 from segue.runs.fork import find_end
 
@@ -32,14 +32,14 @@ Observation = ArrayLike | Mapping[str, ArrayLike]
 
 
 @partial(jax.jit, static_argnames=("agent", "scaling", "explore"))
-def _act(agent: Agent, scaling: Scaling, explore: bool, state: State, observation: Array, key: Array) -> Array:
+def _act(agent: Acting, scaling: Scaling, explore: bool, state: State, observation: Array, key: Array) -> Array:
     return agent.act(state, scaling.see(observation), key, explore)
 
 
 class Policy:
     """The policy of one seed of a run."""
 
-    def __init__(self, agent: Agent, state: State, spec: Spec, seed: int, facts: Mapping[str, Any]) -> None:
+    def __init__(self, agent: Acting, state: State, spec: Spec, seed: int, facts: Mapping[str, Any]) -> None:
         self.agent, self.state, self.spec, self.seed, self.facts = agent, state, spec, seed, dict(facts)
         self.scaling, self.chunk = scaling_of(facts["scaling"], parts_seen(spec)), int(facts.get("chunk", 1))
         self.taken = int(facts.get("replan") or self.chunk)
@@ -137,7 +137,7 @@ class Bundle:
     place: Path
     facts: Mapping[str, Any]
     """policy.json."""
-    agent: Agent
+    agent: Acting
     spec: Spec
     state: State
     """Leading axis: `seeds`; arrays of numpy."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from segue.core.options import unknown
-from segue.core.types import Agent, SegueError
+from segue.core.types import Acting, SegueError
 from segue.engine.phase import Phase
 from segue.recipes import Plan
 from segue.runs.request import Request
@@ -110,7 +110,7 @@ def stop_when(plan: Plan, request: Request) -> tuple[StopWhen, frozenset[int]] |
 
 def evaluations(phase: Phase, first: bool) -> int:
     """How many evaluations a phase has; the first phase of a run has one more, at its beginning."""
-    if not isinstance(phase.learner, Agent):
+    if not isinstance(phase.learner, Acting):
         return 0
     begins = int(first or phase.steps == 0)
     every = phase.evaluate_every or max(phase.steps, 1)

@@ -95,8 +95,8 @@ def _fine_tune_fresh(online: Phases, learner: Learner, tuned: Learner) -> Phases
 def _recommend_better(online: Phases, learner: Learner, tuned: Learner) -> Phases:
     # Both agents must learn in the same scaling, for whose values a report shows.
     acting = online[-1].learner
-    assert isinstance(acting, Agent)
-    assert isinstance(learner, Agent)
+    if not isinstance(acting, Agent) or not isinstance(learner, Agent):
+        raise SegueError("recommend-better: both recipes need values; take another than a cloned policy")
     both = OneOf(acting, learner, (online[-1].slot, STUDENT))
     final = Phase("recommended", both, slot="recommended", init_from=better(BEST, BEST_STUDENT))
     return (*_kept(online), _retrain(1, learner), final)
