@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from segue.engine.evaluate import Evaluator
     from segue.engine.loop import run
     from segue.engine.phase import Phase, fresh, from_slot
+    from segue.engine.sharing import Guide
     from segue.engine.state import Record, RunState
     from segue.filming.film import Film, film
     from segue.recipes import Recipe
@@ -76,6 +77,7 @@ __all__ = [
     "Evaluated",
     "Evaluator",
     "Film",
+    "Guide",
     "GymTask",
     "Halves",
     "Last",

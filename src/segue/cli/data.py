@@ -106,11 +106,12 @@ def collect_command(
     Args:
         name: Name of the dataset.
         task: One of `segue list tasks`, or gym:ID.
-        policy: random; scripted, from goal to goal in a maze; or folders of runs (FOLDER@SEED for a seed other than
-            the first).  Several policies share the episodes.
+        policy: random; scripted, from goal to goal in a maze; folders of runs (FOLDER@SEED for a seed other than the
+            first); or one that Segue did not train: FILE.onnx, or module:name for a function of an observation or a
+            class.  Several policies share the episodes.
         steps: Minimum number of environment steps; the last episode is finished.
         shares: Each policy's share of the episodes; equal by default.
-        noise: Standard deviation of Gaussian noise on every action of a run's policy or the scripted policy.
+        noise: Standard deviation of Gaussian noise on every action of a policy other than random.
         epsilon: Share of uniform actions.
         explore: Whether runs' policies act with exploration noise, or with their best action.
         starts: In mazes: the task's start, or any cell but the goal's; usual means any with a scripted policy.

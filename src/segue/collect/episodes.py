@@ -4,6 +4,8 @@ random        uniform actions
 scripted      from goal to goal in a maze, with a fixed controller (for an ant: a trained walker)
 medium        a run that was stopped early, with its exploration
 expert        a run's final policy, without exploration
+FILE.onnx, module:name
+              a policy that Segue did not train (`segue.engine.foreign`)
 medium-expert, mixed
               several of them, sharing the episodes
 replay        the rows that a run collected: segue data import run:FOLDER
@@ -25,6 +27,7 @@ from segue.core.types import SegueError
 from segue.data.facts import Environment, Facts, cells_of
 from segue.data.recorded import CLIP_ACTION, Recorded
 from segue.engine.envs import COLLECTION, episode_seed
+from segue.engine.foreign import Foreign, is_foreign
 from segue.runs.policy import Policy, load
 from segue.tasks import GymEnv, GymTask
 
@@ -91,6 +94,8 @@ def _actor(name: str, task: GymTask, recipe: Recipe, ground: Ground | None) -> B
         return lambda rng: lambda observation: rng.uniform(-1.0, 1.0, size)
     if name == SCRIPTED and ground is not None:
         return _noisy(scripted(ground, recipe.goals, _walker(task, recipe)), recipe, size)
+    if is_foreign(name):
+        return _noisy(_foreign(name, task), recipe, size)
     policy, explore = _policy(name, task), recipe.explore == "yes"
     # Compiled here: a robot must not wait for it between its reset and its first step.
     nothing = np.zeros(task.spec.observation, task.spec.dtype)
@@ -108,6 +113,16 @@ def _actor(name: str, task: GymTask, recipe: Recipe, ground: Ground | None) -> B
         return act
 
     return _noisy(begin, recipe, size)
+
+
+def _foreign(name: str, task: GymTask) -> Begin:
+    policy = Foreign(name, task)
+
+    def begin(rng: np.random.Generator) -> Act:
+        policy.reset(0)
+        return lambda observation: policy.act(0, observation)
+
+    return begin
 
 
 def _noisy(begin: Begin, recipe: Recipe, size: int) -> Begin:

@@ -18,9 +18,10 @@ Starts = Literal["usual", "task", "anywhere"]
 class Recipe:
     """How episodes are collected.
 
-    `policies`: "random", "scripted", or folders of runs, each with its first seed, or FOLDER@SEED.  `shares`: of the
+    `policies`: "random", "scripted", folders of runs, each with its first seed, or FOLDER@SEED, or policies that Segue
+    did not train: FILE.onnx, module:name.  `shares`: of the
     episodes, one number for each policy; equal unless given.  `noise`: standard deviation of a Gaussian that is added
-    to every action of a run's or of the scripted policy (D4RL: 0.5 in maze2d, 0.2 in AntMaze).  `epsilon`: share of
+    to every action of a policy but "random" (D4RL: 0.5 in maze2d, 0.2 in AntMaze).  `epsilon`: share of
     uniform actions.  `explore`: as the runs' policies explore ("yes"), or their best actions.
 
     In mazes: `starts` at the task's start ("task") or in any cell but the goal's ("anywhere", as in D4RL's logs for

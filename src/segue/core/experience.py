@@ -70,6 +70,18 @@ class Ledger:
         reward = self._reward[:, worlds]
         return sum(float(reward[:n, w].sum(dtype=np.float64)) for w, n in lengths.items()) / max(len(first), 1)
 
+    def returns(self, begin: int, worlds: slice) -> list[float]:
+        """Raw returns of the episodes of some worlds that have ended at step `begin` or later, as they ended."""
+        reward, over = self._reward[: self.count, worlds], self._ended[: self.count, worlds]
+        found: list[tuple[int, int, float]] = []
+        for world in range(over.shape[1]):
+            ends = np.flatnonzero(over[:, world])
+            if len(ends):
+                begins = np.concatenate([[0], ends[:-1] + 1])
+                sums = np.add.reduceat(reward[: ends[-1] + 1, world].astype(np.float64), begins)
+                found += [(int(end), world, float(value)) for end, value in zip(ends, sums) if end >= begin]
+        return [value for _, _, value in sorted(found)]
+
     def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Reward, terminated and ended, each (T, W)."""
         return self._reward[: self.count], self._terminated[: self.count], self._ended[: self.count]

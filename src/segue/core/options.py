@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, field, fields, is_dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-from segue.core.named import is_named
 from segue.core.parts import is_part, name_of, names_part, part_of
 from segue.core.types import SegueError
 
@@ -250,7 +249,7 @@ def assign(target: Any, path: list[str], value: Any, shown: str) -> tuple[Any, s
         inner, full = assign(current, rest, value, shown)
         return replace(target, **{head: inner}), f"{head}.{full}"
     kinds = [h for h in (hint, *get_args(hint)) if h is Any or (isinstance(h, type) and h not in _SINGLE)]
-    if names_part(value) and (is_part(current) or (kinds and (not isinstance(value, str) or is_named(value)))):
+    if names_part(value) and (is_part(current) or kinds):
         return replace(target, **{head: part_of(value, kinds[0] if kinds else Any, shown, current)}), f"{head}.type"
     if is_part(current):
         options = ", ".join(f.name for f in fields(current))

@@ -10,6 +10,7 @@ from segue.core.observations import is_image, parts_seen
 from segue.core.parts import within
 from segue.core.scaling import Scaling
 from segue.core.types import Acting, SegueError, Slot, Spec, policy_of
+from segue.engine.foreign import is_foreign
 from segue.engine.phase import RANDOM, Phase
 from segue.samplers.subset import Prefix
 
@@ -75,13 +76,15 @@ def check_phase(
         raise SegueError(
             f"{where}: it trains slot '{phase.slot}', so its best checkpoint needs another slot; set validation.keep"
         )
-    for name in phase.actors:
-        if name not in (RANDOM, phase.slot, *slots):
-            known = ", ".join(sorted(slots)) or "none yet"
-            raise SegueError(f"{where} acts with slot '{name}', but no earlier phase trains it; name one of: {known}")
     sharing = None if isinstance(phase.actor, str) else phase.actor
     if phase.collects and sharing is not None and (problem := sharing.validate(phase)):
         raise SegueError(f"{where} {problem}")
+    for name in phase.actors:
+        if name not in (RANDOM, phase.slot, *slots) and not (sharing is not None and is_foreign(name)):
+            if is_foreign(name):
+                raise SegueError(f"{where}: give actor=Guide and actor.policy={name} in the place of actor={name}")
+            known = ", ".join(sorted(slots)) or "none yet"
+            raise SegueError(f"{where} acts with slot '{name}', but no earlier phase trains it; name one of: {known}")
     if phase.learns:
         check_first(phase, written, most)
         ready = phase.train_every if phase.collects and not phase.overlap else 0
@@ -137,8 +140,9 @@ def check_handovers(phases: Sequence[Phase], scaling: Scaling) -> None:
     for phase in phases:
         where, here, handover = f"phase '{phase.name}'", phase.scaling or scaling, phase.init_from
         chosen: tuple[str, ...] = getattr(handover, "compares", ())
-        judged = (*chosen, *phase.actors[1:])
-        for name in (*judged, *getattr(handover, "reads", ())):
+        judged = (*chosen, *phase.compares)
+        acting = tuple(name for name in phase.actors[1:] if name not in ("", phase.slot) and not is_foreign(name))
+        for name in (*acting, *chosen, *getattr(handover, "reads", ())):
             if name not in held:
                 known = ", ".join(held) or "none"
                 raise SegueError(f"{where} reads slot '{name}', but no earlier phase fills it; name one of: {known}")

@@ -88,8 +88,8 @@ class Episode(NamedTuple):
     length: int
     success: float
     environment_step: int
-    own: bool | None = None
-    """Whether the phase's own policy acted, where another one shares the episodes; None elsewhere."""
+    own: float | None = None
+    """The share of its steps in which the phase's own policy acted, where others act too; None elsewhere."""
 
 
 @dataclass
@@ -97,6 +97,8 @@ class Open:
     """The open episode of a simulator."""
 
     actions: list[np.ndarray] = field(default_factory=list)
+    seen: list[np.ndarray] = field(default_factory=list)
+    """What was observed before each action."""
     rewards: list[float] = field(default_factory=list)
     success: float = math.nan
 
@@ -180,6 +182,7 @@ class Envs:
         )
         ended = {}
         for w in range(len(self.envs)):
+            self.open[w].seen.append(self.observation[w])
             self.open[w].actions.append(action[w])
             self.open[w].rewards.append(float(reward[w]))
             self.open[w].success = float(success[w])
@@ -208,6 +211,7 @@ class Envs:
             where = "seed {}, replaying its open episode"
             asked = ((self.envs[w], taken[w][t], where.format(self.seeds[w])) for w in moving)
             for w, (observation, reward, _, _, success) in zip(moving, answers("step", asked)):
+                self.open[w].seen.append(current[w])
                 current[w] = observation
                 self.open[w].actions.append(taken[w][t])
                 self.open[w].rewards.append(float(reward))

@@ -60,8 +60,9 @@ class Phase:
     bonus: Bonus = field(default_factory=Nothing)
     slot: str = "agent"
     actor: str | Sharing | None = None
-    """Slot whose policy collects; by default the phase's own.  "random" draws actions uniformly from [-1, 1], and
-    `segue.engine.sharing.Either` lets two policies share the episodes."""
+    """Slot whose policy collects; by default the phase's own.  "random" draws actions uniformly from [-1, 1].  With a
+    `Guide` another policy begins each episode, also one that Segue did not train; `segue.engine.sharing.Either` lets
+    two share the episodes."""
     greedy: bool = option(False, when=lambda p: p.collects, why="a phase that collects")
     """Collect without exploration noise."""
     epsilon: float = option(0.0, when=lambda p: p.greedy, why="greedy=true")
@@ -96,10 +97,15 @@ class Phase:
 
     @property
     def actors(self) -> tuple[str, ...]:
-        """Slots whose policies act; where there are several, `actor` says whose turn an episode is."""
+        """Who acts: slots, "random", and a guide's policy; of several, `actor` says whose turn it is."""
         if self.actor is None or isinstance(self.actor, str):
             return (self.actor or self.slot,)
-        return (self.slot, *self.actor.compares)
+        return (self.slot, *self.actor.others)
+
+    @property
+    def compares(self) -> tuple[str, ...]:
+        """Slots that `actor` compares by validation."""
+        return () if self.actor is None or isinstance(self.actor, str) else self.actor.compares
 
     @property
     def collects(self) -> bool:

@@ -18,9 +18,10 @@ from segue.engine import steps
 from segue.engine.checks import check_phase, check_windows
 from segue.engine.envs import VALIDATION, Envs, Episode, Simulator
 from segue.engine.evaluate import Evaluator
+from segue.engine.foreign import Foreign, is_foreign
 from segue.engine.offline import Offline
 from segue.engine.phase import RANDOM, Phase, next_stop, passes
-from segue.engine.sharing import Standing
+from segue.engine.sharing import Standing, Turn
 from segue.engine.state import (
     Record,
     RunState,
@@ -92,6 +93,8 @@ class Running:
         tries = phase.validation.after(task.horizon, phase.steps // phase.round)
         self.validates = tuple(turn * phase.round for turn in tries)
         self.shared = len(phase.actors) > 1
+        self.guides: dict[str, Foreign] = {}
+        """Policies that act here and that Segue did not train."""
         self.resumed = state.entered
         self.worlds = len(state.seeds) * state.experience.envs
 
@@ -117,7 +120,26 @@ class Running:
             hand_over(state, phase, self.index, task.spec, scaling, self.offline, self.handovers.pop(self.index, None))
         self.train()
         if self.shared and phase.moves and not self.resumed:
-            state.facts["turns"] = [self.whose(w) for w in range(self.worlds)]
+            state.facts["turns"] = [list(self.first_turn(w)) for w in range(self.worlds)]
+        self.guides = {name: Foreign(name, task, self.worlds) for name in phase.actors if is_foreign(name)}
+        for guide in self.guides.values():
+            for w in range(self.worlds):
+                guide.reset(w)
+        if self.guides and self.resumed and state.envs is not None:
+            self.remind(state.envs)
+
+    def remind(self, envs: Envs) -> None:
+        """Let guides see again what they have seen of the open episodes: they may remember it."""
+        here = (self.state.step + self.state.moved) // envs.each
+        for w, episode in enumerate(envs.open):
+            for step in range(max(len(episode.seen) - here, 0), len(episode.seen)):
+                if (name := self.acts(w, step)) in self.guides:
+                    self.guided(self.guides[name], w, step, episode.seen[step])
+
+    def first_turn(self, w: int) -> Turn:
+        """Whose the episode is that a world is in when the phase begins; one that is open already has begun."""
+        turn = self.whose(w)
+        return Turn(0) if turn.steps is not None and self.length(w) else turn
 
     def train(self) -> None:
         """Give the slot to its training, if the phase learns."""
@@ -242,9 +264,13 @@ class Running:
             self.learn(0)
         if self.shared:
             self.whose(0)
-        if not acts_alone(phase):
-            policy = self.before() if phase.overlap else None
-            list(self.decide(np.zeros((self.worlds, *spec.observation), spec.dtype), policy))
+        nothing = np.zeros((self.worlds, *spec.observation), spec.dtype)
+        if phase.actors == (RANDOM,):
+            list(self.decide(nothing))
+        elif not acts_alone(phase):
+            for name in phase.actors:
+                if not is_foreign(name):
+                    self.of_slot(name, nothing, self.before() if phase.overlap and name == phase.actors[0] else None)
         state.experience.compile(self.task.horizon)
         not_finite(state, phase)
 
@@ -284,17 +310,21 @@ class Running:
         self.state.envs.begin()
         return self.state.envs.observation
 
-    def whose(self, w: int) -> int:
-        """Which of the phase's actors has an environment's next episode."""
+    def whose(self, w: int) -> Turn:
+        """Whose an environment's next episode is."""
         state, sharing = self.state, self.phase.actor
         assert state.envs is not None
-        seed, each = w // state.envs.each, state.envs.each
+        seed, each, ledger = w // state.envs.each, state.envs.each, state.experience.ledger
+        worlds = slice(seed * each, (seed + 1) * each)
         assert sharing is not None
         assert not isinstance(sharing, str)
         standing = Standing(
             [v["return"][seed] for v in state.facts.get("validations", ())],
             {name: float(value[seed]) for name, value in validated(state.history).items()},
-            lambda count: state.experience.ledger.first_returns(count, slice(seed * each, (seed + 1) * each)),
+            lambda count: ledger.first_returns(count, worlds),
+            lambda: ledger.returns(ledger.count - (state.step + state.moved) // each, worlds),
+            state.step / self.phase.steps,
+            self.task.horizon,
         )
         return sharing.turn(state.seeds[seed], state.envs.episodes[w], standing)
 
@@ -326,12 +356,12 @@ class Running:
     def act(self, observation: np.ndarray, policy: list[State] | None = None) -> Iterable[np.ndarray]:
         """An action (A,) of each world for observations (W, *observation): what a chunk has planned, or what is decided
         now."""
-        slot = None if self.phase.actors == (RANDOM,) else self.state.held[self.phase.actors[0]]
+        slot = self.state.held.get(self.phase.actors[0])
         if slot is None or slot.chunk == 1:
             return self.decide(observation, policy)
-        queue = self.state.queue
+        queue, size = self.state.queue, self.task.spec.action
         if waiting := [w for w in range(len(observation)) if w not in queue]:
-            plan = [action.reshape(slot.chunk, -1)[: slot.taken] for action in self.decide(observation, policy)]
+            plan = [action.reshape(-1, size)[: slot.taken] for action in self.decide(observation, policy)]
             queue.update((w, plan[w]) for w in waiting)
         return [queue[w][0] for w in range(len(observation))]
 
@@ -348,26 +378,41 @@ class Running:
             if self.chosen is None or self.chosen[0] != state.environment_steps:
                 self.chosen = state.environment_steps, self.learn(0, observation)
             return each(self.chosen[1])
-        explore, actions, seen = Explore(phase.greedy, phase.epsilon), [], self.apart(observation)
-        for name in (state.actor(phase), *phase.actors[1:]):
-            slot, parts = state.held[name], policy or [part.learner for part in state.parts(name)]
-            policy = None  # the others' stand
-            known = zip(state.experience.groups.members, parts)
-            lanes = [
-                steps.act(
-                    slot.learner,
-                    slot.scaling,
-                    explore,
-                    part,
-                    seen[g.lanes],
-                    g.place(self.act_keys[g.lanes]),
-                    step,
-                )
-                for g, part in known
-            ]
-            actions.append(np.concatenate([seed for lane in jax.device_get(lanes) for seed in lane]))
-        turns = state.facts["turns"] if self.shared else [0] * len(observation)
-        return [actions[turn][w] for w, turn in enumerate(turns)]
+        whose = [self.acts(w) for w in range(len(observation))]
+        actions: dict[str, np.ndarray] = {}
+        for name in phase.actors:  # the given states are the first one's
+            if name in whose and name not in self.guides:
+                actions[name] = self.of_slot(name, observation, policy if name == phase.actors[0] else None)
+        guide = lambda w: self.guided(self.guides[whose[w]], w, self.length(w), observation[w])  # noqa: E731
+        return [guide(w) if name in self.guides else actions[name][w] for w, name in enumerate(whose)]
+
+    def of_slot(self, name: str, observation: np.ndarray, policy: list[State] | None = None) -> np.ndarray:
+        """Actions (W, A), or chunks, of a slot's policy for observations (W, *observation)."""
+        state, phase, seen = self.state, self.phase, self.apart(observation)
+        slot, parts = state.held[name], policy or [part.learner for part in state.parts(name)]
+        explore, step = Explore(phase.greedy, phase.epsilon), np.int32(state.environment_steps)
+        lanes = [
+            steps.act(slot.learner, slot.scaling, explore, part, seen[g.lanes], g.place(self.act_keys[g.lanes]), step)
+            for g, part in zip(state.experience.groups.members, parts)
+        ]
+        return np.concatenate([seed for lane in jax.device_get(lanes) for seed in lane])
+
+    def length(self, w: int) -> int:
+        """Steps that a world's open episode has."""
+        assert self.state.envs is not None
+        return len(self.state.envs.open[w].actions)
+
+    def acts(self, w: int, step: int | None = None) -> str:
+        """Who acts in a world, at a step of its open episode (the next one for None)."""
+        if not self.shared:
+            return self.phase.actors[0]
+        return self.phase.actors[Turn(*self.state.facts["turns"][w]).at(self.length(w) if step is None else step)]
+
+    def guided(self, guide: Foreign, w: int, step: int, observation: np.ndarray) -> np.ndarray:
+        """The action (A,) of a policy that may remember the steps of the episode before."""
+        if step == 0:
+            guide.reset(w)
+        return guide.act(w, observation)
 
     def move(self, actions: Iterable[np.ndarray]) -> None:
         """Step all environments and write what happened; returns are written when an episode closes."""
@@ -389,6 +434,7 @@ class Running:
             state.experience.close(w, value, self.wait)
             own = None
             if self.shared:
-                own, state.facts["turns"][w] = state.facts["turns"][w] == 0, self.whose(w)
+                own = Turn(*state.facts["turns"][w]).own(length)
+                state.facts["turns"][w] = list(self.whose(w))
             done = float(episode.success), state.environment_steps, own
             self.finished.append(Episode(state.envs.seeds[w], sum(episode.rewards), length, *done))

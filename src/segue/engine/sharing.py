@@ -1,17 +1,15 @@
-"""Which policy acts in an episode: the one that learns online, or one that was learned offline.
-
-Su, Luo and Zhang 2025 (arXiv 2512.00383); the numbers are those of the first author's earlier code.
-"""
+"""Who acts in an episode: the policy that learns online, or another one, and until when."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 
-from segue.core.options import require
+from segue.core.options import option, require
 from segue.core.types import SegueError
 from segue.engine.envs import BEHAVIOUR
 
@@ -25,28 +23,57 @@ class Standing(NamedTuple):
     """What earlier phases' validation has kept, by slot."""
     early: Callable[[int], float]
     """The mean of so many first training episodes of the run."""
+    returns: Callable[[], Sequence[float]] = tuple
+    """Those of the phase's finished training episodes, in order."""
+    done: float = 0.0
+    """The share of the phase's environment steps that is done."""
+    horizon: int = 0
+    """Longest episode of the task, in steps."""
+
+
+class Turn(NamedTuple):
+    """Who begins an episode, 0 for the phase's own policy, else 1 + the place in `Sharing.others`; after `steps` steps
+    the own policy takes over (None: never)."""
+
+    who: int
+    steps: int | None = None
+
+    def at(self, step: int) -> int:
+        """Who acts at a step of the episode, counted from 0."""
+        return self.who if self.steps is None or step < self.steps else 0
+
+    def own(self, length: int) -> float:
+        """The share of an episode of so many steps in which the phase's own policy acted."""
+        others = 0 if self.who == 0 else length if self.steps is None else min(self.steps, length)
+        return 1.0 - others / length
 
 
 class Sharing(Protocol):
     """Lets several policies share the episodes of a phase."""
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """Who acts beside the phase's own policy: slots, FILE.onnx or module:name (`segue.engine.foreign`)."""
+        ...
+
+    @property
     def compares(self) -> tuple[str, ...]:
-        """Slots that act beside the phase's own; validation must have filled them."""
+        """Those of them that validation must have filled."""
         ...
 
     def validate(self, phase: Any) -> str | None:
         """Return why a phase (`phases.Phase`) cannot be shared, or None."""
         ...
 
-    def turn(self, seed: int, episode: int, standing: Standing) -> int:
-        """Who acts in an episode of a run's seed: 0, the phase's own policy, or 1 + the place in `compares`."""
+    def turn(self, seed: int, episode: int, standing: Standing) -> Turn:
+        """Who acts in an episode of a run's seed."""
         ...
 
 
 @dataclass(frozen=True)
 class Either:
-    """In each episode either the phase's own policy acts, or the policy of another slot.
+    """In each episode either the phase's own policy acts, or the policy of another slot (Su, Luo and Zhang 2025, arXiv
+    2512.00383; the numbers are those of the first author's earlier code).
 
     With x = (own - random) / (other - random), returns that validation has found, the phase's own policy acts with
     probability x / (x + 1) up to x = 1, and x^2 / (x + 1) above, within `floor` and `cap`.  After `patience`
@@ -74,6 +101,11 @@ class Either:
         )
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """The other slot."""
+        return (self.other,)
+
+    @property
     def compares(self) -> tuple[str, ...]:
         """The other slot."""
         return (self.other,)
@@ -84,14 +116,14 @@ class Either:
             return None
         return f"shares episodes according to validation; set {phase.name}.validation.steps"
 
-    def turn(self, seed: int, episode: int, standing: Standing) -> int:
-        """0 or 1: a function of the run's seed, the episode's number and what is known."""
+    def turn(self, seed: int, episode: int, standing: Standing) -> Turn:
+        """Whose the episode is: a function of the run's seed, the episode's number and what is known."""
         if self.other not in standing.validated:
             raise SegueError(
                 f"Either: slot '{self.other}' is empty; an earlier phase must validate and keep its best there"
             )
         other, random = standing.validated[self.other], standing.early(self.random_episodes)
-        return 1 - own_turn(seed, episode, self.probability(standing.own, other, random))
+        return Turn(1 - own_turn(seed, episode, self.probability(standing.own, other, random)))
 
     def probability(self, own: Sequence[float], other: float, random: float) -> float:
         """Probability that the phase's own policy acts, from the returns of its validations so far (in order)."""
@@ -107,3 +139,84 @@ def own_turn(seed: int, episode: int, probability: float) -> bool:
     """Whether the phase's own policy acts in an episode: a function of the run's seed and the episode's number."""
     draw = np.random.default_rng(np.random.SeedSequence([seed, BEHAVIOUR, episode])).random()
     return bool(draw < probability)
+
+
+HandOver = Literal["never", "random", "curriculum", "linear"]
+
+
+@dataclass(frozen=True)
+class Guide:
+    """Another policy begins every episode, and the phase's own policy takes over: jump-start roll-ins (JSRL: Uchendu et
+    al. 2023, arXiv 2204.02372).
+
+    The guide acts for h steps of at most H = `horizon`.  `hand_over` says what h is:
+
+    "random"      uniform in 0..H for each episode (JSRL-Random)
+    "curriculum"  H in the first of `stages` stages, 0 in the last.  The next stage begins when the mean return of
+                  `window` training episodes is at least the best such mean so far, less `tolerance` times its size.
+                  (JSRL has evaluations of the two policies together where Segue has training episodes, whose steps the
+                  run takes anyway.  Numbers of stages and of episodes are defaults of ours.)
+    "linear"      falls from H to 0 over the first half of the phase's environment steps (default of ours)
+    "never"       the guide acts alone, which only collects
+
+    What the guide does is experience like any other.  Evaluations are of the own policy alone.
+    """
+
+    policy: str = ""
+    """Who guides: FILE.onnx, module:name, or a slot that an earlier phase has filled."""
+    hand_over: HandOver = "random"
+    horizon: int | None = option(None, when=lambda g: g.hand_over != "never", why="a hand_over other than never")
+    """H; none is the task's longest episode."""
+    stages: int = option(10, when=lambda g: g.hand_over == "curriculum", why="hand_over=curriculum")
+    window: int = option(10, when=lambda g: g.hand_over == "curriculum", why="hand_over=curriculum")
+    tolerance: float = option(0.05, when=lambda g: g.hand_over == "curriculum", why="hand_over=curriculum")
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            hand_over=self.hand_over in get_args(HandOver),
+            horizon=self.horizon is None or self.horizon >= 1,
+            stages=self.stages >= 2,
+            window=self.window >= 1,
+            tolerance=self.tolerance >= 0,
+        )
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The guide."""
+        return (self.policy,)
+
+    @property
+    def compares(self) -> tuple[str, ...]:
+        """None: the guide is not judged."""
+        return ()
+
+    def validate(self, phase: Any) -> str | None:
+        """Return why a phase cannot be guided."""
+        if not self.policy:
+            return f"has no guide; set {phase.name}.actor.policy to FILE.onnx, to module:name, or to a slot"
+        if self.policy == phase.slot:
+            return f"would be guided by slot '{self.policy}', which it trains; name another policy"
+        return None
+
+    def turn(self, seed: int, episode: int, standing: Standing) -> Turn:
+        """The guide's steps: a function of the run's seed, the episode's number and what is known."""
+        if self.hand_over == "never":
+            return Turn(1)
+        most = self.horizon or standing.horizon
+        if self.hand_over == "random":
+            drawn = np.random.default_rng(np.random.SeedSequence([seed, BEHAVIOUR, episode]))
+            return Turn(1, int(drawn.integers(most, endpoint=True)))
+        if self.hand_over == "linear":
+            return Turn(1, round(most * max(1.0 - 2.0 * standing.done, 0.0)))
+        return Turn(1, round(most * (1.0 - self.stage(standing.returns()) / (self.stages - 1))))
+
+    def stage(self, returns: Sequence[float]) -> int:
+        """The stage, from 0 to `stages` - 1, after training episodes of these returns."""
+        stage, best = 0, -math.inf
+        for end in range(self.window, len(returns) + 1, self.window):
+            mean = float(np.mean(returns[end - self.window : end]))
+            if mean >= best - self.tolerance * abs(best) or best == -math.inf:
+                stage += 1
+            best = max(best, mean)
+        return min(stage, self.stages - 1)

@@ -23,6 +23,7 @@ from segue.core.scaling import Scaling, settled
 from segue.core.types import Acting, Learned, SegueError, Slot, Spec, State, Task
 from segue.engine import steps
 from segue.engine.checks import check_first, check_handovers, check_phase, check_windows
+from segue.engine.foreign import is_foreign, refuse_foreign
 from segue.engine.phase import Phase, fresh, room
 from segue.engine.steps import HANDOVER, keys_of, trained, update_of
 
@@ -98,6 +99,9 @@ def validate(
         here = settled(phase.scaling or scaling, task.failure, data, parts_seen(task.spec))
         check_phase(phase, shapes.slots, task.spec, task.horizon, logged, written, written, most, envs)
         check_windows(phase, data)
+        for name in phase.actors[1:]:
+            if is_foreign(name):
+                refuse_foreign(name, task)
         go = partial(_go_through, index=index, scaling=here, shapes=shapes)
         with _telling(phase, made.get(phase.slot), partial(go, replace(phase, init_from=fresh))):
             go(phase)

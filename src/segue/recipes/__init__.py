@@ -170,6 +170,12 @@ SYSTEMS: dict[str, System] = {
         "behaviour cloning, as the first step of DAPG: Rajeswaran et al. 2018, arXiv 1709.10087",
         "clone(rlpd) or clone(sac)",
     ),
+    "jump-start": System(
+        Later("segue.recipes.systems.jump_start:jump_start"),
+        "Let a guide begin every episode: the recipe's own offline policy, or one that Segue did not train.",
+        "Uchendu et al. 2023, JSRL, arXiv 2204.02372",
+        "jump-start(iql), or jump-start(sac) --set online.actor.policy=FILE.onnx",
+    ),
     "chunk": System(
         Later("segue.recipes.systems.chunk:chunk"),
         "Plan several actions at once, take them one after the other, and value whole plans.",

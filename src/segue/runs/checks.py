@@ -9,7 +9,9 @@ import jax
 from segue.agents import describe
 from segue.core.named import is_named
 from segue.core.types import SegueError, Task
+from segue.engine.foreign import is_foreign
 from segue.engine.phase import RANDOM, Phase, fresh, from_slot, new_optimisers
+from segue.engine.sharing import Guide
 from segue.engine.validate import validate
 from segue.recipes import Plan
 from segue.runs.drive import save_interval
@@ -86,7 +88,9 @@ def check_real(plan: Plan, request: Request) -> None:
                 f"{request.task} is real: phase '{phase.name}' would move it to choose among its checkpoints; give "
                 f"--set {phase.name}.validation.steps=0"
             )
-        new = [name for name in phase.actors if name not in learned]
+        silent = isinstance(phase.actor, Guide) and phase.actor.hand_over == "never"
+        acting = phase.actors[1:] if silent else phase.actors
+        new = [name for name in acting if name not in learned and not is_foreign(name)]
         if phase.moves and new and not request.untrained:
             who = "uniformly random actions" if new[0] == RANDOM else f"the untrained policy '{new[0]}'"
             raise SegueError(

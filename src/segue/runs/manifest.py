@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -155,6 +156,9 @@ def describe(decided: Plan, task: Task, request: Mapping[str, Any]) -> Described
     }
 
 
+_ONNX = re.compile(r'"([^"]+\.onnx)"')
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that shape a run's numbers."""
     out = {"python": platform.python_version()}
@@ -167,9 +171,13 @@ def versions() -> dict[str, str]:
 
 
 def own_modules(request: object, config: object) -> dict[str, str]:
-    """First digits of the SHA-256 of the file of each module of one's own that a run names, as module:name."""
-    modules = sorted({word.partition(":")[0] for word in FORM.findall(json.dumps([request, config]))})
-    return {module: files.sha256(file)[:12] for module in modules if (file := file_of(module)) is not None}
+    """First digits of the SHA-256 of the file of each module of one's own that a run names, as module:name, and of each
+    ONNX file."""
+    said = json.dumps([request, config])
+    modules = sorted({word.partition(":")[0] for word in FORM.findall(said)})
+    found = {module: file for module in modules if (file := file_of(module)) is not None}
+    found |= {word: Path(word) for word in sorted(set(_ONNX.findall(said))) if Path(word).is_file()}
+    return {name: files.sha256(file)[:12] for name, file in found.items()}
 
 
 def moved(described: Described) -> list[str]:
