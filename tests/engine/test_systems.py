@@ -14,7 +14,7 @@ from segue.agents import CQL, IQL, RLPD, TD3BC, CalQL
 from segue.bonuses import RND, SERA, Both, Nothing
 from segue.core.options import reachable
 from segue.core.scaling import Scaling
-from segue.core.types import Agent, Handover, SegueError
+from segue.core.types import Agent, Handover, SegueError, Transition
 from segue.engine import loop, steps
 from segue.engine.checks import check_phase
 from segue.engine.measured import measured
@@ -23,7 +23,7 @@ from segue.engine.validate import Shapes
 from segue.recipes import Plan, Recipe, TaskFacts, find_recipe, resolve
 from segue.samplers.subset import Prefix
 from segue.samplers.uniform import Mix
-from tests.contract.test_agents import begin, equal
+from tests.contract.test_agents import begin, equal, small
 from tests.replay.made import logged, own, sample, start
 from tests.toys import SPEC, UNITS, CorridorTask, corridor_data
 
@@ -268,3 +268,28 @@ def test_an_option_that_a_system_copies_keeps_its_source(name: str, domain: str,
     settings = {path: 1} if source == "settings" else {}
     plan = resolve(find_recipe(name), TaskFacts((domain,), {"scaling.failure": None}), settings)
     assert plan.table()[path]["source"] == source
+
+
+def test_windows_drawn_anywhere_teach_the_critics_of_whole_ones_alone() -> None:
+    """A cut window teaches the flow; an agent that does not weigh its rows may not have it."""
+    agent: Any = small("FQL")
+    phase = Phase("offline", agent, gradient_steps=6, batch=Mix(8), chunk=3, windows="anywhere", log_every=2)
+    online = replace(phase, name="online", gradient_steps=0, environment_steps=20, batch=Mix(4, 4))
+    for record in loop.run((phase, online), TASK, (0,), UNITS):
+        assert all(np.isfinite(x).all() for x in record.metrics.values())
+    update = steps.update_of(phase, UNITS)
+    assert update.cut
+    rows = jnp.arange(6.0).reshape(2, 3)
+    weighed = agent.base.improve_critics
+    state = begin(agent, jax.random.key(0), SPEC.chunks(3))
+    seen = Transition(*(jnp.zeros((2, n)) if n > 1 else jnp.zeros(2) for n in (2, 3, 1, 1, 2, 1, 1, 3)))
+    seen = seen._replace(action=rows, reward=jnp.asarray([1.0, 50.0]), weight=jnp.asarray([1.0, 0.0]))
+    one, _, _ = weighed(state.critic, state.target, seen, seen.reward)
+    other, _, _ = weighed(state.critic, state.target, seen, jnp.asarray([1.0, -50.0]))
+    assert equal(one, other)
+    for wrong, says in (
+        (replace(phase, learner=small("TD3")), "does not weigh"),
+        (replace(phase, windows="some"), "some"),
+    ):
+        with pytest.raises(SegueError, match=says):
+            list(loop.run((wrong,), TASK, (0,), UNITS))

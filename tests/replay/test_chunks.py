@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from segue.core import replay, starts
 from segue.core.experience import Experience, Step
-from segue.core.indices import Segment, chunked, gather, plans, window
+from segue.core.indices import Segment, chunked, gather, plans, uncut, window
 from segue.core.log import Data
 from segue.core.replay import View
 from segue.core.types import Handover, Learned, Sampler, Slot
@@ -105,6 +105,17 @@ def test_by_hand(
     np.testing.assert_allclose(got.action[here] * 100, actions, rtol=1e-6)
     np.testing.assert_allclose(got.next_action[here] * 100, then or [np.nan] * chunk, rtol=1e-6)
     np.testing.assert_array_equal(got.valid[here], valid)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from("...tT"), min_size=N, max_size=N), st.sampled_from([2, 3, 5]), st.sampled_from([N, 20]))
+def test_windows_that_are_drawn_anywhere_count_where_they_are_whole(kinds: list[str], chunk: int, room: int) -> None:
+    view = own(kinds, np.arange(N, dtype=np.float32), room, 1)
+    first, size = view.span(False)
+    rows, there = window((Segment(view, first + jnp.arange(N)),), chunk)
+    at, listed, _ = learned(own(kinds, np.arange(N, dtype=np.float32), room, chunk), chunk, Free())
+    assert int(size) == N
+    assert np.flatnonzero(uncut(rows, there)).tolist() == [int(row - first) for row in at[: int(listed)]]
 
 
 def test_a_bonus_is_paid_to_every_row() -> None:

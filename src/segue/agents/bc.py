@@ -8,7 +8,7 @@ Its state is the agent's own, so that the agent goes on from a cloned policy wit
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,7 @@ class BC:
     the policy is copied again at each update.  It has no values, and critics stay as they were made.
     """
 
+    weighs: ClassVar[bool] = True  # there is no loss of critics
     base: Acting = field(default_factory=TD3)
     """The agent whose policy is cloned."""
     learning_rate: float = 3e-4

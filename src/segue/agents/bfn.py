@@ -42,6 +42,7 @@ class Noise(NamedTuple):
 class BFN:
     """Hyper-parameters of best-of-N; the defaults are those of Q-chunking."""
 
+    weighs: ClassVar[bool] = True  # `Transition.weight`
     policy: ClassVar[tuple[str, ...]] = ("actor",)
     base: Flow = field(default_factory=Flow)
     samples: int = 32

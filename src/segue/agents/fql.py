@@ -48,6 +48,7 @@ class Noise(NamedTuple):
 class FQL:
     """Hyper-parameters of FQL; the defaults are the official ones."""
 
+    weighs: ClassVar[bool] = True  # `Transition.weight`
     policy: ClassVar[tuple[str, ...]] = ("actor", "flow")
     base: Flow = field(default_factory=Flow)
     cloning_weight: Schedule = 10.0

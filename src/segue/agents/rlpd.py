@@ -47,6 +47,7 @@ class Noise(NamedTuple):
 class RLPD:
     """Hyper-parameters of RLPD; the defaults are the official ones for locomotion."""
 
+    weighs: ClassVar[bool] = True  # `Transition.weight`
     policy: ClassVar[tuple[str, ...]] = ("actor",)
     actor_hidden: tuple[int, ...] = ours((256, 256), "actor")
     critic_hidden: tuple[int, ...] = ours((256, 256), "critic")

@@ -143,6 +143,12 @@ def chunked(rows: Sequence[Transition], there: Array, actions: Array, known: Arr
     return [row._replace(action=chunk(n), next_action=following, valid=valid) for n, row in enumerate(rows)]
 
 
+def uncut(rows: Sequence[Rows], there: Array) -> Array:
+    """Which windows (B,) are whole (`segue.core.starts`): all rows are there, or the episode terminates among them."""
+    over = [row.terminated > 0 for row in rows]
+    return there[-1] | jnp.any(jnp.stack(over), axis=0)
+
+
 def fold(rows: Sequence[Transition], there: Array) -> Transition:
     """n-step returns, and those of chunks: one transition (B, ...) over the rows of a window that are there, k of them.
 

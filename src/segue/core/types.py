@@ -62,7 +62,7 @@ class Transition(NamedTuple):
     online: Array  # 1 where the row is the run's own experience, 0 where it is the dataset's
     next_action: Array  # (B, A): what the episode's next row did; NaN where there is none (yet)
     valid: Array | None = None  # (B, h): 1 where no episode ended before step k of a chunk; None for single actions
-    weight: Array | None = None  # (B,): of a row in the critics' loss; None is 1 for all
+    weight: Array | None = None  # (B,): of a row in the critics' loss; None is 1 for all (`Phase.windows`)
 
 
 class Part(NamedTuple):

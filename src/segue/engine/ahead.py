@@ -64,10 +64,10 @@ def compile_for(shapes: Shapes, index: int, phase: Phase, scaling: Scaling) -> N
         if not phase.learns:
             return
         turn, seeds, spec = Turn.of(phase, scaling), shapes.seeds, shapes.spec
-        _, metrics = steps.once.eval_shape(turn.update, *shapes.one(slot.learned, phase.chunk))
+        _, metrics = steps.once.eval_shape(turn.update, *shapes.one(slot.learned, phase.listed))
         leaves, tree = jax.tree.flatten(slot.learned)
         sums = Sums(*(jax.ShapeDtypeStruct((seeds, len(metrics)), kind) for kind in (jnp.float32, jnp.int32)))  # type: ignore[arg-type]
         clocks = jax.ShapeDtypeStruct((4,), jnp.int32)
         seen = jax.ShapeDtypeStruct((seeds, shapes.online.stride, *spec.observation), spec.dtype)
-        rows = shapes.rows(phase.chunk)
+        rows = shapes.rows(phase.listed)
         steps.advance.lower(turn, tree, leaves, sums, *rows, shapes.keys, shapes.keys, clocks, seen).compile()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from segue.core.log import Data
 from segue.core.observations import is_image, parts_seen
@@ -11,7 +12,7 @@ from segue.core.parts import within
 from segue.core.scaling import Scaling
 from segue.core.types import Acting, SegueError, Slot, Spec, policy_of
 from segue.engine.foreign import is_foreign
-from segue.engine.phase import RANDOM, Phase
+from segue.engine.phase import RANDOM, Phase, Windows
 from segue.samplers.subset import Prefix
 
 
@@ -51,6 +52,13 @@ def check_phase(
         raise SegueError(f"{where}: replan={phase.replan} is out of range; a plan has {phase.chunk} actions")
     if phase.chunk > 1 and phase.n_steps > 1:
         raise SegueError(f"{where}: chunk={phase.chunk} sums its rewards already; leave n_steps={phase.n_steps} out")
+    if phase.windows not in get_args(Windows):
+        raise SegueError(f"{where}: windows={phase.windows} is not one of {', '.join(get_args(Windows))}")
+    if phase.windows == "anywhere" and phase.learns and not getattr(phase.learner, "weighs", False):
+        raise SegueError(
+            f"{where}: {type(phase.learner).__name__} does not weigh its rows, so windows that run over an episode's "
+            "end would teach it what is not so; leave windows=anywhere out"
+        )
     for name in _goes_on_from(phase):
         if name in slots and slots[name].chunk != phase.chunk:
             raise SegueError(
@@ -104,7 +112,7 @@ def _goes_on_from(phase: Phase) -> tuple[str, ...]:
 
 def check_windows(phase: Phase, data: Data | None) -> None:
     """Refuse a phase of chunks where no window of a dataset is whole."""
-    if phase.chunk > 1 and data is not None and not len(data.whole(phase.chunk)):
+    if phase.listed > 1 and data is not None and not len(data.whole(phase.chunk)):
         raise SegueError(
             f"phase '{phase.name}': chunk={phase.chunk} is longer than every episode of the dataset that does not "
             "terminate; take a smaller one"

@@ -99,7 +99,7 @@ def estimate(
         if timed and phase.learns:
             known, key = {} if costs is None else costs, (spec, _structure(phase))
             if key not in known:
-                lowered = jax.jit(update_of(phase, plain)).lower(*shapes.one(slot.learned, phase.chunk))
+                lowered = jax.jit(update_of(phase, plain)).lower(*shapes.one(slot.learned, phase.listed))
                 cost: Any = lowered.cost_analysis()
                 flops = float((cost or {}).get("flops", np.nan))
                 known[key] = flops, lowered.as_text().count(" = stablehlo.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from segue.bonuses.nothing import Nothing
 from segue.core.optim import renewed
@@ -16,6 +16,7 @@ from segue.samplers.uniform import Mix
 
 RANDOM = "random"
 InitFrom = Callable[[Handover, State], State]
+Windows = Literal["whole", "anywhere"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,10 @@ class Phase:
     2507.07969); the learner is built for so many times the task's actions.  Default of ours: 1."""
     replan: int | None = option(None, when=lambda p: p.chunk > 1, why="chunk above 1")
     """Number of actions of a plan that are taken before the next plan is made; none takes all, as published."""
+    windows: Windows = option("whole", when=lambda p: p.chunk > 1 and p.updates, why="chunk above 1")
+    """Where windows of a chunk begin: "whole" draws those alone that no time limit, gap or newest row cuts (default of
+    ours); "anywhere" draws every row, as Q-chunking's code does, and a window that is cut counts 0 for the critics.
+    (There one that runs over a terminal counts 0 too.)"""
     init_from: InitFrom | None = None
     """(handover, fresh state) -> initial state.  None keeps the slot's state, or takes the fresh one if it is new."""
     scaling: Scaling | None = None
@@ -106,6 +111,11 @@ class Phase:
     def compares(self) -> tuple[str, ...]:
         """Slots that `actor` compares by validation."""
         return () if self.actor is None or isinstance(self.actor, str) else self.actor.compares
+
+    @property
+    def listed(self) -> int:
+        """Length of the windows whose beginnings are listed to be drawn; 1 draws rows."""
+        return self.chunk if self.windows == "whole" else 1
 
     @property
     def collects(self) -> bool:

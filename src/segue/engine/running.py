@@ -101,14 +101,14 @@ class Running:
     def begin(self) -> None:
         """Check the phase, write returns in its scaling, make the simulators and hand over."""
         phase, state, task, scaling, source = self.phase, self.state, self.task, self.scaling, self.source
-        source.within(scaling, phase.chunk)
+        source.within(scaling, phase.listed)
         self.offline = source.given
         new, own = scaling != state.scaling, state.experience
-        if own.ledger.count and (new or phase.chunk != own.chunk):
+        if own.ledger.count and (new or phase.listed != own.chunk):
             jax.block_until_ready([slot.learned for slot in state.slots.values()])
         if own.ledger.count and new:
             own.rewrite(scaling)
-        own.windows(phase.chunk)
+        own.windows(phase.listed)
         state.scaling = scaling
         logged = 0 if source.data is None else len(source.data)
         rows = logged, int(own.written.min()), int(own.closed.min()), own.capacity
@@ -286,7 +286,7 @@ class Running:
             return
         there, facts = replace(self.state, held=dict(self.state.slots), training=None), self.state.facts
         for phase, scaling in following:
-            if phase.chunk != self.phase.chunk:  # its windows are listed at its hand-over, and it is compiled there
+            if phase.listed != self.phase.listed:  # its windows are listed at its hand-over, and it is compiled there
                 return
             there.history = (*there.history, facts)
             later = Running(phase, there, self.task, scaling, self.source, self.handovers, False, self.simulators)

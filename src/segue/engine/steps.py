@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from segue.bonuses.bonus import begun
 from segue.core.encoders import lent
-from segue.core.indices import chunked, fold, plans, window
+from segue.core.indices import chunked, fold, plans, uncut, window
 from segue.core.look import shifted
 from segue.core.options import alike
 from segue.core.paths import part_at, with_part
@@ -50,7 +50,7 @@ def trained(phase: Phase, scaling: Scaling, learned: Learned, before: Slot | Non
 
 def update_of(phase: Phase, scaling: Scaling) -> Update:
     """A phase's update."""
-    more = phase.n_steps, phase.freeze_actor, phase.image_shift, phase.chunk
+    more = phase.n_steps, phase.freeze_actor, phase.image_shift, phase.chunk, phase.listed < phase.chunk
     return Update(phase.learner, phase.batch, phase.bonus, scaling, *more)
 
 
@@ -82,6 +82,8 @@ class Update:
     freeze_actor: int = 0
     image_shift: int = 0
     chunk: int = 1
+    cut: bool = False
+    """Whether windows that run over an episode's end are drawn too."""
 
     def __call__(
         self, learned: Learned, offline: Replay, online: Replay, lane: Array, key: Key, total: Array, step: Array
@@ -98,6 +100,8 @@ class Update:
         if self.chunk > 1:
             seen = chunked(seen, there, *plans(indices, self.chunk))
         bonus, batch, more = returns(self.bonus, seen, there, k_bonus, slot)
+        if self.cut:
+            batch = batch._replace(weight=uncut(rows, there).astype(batch.reward.dtype))
         state, reported = self.learn(learned.learner, batch, k_update, step)
         metrics = metrics | more | reported
         if self.freeze_actor:
@@ -275,6 +279,10 @@ def handing_over(
             handover = Handover(
                 wide, here, *rows, scaling, phase.slot, validated, phase.batch, phase.n_steps, phase.chunk
             )
+            # The sampler sees single rows, and windows of which none is listed as n-step returns are.
+            rowwise = handover._replace(spec=spec, chunk=phase.listed)
+            if phase.listed < phase.chunk:
+                rowwise = rowwise._replace(n_steps=phase.chunk)
             old = here.get(phase.slot)
             if phase.init_from is not None:
                 state = phase.init_from(handover, phase.learner.init(k_learner, wide))
@@ -286,9 +294,7 @@ def handing_over(
             goes_on = old is not None and phase.init_from is None and alike(old.batch, phase.batch)
             return Learned(
                 state,
-                old.learned.sampler
-                if old is not None and goes_on
-                else phase.batch.init(k_sampler, handover._replace(spec=spec)),  # which sees single rows
+                old.learned.sampler if old is not None and goes_on else phase.batch.init(k_sampler, rowwise),
                 begun(phase.bonus, k_bonus, handover),
             )
 

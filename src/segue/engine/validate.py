@@ -45,7 +45,7 @@ class Shapes:
         """Hand over to a phase and return its slot."""
         there = {name: slot.learned for name, slot in self.slots.items()}
         program = steps.handing_over(phase, index, self.spec, scaling, dict(self.slots))
-        learned = jax.eval_shape(program, self.keys, there, self.tried, *self.rows(phase.chunk))
+        learned = jax.eval_shape(program, self.keys, there, self.tried, *self.rows(phase.listed))
         self.slots[phase.slot] = trained(phase, scaling, learned, self.slots.get(phase.slot))
         return self.slots[phase.slot]
 
@@ -127,7 +127,7 @@ def _go_through(phase: Phase, index: int, scaling: Scaling, shapes: Shapes) -> N
 
 def _check_update(phase: Phase, scaling: Scaling, shapes: Shapes, slot: Slot) -> None:
     """Trace an update; what it returns must be made as what it got, or it could not be repeated."""
-    given = shapes.one(slot.learned, phase.chunk)
+    given = shapes.one(slot.learned, phase.listed)
     learned, _ = steps.once.eval_shape(update_of(phase, scaling), *given)
     kind = lambda tree: (jax.tree.structure(tree), [(x.shape, x.dtype) for x in jax.tree.leaves(tree)])  # noqa: E731
     for name, before, after in zip(Learned._fields, given[0], learned):
