@@ -11,8 +11,8 @@ import pytest
 
 import segue
 from segue.collect import Recipe, collect
+from segue.core.foreign import Foreign
 from segue.core.types import SegueError
-from segue.engine.foreign import Foreign
 
 
 def test_an_exported_policy_guides_as_it_acts(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_an_exported_policy_guides_as_it_acts(tmp_path: Path) -> None:
     run = segue.train("sac", "gym:Pendulum-v1", 1, settings, folder=tmp_path / "run")
     file = segue.export(run, "onnx", tmp_path).file
     task: Any = segue.find_task("gym:Pendulum-v1")
-    foreign, policy = Foreign(str(file), task), segue.load(run)
+    foreign, policy = Foreign(str(file), task.spec, task.action_bounds), segue.load(run)
     for seen in np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32):
         np.testing.assert_allclose(foreign.act(0, seen), policy.normalised(seen), atol=1e-5)
     (episode,) = collect(task, Recipe((str(file),)), 1)
@@ -33,4 +33,4 @@ def test_an_exported_policy_guides_as_it_acts(tmp_path: Path) -> None:
     assert str(file) in json.loads((folder / "run.json").read_text())["provenance"]["own"]
     file.write_bytes(b"no model")
     with pytest.raises(SegueError, match="cannot be read"):
-        Foreign(str(file), task)
+        Foreign(str(file), task.spec, task.action_bounds)

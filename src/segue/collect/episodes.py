@@ -5,7 +5,7 @@ scripted      from goal to goal in a maze, with a fixed controller (for an ant: 
 medium        a run that was stopped early, with its exploration
 expert        a run's final policy, without exploration
 FILE.onnx, module:name
-              a policy that Segue did not train (`segue.engine.foreign`)
+              a policy that Segue did not train (`segue.core.foreign`)
 medium-expert, mixed
               several of them, sharing the episodes
 replay        the rows that a run collected: segue data import run:FOLDER
@@ -23,11 +23,11 @@ from segue.collect.ground import DOMAINS, Ground, StartAnywhere, ground_of
 from segue.collect.navigate import Act, scripted
 from segue.collect.recipe import RANDOM, SCRIPTED, Recipe
 from segue.collect.walker import Walker, find_walker, read_walker
+from segue.core.foreign import Foreign, is_foreign
 from segue.core.types import SegueError
 from segue.data.facts import Environment, Facts, cells_of
 from segue.data.recorded import CLIP_ACTION, Recorded
 from segue.engine.envs import COLLECTION, episode_seed
-from segue.engine.foreign import Foreign, is_foreign
 from segue.runs.policy import Policy, load
 from segue.tasks import GymEnv, GymTask
 
@@ -116,7 +116,7 @@ def _actor(name: str, task: GymTask, recipe: Recipe, ground: Ground | None) -> B
 
 
 def _foreign(name: str, task: GymTask) -> Begin:
-    policy = Foreign(name, task)
+    policy = Foreign(name, task.spec, task.action_bounds)
 
     def begin(rng: np.random.Generator) -> Act:
         policy.reset(0)

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
+from segue.core.foreign import is_foreign
 from segue.core.log import Data
 from segue.core.observations import is_image, parts_seen
 from segue.core.parts import within
 from segue.core.scaling import Scaling
 from segue.core.types import Acting, SegueError, Slot, Spec, policy_of
-from segue.engine.foreign import is_foreign
 from segue.engine.phase import RANDOM, Phase, Windows
 from segue.samplers.subset import Prefix
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from segue.core.foreign import Foreign, is_foreign
 from segue.core.replay import Replay
 from segue.core.scaling import Scaling, returns_to_go
 from segue.core.types import EnvError, Learned, Spec, State, Task
@@ -18,7 +19,6 @@ from segue.engine import steps
 from segue.engine.checks import check_phase, check_windows
 from segue.engine.envs import VALIDATION, Envs, Episode, Simulator
 from segue.engine.evaluate import Evaluator
-from segue.engine.foreign import Foreign, is_foreign
 from segue.engine.offline import Offline
 from segue.engine.phase import RANDOM, Phase, next_stop, passes
 from segue.engine.sharing import Standing, Turn
@@ -121,7 +121,9 @@ class Running:
         self.train()
         if self.shared and phase.moves and not self.resumed:
             state.facts["turns"] = [list(self.first_turn(w)) for w in range(self.worlds)]
-        self.guides = {name: Foreign(name, task, self.worlds) for name in phase.actors if is_foreign(name)}
+        self.guides = {
+            name: Foreign(name, task.spec, task.action_bounds, self.worlds) for name in phase.actors if is_foreign(name)
+        }
         for guide in self.guides.values():
             for w in range(self.worlds):
                 guide.reset(w)

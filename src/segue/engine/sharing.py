@@ -53,7 +53,7 @@ class Sharing(Protocol):
 
     @property
     def others(self) -> tuple[str, ...]:
-        """Who acts beside the phase's own policy: slots, FILE.onnx or module:name (`segue.engine.foreign`)."""
+        """Who acts beside the phase's own policy: slots, FILE.onnx or module:name (`segue.core.foreign`)."""
         ...
 
     @property

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from segue.core import replay, starts
+from segue.core.foreign import is_foreign, refuse_foreign
 from segue.core.groups import Groups
 from segue.core.log import Data
 from segue.core.observations import parts_seen
@@ -23,7 +24,6 @@ from segue.core.scaling import Scaling, settled
 from segue.core.types import Acting, Learned, SegueError, Slot, Spec, State, Task
 from segue.engine import steps
 from segue.engine.checks import check_first, check_handovers, check_phase, check_windows
-from segue.engine.foreign import is_foreign, refuse_foreign
 from segue.engine.phase import Phase, fresh, room
 from segue.engine.steps import HANDOVER, keys_of, trained, update_of
 
@@ -101,7 +101,7 @@ def validate(
         check_windows(phase, data)
         for name in phase.actors[1:]:
             if is_foreign(name):
-                refuse_foreign(name, task)
+                refuse_foreign(name, task.spec)
         go = partial(_go_through, index=index, scaling=here, shapes=shapes)
         with _telling(phase, made.get(phase.slot), partial(go, replace(phase, init_from=fresh))):
             go(phase)

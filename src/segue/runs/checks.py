@@ -7,9 +7,9 @@ import os
 import jax
 
 from segue.agents import describe
+from segue.core.foreign import is_foreign
 from segue.core.named import is_named
 from segue.core.types import SegueError, Task
-from segue.engine.foreign import is_foreign
 from segue.engine.phase import RANDOM, Phase, fresh, from_slot, new_optimisers
 from segue.engine.sharing import Guide
 from segue.engine.validate import validate

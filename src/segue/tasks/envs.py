@@ -167,7 +167,8 @@ class GymEnv:
         self._keys, self._options, self._terminal = keys, dict(options or {}), terminal_success
         self._reward, self._success = REWARDS[reward], SUCCESS[success]
         self._defined = success != "never"
-        self.observation_shape, self.observation_dtype, self.parts = _observation(env, keys)
+        self._shape, self.observation_dtype, self.parts = _observation(env, keys)
+        self.observation_shape = self._shape
         self.action_size, self._middle, self._half, self._dtype = _action(env)
         self._step, self._succeeded, self._over = 0, math.nan, True
 
@@ -211,9 +212,14 @@ class GymEnv:
         return seen, self._reward(float(reward), success), ended, truncated, self._succeeded
 
     @property
-    def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+    def environment_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest action (A,) of the environment itself."""
         return self._middle - self._half, self._middle + self._half
+
+    @property
+    def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """What an agent's actions -1 and 1 stand for (A,)."""
+        return self.environment_bounds
 
     def draw(self) -> np.ndarray:
         """A picture of the world as it stands, (height, width, 3) of uint8; made with render_mode="rgb_array"."""
@@ -249,10 +255,10 @@ class GymEnv:
             raise EnvError(
                 f"{_title(self.env)}: {where} returned an observation that is not in its space ({error})"
             ) from error
-        if seen.shape != self.observation_shape:
+        if seen.shape != self._shape:
             raise EnvError(
                 f"{_title(self.env)}: {where} returned an observation of shape {seen.shape}, its space says "
-                f"{self.observation_shape}; fix one of them"
+                f"{self._shape}; fix one of them"
             )
         if seen.dtype.kind == "f" and not np.isfinite(seen).all():
             bad = int(np.flatnonzero(~np.isfinite(seen))[0])

@@ -21,6 +21,7 @@ from segue.tasks.catalogue import records, task_of
 from segue.tasks.layouts import BINARY, LAYOUTS, Layout
 from segue.tasks.own import GROUPS as OWN
 from segue.tasks.records import Record
+from segue.tasks.residual import split
 from segue.tasks.scores import SUCCESS
 from segue.tasks.task import GymTask
 
@@ -68,6 +69,9 @@ def find_task(name: str) -> Task:
 
     "NAME?success_timing=post" is a named task with a choice that it offers (OGBench's).
 
+    "NAME?residual=FILE.onnx" is the task in which an agent corrects another policy (`segue.tasks.residual`), by at most
+    `residual_scale=0.1` of half an action's range.
+
     "module:name" is a task of one's own: a `Task`, or a class or function that makes one without arguments.
     Raises `SegueError` with the closest names if there is none.  The log of a named task is needed only when its
     `dataset` is read.
@@ -76,6 +80,12 @@ def find_task(name: str) -> Task:
         raise SegueError(
             f"a task's name is a str, not {type(name).__name__}; for your own environment: GymTask.custom(ENV)"
         )
+    bare, _, text = name.partition("?")
+    rest, residual = split(text)
+    if residual is not None:
+        plain = f"{bare}?{rest}" if rest else bare
+        task = find_gym_task(plain)
+        return replace(task, name=name, presets=(*task.presets, task.name), residual=residual)
     kinds = {STORED: _from_stored, PREFIX: _from_file, MINARI: _from_minari, GYM: _from_gym}
     for prefix, make in kinds.items():
         if name.startswith(prefix):

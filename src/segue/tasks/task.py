@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import gymnasium
 import numpy as np
@@ -26,9 +26,11 @@ from segue.data.extras import versions
 from segue.data.facts import RULES
 from segue.data.store import find_stored
 from segue.tasks.envs import GymEnv, is_real, make_env, registered
+from segue.tasks.residual import Residual, ResidualEnv, corrections
 from segue.tasks.scores import SUCCESS
 
 Pairs = tuple[tuple[str, object], ...]
+Bounds = tuple[np.ndarray, np.ndarray]
 NOWHERE = "there is a log but no environment; name one (data:NAME?env=ID), or learn offline only"
 MAKE = "give GymTask.custom its id, its class, or a function that makes one"
 
@@ -47,7 +49,7 @@ class GymTask:
     "minari:ID", "data" (the field `data`), "none", or "absent:CURE" for a log that is not here.  `reference`: (random,
     expert) raw returns; (0, 1) scores by success.  `real`: the environment exists once and cannot be replayed (a
     robot): one connection, moved only in phases that collect.  `away`: x, y and a radius in metres; rows of the log
-    that come so near to it are left out (`segue.data.without`).
+    that come so near to it are left out (`segue.data.without`).  `residual`: a policy that the agent corrects.
     """
 
     name: str
@@ -67,6 +69,7 @@ class GymTask:
     reference: tuple[float, float] | None = None
     real: bool = False
     away: tuple[float, float, float] | None = None
+    residual: Residual | None = None
     data: Data | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -154,17 +157,19 @@ class GymTask:
         return self._shapes[1]
 
     @functools.cached_property
-    def _shapes(self) -> tuple[Spec, tuple[np.ndarray, np.ndarray]]:
+    def _shapes(self) -> tuple[Spec, Bounds, Bounds]:
+        """Shapes, the actions' bounds, and those of the environment itself."""
         if self.env is None:
             data = self._read()
             assert data is not None
             kind = "uint8" if data.observation.dtype == np.uint8 else "float32"
             size = data.action.shape[1]
-            return Spec(data.observation.shape[1:], size, kind, data.made_of), (-np.ones(size), np.ones(size))
+            bounds = -np.ones(size), np.ones(size)
+            return Spec(data.observation.shape[1:], size, kind, data.made_of), bounds, bounds
         world = self.make_env()
         world.close()
         spec = Spec(world.observation_shape, world.action_size, world.observation_dtype, world.parts)
-        return spec, world.action_bounds
+        return spec, world.action_bounds, world.environment_bounds
 
     def dataset(self) -> Data | None:
         """Return the checked log, read once per task object, or None where the task has none.
@@ -186,6 +191,8 @@ class GymTask:
         # By the environment's own rewards a log does not say where success was, and 0 may be what a failing step pays.
         ends = self.terminal_success and self.reward == "success-1"
         data = (end_at_success(data) if ends else data).check()
+        if self.residual is not None:
+            data = corrections(data, self.residual, self._shapes[2])
         logged, needed = (data.observation.shape[1:], data.action.shape[1]), (self.spec.observation, self.spec.action)
         if data.made_of and data.made_of != self.spec.parts:
             raise SegueError(
@@ -223,15 +230,9 @@ class GymTask:
         if made.unwrapped.metadata.get("real") and not self.real:
             made.close()
             raise SegueError(f"{self.name}: its environment says that it is real; give the task real=True")
-        return GymEnv(
-            made,
-            self.horizon,
-            self.keys,
-            {key: np.asarray(value) if isinstance(value, tuple) else value for key, value in self.options},
-            self.reward,
-            self.success,
-            self.terminal_success,
-        )
+        options = {key: np.asarray(value) if isinstance(value, tuple) else value for key, value in self.options}
+        rules = made, self.horizon, self.keys, options, self.reward, self.success, self.terminal_success
+        return GymEnv(*rules) if self.residual is None else ResidualEnv(self.residual, *rules)
 
     def drawn(self) -> GymTask:
         """The same task with simulators that can be drawn (`GymEnv.draw`)."""
@@ -283,6 +284,7 @@ class GymTask:
             "real": self.real,
             "source": self.source,
             "away": self.away and list(self.away),
+            "residual": self.residual and asdict(self.residual),
             "dataset": dataset,
             "versions": versions(),
         }

@@ -7,6 +7,7 @@ where there are images, and an action (A,) within the environment's bounds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from segue.core.named import is_named, named
 from segue.core.observations import unpacked
-from segue.core.types import SegueError, Spec, Task
+from segue.core.types import SegueError, Spec
 
 ONNX = ".onnx"
 Take = Callable[[Any], Any]
@@ -25,16 +26,16 @@ def is_foreign(word: str) -> bool:
     return word.endswith(ONNX) or is_named(word)
 
 
-def refuse_foreign(word: str, task: Task) -> None:
+def refuse_foreign(word: str, spec: Spec) -> None:
     """Raise `SegueError` where a word names no policy for a task; nothing is made or asked yet."""
     if word.endswith(ONNX):
-        _of_onnx(word, task.spec)
+        _of_onnx(word, spec)
     elif not isinstance(found := _loaded(word), type):
         _taking(found, word)
 
 
 class Foreign:
-    """One policy for several worlds that step side by side.
+    """One policy for several worlds that step side by side, for a task of this spec and these action bounds, each (A,).
 
     `word` is FILE.onnx (one input, a batch of observations; its first output is taken), or module:name.  There a
     function of an observation, or an object with a method `act`, has no state.  Of a class every world gets an object
@@ -44,11 +45,11 @@ class Foreign:
     Raises `SegueError` where there is no such policy.
     """
 
-    def __init__(self, word: str, task: Task, worlds: int = 1) -> None:
-        self.word, self.spec = word, task.spec
-        self._low, self._high = (np.asarray(x, np.float64) for x in task.action_bounds)
+    def __init__(self, word: str, spec: Spec, bounds: tuple[np.ndarray, np.ndarray], worlds: int = 1) -> None:
+        self.word, self.spec = word, spec
+        self._low, self._high = (np.asarray(x, np.float64) for x in bounds)
         if word.endswith(ONNX):
-            self._objects, self._takes = [None] * worlds, [_of_onnx(word, task.spec)] * worlds
+            self._objects, self._takes = [None] * worlds, [_of_onnx(word, spec)] * worlds
             return
         self._objects = [_loaded(word)] * worlds
         if isinstance(self._objects[0], type):
@@ -108,13 +109,15 @@ def _taking(found: Any, word: str) -> Take:
 
 
 def _of_onnx(word: str, spec: Spec) -> Take:
-    from segue.data.extras import need
-
     if not Path(word).is_file():
         raise SegueError(f"policy {word}: there is no such file")
     if spec.parts:
         raise SegueError(f"policy {word}: the task's observations have several parts; name a Python function around it")
-    runtime = need("onnxruntime", "onnx", f"policy {word}")
+    try:
+        runtime = import_module("onnxruntime")
+    except ImportError as error:
+        cure = 'pip install "segue[onnx]"'
+        raise SegueError(f"policy {word} needs onnxruntime, which is not installed: {cure}") from error
     try:
         session = runtime.InferenceSession(word, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime has exceptions of its own for each way in which a file can be bad
