@@ -114,7 +114,8 @@ def film_command(
     shown = zip(made.raw_return, made.length, made.success, made.value, made.came)
     for number, (total, steps, success, value, came) in enumerate(shown):
         won = f", success {100 * success:.0f} %" if success == success else ""
-        said = f"critic's value at its start {value:.4g}, return that followed {came:.4g}"
+        known = f"critic's value at its start {value:.4g}, " if value == value else ""
+        said = f"{known}return that followed {came:.4g}"
         print(f"episode {number + 1}: {steps:.0f} steps, return {total:.4g}{won}; {said}")
     size = made.path.stat().st_size / 1e6
     about = f"{made.pictures} pictures, {made.pictures / made.rate:.1f} s, {size:.1f} MB"

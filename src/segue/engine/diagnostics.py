@@ -145,7 +145,10 @@ def _on_data(slot: Slot, s: int, data: Data) -> dict[str, float]:
 
 
 def on_fresh(slot: Slot, s: int, episodes: tuple[Trajectory, ...]) -> list[Fresh]:
-    """Episodes of the policy at place `s` against its critic: one row for each decision of the policy."""
+    """Episodes of the policy at place `s` against its critic: one row for each decision of the policy.
+
+    Values are NaN where it has none.
+    """
     agent: Any = slot.learner
     scaling: Scaling = slot.scaling
     step, discount = slot.taken, slot.scaling.discount**slot.taken
@@ -154,7 +157,9 @@ def on_fresh(slot: Slot, s: int, episodes: tuple[Trajectory, ...]) -> list[Fresh
     taken, added = _in_blocks(draws, observation)
     action = np.concatenate([*(e.plan for e in episodes), taken[-len(episodes) :]])
     of = partial(_value, agent, scaling, slot.state, np.int32(s))
-    (q,) = _in_blocks(lambda _, seen, done: (np.asarray(of(seen, done)),), observation, action)
+    q = np.full(len(observation), np.nan)
+    if isinstance(agent, Agent):
+        (q,) = _in_blocks(lambda _, seen, done: (np.asarray(of(seen, done)),), observation, action)
     q, added = q.astype(np.float64), added.astype(np.float64)
     out, start, n_rows = [], 0, len(observation) - len(episodes)
     for number, episode in enumerate(episodes):

@@ -74,7 +74,7 @@ def film(
 
     The value is Q of the action that is taken; where a time limit cuts the episode, without what lies beyond the cut
     (`segue.engine.diagnostics`).  The other curve is the discounted return from that step on, in the learner's rewards,
-    with the entropy that the critic counts.  Raises `SegueError`.
+    with the entropy that the critic counts.  A cloned policy has no value, only the return.  Raises `SegueError`.
     """
     if episodes < 1:
         raise SegueError(f"episodes={episodes}: give at least one")

@@ -80,6 +80,8 @@ class Panel:
         place = self._size(8)
         name = "critic's value up to the cut" if c.cut else "critic's value"
         for text, values, colour in ((name, c.value, VALUE), ("return that followed", c.came, CAME)):
+            if np.isnan(values).all():  # a policy without a critic
+                continue
             said = f"{text} {_number(_newest(values[: step + 1]))}"
             self._text(pen, (place, self._size(25)), said, colour, 12, "lt")
             place += self._font(12).getlength(said) + self._size(16)

@@ -207,6 +207,8 @@ def judgement(end: Handover | None, when: str) -> str:
             f"There is no verdict on Q {when}: an earlier version of Segue compared it with returns that stop at a "
             "time limit."
         )
+    if end is not None and np.isfinite(mean_of(end, "action_distance")) and np.isnan(mean_of(end, "q_data")):
+        return f"The policy had no values {when}: it was cloned."
     if end is None or not np.isfinite(mean_of(end, "q_fresh")):
         return f"Q was not compared with fresh episodes {when}."
     if end.bonus:
