@@ -19,7 +19,7 @@ from segue.core.lazy import face
 if TYPE_CHECKING:
     from segue import data, recipes, report, study
     from segue.agents import AWAC, BC, BFN, CQL, FQL, IQL, OPT, PEX, RLPD, SAC, SPOT, TD3, TD3BC, CalQL, ReBRAC
-    from segue.agents.cql import from_cql
+    from segue.agents.from_cql import from_cql
     from segue.bonuses import RND, SERA, VCSE, Both, Nothing, Returns, StateEntropy
     from segue.core.encoders import Encoder
     from segue.core.log import Data

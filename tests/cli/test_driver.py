@@ -20,7 +20,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from segue.agents import TD3, OnlinePretraining
-from segue.agents.opt import grow
+from segue.agents.second_critics import grow
 from segue.core.types import Interrupted, SegueError
 from segue.data.readers import open_source
 from segue.engine import running

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from segue.agents.cal_ql import CalQL
-from segue.agents.cql import CQL, Candidates, from_cql
+from segue.agents.conservative import Candidates
+from segue.agents.cql import CQL
+from segue.agents.from_cql import from_cql
 from segue.core.types import Handover, Learned, Slot
 from tests.contract.test_agents import SPEC, batch, begin, equal, learn, small
 from tests.toys import UNITS
@@ -96,7 +98,7 @@ def test_sac_goes_on_with_networks_and_optimisers_and_without_the_multiplier() -
 
 def test_blocks_of_rows_change_rounding_only(double_precision: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The critics' loss is a mean over rows: computed in parts it is the same update, Lagrange multiplier included."""
-    from segue.agents import cql
+    from segue.agents import conservative
 
     rng = np.random.default_rng(0)
     rows = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal((128, *x.shape[1:]))), batch())
@@ -105,10 +107,10 @@ def test_blocks_of_rows_change_rounding_only(double_precision: None, monkeypatch
     rows = rows._replace(mc_return=jnp.where(jnp.isin(jnp.arange(128), jnp.arange(7, 28)), jnp.nan, rows.mc_return))
     agent = small("CQL")
     state, noise = begin(agent, jax.random.key(0), SPEC), agent.draw(jax.random.key(1), rows.action)
-    assert cql.blocks(128) == 8
-    assert cql.blocks(120) == cql.blocks(130) == 1
+    assert conservative.blocks(128) == 8
+    assert conservative.blocks(120) == conservative.blocks(130) == 1
     parts, said = jax.jit(lambda *given: agent.learn(*given))(state, rows, noise)
-    monkeypatch.setattr(cql, "BLOCKS", 1)
+    monkeypatch.setattr(conservative, "BLOCKS", 1)
     whole, also = jax.jit(lambda *given: agent.learn(*given))(state, rows, noise)
     for a, b in zip(jax.tree.leaves((parts, said)), jax.tree.leaves((whole, also)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)

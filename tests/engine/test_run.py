@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from segue.agents import IQL, RLPD, SAC, TD3, CalQL
-from segue.agents.cql import from_cql
+from segue.agents.from_cql import from_cql
 from segue.bonuses import RND, SERA, VCSE, Both, StateEntropy
 from segue.core import experience
 from segue.core.groups import Group, Groups, cores

@@ -114,7 +114,8 @@ def test_loss_given_values(case: str) -> None:
             close(getattr(seen, f"bound_rate_{ours}"), want, "bound rate")
         close(seen.q_spread, np.mean([out["cql_std_q1"], out["cql_std_q2"]]), "spread")
         values = calibrate(cql_file.Candidates(*q[1:]), batch.mc_return[:, None])
-        soft = learner.soft_maximum(q[0], values, log_densities)
+        options = learner.soft_maximum_temperature, learner.importance_sampling
+        soft = cql_file.soft_maximum(q[0], values, log_densities, *options)
         close(soft, np.stack([out["cql_q1_logsumexp"], out["cql_q2_logsumexp"]]), "soft maximum")
     if hp["lagrange"]:
         loss, slope = jax.value_and_grad(learner.multiplier_loss)(

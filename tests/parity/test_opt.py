@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segue.agents import OPT, TD3, OnlinePretraining, opt, td3
-from segue.agents.opt import Blend, Climber, grow, progress, renew_base
+from segue.agents import OPT, TD3, OnlinePretraining, online_pretraining, second_critics, td3
+from segue.agents.second_critics import Blend, Climber, grow, progress, renew_base
 from segue.core.optim import trained
 from segue.core.replay import Rows
 from segue.core.scaling import Scaling
@@ -45,7 +45,7 @@ def pairs(fixture: Numbers, prefix: str, which: str) -> Any:
     return twins(under(fixture, f"{prefix}."), *(f"{which}_q{j}" for j in (1, 2)))
 
 
-def start(fixture: Numbers) -> opt.State:
+def start(fixture: Numbers) -> second_critics.State:
     before = under(fixture, "before.")
     base = td3.State(
         trained(mlp(before, "actor"), 1.0),
@@ -54,7 +54,7 @@ def start(fixture: Numbers) -> opt.State:
         pairs(fixture, "before", "target_off"),
     )
     new = trained(pairs(fixture, "before", "on"), 1.0)
-    return opt.State(base, new, pairs(fixture, "before", "target_on"), jnp.asarray(0.0), jnp.asarray(0.0))
+    return second_critics.State(base, new, pairs(fixture, "before", "target_on"), jnp.asarray(0.0), jnp.asarray(0.0))
 
 
 @precise
@@ -171,16 +171,16 @@ def test_the_meta_gradient_of_two_parabolas(
     second_order: bool, weigh: bool, want: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """L_off = (psi - 1)^2 and L_on = (psi - 3)^2 at psi = 0, inner rate 0.1."""
-    monkeypatch.setattr(opt, "bellman_target", lambda target, batch, following: following)
-    monkeypatch.setattr(opt, "critic_loss", lambda psi, batch, target: jnp.square(psi - target))
+    monkeypatch.setattr(online_pretraining, "bellman_target", lambda target, batch, following: following)
+    monkeypatch.setattr(online_pretraining, "critic_loss", lambda psi, batch, target: jnp.square(psi - target))
     nothing = jnp.asarray(0.0)
-    state: Any = opt.State((), trained(nothing, 1.0), nothing, nothing, nothing)
+    state: Any = second_critics.State((), trained(nothing, 1.0), nothing, nothing, nothing)
     meta = OnlinePretraining(TD3(), 1.0, 0.1, weigh, second_order)
     rows = some_batch()._replace(observation=jnp.zeros((1, 1)), action=jnp.zeros((1, 1)))
-    monkeypatch.setattr(opt, "least", lambda critic, batch: nothing)
-    monkeypatch.setattr(opt, "progress", lambda state, batch: nothing)
-    monkeypatch.setattr(opt, "descend", lambda network, rate, slope: network._replace(optimiser=slope))
-    monkeypatch.setattr(opt, "every", lambda n, step, update, state: state)
+    monkeypatch.setattr(online_pretraining, "least", lambda critic, batch: nothing)
+    monkeypatch.setattr(online_pretraining, "progress", lambda state, batch: nothing)
+    monkeypatch.setattr(online_pretraining, "descend", lambda network, rate, slope: network._replace(optimiser=slope))
+    monkeypatch.setattr(second_critics, "every", lambda n, step, update, state: state)
     moved, metrics = meta.learn(state, rows, rows, jnp.asarray(1.0), jnp.asarray(3.0), jnp.int32(0))
     np.testing.assert_allclose(moved.new.optimiser, want, atol=1e-5)
     np.testing.assert_allclose(metrics["new_loss_online"], 7.84)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from segue.agents.fql import FQL
     from segue.agents.iql import IQL
     from segue.agents.one_of import OneOf
-    from segue.agents.opt import OPT, OnlinePretraining
+    from segue.agents.online_pretraining import OnlinePretraining
+    from segue.agents.opt import OPT
     from segue.agents.pex import PEX
     from segue.agents.rebrac import ReBRAC
     from segue.agents.rlpd import RLPD
@@ -156,7 +157,8 @@ def title(learner: Learner) -> str:
     """Name of a learner: its class, and the agents inside it."""
     from segue.agents.bc import BC
     from segue.agents.one_of import OneOf
-    from segue.agents.opt import OPT, OnlinePretraining
+    from segue.agents.online_pretraining import OnlinePretraining
+    from segue.agents.opt import OPT
 
     if isinstance(learner, (BC, OPT, OnlinePretraining)):
         return f"{type(learner).__name__} of {title(learner.base)}"

@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from segue.agents.cql import CQL, Candidates, State
+from segue.agents.conservative import Candidates
+from segue.agents.cql import CQL, State
 from segue.core.nets import Maximise, own_critics
 from segue.core.types import Array, Key, Metrics, Spec, Transition
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
@@ -10,19 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from segue.agents import sac
-from segue.agents.sac import SAC, choose
+from segue.agents.conservative import Calibration, Candidates, blocks, soft_maximum, uncalibrated
+from segue.agents.sac import SAC
+from segue.agents.soft import choose
 from segue.core.nets import Critics, Maximise, own_critics, squash
 from segue.core.optim import Trained, descend, mean_over_blocks, polyak
 from segue.core.options import option, require, usual
 from segue.core.schedules import START, Schedule, at, ends, reported
-from segue.core.types import Array, Handover, Key, Metrics, Spec, Transition
-
-BLOCKS = 8
-
-
-def blocks(rows: int) -> int:
-    """How many parts the critics' loss is computed in: on a CPU so many that a part's activations stay in its cache."""
-    return BLOCKS if jax.default_backend() == "cpu" and rows % BLOCKS == 0 and rows >= 16 * BLOCKS else 1
+from segue.core.types import Array, Key, Metrics, Spec, Transition
 
 
 class State(NamedTuple):
@@ -47,24 +41,6 @@ class Noise(NamedTuple):
     current: Array  # (B, N, A)
     subset: Array | None = None  # (M,), indices of the bootstrap's target critics; None is all of them
     penalised: Array | None = None  # (M,), indices of the critics that the conservative term sees
-
-
-class Candidates(NamedTuple):
-    """Values (E, B, N) of sampled actions at the current observation, or the actions (B, N, A) themselves."""
-
-    random: Array
-    next: Array
-    current: Array
-
-
-Calibration = Callable[[Candidates, Array], Candidates]
-"""From sampled values (E, B, N) and the rows' Monte-Carlo returns (B, 1), -inf where they are not known, to the values
-that the soft maximum sees."""
-
-
-def uncalibrated(values: Candidates, mc_return: Array) -> Candidates:
-    """CQL's: the values as they are."""
-    return values
 
 
 @dataclass(frozen=True)
@@ -243,23 +219,10 @@ class CQL:
         below = {"next": values.next < least, "current": values.current < least}
         metrics = {f"bound_rate_{name}": jnp.mean(x, dtype=least.dtype) / share for name, x in below.items()}
         values = calibrate(values, least)
-        gap = jnp.mean(jnp.clip(self.soft_maximum(q_data, values, log_densities) - q_data, *self.clip), axis=-1)
+        most = soft_maximum(q_data, values, log_densities, self.soft_maximum_temperature, self.importance_sampling)
+        gap = jnp.mean(jnp.clip(most - q_data, self.clip_minimum, self.clip_maximum), axis=-1)
         spread = jnp.std(jnp.concatenate([*values, q_data[..., None]], axis=-1), axis=-1)
         return gap, metrics | {"conservative_gap": jnp.mean(gap), "q_spread": jnp.mean(spread)}
-
-    def soft_maximum(self, q_data: Array, values: Candidates, log_densities: Candidates) -> Array:
-        """T log sum exp(x / T), (E, B); x: 3N values less log-densities, or 3N raw values and the data's."""
-        if self.importance_sampling:
-            x = jnp.concatenate([v - d for v, d in zip(values, log_densities)], axis=-1)
-        else:
-            x = jnp.concatenate([*values, q_data[..., None]], axis=-1)
-        scale = self.soft_maximum_temperature
-        return scale * jax.nn.logsumexp(x / scale, axis=-1)
-
-    @property
-    def clip(self) -> tuple[float, float]:
-        """Bounds of each row's gap."""
-        return self.clip_minimum, self.clip_maximum
 
     def multiplier(self, log_multiplier: Array) -> Array:
         """alpha' = clip(exp(log alpha'), 0, 1e6)."""
@@ -288,27 +251,3 @@ class CQL:
     def valued(self, state: State, observation: Array, key: Key) -> tuple[Array, Array]:
         """What SAC's backup takes: (B, A) and (B,)."""
         return self.base.valued(state.sac, observation, key)
-
-
-def sac_of(state: sac.State | State) -> sac.State:
-    """What SAC goes on from: its own state, or the one inside CQL's."""
-    return state.sac if isinstance(state, State) else state
-
-
-@dataclass(frozen=True)
-class from_cql:
-    """Go on with SAC from what CQL or Cal-QL has learned in a slot, optimisers included: `init_from=from_cql()`.
-
-    The multiplier stays behind.
-    """
-
-    slot: str = "agent"
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Slots that must be there, for `check_handovers`."""
-        return (self.slot,)
-
-    def __call__(self, handover: Handover, state: sac.State) -> sac.State:
-        """Return the slot's networks and optimisers as SAC's state."""
-        return sac_of(handover.slots[self.slot].state)

@@ -8,7 +8,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from segue.agents.cql import sac_of
+from segue.agents.from_cql import sac_of
 from segue.agents.rlpd import State
 from segue.core.optim import kind_of, scaled_moments
 from segue.core.types import Handover, SegueError

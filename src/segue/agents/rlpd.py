@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.agents.sac import backup, valued
+from segue.agents.soft import backup, valued
 from segue.core.layers import Initialiser
 from segue.core.nets import Critics, TanhGaussian, squash, squashed_log_density
 from segue.core.networks import PUBLISHED, Networks, ours

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from segue.agents import OPT, SPOT, OnlinePretraining
-from segue.agents.opt import Climber, grow, renew_base
+from segue.agents.second_critics import Climber, grow, renew_base
 from segue.core.types import SegueError
 from segue.engine.phase import Phase, at_switch
 from segue.recipes.common import Settings
