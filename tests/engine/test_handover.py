@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from segue.agents import RLPD, SAC, TD3
+from segue.core.log import Data
 from segue.core.scaling import Scaling
 from segue.core.types import Learned, Slot, valued
 from segue.engine.diagnostics import against, handover
@@ -250,3 +251,28 @@ def test_a_critic_of_a_policy_that_draws_is_judged_by_its_draws(chunk: int) -> N
     silent = Slot(TD3(actor_hidden=(4,), critic_hidden=(4,)), Learned(()), Scaling())
     assert evaluator.lived(silent, best) is best
     evaluator.close()
+
+
+@dataclass(frozen=True)
+class Coin(TD3):
+    """Draws -1 or 1 with equal chances; its best action is a draw too."""
+
+    draws: Any = True
+
+    def act(self, state: Any, observation: Any, key: Any, explore: bool) -> Any:
+        chosen = jnp.sign(jax.random.bernoulli(key, 0.5, observation.shape[:1]) - 0.5)
+        return jnp.broadcast_to(chosen[:, None], (observation.shape[0], 1))
+
+
+def test_a_policy_that_draws_is_compared_in_distribution() -> None:
+    """Against a log of the same coin the energy score is a half; a policy that stands in the middle scores worse."""
+    rng = np.random.default_rng(0)
+    seen, action = rng.normal(size=(4000, 2)), np.sign(rng.normal(size=(4000, 1)))
+    ends = np.arange(4000) % 40 == 39
+    log = Data(seen, action, np.zeros(4000), np.zeros(4000, bool), ends, seen)
+    found = []
+    for agent in (Coin(actor_hidden=(8,), critic_hidden=(8,)), TD3(actor_hidden=(8,), critic_hidden=(8,))):
+        state = jax.tree.map(lambda x: x[None], agent.init(jax.random.key(0), SPEC))
+        found.append(float(handover(Slot(agent, Learned(state), Scaling()), log, None)[0]["action_distance"][0]))
+    assert abs(found[0] - 0.5) < 0.06  # E|X - a| = 1 and E|X - X'| = 1
+    assert found[1] > 0.9

@@ -53,6 +53,11 @@ class BC:
             raise SegueError(f"BC: {type(self.base).__name__} does not say which parts of its state are its policy")
 
     @property
+    def draws(self) -> bool:
+        """Whether the agent's best action is a draw."""
+        return bool(getattr(self.base, "draws", False))
+
+    @property
     def policy(self) -> tuple[str, ...]:
         """The agent's."""
         return policy_of(self.base)

@@ -43,6 +43,7 @@ class BFN:
     """Hyper-parameters of best-of-N; the defaults are those of Q-chunking."""
 
     weighs: ClassVar[bool] = True  # `Transition.weight`
+    draws: ClassVar[bool] = True  # its best action is a draw too
     policy: ClassVar[tuple[str, ...]] = ("actor",)
     base: Flow = field(default_factory=Flow)
     samples: int = 32

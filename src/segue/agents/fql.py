@@ -49,6 +49,7 @@ class FQL:
     """Hyper-parameters of FQL; the defaults are the official ones."""
 
     weighs: ClassVar[bool] = True  # `Transition.weight`
+    draws: ClassVar[bool] = True  # its best action is a draw too
     policy: ClassVar[tuple[str, ...]] = ("actor", "flow")
     base: Flow = field(default_factory=Flow)
     cloning_weight: Schedule = 10.0

@@ -37,10 +37,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from segue.core.groups import Group
 from segue.core.log import Data
 from segue.core.scaling import Scaling
 from segue.core.types import Agent, Array, Slot, State
-from segue.engine.evaluate import Evaluation, Trajectory, best_action, of_seed, valued_action
+from segue.engine.evaluate import Evaluation, Trajectory, best_action, explored, of_seed, valued_action
 
 PROBE = 1024  # rows that are looked at in one call, and logged rows that a hand-over looks at
 POINTS = 300  # pairs of value and return that a report draws
@@ -83,7 +84,8 @@ def handover(
 
     On logged rows: Q of the logged action, its Monte-Carlo return in the learner's scaling, Q of the policy's action,
     the share of rows where the latter is below the return (`bound_rate`; a calibrated critic keeps it low), and the
-    distance between the two actions.  Returns are of the policies that made the log, so they do not measure the critic.
+    distance between the two actions (of a policy that draws, in distribution).  Returns are of the policies that made
+    the log, so they do not measure the critic.
 
     On fresh episodes, see this module: `q_fresh`, `return_fresh`, and `fresh_share`, the mean weight, which is the
     share of the value before the cut.  `episodes` has, per seed and episode, sums over rows of errors, returns, weights
@@ -131,7 +133,7 @@ def _on_data(slot: Slot, s: int, data: Data) -> dict[str, float]:
     chosen = best_action(slot, s, observation[None])[0]
     found = {
         "mc_return_data": float(returns.mean()),
-        "action_distance": float(np.linalg.norm(chosen - action, axis=1).mean()),
+        "action_distance": _distance(slot, s, observation, chosen, action),
     }
     if not isinstance(agent := slot.learner, Agent):
         return found
@@ -142,6 +144,22 @@ def _on_data(slot: Slot, s: int, data: Data) -> dict[str, float]:
         "q_policy_data": float(q_policy.mean()),
         "bound_rate": float(np.mean(q_policy < returns)),
     }
+
+
+def _distance(slot: Slot, s: int, observation: np.ndarray, chosen: np.ndarray, action: np.ndarray) -> float:
+    """Mean distance between the policy's best actions (B, A) and logged ones; of a policy that has none and draws
+    (`draws`), the energy score of its draws X, X' at each logged action a,
+
+        E|X - a| - E|X - X'| / 2        (Gneiting and Raftery 2007),
+
+    which is least where the policy draws as the log does, and is the distance where it draws one action alone.
+    """
+    if not getattr(slot.learner, "draws", False):
+        return float(np.linalg.norm(chosen - action, axis=1).mean())
+    here = Group(s, 1)
+    one, other = (explored(slot, here, observation[None], (0, number))[0] for number in range(2))
+    away, apart = (np.linalg.norm(one - beside, axis=1).mean() for beside in (action, other))
+    return float(away - apart / 2.0)
 
 
 def on_fresh(slot: Slot, s: int, episodes: tuple[Trajectory, ...]) -> list[Fresh]:

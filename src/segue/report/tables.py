@@ -37,7 +37,11 @@ DIAGNOSTICS = (
         "Bound rate",
         "share of logged rows with the policy's Q below their return: Cal-QL's bound is active",
     ),
-    ("action_distance", "Action distance", "mean distance between the policy's actions and the dataset's"),
+    (
+        "action_distance",
+        "Action distance",
+        "mean distance between the policy's actions and the dataset's; of a flow, in distribution",
+    ),
 )
 FRACTIONS = ("fresh_share", "bound_rate")
 
