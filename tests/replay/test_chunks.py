@@ -107,7 +107,7 @@ def test_by_hand(
     np.testing.assert_array_equal(got.valid[here], valid)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(st.sampled_from("...tT"), min_size=N, max_size=N), st.sampled_from([2, 3, 5]), st.sampled_from([N, 20]))
 def test_windows_that_are_drawn_anywhere_count_where_they_are_whole(kinds: list[str], chunk: int, room: int) -> None:
     view = own(kinds, np.arange(N, dtype=np.float32), room, 1)
