@@ -26,12 +26,8 @@ def main() -> None:
         if not isinstance(task, segue.GymTask) or task.away is None:
             sys.exit(f"{folder}: its task {about['task']} says nothing of a goal that the log does not come near")
         x, y, radius = task.away
-        nearest = np.asarray(
-            [
-                np.hypot(e.following[:, 0] - x, e.following[:, 1] - y).min()
-                for e in open_source(f"run:{folder}").episodes
-            ]
-        )
+        seen = [episode.following[:, :2] for episode in open_source(f"run:{folder}").episodes]
+        nearest = np.asarray([np.hypot(*(place - (x, y)).T).min() for place in seen])
         print(
             f"{about['recipe']}: {len(nearest)} episodes, {(nearest < radius).mean():.0%} within {radius} m; nearest "
             f"{nearest.min():.2f}, median {np.median(nearest):.2f}"

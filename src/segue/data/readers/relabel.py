@@ -42,7 +42,10 @@ def relabel(path: Path, env: str, out: Path) -> None:
         if "rewards" in log or "qpos" not in log:
             raise SegueError(f"{path}: {'has rewards already' if 'rewards' in log else 'has no qpos to make them of'}")
         columns = {name: log[name] for name in _INFO if name in log}
-    world = gymnasium.make(env, disable_env_checker=True)
+    try:
+        world = gymnasium.make(env, disable_env_checker=True)
+    except gymnasium.error.Error as error:
+        raise SegueError(f"{path}: task={env} is no single task of OGBench's: {error}") from error
     try:
         with warnings.catch_warnings():  # OGBench's arms make their action space anew, and Gymnasium warns each time
             warnings.filterwarnings("ignore", ".*precision lowered", UserWarning)

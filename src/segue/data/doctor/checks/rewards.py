@@ -29,11 +29,14 @@ def same_reward(case: Case) -> Iterator[Finding]:
     if values is not None and len(values) == 1:
         (value,) = values
         sparse = case.task is not None and case.task.failure == value
+        cure = "Add episodes that succeed." if sparse else "Check how rewards were logged."
+        if "rewards" in case.facts.get("notes", {}) and not sparse:  # a reader found none
+            cure = "The log has no rewards: name the task that it should have them of (OGBench: ogbench:PATH?task=ENV)."
         yield Finding(
             "warning" if sparse else "error",
             f"every row has the reward {value:g}",
             "No action is better than another, so the agent can only imitate.",
-            "Add episodes that succeed." if sparse else "Check how rewards were logged.",
+            cure,
             case.log.rows,
             "rows",
         )
