@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from segue.collect.oracles import PLACES, OracleLog, Table
+from segue.collect.walks import Maze
 from segue.core.types import SegueError
 from segue.tasks import find_task
 
@@ -63,7 +64,7 @@ def test_made_by_the_command_and_found_by_its_tasks(say, tmp_path: Path, monkeyp
     for again, says in (
         (words, "cube-single-play-v0.npz exists; give another --out, or --replace"),
         (("data", "make", "ogbench:cube-single"), "there is no 'cube-single'; did you mean 'cube-single-play'?"),
-        (("data", "make", "d4rl:hopper"), "write ogbench:PLACE-play or ogbench:PLACE-noisy"),
+        (("data", "make", "d4rl:hopper"), "write ogbench:PLACE-play, -noisy, -navigate or -stitch"),
         ((*words[:3], "--rows", "0"), "makes no episode"),
     ):
         code, _, err = say(*again)
@@ -74,3 +75,31 @@ def test_made_by_the_command_and_found_by_its_tasks(say, tmp_path: Path, monkeyp
 def test_published_sizes() -> None:
     assert {place.episodes for place in PLACES.values()} == {1000, 3000, 5000}
     assert OracleLog.named("puzzle-4x6-noisy-v0").file == "puzzle-4x6-noisy-v0.npz"
+
+
+@pytest.mark.parametrize("kind", ["navigate", "stitch"])
+def test_a_walk_through_a_point_maze(kind: str) -> None:
+    """Each episode is a function of its number; it goes from goal to goal, or to one four cells away and stays."""
+    maze = Maze("pointmaze-medium-v0", kind, 3, 200)  # type: ignore[arg-type]
+    first, second = maze.episode(0), maze.episode(1)
+    maze.episode(2)
+    again = maze.episode(1)
+    for name, values in second.items():
+        np.testing.assert_array_equal(values, again[name], err_msg=name)
+    assert not np.array_equal(first["observations"], second["observations"])
+    assert (second["observations"].shape, second["actions"].shape) == ((201, 2), (201, 2))
+    assert np.flatnonzero(second["terminals"]).tolist() == [200]
+    np.testing.assert_array_equal(second["qpos"], second["observations"])  # of s, before the action
+    assert 0.5 < np.linalg.norm(second["actions"], axis=1).mean() < 1.4
+    visited = {maze.inner.xy_to_ij(xy) for episode in (first, second) for xy in episode["observations"]}
+    assert visited <= set(maze.free)
+    ends = [maze.inner.xy_to_ij(e["observations"][-1]) for e in (first, second)]
+    if kind == "stitch":
+        starts = [maze.inner.xy_to_ij(e["observations"][0]) for e in (first, second)]
+        for start, end in zip(starts, ends):
+            near = {end, *maze._neighbours(end)}
+            assert near & set(maze._away(start))
+        stays = first["observations"][-20:]
+        assert np.ptp(stays, axis=0).max() < 4.0
+    else:
+        assert len(visited) > 5

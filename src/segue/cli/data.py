@@ -145,28 +145,29 @@ def make_command(
     out: Path | None = None,
     replace: bool = False,
 ) -> None:
-    """Make a log of OGBench's manipulation suite by its own recipe, as its published files were made.
+    """Make a log of OGBench's arms or point mazes by its own recipe, as its published files were made.
 
     Its tasks find it where it is written: `segue run iql cube-single-play-singletask-v0`.
 
     Args:
-        source: ogbench:PLACE-play or ogbench:PLACE-noisy, for example ogbench:cube-single-play.
-        rows: Transitions, rounded up to whole episodes of 1,000; as many as are published by default.
+        source: ogbench:PLACE-play or ogbench:PLACE-noisy, for example ogbench:cube-single-play; of a point maze
+            ogbench:PLACE-navigate or ogbench:PLACE-stitch.
+        rows: Transitions, rounded up to whole episodes (of 1,000 steps for arms); as many as are published by default.
         seed: Seed of everything.
         workers: Processes; as many as there are cores by default.  The file is the same for any number.
         out: Folder; the one that SEGUE_DATA names by default, or else that of imported datasets.
         replace: Replace a file of that name.
     """
-    from segue.collect.oracles import PLACES, ROWS, OracleLog, episodes_of, write_log
+    from segue.collect.oracles import OracleLog, episodes_of, write_log
     from segue.core.groups import cores
 
     kind, _, name = source.partition(":")
     if kind != "ogbench":
-        raise SegueError(f"segue data make {source}: write ogbench:PLACE-play or ogbench:PLACE-noisy")
+        raise SegueError(f"segue data make {source}: write ogbench:PLACE-play, -noisy, -navigate or -stitch")
     log = OracleLog.named(name, seed)
     if rows is not None and not 1 <= rows < math.inf:
-        raise SegueError(f"segue data make {source}: --rows {rows:g} makes no episode; give 1000 or more")
-    count = PLACES[log.place].episodes if rows is None else math.ceil(rows / ROWS)
+        raise SegueError(f"segue data make {source}: --rows {rows:g} makes no episode; give {log.steps} or more")
+    count = log.episodes if rows is None else math.ceil(rows / log.steps)
     path = (out or Path(os.environ.get("SEGUE_DATA") or datasets_folder())) / log.file
     if path.exists() and not replace:
         raise SegueError(f"{path} exists; give another --out, or --replace")

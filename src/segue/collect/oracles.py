@@ -21,11 +21,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import gymnasium
 import numpy as np
 
+from segue.collect.walks import WALKS, Maze
 from segue.core.options import unknown
 from segue.core.types import SegueError
 from segue.data.extras import need
@@ -64,7 +65,7 @@ PLACES: Mapping[str, Place] = {
 NOISE, SMOOTHING, NEAREST = 0.1, 0.5, 0.4
 SPREAD = np.array([1.0, 1.0, 1.0, 3.0, 10.0])  # of the noise on x, y, z, yaw and gripper
 ATTEMPTS = 100
-Kind = Literal["play", "noisy"]
+Kind = Literal["play", "noisy", "navigate", "stitch"]
 Columns = dict[str, np.ndarray]
 
 
@@ -76,15 +77,24 @@ class OracleLog:
     kind: Kind = "play"
     seed: int = 0
     steps: int = ROWS
+    """Transitions of an episode."""
 
     @classmethod
     def named(cls, name: str, seed: int = 0) -> OracleLog:
         """The log of a name like "cube-single-play"; `SegueError` for another one."""
-        place, _, kind = name.removesuffix("-v0").rpartition("-")
-        if place not in PLACES or kind not in ("play", "noisy"):
-            known = [f"{place}-{kind}" for place in PLACES for kind in ("play", "noisy")]
-            unknown("segue data make: ogbench", name, known)
-        return cls(place, "play" if kind == "play" else "noisy", seed)
+        known: dict[str, OracleLog] = {}
+        for kind in get_args(Kind):
+            for place in PLACES if kind in ("play", "noisy") else WALKS:
+                steps = ROWS if place in PLACES else WALKS[place][kind].steps
+                known[f"{place}-{kind}"] = cls(place, kind, seed, steps)
+        if (short := name.removesuffix("-v0")) not in known:
+            unknown("segue data make: ogbench", name, [*known])
+        return known[short]
+
+    @property
+    def episodes(self) -> int:
+        """How many are published for training."""
+        return WALKS[self.place][self.kind].episodes if self.place in WALKS else PLACES[self.place].episodes
 
     @property
     def env(self) -> str:
@@ -186,11 +196,14 @@ def episodes_of(log: OracleLog, numbers: range, workers: int = 1) -> Iterator[Co
         yield from pool.map(_one, numbers)
 
 
-_table: list[Table] = []  # of a process that makes episodes
+_table: list[Table | Maze] = []  # of a process that makes episodes
 
 
 def _start(log: OracleLog) -> None:
-    _table[:] = [Table(log)]
+    if log.kind == "navigate" or log.kind == "stitch":
+        _table[:] = [Maze(log.env, log.kind, log.seed, log.steps)]
+    else:
+        _table[:] = [Table(log)]
 
 
 def _one(number: int) -> Columns:

@@ -49,7 +49,7 @@ def _family(
             data=(f"ogbench:{BASE}{place}-{log}-{version}.npz?task={env}",),
             choices={"success_timing": ("pre", "post")},
             file=f"{place}-{log}-{version}.npz",
-            maker="" if look or log not in _HANDS else f"ogbench:{place}-{log}",
+            maker=f"ogbench:{place}-{log}" if not look and (log in _HANDS or kind == "pointmaze") else "",
         )
 
     words: list[Words] = [(kind,), tuple(variants), logs, TASKS, ("v0",)]
