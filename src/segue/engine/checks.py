@@ -112,7 +112,7 @@ def _goes_on_from(phase: Phase) -> tuple[str, ...]:
 
 def check_windows(phase: Phase, data: Data | None) -> None:
     """Refuse a phase of chunks where no window of a dataset is whole."""
-    if phase.listed > 1 and data is not None and not len(data.whole(phase.chunk)):
+    if phase.chunk > 1 and data is not None and not len(data.whole(phase.chunk)):
         raise SegueError(
             f"phase '{phase.name}': chunk={phase.chunk} is longer than every episode of the dataset that does not "
             "terminate; take a smaller one"

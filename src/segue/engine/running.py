@@ -325,7 +325,7 @@ class Running:
             {name: float(value[seed]) for name, value in validated(state.history).items()},
             lambda count: ledger.first_returns(count, worlds),
             lambda: ledger.returns(ledger.count - (state.step + state.moved) // each, worlds),
-            state.step / self.phase.steps,
+            state.step / max(self.phase.steps, 1),
             self.task.horizon,
         )
         return sharing.turn(state.seeds[seed], state.envs.episodes[w], standing)
@@ -408,7 +408,12 @@ class Running:
         """Who acts in a world, at a step of its open episode (the next one for None)."""
         if not self.shared:
             return self.phase.actors[0]
-        return self.phase.actors[Turn(*self.state.facts["turns"][w]).at(self.length(w) if step is None else step)]
+        return self.phase.actors[self.turn_of(w).at(self.length(w) if step is None else step)]
+
+    def turn_of(self, w: int) -> Turn:
+        """Whose a world's open episode is; an older checkpoint has a number."""
+        found = self.state.facts["turns"][w]
+        return Turn(*found) if isinstance(found, list) else Turn(found)
 
     def guided(self, guide: Foreign, w: int, step: int, observation: np.ndarray) -> np.ndarray:
         """The action (A,) of a policy that may remember the steps of the episode before."""
@@ -436,7 +441,7 @@ class Running:
             state.experience.close(w, value, self.wait)
             own = None
             if self.shared:
-                own = Turn(*state.facts["turns"][w]).own(length)
+                own = self.turn_of(w).own(length)
                 state.facts["turns"][w] = list(self.whose(w))
             done = float(episode.success), state.environment_steps, own
             self.finished.append(Episode(state.envs.seeds[w], sum(episode.rewards), length, *done))
