@@ -293,3 +293,41 @@ def test_windows_drawn_anywhere_teach_the_critics_of_whole_ones_alone() -> None:
     ):
         with pytest.raises(SegueError, match=says):
             list(loop.run((wrong,), TASK, (0,), UNITS))
+
+
+@pytest.mark.parametrize(
+    "name", ["clone(cal-ql)", "clone(pex)+sera", "opt(clone(spot))", "clone(chunk(fql,3))", "chunk(clone(rlpd),3)"]
+)
+def test_cloning_in_front_of_a_recipe(name: str) -> None:
+    """One phase more, which trains the policy of the recipe's own agent; the rest goes on from its state."""
+    plan = shrunk(find_recipe(name))
+    metrics = traced(plan)
+    (clone,) = (p for p in plan.phases if p.name == "clone")
+    following = next(p for p in plan.phases if p.slot == clone.slot and p is not clone)
+    assert {"cloning_error", "flow_loss"} & metrics["clone"]
+    assert clone.learner.base == following.learner  # type: ignore[attr-defined]
+    assert (clone.scaling, clone.chunk) == (following.scaling, following.chunk)
+    assert "random" not in [p.actor for p in plan.phases]
+
+
+@pytest.mark.parametrize("name", ["jump-start(iql)", "jump-start(td3-bc)+rnd", "chunk(jump-start(fql),3)"])
+def test_a_recipes_own_offline_policy_is_its_guide(name: str) -> None:
+    plan = shrunk(find_recipe(name))
+    traced(plan)
+    offline, online = plan.phases
+    assert (offline.slot, online.slot) == ("guide", "agent")
+    assert online.actors == ("agent", "guide")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("clone(clone(sac))", "the recipe clones already; write clone once"),
+        ("clone(bc)", "no phase of this recipe learns online"),
+        ("jump-start(wsrl)", "its online agent is made of its offline one"),
+        ("jump-start(jump-start(iql))", "does not act with its own policy alone"),
+    ],
+)
+def test_what_cannot_be_cloned_or_guided_is_one_line(name: str, says: str) -> None:
+    with pytest.raises(SegueError, match=says):
+        find_recipe(name)
