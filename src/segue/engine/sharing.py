@@ -165,11 +165,15 @@ class Guide:
     policy: str = ""
     """Who guides: FILE.onnx, module:name, or a slot that an earlier phase has filled."""
     hand_over: HandOver = "random"
+    """How many steps of an episode are the guide's: random, curriculum, linear or never, see `Guide`."""
     horizon: int | None = option(None, when=lambda g: g.hand_over != "never", why="a hand_over other than never")
-    """H; none is the task's longest episode."""
+    """H, the guide's most steps of an episode; none is the task's longest episode."""
     stages: int = option(10, when=lambda g: g.hand_over == "curriculum", why="hand_over=curriculum")
+    """Stages of the curriculum, the first with H steps of the guide, the last with none."""
     window: int = option(10, when=lambda g: g.hand_over == "curriculum", why="hand_over=curriculum")
+    """Training episodes whose mean return is compared."""
     tolerance: float = option(0.05, when=lambda g: g.hand_over == "curriculum", why="hand_over=curriculum")
+    """Share of the best mean by which a mean may be below it."""
 
     def __post_init__(self) -> None:
         require(
