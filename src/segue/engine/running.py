@@ -11,17 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segue.core.foreign import Foreign, is_foreign
 from segue.core.replay import Replay
 from segue.core.scaling import Scaling, returns_to_go
 from segue.core.types import EnvError, Learned, Spec, State, Task
 from segue.engine import steps
+from segue.engine.actors import Actors
 from segue.engine.checks import check_phase, check_windows
 from segue.engine.envs import VALIDATION, Envs, Episode, Simulator
 from segue.engine.evaluate import Evaluator
 from segue.engine.offline import Offline
-from segue.engine.phase import RANDOM, Phase, next_stop, passes
-from segue.engine.sharing import Standing, Turn
+from segue.engine.phase import Phase, next_stop, passes
 from segue.engine.state import (
     Record,
     RunState,
@@ -29,8 +28,8 @@ from segue.engine.state import (
     not_finite,
     validated,
 )
-from segue.engine.steps import ACT, HANDOVER, Explore, keys_of, trained
-from segue.engine.training import Actions, Training, acts_alone, each
+from segue.engine.steps import HANDOVER, keys_of, trained
+from segue.engine.training import Actions, Training, acts_alone
 
 PULSE = 0.4  # seconds between records when nothing else is due
 LEAST = 8  # updates of all seeds together in a dispatch: its scratch memory is mapped anew each time
@@ -86,17 +85,11 @@ class Running:
         self.source, self.handovers, self.index = source, handovers, len(state.history)
         self.simulators = simulators
         self.offline = source.given
-        self.act_keys = keys_of(state.seeds, ACT)
-        self.chosen: tuple[int, Actions] | None = None
-        """What the last dispatch has chosen, and after which environment step that is to be taken."""
         self.finished: list[Episode] = []
         tries = phase.validation.after(task.horizon, phase.steps // phase.round)
         self.validates = tuple(turn * phase.round for turn in tries)
-        self.shared = len(phase.actors) > 1
-        self.guides: dict[str, Foreign] = {}
-        """Policies that act here and that Segue did not train."""
         self.resumed = state.entered
-        self.worlds = len(state.seeds) * state.experience.envs
+        self.actors = Actors(phase, state, task, lambda seen: self.learn(0, seen))
 
     def begin(self) -> None:
         """Check the phase, write returns in its scaling, make the simulators and hand over."""
@@ -119,29 +112,7 @@ class Running:
         if not self.resumed:
             hand_over(state, phase, self.index, task.spec, scaling, self.offline, self.handovers.pop(self.index, None))
         self.train()
-        if self.shared and phase.moves and not self.resumed:
-            state.facts["turns"] = [list(self.first_turn(w)) for w in range(self.worlds)]
-        self.guides = {
-            name: Foreign(name, task.spec, task.action_bounds, self.worlds) for name in phase.actors if is_foreign(name)
-        }
-        for guide in self.guides.values():
-            for w in range(self.worlds):
-                guide.reset(w)
-        if self.guides and self.resumed and state.envs is not None:
-            self.remind(state.envs)
-
-    def remind(self, envs: Envs) -> None:
-        """Let guides see again what they have seen of the open episodes: they may remember it."""
-        here = (self.state.step + self.state.moved) // envs.each
-        for w, episode in enumerate(envs.open):
-            for step in range(max(len(episode.seen) - here, 0), len(episode.seen)):
-                if (name := self.acts(w, step)) in self.guides:
-                    self.guided(self.guides[name], w, step, episode.seen[step])
-
-    def first_turn(self, w: int) -> Turn:
-        """Whose the episode is that a world is in when the phase begins; one that is open already has begun."""
-        turn = self.whose(w)
-        return Turn(0) if turn.steps is not None and self.length(w) else turn
+        self.actors.begin(self.resumed)
 
     def train(self) -> None:
         """Give the slot to its training, if the phase learns."""
@@ -240,19 +211,19 @@ class Running:
         if phase.overlap and phase.updates and not state.learned:
             # The first action is computed before the update is launched; the simulator steps while it runs.
             policy = self.before()
-            action = list(self.act(self.seen(), policy))
+            action = list(self.actors.act(self.seen(), policy))
             self.learn(phase.updates)
             state.learned = True
             self.move(action)
             while state.moved < phase.train_every:
-                self.move(self.act(self.seen(), policy))
+                self.move(self.actors.act(self.seen(), policy))
         while state.moved < phase.train_every:
-            self.move(self.act(self.seen()))
+            self.move(self.actors.act(self.seen()))
         if phase.updates and not state.learned:
             goes_on = acts_alone(phase) and state.step + phase.train_every < phase.steps
             # An episode begins before the updates here, so that their dispatch chooses its first action too.
             chosen = self.learn(phase.updates, self.seen() if goes_on else None)
-            self.chosen = (state.environment_steps, chosen) if goes_on else None
+            self.actors.chosen = (state.environment_steps, chosen) if goes_on else None
         state.moved, state.learned = 0, False
         state.step += phase.train_every
 
@@ -261,18 +232,10 @@ class Running:
 
         Each program is called once and changes nothing: no update is done, and no action is taken.
         """
-        phase, state, spec = self.phase, self.state, self.task.spec
+        phase, state = self.phase, self.state
         if phase.learns:
             self.learn(0)
-        if self.shared:
-            self.whose(0)
-        nothing = np.zeros((self.worlds, *spec.observation), spec.dtype)
-        if phase.actors == (RANDOM,):
-            list(self.decide(nothing))
-        elif not acts_alone(phase):
-            for name in phase.actors:
-                if not is_foreign(name):
-                    self.of_slot(name, nothing, self.before() if phase.overlap and name == phase.actors[0] else None)
+        self.actors.compile(self.before() if phase.overlap and not acts_alone(phase) else None)
         state.experience.compile(self.task.horizon)
         not_finite(state, phase)
 
@@ -312,38 +275,16 @@ class Running:
         self.state.envs.begin()
         return self.state.envs.observation
 
-    def whose(self, w: int) -> Turn:
-        """Whose an environment's next episode is."""
-        state, sharing = self.state, self.phase.actor
-        assert state.envs is not None
-        seed, each, ledger = w // state.envs.each, state.envs.each, state.experience.ledger
-        worlds = slice(seed * each, (seed + 1) * each)
-        assert sharing is not None
-        assert not isinstance(sharing, str)
-        standing = Standing(
-            [v["return"][seed] for v in state.facts.get("validations", ())],
-            {name: float(value[seed]) for name, value in validated(state.history).items()},
-            lambda count: ledger.first_returns(count, worlds),
-            lambda: ledger.returns(ledger.count - (state.step + state.moved) // each, worlds),
-            state.step / max(self.phase.steps, 1),
-            self.task.horizon,
-        )
-        return sharing.turn(state.seeds[seed], state.envs.episodes[w], standing)
-
     def learn(self, count: int, observation: np.ndarray | None = None) -> Actions:
         """Launch `count` updates of the phase's slot; return its policy's actions for observations (W, *observation)
         after them."""
         phase, state = self.phase, self.state
         assert state.training is not None
         step = (state.step // phase.round + state.learned) * phase.updates
-        seen = None if observation is None else self.apart(observation)
+        seen = None if observation is None else self.actors.apart(observation)
         action = state.training.advance(state.experience, state.updates, step, count, state.environment_steps, seen)
         state.updates += count
         return action
-
-    def apart(self, observation: np.ndarray) -> np.ndarray:
-        """Observations (W, *observation) by seed, (S, envs, *observation)."""
-        return observation.reshape(len(self.state.seeds), -1, *observation.shape[1:])
 
     def wait(self) -> None:
         """Wait until no update reads experience."""
@@ -354,72 +295,6 @@ class Running:
         """The policy, for each group, as it is before the updates that are launched next; they give its arrays away."""
         states = [part.learner for part in self.state.parts(self.state.actor(self.phase))]
         return jax.tree.map(jnp.copy, states) if self.phase.train_every > self.state.experience.envs else states
-
-    def act(self, observation: np.ndarray, policy: list[State] | None = None) -> Iterable[np.ndarray]:
-        """An action (A,) of each world for observations (W, *observation): what a chunk has planned, or what is decided
-        now."""
-        slot = self.state.held.get(self.phase.actors[0])
-        if slot is None or slot.chunk == 1:
-            return self.decide(observation, policy)
-        queue, size = self.state.queue, self.task.spec.action
-        if waiting := [w for w in range(len(observation)) if w not in queue]:
-            plan = [action.reshape(-1, size)[: slot.taken] for action in self.decide(observation, policy)]
-            queue.update((w, plan[w]) for w in waiting)
-        return [queue[w][0] for w in range(len(observation))]
-
-    def decide(self, observation: np.ndarray, policy: list[State] | None = None) -> Iterable[np.ndarray]:
-        """An action (A,), or a chunk (chunk * A,), of each world for observations (W, *observation).
-
-        `policy` are states of the groups' first actor, where they are not those that stand now.
-        """
-        state, phase, step = self.state, self.phase, np.int32(self.state.environment_steps)
-        if phase.actors == (RANDOM,):
-            each_seed = state.experience.envs, self.task.spec.action
-            return np.concatenate(np.asarray(steps.act_at_random(each_seed, self.act_keys, step)))
-        if acts_alone(phase):
-            if self.chosen is None or self.chosen[0] != state.environment_steps:
-                self.chosen = state.environment_steps, self.learn(0, observation)
-            return each(self.chosen[1])
-        whose = [self.acts(w) for w in range(len(observation))]
-        actions: dict[str, np.ndarray] = {}
-        for name in phase.actors:  # the given states are the first one's
-            if name in whose and name not in self.guides:
-                actions[name] = self.of_slot(name, observation, policy if name == phase.actors[0] else None)
-        guide = lambda w: self.guided(self.guides[whose[w]], w, self.length(w), observation[w])  # noqa: E731
-        return [guide(w) if name in self.guides else actions[name][w] for w, name in enumerate(whose)]
-
-    def of_slot(self, name: str, observation: np.ndarray, policy: list[State] | None = None) -> np.ndarray:
-        """Actions (W, A), or chunks, of a slot's policy for observations (W, *observation)."""
-        state, phase, seen = self.state, self.phase, self.apart(observation)
-        slot, parts = state.held[name], policy or [part.learner for part in state.parts(name)]
-        explore, step = Explore(phase.greedy, phase.epsilon), np.int32(state.environment_steps)
-        lanes = [
-            steps.act(slot.learner, slot.scaling, explore, part, seen[g.lanes], g.place(self.act_keys[g.lanes]), step)
-            for g, part in zip(state.experience.groups.members, parts)
-        ]
-        return np.concatenate([seed for lane in jax.device_get(lanes) for seed in lane])
-
-    def length(self, w: int) -> int:
-        """Steps that a world's open episode has."""
-        assert self.state.envs is not None
-        return len(self.state.envs.open[w].actions)
-
-    def acts(self, w: int, step: int | None = None) -> str:
-        """Who acts in a world, at a step of its open episode (the next one for None)."""
-        if not self.shared:
-            return self.phase.actors[0]
-        return self.phase.actors[self.turn_of(w).at(self.length(w) if step is None else step)]
-
-    def turn_of(self, w: int) -> Turn:
-        """Whose a world's open episode is; an older checkpoint has a number."""
-        found = self.state.facts["turns"][w]
-        return Turn(*found) if isinstance(found, list) else Turn(found)
-
-    def guided(self, guide: Foreign, w: int, step: int, observation: np.ndarray) -> np.ndarray:
-        """The action (A,) of a policy that may remember the steps of the episode before."""
-        if step == 0:
-            guide.reset(w)
-        return guide.act(w, observation)
 
     def move(self, actions: Iterable[np.ndarray]) -> None:
         """Step all environments and write what happened; returns are written when an episode closes."""
@@ -439,9 +314,5 @@ class Running:
             terminated[-1] = step.terminated[w]
             value = returns_to_go(np.asarray(episode.rewards, np.float32), terminated, self.scaling)
             state.experience.close(w, value, self.wait)
-            own = None
-            if self.shared:
-                own = self.turn_of(w).own(length)
-                state.facts["turns"][w] = list(self.whose(w))
-            done = float(episode.success), state.environment_steps, own
+            done = float(episode.success), state.environment_steps, self.actors.ended(w, length)
             self.finished.append(Episode(state.envs.seeds[w], sum(episode.rewards), length, *done))
