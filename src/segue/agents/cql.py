@@ -210,10 +210,9 @@ class CQL:
     ) -> tuple[Array, Metrics]:
         """Delta_j = mean clip(soft maximum over sampled actions - Q_j(s, a_data)), (E,), from q_data (E, B).
 
-        The rates of values below the return are of rows whose return is known, NaN where it is of none.  `known` is the
-        share of such rows in the whole batch, of which these may be a part: means over parts are then those over all.
+        A row whose return is not known yet (NaN: its episode is open) is not bounded, and left out of the rates of
+        values below it.  `known` is the share of the others in the whole batch, of which these may be a part.
         """
-        # A row whose return is not known yet (NaN: its episode is open) is not bounded.
         least = jnp.where(jnp.isnan(mc_return), -jnp.inf, mc_return)[:, None]
         share = jnp.mean(~jnp.isnan(mc_return), dtype=least.dtype) if known is None else known
         below = {"next": values.next < least, "current": values.current < least}
@@ -230,9 +229,7 @@ class CQL:
 
     def penalty(self, gap: Array, multiplier: Array, weight: Array | float) -> Array:
         """C_j = w Delta_j, or alpha' w (Delta_j - gap) with a multiplier; (E,)."""
-        if self.lagrange:
-            return multiplier * weight * (gap - self.gap)
-        return weight * gap
+        return multiplier * weight * (gap - self.gap) if self.lagrange else weight * gap
 
     def multiplier_loss(self, log_multiplier: Array, gap: Array, weight: Array | float) -> Array:
         """-mean_j C_j: the multiplier falls while the gap is smaller than wanted."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from segue.agents.from_cql import sac_of
 from segue.agents.rlpd import State
+from segue.agents.soft import TemperatureForm, raw_temperature
 from segue.core.optim import kind_of, scaled_moments
 from segue.core.types import Handover, SegueError
 
@@ -23,7 +23,7 @@ class from_sac:
     """
 
     slot: str = "agent"
-    temperature_loss: Literal["exp", "softplus"] = "softplus"
+    temperature_loss: TemperatureForm = "softplus"
     """Form of the temperature in the agent that continues; the temperature keeps its value."""
 
     @property
@@ -41,7 +41,7 @@ class from_sac:
                 "the same widths, number of critics, layer normalisation and options of 'networks'"
             )
         alpha = jnp.exp(old.temperature.params)
-        raw = jnp.log(jnp.expm1(alpha)) if self.temperature_loss == "softplus" else old.temperature.params
+        raw = raw_temperature(alpha, "softplus") if self.temperature_loss == "softplus" else old.temperature.params
         count = jax.tree.leaves(old.critic.params.members)[0].shape[0]
         critic = scaled_moments(old.critic, 1.0 / count)
         return State(old.actor, critic, old.target, state.temperature._replace(params=raw))

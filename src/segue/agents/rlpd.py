@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from segue.agents.soft import backup, valued
+from segue.agents.soft import TemperatureForm, backup, drifted, raw_temperature, valued
 from segue.core.layers import Initialiser
 from segue.core.nets import Critics, TanhGaussian, squash, squashed_log_density
 from segue.core.networks import PUBLISHED, Networks, ours
@@ -85,7 +85,7 @@ class RLPD:
     """None means minus `entropy_share` times the number of action dimensions."""
     entropy_share: float = option(0.5, when=lambda a: a.target_entropy is None, why="target_entropy=none")
     """Share of the number of actions in the default target entropy: a half in RLPD, 1 in WSRL and SAC."""
-    temperature_loss: Literal["exp", "softplus"] = "exp"
+    temperature_loss: TemperatureForm = "exp"
     """exp: alpha = exp(x), entropy at s (RLPD); softplus: alpha = softplus(x), entropy at s' (WSRL)."""
     cloning_weight: float = 0.0
     """Weight of -mean log pi(a|s) of the batch's actions in the actor's loss (QC-RLPD: 0.01)."""
@@ -108,25 +108,14 @@ class RLPD:
     def init(self, key: Key, spec: Spec) -> State:
         """Return a fresh state; targets start as copies of the critics."""
         k_actor, k_critic = jax.random.split(key)
-        nets: dict[str, Any] = {
-            "networks": self.networks,
-            "initialiser": self.initialiser,
-            "output_gain": self.output_gain,
-        }
-        actor = TanhGaussian.create(
-            k_actor,
-            spec,
-            self.actor_hidden,
-            layer_norm=self.actor_layer_norm,
-            log_std_multiplier=1.0,
-            log_std_offset=0.0,
-            **nets,
-        )
+        nets: dict[str, Any] = {"networks": self.networks, "initialiser": self.initialiser}
+        nets |= {"output_gain": self.output_gain}
+        scale = {"log_std_multiplier": 1.0, "log_std_offset": 0.0}
+        actor = TanhGaussian.create(k_actor, spec, self.actor_hidden, layer_norm=self.actor_layer_norm, **scale, **nets)
         critic = Critics.create(
             k_critic, spec, self.critic_hidden, self.critics, layer_norm=self.critic_layer_norm, **nets
         )
-        start = jnp.asarray(self.temperature, float)
-        raw = jnp.log(start) if self.temperature_loss == "exp" else jnp.log(jnp.expm1(start))
+        raw = raw_temperature(jnp.asarray(self.temperature, float), self.temperature_loss)
         return State(
             self.networks.trained(actor, self.actor_learning_rate),
             self.networks.trained(critic, self.critic_learning_rate, 0, self.weight_decay),
@@ -135,10 +124,7 @@ class RLPD:
         )
 
     def update(self, state: State, batch: Transition, key: Key, step: Array) -> tuple[State, Metrics]:
-        """Do one update.
-
-        Part i holds the rows i, i + U, i + 2U, ... of the batch, so that each has the batch's share of the dataset.
-        """
+        """Do one update; part i holds the rows i, i + U, i + 2U, ... of the batch, and so its share of the dataset."""
         count, rest = divmod(batch.action.shape[0], self.critic_updates)
         if rest:
             raise SegueError(
@@ -170,8 +156,7 @@ class RLPD:
         before = state.critic.params
         state, metrics = jax.lax.scan(critics, state, (parts, noise.target, noise.subset))
         last = jax.tree.map(lambda x: x[-1], parts)
-        everything = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), parts)
-        rows = last if self.actor_rows == "last" else everything
+        rows = last if self.actor_rows == "last" else jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), parts)
         state, actor_metrics = self.improve_actor(state, rows, noise, before if self.simultaneous else None)
         return state, jax.tree.map(jnp.mean, metrics) | actor_metrics
 
@@ -204,14 +189,11 @@ class RLPD:
 
         (loss, q), gradient = jax.value_and_grad(critic_loss, has_aux=True)(state.critic.params)
         critic = descend(state.critic, self.critic_learning_rate, gradient, 0, self.weight_decay)
-        towards = state.critic.params if self.simultaneous else critic.params
-        state = state._replace(critic=critic, target=polyak(state.target, towards, self.target_rate))
+        slow = polyak(state.target, (state.critic if self.simultaneous else critic).params, self.target_rate)
+        state = state._replace(critic=critic, target=slow)
         if self.drift:
-            nothing = lambda part: jax.tree.map(jnp.zeros_like, part.params)  # noqa: E731
-            state = state._replace(
-                actor=descend(state.actor, self.actor_learning_rate, nothing(state.actor)),
-                temperature=descend(state.temperature, self.temperature_learning_rate, nothing(state.temperature)),
-            )
+            temperature = drifted(state.temperature, self.temperature_learning_rate)
+            state = state._replace(actor=drifted(state.actor, self.actor_learning_rate), temperature=temperature)
         return state, {"critic_loss": loss, "q_data": jnp.mean(q), "td_target": jnp.mean(target)}
 
     def improve_actor(
@@ -235,13 +217,11 @@ class RLPD:
         (loss, log_density), gradient = jax.value_and_grad(actor_loss, has_aux=True)(state.actor.params)
         if not self.learn_log_std_scale:
             gradient = TanhGaussian(gradient.network, jnp.zeros(()), jnp.zeros(()))
-        entropy = -jnp.mean(log_density)
-        measured = entropy
+        measured = entropy = -jnp.mean(log_density)
         if self.temperature_loss == "softplus":
             mean, std = state.actor.params(batch.next_observation)
             measured = -jnp.mean(squash(mean, std, noise.following)[1])
-        size = batch.action.shape[-1]
-        goal = -self.entropy_share * size if self.target_entropy is None else self.target_entropy
+        goal = -self.entropy_share * batch.action.shape[-1] if self.target_entropy is None else self.target_entropy
         slope = jax.grad(lambda x: self.alpha(x) * jax.lax.stop_gradient(measured - goal))(raw)
         actor: Trained = descend(state.actor, self.actor_learning_rate, gradient)
         if not self.learn_log_std_scale:  # moments of another phase would still move them
@@ -249,11 +229,8 @@ class RLPD:
             kept = TanhGaussian(actor.params.network, was.log_std_multiplier, was.log_std_offset)
             actor = actor._replace(params=kept)
         temperature = descend(state.temperature, self.temperature_learning_rate, slope)
-        return state._replace(actor=actor, temperature=temperature), {
-            "actor_loss": loss,
-            "temperature": alpha,
-            "entropy": entropy,
-        }
+        said = {"actor_loss": loss, "temperature": alpha, "entropy": entropy}
+        return state._replace(actor=actor, temperature=temperature), said
 
     # -- use ---------------------------------------------------------------------------------------------------
 

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from segue.core.nets import TanhGaussian, squash
-from segue.core.optim import APART
+from segue.core.optim import APART, Trained, descend
 from segue.core.types import Array, Key, Transition
+
+TemperatureForm = Literal["exp", "softplus"]
+"""What a temperature is of the number that is learned."""
+
+
+def raw_temperature(temperature: Array, form: TemperatureForm) -> Array:
+    """The number that is learned, of a temperature."""
+    return jnp.log(temperature) if form == "exp" else jnp.log(jnp.expm1(temperature))
+
+
+def drifted(part: Trained, learning_rate: float) -> Trained:
+    """A network after a step of its optimiser without a gradient: what its momentum alone does."""
+    return descend(part, learning_rate, jax.tree.map(jnp.zeros_like, part.params))
 
 
 def choose(key: Key, which: int, count: int, subset: int, replacement: bool) -> Array | None:
