@@ -17,15 +17,18 @@ from segue.engine.state import RunState, validated
 from segue.engine.steps import ACT, Explore, keys_of
 from segue.engine.training import Actions, acts_alone, each
 
+Alone = Callable[[np.ndarray], Actions]
+
 
 class Actors:
     """The policies that act in a phase; everything that must outlive a kill is in `state`.
 
-    `alone` asks for the actions of the phase's own policy where no other acts: one dispatch then does updates too.
+    `alone`, where it is asked for, gives the actions of the phase's own policy where no other acts: one dispatch then
+    does updates too.  It is not kept: who runs a phase would keep its simulators alive in a circle.
     """
 
-    def __init__(self, phase: Phase, state: RunState, task: Task, alone: Callable[[np.ndarray], Actions]) -> None:
-        self.phase, self.state, self.task, self.alone = phase, state, task, alone
+    def __init__(self, phase: Phase, state: RunState, task: Task) -> None:
+        self.phase, self.state, self.task = phase, state, task
         self.keys = keys_of(state.seeds, ACT)
         self.chosen: tuple[int, Actions] | None = None
         """What the last dispatch has chosen, and after which environment step that is to be taken."""
@@ -54,7 +57,7 @@ class Actors:
             self.whose(0)
         nothing = np.zeros((self.worlds, *spec.observation), spec.dtype)
         if phase.actors == (RANDOM,):
-            list(self.decide(nothing))
+            self.at_random()
         elif not acts_alone(phase):
             for name in phase.actors:
                 if not is_foreign(name):
@@ -99,30 +102,29 @@ class Actors:
         )
         return sharing.turn(state.seeds[seed], state.envs.episodes[w], standing)
 
-    def act(self, observation: np.ndarray, policy: list[State] | None = None) -> Iterable[np.ndarray]:
+    def act(self, observation: np.ndarray, alone: Alone, policy: list[State] | None = None) -> Iterable[np.ndarray]:
         """An action (A,) of each world for observations (W, *observation): what a chunk has planned, or what is decided
         now."""
         slot = self.state.held.get(self.phase.actors[0])
         if slot is None or slot.chunk == 1:
-            return self.decide(observation, policy)
+            return self.decide(observation, alone, policy)
         queue, size = self.state.queue, self.task.spec.action
         if waiting := [w for w in range(len(observation)) if w not in queue]:
-            plan = [action.reshape(-1, size)[: slot.taken] for action in self.decide(observation, policy)]
+            plan = [action.reshape(-1, size)[: slot.taken] for action in self.decide(observation, alone, policy)]
             queue.update((w, plan[w]) for w in waiting)
         return [queue[w][0] for w in range(len(observation))]
 
-    def decide(self, observation: np.ndarray, policy: list[State] | None = None) -> Iterable[np.ndarray]:
+    def decide(self, observation: np.ndarray, alone: Alone, policy: list[State] | None = None) -> Iterable[np.ndarray]:
         """An action (A,), or a chunk (chunk * A,), of each world for observations (W, *observation).
 
         `policy` are states of the groups' first actor, where they are not those that stand now.
         """
-        state, phase, step = self.state, self.phase, np.int32(self.state.environment_steps)
+        state, phase = self.state, self.phase
         if phase.actors == (RANDOM,):
-            each_seed = state.experience.envs, self.task.spec.action
-            return np.concatenate(np.asarray(steps.act_at_random(each_seed, self.keys, step)))
+            return self.at_random()
         if acts_alone(phase):
             if self.chosen is None or self.chosen[0] != state.environment_steps:
-                self.chosen = state.environment_steps, self.alone(observation)
+                self.chosen = state.environment_steps, alone(observation)
             return each(self.chosen[1])
         whose = [self.acts(w) for w in range(len(observation))]
         actions: dict[str, np.ndarray] = {}
@@ -131,6 +133,11 @@ class Actors:
                 actions[name] = self.of_slot(name, observation, policy if name == phase.actors[0] else None)
         guide = lambda w: self.guided(self.guides[whose[w]], w, self.length(w), observation[w])  # noqa: E731
         return [guide(w) if name in self.guides else actions[name][w] for w, name in enumerate(whose)]
+
+    def at_random(self) -> np.ndarray:
+        """Actions (W, A), uniform in [-1, 1]."""
+        each_seed, step = (self.state.experience.envs, self.task.spec.action), np.int32(self.state.environment_steps)
+        return np.concatenate(np.asarray(steps.act_at_random(each_seed, self.keys, step)))
 
     def of_slot(self, name: str, observation: np.ndarray, policy: list[State] | None = None) -> np.ndarray:
         """Actions (W, A), or chunks, of a slot's policy for observations (W, *observation)."""

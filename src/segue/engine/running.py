@@ -89,7 +89,7 @@ class Running:
         tries = phase.validation.after(task.horizon, phase.steps // phase.round)
         self.validates = tuple(turn * phase.round for turn in tries)
         self.resumed = state.entered
-        self.actors = Actors(phase, state, task, lambda seen: self.learn(0, seen))
+        self.actors = Actors(phase, state, task)
 
     def begin(self) -> None:
         """Check the phase, write returns in its scaling, make the simulators and hand over."""
@@ -211,14 +211,14 @@ class Running:
         if phase.overlap and phase.updates and not state.learned:
             # The first action is computed before the update is launched; the simulator steps while it runs.
             policy = self.before()
-            action = list(self.actors.act(self.seen(), policy))
+            action = list(self.actors.act(self.seen(), self.alone, policy))
             self.learn(phase.updates)
             state.learned = True
             self.move(action)
             while state.moved < phase.train_every:
-                self.move(self.actors.act(self.seen(), policy))
+                self.move(self.actors.act(self.seen(), self.alone, policy))
         while state.moved < phase.train_every:
-            self.move(self.actors.act(self.seen()))
+            self.move(self.actors.act(self.seen(), self.alone))
         if phase.updates and not state.learned:
             goes_on = acts_alone(phase) and state.step + phase.train_every < phase.steps
             # An episode begins before the updates here, so that their dispatch chooses its first action too.
@@ -285,6 +285,10 @@ class Running:
         action = state.training.advance(state.experience, state.updates, step, count, state.environment_steps, seen)
         state.updates += count
         return action
+
+    def alone(self, observation: np.ndarray) -> Actions:
+        """The own policy's actions for observations (W, *observation), without an update."""
+        return self.learn(0, observation)
 
     def wait(self) -> None:
         """Wait until no update reads experience."""
