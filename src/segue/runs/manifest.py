@@ -156,7 +156,7 @@ def describe(decided: Plan, task: Task, request: Mapping[str, Any]) -> Described
     }
 
 
-_ONNX = re.compile(r'"([^"]+\.onnx)"')
+_ONNX = re.compile(r'[^"=?&]+\.onnx')  # also where a task names it: TASK?residual=FILE.onnx&...
 
 
 def versions() -> dict[str, str]:

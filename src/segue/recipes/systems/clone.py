@@ -1,6 +1,6 @@
 """Cloning in front of a recipe: its agent's policy begins as a copy of the log's, whoever made the log.
 
-So a policy that Segue did not train becomes a start: collect its episodes (`segue data collect --policies FILE.onnx`),
+So a policy that Segue did not train becomes a start: collect its episodes (`segue data collect --policy FILE.onnx`),
 and learn from them.  As in demonstrations before reinforcement learning (DAPG: Rajeswaran et al. 2018, arXiv
 1709.10087, whose first step this is); critics start fresh.
 """
